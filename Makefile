@@ -11,7 +11,8 @@ BUF := .buf/node_modules/.bin/buf
 PROTOS := $(wildcard proto/exchange/v1/*.proto)
 PACKAGES := $(wildcard exchange matching worker sim flopex)
 
-PROTOC = $(CODEGEN)/bin/python -m grpc_tools.protoc -Iproto --python_out=$(1) --grpc_python_out=$(1) \
+# protoc looks for its mypy plug-ins on the path.
+PROTOC = PATH="$(CURDIR)/$(CODEGEN)/bin:$$PATH" python -m grpc_tools.protoc -Iproto --python_out=$(1) --grpc_python_out=$(1) \
 	--mypy_out=$(1) --mypy_grpc_out=$(1) $(PROTOS)
 
 .DEFAULT_GOAL := help

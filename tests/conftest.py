@@ -1,0 +1,12 @@
+"""Settings for the whole suite."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# No deadline per example: the machines that run this are shared, and a slow example is no defect.
+settings.register_profile("default", deadline=None)
+settings.register_profile("nightly", deadline=None, max_examples=2_000)
+settings.load_profile(os.environ.get("FLOPEX_HYPOTHESIS_PROFILE", "default"))
