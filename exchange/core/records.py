@@ -1,0 +1,167 @@
+"""Packed records: one little-endian layout for every command, shared by journal, replay and numpy.
+
+A record is a fixed part and, beside it, its variable parts:
+
+    kind u16 | flags u16 | length u32 | fixed fields | variable bytes in field order
+
+Each variable field stands in the fixed part as its length in bytes (u32). The layout of a class is
+derived once from its annotations, so that the struct format, the numpy dtype and the Python type
+cannot disagree.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Final, NamedTuple, Self, get_args, get_type_hints
+
+import msgspec
+
+HEAD: Final = struct.Struct("<HHI")
+RECORD_BYTES_MAX: Final = 1 << 20
+"""Longest record, head excluded. Reached by: a model card or a trace that is too large."""
+
+U8 = Annotated[int, "B"]
+U16 = Annotated[int, "H"]
+U32 = Annotated[int, "I"]
+U64 = Annotated[int, "Q"]
+I64 = Annotated[int, "q"]
+Id16 = Annotated[bytes, "16s"]
+Digest = Annotated[bytes, "32s"]
+VarBytes = Annotated[bytes, "bytes"]
+VarStr = Annotated[str, "str"]
+VarInts = Annotated[tuple[int, ...], "ints"]
+
+_VARIABLE: Final = frozenset({"bytes", "str", "ints"})
+
+
+class RecordError(ValueError):
+    """The bytes are not a record of this version, or a value does not fit its field."""
+
+
+class Layout(NamedTuple):
+    """How one record class lies in bytes."""
+
+    codes: tuple[str, ...]
+    fixed: struct.Struct
+    has_variable: bool
+
+
+def _layout(cls: type) -> Layout:
+    hints = get_type_hints(cls, include_extras=True)
+    codes = tuple(get_args(hints[name])[1] for name in cls.__struct_fields__)  # type: ignore[attr-defined]
+    fixed = struct.Struct("<" + "".join("I" if c in _VARIABLE else c for c in codes))
+    return Layout(codes, fixed, any(c in _VARIABLE for c in codes))
+
+
+def _pack_variable(code: str, value: Any) -> bytes:
+    if code == "str":
+        return str(value).encode()
+    if code == "ints":
+        return struct.pack(f"<{len(value)}q", *value)
+    return bytes(value)
+
+
+def _unpack_variable(code: str, data: bytes) -> Any:
+    if code == "str":
+        return data.decode()
+    if code == "ints":
+        return struct.unpack(f"<{len(data) // 8}q", data)
+    return data
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """Base of all packed records; a subclass states `KIND` and annotated fields, nothing else."""
+
+    KIND: ClassVar[int] = 0
+    _cached_layout: ClassVar[Layout | None] = None
+
+    @classmethod
+    def layout(cls) -> Layout:
+        """The class's layout, derived on first use."""
+        found = cls.__dict__.get("_cached_layout")
+        if not isinstance(found, Layout):
+            found = _layout(cls)
+            cls._cached_layout = found
+        return found
+
+    def encode(self) -> bytes:
+        """The record as bytes, head included.
+
+        Raises:
+            RecordError: a value does not fit its field, or the record exceeds RECORD_BYTES_MAX.
+        """
+        layout = self.layout()
+        values = [getattr(self, name) for name in self.__struct_fields__]
+        try:
+            if not layout.has_variable:
+                return HEAD.pack(self.KIND, 0, layout.fixed.size) + layout.fixed.pack(*values)
+            parts = [b""]
+            for i, code in enumerate(layout.codes):
+                if code in _VARIABLE:
+                    part = _pack_variable(code, values[i])
+                    parts.append(part)
+                    values[i] = len(part)
+            parts[0] = layout.fixed.pack(*values)
+        except (struct.error, UnicodeError, OverflowError, TypeError) as error:
+            raise RecordError(f"{type(self).__name__}: {error}") from error
+        body = b"".join(parts)
+        if len(body) > RECORD_BYTES_MAX:
+            raise RecordError(f"{type(self).__name__}: {len(body)} bytes exceed RECORD_BYTES_MAX")
+        return HEAD.pack(self.KIND, 0, len(body)) + body
+
+    @classmethod
+    def decode_body(cls, body: bytes | memoryview) -> Self:
+        """The record whose body (head excluded) this is.
+
+        Raises:
+            RecordError: the body is too short, too long, or not text where text is due.
+        """
+        layout = cls.layout()
+        try:
+            values: list[Any] = list(layout.fixed.unpack_from(body))
+            if not layout.has_variable:
+                if len(body) != layout.fixed.size:
+                    raise RecordError(f"{cls.__name__}: {len(body)} bytes, not {layout.fixed.size}")
+                return cls(*values)
+            offset = layout.fixed.size
+            for i, code in enumerate(layout.codes):
+                if code in _VARIABLE:
+                    end = offset + values[i]
+                    if end > len(body) or (code == "ints" and values[i] % 8):
+                        raise RecordError(f"{cls.__name__}: a variable field overruns the record")
+                    values[i] = _unpack_variable(code, bytes(body[offset:end]))
+                    offset = end
+        except (struct.error, UnicodeDecodeError) as error:
+            raise RecordError(f"{cls.__name__}: {error}") from error
+        if offset != len(body):
+            raise RecordError(f"{cls.__name__}: {len(body) - offset} bytes are left over")
+        return cls(*values)
+
+
+def split(data: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
+    """The (kind, body) pairs of concatenated records.
+
+    Raises:
+        RecordError: the data end inside a record.
+    """
+    view = memoryview(data)
+    offset = 0
+    while offset < len(view):
+        if offset + HEAD.size > len(view):
+            raise RecordError(f"a record head is cut at byte {offset}")
+        kind, flags, length = HEAD.unpack_from(view, offset)
+        start = offset + HEAD.size
+        if flags or length > RECORD_BYTES_MAX or start + length > len(view):
+            raise RecordError(f"a record of kind {kind} at byte {offset} is damaged or cut")
+        yield kind, view[start : start + length]
+        offset = start + length
+
+
+def dtype(cls: type[Record]) -> Any:
+    """The numpy dtype of a class's fixed part (variable fields appear as their lengths)."""
+    import numpy as np
+
+    names = {"B": "u1", "H": "<u2", "I": "<u4", "Q": "<u8", "q": "<i8", "16s": "V16", "32s": "V32"}
+    codes = ("I" if code in _VARIABLE else code for code in cls.layout().codes)
+    return np.dtype(list(zip(cls.__struct_fields__, (names[c] for c in codes), strict=True)))
