@@ -427,5 +427,5 @@ def decode(data: bytes | memoryview) -> list[Command]:
         cls = COMMANDS.get(kind)
         if cls is None:
             raise RecordError(f"no command has kind {kind}")
-        commands.append(cast(Command, cls.decode_body(body)))
+        commands.append(cast("Command", cls.decode_body(body)))
     return commands
