@@ -9,11 +9,11 @@ CODEGEN_STAMP := $(CODEGEN)/.stamp
 BUF_VERSION := 1.75.0
 BUF := .buf/node_modules/.bin/buf
 PROTOS := $(wildcard proto/exchange/v1/*.proto)
-PACKAGES := $(wildcard exchange matching worker sim flopex)
+PACKAGES := $(patsubst %/__init__.py,%,$(wildcard $(addsuffix /__init__.py,exchange matching worker sim flopex)))
 
 # protoc looks for its mypy plug-ins on the path.
 PROTOC = PATH="$(CURDIR)/$(CODEGEN)/bin:$$PATH" python -m grpc_tools.protoc -Iproto --python_out=$(1) --grpc_python_out=$(1) \
-	--mypy_out=$(1) --mypy_grpc_out=$(1) $(PROTOS)
+	--mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv constraints proto proto-check proto-lint lint format test demo bench clean

@@ -254,3 +254,13 @@ def test_the_path_rule_bites(text: str) -> None:
 )
 def test_the_path_rule_spares(text: str) -> None:
     assert not MACHINE_PATH.search(text)
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    links = [
+        (path, target)
+        for path in project_files(".md")
+        for target in re.findall(r"\]\(([^)#\s]+)", (ROOT / path).read_text())
+        if "://" not in target
+    ]
+    assert [(p, t) for p, t in links if not (ROOT / p).parent.joinpath(t).exists()] == []
