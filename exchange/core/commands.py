@@ -241,7 +241,8 @@ class SubmitJob(Record, frozen=True, gc=False):
     `instrument_id` 0 lets every class of the tier compete. Exactly one of `value_nanos` and
     `limit_nanos` may be zero; both zero means: the value is `max_cost_nanos`. `max_cost_nanos` 0
     means: no cap beside the value. The deadline is a duration, so that a repeat has the same bytes.
-    `input_tokens` is the gateway's upper bound of the prompt's tokens.
+    `input_tokens` is what such a prompt usually has and sizes the run time; `input_tokens_max` is
+    what it can have at most and bounds the receipt.
     """
 
     KIND = 40
@@ -257,6 +258,7 @@ class SubmitJob(Record, frozen=True, gc=False):
     payload_digest: Digest
     payload_bytes: U32
     input_tokens: U32
+    input_tokens_max: U32
     output_tokens_max: U32
     tier: VarStr
 

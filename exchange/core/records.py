@@ -92,10 +92,11 @@ class Record(msgspec.Struct, frozen=True, gc=False):
             RecordError: a value does not fit its field, or the record exceeds RECORD_BYTES_MAX.
         """
         layout = self.layout()
-        values = [getattr(self, name) for name in self.__struct_fields__]
         try:
             if not layout.has_variable:
-                return HEAD.pack(self.KIND, 0, layout.fixed.size) + layout.fixed.pack(*values)
+                fixed = layout.fixed.pack(*msgspec.structs.astuple(self))
+                return HEAD.pack(self.KIND, 0, layout.fixed.size) + fixed
+            values = list(msgspec.structs.astuple(self))
             parts = [b""]
             for i, code in enumerate(layout.codes):
                 if code in _VARIABLE:
