@@ -1,0 +1,66 @@
+"""Order matching for Flopex: a continuous book, and batch clearing of managed bids and slots.
+
+    >>> from matching import Book, Order, SelfTradePrevention, Side, TimeInForce
+    >>> book = Book()
+    >>> gtc, oldest = TimeInForce.GTC, SelfTradePrevention.CANCEL_OLDEST
+    >>> book.place(Order(1, 10, Side.ASK, 1_700, 500, gtc, oldest))
+    [Rested(order_id=1, price=1700, leaves=500)]
+    >>> fill, = book.place(Order(2, 11, Side.BID, 1_800, 200, gtc, oldest))
+    >>> fill.price, fill.quantity, fill.maker_leaves
+    (1700, 200, 300)
+
+Everything is an integer, nothing reads a clock or a random source, and the package imports nothing
+of the others: the same commands give the same events.
+"""
+
+from __future__ import annotations
+
+from matching.bids import Bid, ClassBid, validate_bid
+from matching.book import Book, Order
+from matching.clearing import ClearingGroup, LeaseFill, Uncross, WhyNot
+from matching.events import BookEvent, Cancelled, Decremented, Fill, Rested
+from matching.ramp import ramp_price, reach_time_ns, round_down, round_up
+from matching.slots import SlotPool, StandingQuote
+from matching.types import (
+    CLASSES_MAX,
+    POOL_SLOTS_MAX,
+    PRICE_MAX,
+    QUANTITY_MAX,
+    CancelReason,
+    NoTradeReason,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
+)
+
+__all__ = [
+    "CLASSES_MAX",
+    "POOL_SLOTS_MAX",
+    "PRICE_MAX",
+    "QUANTITY_MAX",
+    "Bid",
+    "Book",
+    "BookEvent",
+    "CancelReason",
+    "Cancelled",
+    "ClassBid",
+    "ClearingGroup",
+    "Decremented",
+    "Fill",
+    "LeaseFill",
+    "NoTradeReason",
+    "Order",
+    "Rested",
+    "SelfTradePrevention",
+    "Side",
+    "SlotPool",
+    "StandingQuote",
+    "TimeInForce",
+    "Uncross",
+    "WhyNot",
+    "ramp_price",
+    "reach_time_ns",
+    "round_down",
+    "round_up",
+    "validate_bid",
+]

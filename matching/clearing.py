@@ -1,0 +1,444 @@
+"""Batch clearing of one group: bids from the highest, whole slots, one price per hardware class.
+
+An uncross takes the bids in turn: highest price, then earliest latest start, then sequence. Each
+takes one slot: the cheapest ask whose class can still serve it in time, among equal asks the
+slowest such class, then the older quote. If that cheapest ask is its own account's, the bid is
+cancelled. A class then clears at one price,
+
+    max(highest accepted ask, best bid that was refused for want of a slot there)
+
+which always lies between ask and bid of every fill: asks only rise while slots are taken, and no
+bid is accepted in a class after another was refused there. A bid for which a free slot was too dear
+sets no price, and from that bid on the class is closed: lower bids could not have paid either,
+whatever becomes of its slots through other quotes on the same pools.
+
+Costs: an uncross reads the head of each queue of bids (one per density and cap) that could ever pay
+the class's best ask, and then what it trades. The next time at which anything can trade is kept per
+class, and computed afresh only when its best ask has changed or that bid has gone.
+
+Time never goes back from one call to the next.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from typing import NamedTuple
+
+from matching.bids import Bid, BidQueue, ClassBid, ClassBids, validate_bid
+from matching.slots import AskLadder, StandingQuote
+from matching.types import NoTradeReason
+
+__all__ = ["Bid", "ClassBid", "ClearingGroup", "LeaseFill", "Uncross", "WhyNot"]
+
+
+class LeaseFill(NamedTuple):
+    """A bid took one slot of a quote; it pays `price` per CU, ask_price <= price <= bid_price."""
+
+    bid_id: int
+    buyer_account_id: int
+    quote_id: int
+    instrument_id: int
+    pool_id: int
+    seller_account_id: int
+    bid_price: int
+    ask_price: int
+    price: int
+
+
+class Uncross(NamedTuple):
+    """What one uncross did, in the order in which bids had their turn.
+
+    `self_trades` are bids cancelled because their cheapest ask was their own account's. `prices`
+    has one price for each class that traded, by instrument id.
+    """
+
+    fills: list[LeaseFill]
+    self_trades: list[int]
+    prices: dict[int, int]
+
+
+class WhyNot(NamedTuple):
+    """Why a bid does not trade: what it pays now, and the best ask it could take, if any."""
+
+    reason: NoTradeReason
+    bid_price: int
+    best_ask: int | None
+
+
+class ClassBook:
+    """One hardware class of a group: its asks, its bids, and when it may trade next."""
+
+    __slots__ = (
+        "asks",
+        "bids",
+        "instrument_id",
+        "is_open",
+        "wake_ask",
+        "wake_bid_id",
+        "wake_ns",
+        "wake_until_ns",
+    )
+
+    def __init__(self, instrument_id: int) -> None:
+        self.instrument_id = instrument_id
+        self.is_open = True
+        self.asks = AskLadder()
+        self.bids = ClassBids()
+        # The first bid to pay `wake_ask`, when, and until when it can start; ask 0 is not known.
+        self.wake_ask = 0
+        self.wake_ns: int | None = None
+        self.wake_until_ns = 0
+        self.wake_bid_id = 0
+
+    def next_trade_ns(self, now_ns: int, k_ns: int) -> int | None:
+        """When a bid first pays the best ask; may lie in the past. None if none ever does."""
+        ask = self.asks.best_ask()
+        if ask is None:
+            return None
+        expired = self.wake_ns is not None and self.wake_until_ns < now_ns
+        if ask != self.wake_ask or expired:
+            self.wake_ask = ask
+            self.wake_ns = None
+            for queue in self.bids.above(ask):
+                self._wake_for(queue, now_ns, k_ns)
+        return self.wake_ns
+
+    def add_bid(self, bid: Bid, class_latest_start_ns: int, k_ns: int) -> None:
+        """Queue a bid; it may be the next to trade."""
+        self.bids.add(bid, class_latest_start_ns)
+        if self.wake_ask:
+            alone = BidQueue(bid.queue_key())
+            alone.add(bid, class_latest_start_ns)
+            self._wake_for(alone, 0, k_ns)
+
+    def remove_bid(self, bid: Bid) -> None:
+        """Take a bid out; if it was the next to trade, another is found when asked for."""
+        self.bids.remove(bid)
+        if bid.bid_id == self.wake_bid_id:
+            self.wake_ask = 0
+
+    def _wake_for(self, queue: BidQueue, now_ns: int, k_ns: int) -> None:
+        found = queue.reach(self.wake_ask, now_ns, k_ns)
+        if found is not None and (self.wake_ns is None or found[0] < self.wake_ns):
+            self.wake_ns, self.wake_until_ns, self.wake_bid_id = found
+
+
+class ClearingGroup:
+    """The bids, quotes and classes that clear together: one model and tier on several hardware.
+
+    `k_ns` is the ramp's time constant. Pools may carry quotes of other groups as well.
+    """
+
+    def __init__(self, group_id: int, k_ns: int) -> None:
+        if k_ns < 1:
+            msg = f"k is {k_ns} ns"
+            raise ValueError(msg)
+        self.group_id = group_id
+        self.k_ns = k_ns
+        self._bids: dict[int, Bid] = {}
+        self._classes: dict[int, ClassBook] = {}
+        self._now_ns = 0
+
+    def add_bid(self, bid: Bid) -> None:
+        """Rest a bid. Costs a binary search per class it names.
+
+        Raises:
+            ValueError: it is no bid (see `validate_bid`), or its id is here already.
+        """
+        validate_bid(bid)
+        if bid.bid_id in self._bids:
+            msg = f"bid {bid.bid_id} is already here"
+            raise ValueError(msg)
+        self._bids[bid.bid_id] = bid
+        for named in bid.classes:
+            self._class(named.instrument_id).add_bid(bid, named.latest_start_ns, self.k_ns)
+
+    def remove_bid(self, bid_id: int) -> Bid | None:
+        """Take a bid out; None if it is not here. Costs a binary search per class it names."""
+        bid = self._bids.pop(bid_id, None)
+        if bid is not None:
+            for named in bid.classes:
+                self._classes[named.instrument_id].remove_bid(bid)
+        return bid
+
+    def set_quote(self, quote: StandingQuote) -> None:
+        """List a quote in place of the one on the same instrument and pool, if there is one.
+
+        With the same prices it keeps the time priority: its `sequence` becomes the old quote's.
+
+        Raises:
+            ValueError: the quote is listed already.
+        """
+        asks = self._class(quote.instrument_id).asks
+        if quote.ladder is not None:
+            msg = f"quote {quote.quote_id} is already listed"
+            raise ValueError(msg)
+        old = asks.by_pool.get(quote.pool.pool_id)
+        if old is not None:
+            asks.remove(old)
+            if old.prices == quote.prices:
+                quote.sequence = old.sequence
+        asks.add(quote)
+
+    def remove_quote(self, instrument_id: int, pool_id: int) -> StandingQuote | None:
+        """Take a quote out; None if there is none."""
+        book = self._classes.get(instrument_id)
+        quote = book.asks.by_pool.get(pool_id) if book is not None else None
+        if book is not None and quote is not None:
+            book.asks.remove(quote)
+        return quote
+
+    def set_open(self, instrument_id: int, is_open: bool) -> None:
+        """Halt a class (its bids and quotes stay and take no part), or open it again."""
+        self._class(instrument_id).is_open = is_open
+
+    def uncross(self, now_ns: int) -> Uncross:
+        """Trade all that can trade now; filled and self-trading bids leave, slots are taken.
+
+        Raises:
+            ValueError: time went back.
+        """
+        self._advance(now_ns)
+        turns: list[_Turn] = []
+        for instrument_id in sorted(self._classes):
+            book = self._classes[instrument_id]
+            ask = book.asks.best_ask() if book.is_open else None
+            if ask is not None:
+                for queue in book.bids.above(ask):
+                    self._push_head(turns, book, queue, ask)
+        heapify(turns)
+        run = _Run()
+        while turns:
+            negated_price, _, _, bid_id, instrument_id, queue = heappop(turns)
+            if instrument_id in run.closed:
+                continue
+            bid = self._bids.get(bid_id)
+            # A bid that is gone had its turn through another of its classes.
+            if bid is None or self._take_turn(run, bid, -negated_price):
+                self._push_head(turns, self._classes[instrument_id], queue, 1)
+        return run.result()
+
+    def next_trade_ns(self, now_ns: int) -> int | None:
+        """The earliest time from `now_ns` on at which an uncross does something.
+
+        As bids, quotes and slots stand now. None if it takes another command first.
+
+        Raises:
+            ValueError: time went back.
+        """
+        self._advance(now_ns)
+        first: int | None = None
+        for book in self._classes.values():
+            if book.is_open:
+                at_ns = book.next_trade_ns(now_ns, self.k_ns)
+                if at_ns is not None and (first is None or at_ns < first):
+                    first = at_ns
+        return None if first is None else max(first, now_ns)
+
+    def why_not(self, bid_id: int, now_ns: int) -> WhyNot | None:
+        """The true reason why a bid does not trade now; None if it can.
+
+        It can trade, and may still not: higher bids have their turn first.
+
+        Raises:
+            KeyError: there is no such bid.
+        """
+        bid = self._bids[bid_id]
+        price = bid.price(now_ns, self.k_ns)
+        in_time = [
+            self._classes[named.instrument_id]
+            for named in bid.classes
+            if named.latest_start_ns >= now_ns
+        ]
+        if not in_time:
+            return WhyNot(NoTradeReason.TOO_LATE, price, None)
+        books = [book for book in in_time if book.is_open]
+        if not books:
+            return WhyNot(NoTradeReason.HALTED, price, None)
+        asks = [ask for ask in (book.asks.best_ask() for book in books) if ask is not None]
+        if asks:
+            best = min(asks)
+            below = WhyNot(NoTradeReason.PRICE_BELOW_ASK, price, best)
+            return below if price < best else None
+        if any(book.asks.by_pool for book in books):
+            return WhyNot(NoTradeReason.NO_FREE_SLOT, price, None)
+        return WhyNot(NoTradeReason.NO_ASKS, price, None)
+
+    def depth(
+        self, instrument_id: int, now_ns: int, levels: int
+    ) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
+        """(bids, asks) of a class, each as the best `levels` of (price, slots, orders).
+
+        A bid counts in every class that it names and can still start in. A quote counts with each
+        of its free slots at the price that slot would have.
+        """
+        book = self._classes.get(instrument_id)
+        if book is None:
+            return [], []
+        return book.bids.depth(now_ns, self.k_ns, levels), book.asks.depth(levels)
+
+    def bids(self) -> list[Bid]:
+        """All resting bids by id."""
+        return [self._bids[bid_id] for bid_id in sorted(self._bids)]
+
+    def bid(self, bid_id: int) -> Bid | None:
+        """The resting bid of this id. Costs O(1)."""
+        return self._bids.get(bid_id)
+
+    def quotes(self) -> list[StandingQuote]:
+        """All quotes by instrument and pool, those without a free slot too."""
+        return [
+            self._classes[instrument_id].asks.by_pool[pool_id]
+            for instrument_id in sorted(self._classes)
+            for pool_id in sorted(self._classes[instrument_id].asks.by_pool)
+        ]
+
+    def state(self) -> tuple[tuple[object, ...], ...]:
+        """(bids, quotes, halted instruments) as nested tuples of ints.
+
+        Equal for equal groups of any implementation.
+        """
+        halted = sorted(book.instrument_id for book in self._classes.values() if not book.is_open)
+        return (
+            tuple(bid_row(bid) for bid in self.bids()),
+            tuple(quote_row(quote) for quote in self.quotes()),
+            tuple(halted),
+        )
+
+    def check(self) -> None:
+        """Assert every invariant of the structure. Costs O(bids + quotes)."""
+        for instrument_id, book in self._classes.items():
+            assert book.instrument_id == instrument_id
+            named = {
+                bid.bid_id: bid
+                for bid in self._bids.values()
+                if any(entry.instrument_id == instrument_id for entry in bid.classes)
+            }
+            book.bids.check(named, instrument_id, self._now_ns)
+            book.asks.check()
+            assert all(q.instrument_id == instrument_id for q in book.asks.by_pool.values())
+
+    def _class(self, instrument_id: int) -> ClassBook:
+        book = self._classes.get(instrument_id)
+        if book is None:
+            book = self._classes[instrument_id] = ClassBook(instrument_id)
+        return book
+
+    def _advance(self, now_ns: int) -> None:
+        if now_ns < self._now_ns:
+            msg = f"time went back from {self._now_ns} to {now_ns}"
+            raise ValueError(msg)
+        self._now_ns = now_ns
+
+    def _push_head(
+        self, turns: list[_Turn], book: ClassBook, queue: BidQueue, at_least: int
+    ) -> None:
+        """Give the head of a queue its turn, if it pays `at_least`."""
+        head = book.bids.head(queue, self._now_ns)
+        if head is not None:
+            start, sequence, bid_id, _ = head
+            price = queue.price(-start, self._now_ns, self.k_ns)
+            if price >= at_least:
+                turn = (-price, -start, -sequence, -bid_id, book.instrument_id, queue)
+                heappush(turns, turn)
+
+    def _take_turn(self, run: _Run, bid: Bid, price: int) -> bool:
+        """Let a bid take its slot. True if it leaves: with a slot, or cancelled as a self-trade."""
+        books = [
+            book
+            for named in bid.classes
+            if named.latest_start_ns >= self._now_ns
+            and (book := self._classes[named.instrument_id]).is_open
+        ]
+        cheapest = price + 1
+        chosen: ClassBook | None = None
+        for book in books:
+            ask = book.asks.best_ask()
+            if ask is not None and ask < cheapest:
+                cheapest, chosen = ask, book
+        if chosen is None:
+            run.refuse(books, price)
+            return False
+        quote = chosen.asks.best()
+        assert quote is not None
+        self.remove_bid(bid.bid_id)
+        if quote.pool.account_id == bid.account_id:
+            run.self_trades.append(bid.bid_id)
+        else:
+            quote.pool.take()
+            run.accept(bid, quote, price, cheapest)
+        return True
+
+
+class _Run:
+    """One uncross under way: what was taken, and what that makes of each class's price."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[Bid, StandingQuote, int, int]] = []
+        self.self_trades: list[int] = []
+        # Classes in which a bid was refused; nothing trades there any more.
+        self.closed: set[int] = set()
+        self.low: dict[int, int] = {}
+        self.refused: dict[int, int] = {}
+
+    def accept(self, bid: Bid, quote: StandingQuote, bid_price: int, ask_price: int) -> None:
+        """Book one slot taken. Asks of a class never fall, so the last one is the highest."""
+        self.taken.append((bid, quote, bid_price, ask_price))
+        self.low[quote.instrument_id] = ask_price
+
+    def refuse(self, books: list[ClassBook], price: int) -> None:
+        """Close the classes that a bid found too dear, or sold out."""
+        for book in books:
+            if book.instrument_id not in self.closed:
+                self.closed.add(book.instrument_id)
+                if book.asks.best() is None:
+                    self.refused[book.instrument_id] = price
+
+    def result(self) -> Uncross:
+        """Price the classes and the fills."""
+        prices = {
+            instrument_id: max(low, self.refused.get(instrument_id, 0))
+            for instrument_id, low in sorted(self.low.items())
+        }
+        fills: list[LeaseFill] = []
+        for bid, quote, bid_price, ask_price in self.taken:
+            price = prices[quote.instrument_id]
+            assert ask_price <= price <= bid_price, (bid, quote.quote_id, price)
+            fill = LeaseFill(
+                bid_id=bid.bid_id,
+                buyer_account_id=bid.account_id,
+                quote_id=quote.quote_id,
+                instrument_id=quote.instrument_id,
+                pool_id=quote.pool.pool_id,
+                seller_account_id=quote.pool.account_id,
+                bid_price=bid_price,
+                ask_price=ask_price,
+                price=price,
+            )
+            fills.append(fill)
+        return Uncross(fills, self.self_trades, prices)
+
+
+_Turn = tuple[int, int, int, int, int, BidQueue]
+"""(-price, latest start, sequence, bid id, instrument id, queue): the next turn sorts first."""
+
+
+def bid_row(bid: Bid) -> tuple[object, ...]:
+    """A bid as nested tuples of plain ints."""
+    classes = tuple(tuple(named) for named in bid.classes)
+    return (*bid[:6], classes, int(bid.flat))
+
+
+def quote_row(quote: StandingQuote) -> tuple[object, ...]:
+    """A quote and its pool as nested tuples of plain ints."""
+    pool = quote.pool
+    return (
+        quote.instrument_id,
+        pool.pool_id,
+        quote.quote_id,
+        quote.sequence,
+        quote.prices,
+        pool.account_id,
+        pool.slots,
+        pool.in_use,
+    )

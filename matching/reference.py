@@ -1,0 +1,384 @@
+"""The naive twins: the rules of `Book` and `ClearingGroup`, written to be read, not to be fast.
+
+One flat list of orders, or of bids and of quotes, scanned in full for every decision. They share
+the words (orders, events, quotes, the ramp) with the real ones and none of their structure, give
+the same events, and have the same `state()`. Tests compare the two event for event.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from functools import partial
+
+from matching.bids import Bid, validate_bid
+from matching.book import Order
+from matching.clearing import LeaseFill, Uncross, WhyNot, bid_row, quote_row
+from matching.events import BookEvent, Cancelled, Decremented, Fill, Rested
+from matching.slots import StandingQuote
+from matching.types import (
+    PRICE_MAX,
+    QUANTITY_MAX,
+    CancelReason,
+    NoTradeReason,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
+)
+
+_Depth = list[tuple[int, int, int]]
+
+
+class NaiveBook:
+    """`matching.book.Book` as one list of orders in order of arrival."""
+
+    def __init__(self) -> None:
+        self._orders: list[Order] = []
+
+    def place(self, order: Order) -> list[BookEvent]:
+        """See `Book.place`."""
+        _check_terms(order.price, order.quantity)
+        if not 0 < order.leaves <= order.quantity or self.order(order.order_id):
+            raise ValueError(order.order_id)
+        if order.time_in_force == TimeInForce.FOK and not self._fillable(order):
+            return [_cancelled(order, CancelReason.FOK_UNFILLABLE)]
+        events: list[BookEvent] = []
+        while order.leaves:
+            makers = self._makers(order)
+            if not makers:
+                break
+            if makers[0].account_id != order.account_id:
+                events.append(self._trade(makers[0], order))
+            elif not self._prevent_self_trade(makers[0], order, events):
+                return events
+        if order.leaves and order.time_in_force == TimeInForce.IOC:
+            events.append(_cancelled(order, CancelReason.IOC_REST))
+        elif order.leaves:
+            self._orders.append(order)
+            events.append(Rested(order.order_id, order.price, order.leaves))
+        return events
+
+    def cancel(self, order_id: int) -> Order | None:
+        """See `Book.cancel`."""
+        order = self.order(order_id)
+        if order is not None:
+            self._orders.remove(order)
+        return order
+
+    def replace(self, order_id: int, price: int, quantity: int) -> list[BookEvent] | None:
+        """See `Book.replace`."""
+        _check_terms(price, quantity)
+        order = self.order(order_id)
+        if order is None:
+            return None
+        filled = order.quantity - order.leaves
+        if quantity <= filled:
+            self._orders.remove(order)
+            return [_cancelled(order, CancelReason.REPLACED_BELOW_FILLED)]
+        keeps_place = price == order.price and quantity <= order.quantity
+        order.price, order.quantity, order.leaves = price, quantity, quantity - filled
+        if keeps_place:
+            return [Rested(order_id, price, order.leaves)]
+        self._orders.remove(order)
+        return self.place(order)
+
+    def best(self, side: Side) -> int | None:
+        """See `Book.best`."""
+        queue = self._queue(side)
+        return queue[0].price if queue else None
+
+    def depth(self, side: Side, levels: int) -> _Depth:
+        """See `Book.depth`."""
+        return _levels([(order.price, order.leaves) for order in self._queue(side)], levels)
+
+    def order(self, order_id: int) -> Order | None:
+        """See `Book.order`."""
+        return next((order for order in self._orders if order.order_id == order_id), None)
+
+    def orders(self) -> list[Order]:
+        """See `Book.orders`."""
+        return self._queue(Side.BID) + self._queue(Side.ASK)
+
+    def __len__(self) -> int:
+        return len(self._orders)
+
+    def state(self) -> tuple[tuple[tuple[int, tuple[tuple[int, ...], ...]], ...], ...]:
+        """See `Book.state`."""
+        sides = []
+        for side in Side:
+            queue = self._queue(side)
+            prices = dict.fromkeys(order.price for order in queue)
+            sides.append(
+                tuple(
+                    (p, tuple(order.row() for order in queue if order.price == p)) for p in prices
+                )
+            )
+        return tuple(sides)
+
+    def check(self) -> None:
+        """See `Book.check`."""
+        assert all(0 < order.leaves <= order.quantity for order in self._orders)
+
+    def _queue(self, side: Side) -> list[Order]:
+        """The orders of a side, best first; the sort is stable, so oldest first at one price."""
+        orders = [order for order in self._orders if order.side == side]
+        sign = -1 if side == Side.BID else 1
+        return sorted(orders, key=lambda order: sign * order.price)
+
+    def _makers(self, taker: Order) -> list[Order]:
+        """The orders that the taker would meet, in turn."""
+        if taker.side == Side.BID:
+            return [order for order in self._queue(Side.ASK) if order.price <= taker.price]
+        return [order for order in self._queue(Side.BID) if order.price >= taker.price]
+
+    def _fillable(self, taker: Order) -> bool:
+        missing = taker.leaves
+        for maker in self._makers(taker):
+            own = maker.account_id == taker.account_id
+            if own and taker.self_trade != SelfTradePrevention.CANCEL_OLDEST:
+                return False
+            missing -= 0 if own else maker.leaves
+            if missing <= 0:
+                return True
+        return False
+
+    def _trade(self, maker: Order, taker: Order) -> Fill:
+        quantity = min(maker.leaves, taker.leaves)
+        maker.leaves -= quantity
+        taker.leaves -= quantity
+        if maker.leaves == 0:
+            self._orders.remove(maker)
+        return Fill(
+            maker.order_id,
+            maker.account_id,
+            taker.order_id,
+            taker.account_id,
+            maker.price,
+            quantity,
+            maker.leaves,
+            taker.leaves,
+        )
+
+    def _prevent_self_trade(self, maker: Order, taker: Order, events: list[BookEvent]) -> bool:
+        """False if the taker is done."""
+        mode = taker.self_trade
+        if mode == SelfTradePrevention.DECREMENT:
+            quantity = min(maker.leaves, taker.leaves)
+            for order in (maker, taker):
+                order.leaves -= quantity
+                order.quantity -= quantity
+                events.append(Decremented(order.order_id, order.account_id, quantity, order.leaves))
+            if maker.leaves == 0:
+                self._orders.remove(maker)
+            return taker.leaves > 0
+        if mode in {SelfTradePrevention.CANCEL_OLDEST, SelfTradePrevention.CANCEL_BOTH}:
+            self._orders.remove(maker)
+            events.append(_cancelled(maker, CancelReason.SELF_TRADE))
+        if mode in {SelfTradePrevention.CANCEL_NEWEST, SelfTradePrevention.CANCEL_BOTH}:
+            events.append(_cancelled(taker, CancelReason.SELF_TRADE))
+            return False
+        return True
+
+
+class NaiveClearingGroup:
+    """`matching.clearing.ClearingGroup` as a list of bids and a list of quotes."""
+
+    def __init__(self, group_id: int, k_ns: int) -> None:
+        self.group_id = group_id
+        self.k_ns = k_ns
+        self._bids: list[Bid] = []
+        self._quotes: list[StandingQuote] = []
+        self._halted: set[int] = set()
+
+    def add_bid(self, bid: Bid) -> None:
+        """See `ClearingGroup.add_bid`."""
+        validate_bid(bid)
+        if self.bid(bid.bid_id) is not None:
+            raise ValueError(bid.bid_id)
+        self._bids.append(bid)
+
+    def remove_bid(self, bid_id: int) -> Bid | None:
+        """See `ClearingGroup.remove_bid`."""
+        bid = self.bid(bid_id)
+        if bid is not None:
+            self._bids.remove(bid)
+        return bid
+
+    def set_quote(self, quote: StandingQuote) -> None:
+        """See `ClearingGroup.set_quote`."""
+        old = self.remove_quote(quote.instrument_id, quote.pool.pool_id)
+        if old is not None and old.prices == quote.prices:
+            quote.sequence = old.sequence
+        self._quotes.append(quote)
+
+    def remove_quote(self, instrument_id: int, pool_id: int) -> StandingQuote | None:
+        """See `ClearingGroup.remove_quote`."""
+        for quote in self._quotes:
+            if (quote.instrument_id, quote.pool.pool_id) == (instrument_id, pool_id):
+                self._quotes.remove(quote)
+                return quote
+        return None
+
+    def set_open(self, instrument_id: int, is_open: bool) -> None:
+        """See `ClearingGroup.set_open`."""
+        if is_open:
+            self._halted.discard(instrument_id)
+        else:
+            self._halted.add(instrument_id)
+
+    def uncross(self, now_ns: int) -> Uncross:
+        """See `ClearingGroup.uncross`."""
+        taken: list[tuple[Bid, StandingQuote, int, int]] = []
+        self_trades: list[int] = []
+        accepted: dict[int, list[int]] = {}
+        # The first refusal decides a class: too dear (0), or the price of a bid that found no slot.
+        refused: dict[int, int] = {}
+        for price, bid in self._by_rank(now_ns):
+            quote = self._cheapest(bid, now_ns)
+            ask = quote.ask() if quote is not None else None
+            if quote is None or ask is None or ask > price:
+                for instrument_id in self._usable(bid, now_ns):
+                    no_slot = self._best_quote(instrument_id) is None
+                    refused.setdefault(instrument_id, price if no_slot else 0)
+                continue
+            self._bids.remove(bid)
+            if quote.pool.account_id == bid.account_id:
+                self_trades.append(bid.bid_id)
+                continue
+            quote.pool.take()
+            taken.append((bid, quote, price, ask))
+            accepted.setdefault(quote.instrument_id, []).append(ask)
+        prices = {i: max(*accepted[i], refused.get(i, 0)) for i in sorted(accepted)}
+        fills = [
+            LeaseFill(
+                bid.bid_id,
+                bid.account_id,
+                quote.quote_id,
+                quote.instrument_id,
+                quote.pool.pool_id,
+                quote.pool.account_id,
+                bid_price,
+                ask_price,
+                prices[quote.instrument_id],
+            )
+            for bid, quote, bid_price, ask_price in taken
+        ]
+        return Uncross(fills, self_trades, prices)
+
+    def next_trade_ns(self, now_ns: int) -> int | None:
+        """See `ClearingGroup.next_trade_ns`; found by bisection over time, bid by bid."""
+        found: list[int] = []
+        for bid in self._bids:
+            for named in bid.classes:
+                quote = self._best_quote(named.instrument_id)
+                ask = quote.ask() if quote is not None else None
+                times = range(now_ns, named.latest_start_ns + 1)
+                if ask is None or named.instrument_id in self._halted:
+                    continue
+                first = bisect_left(times, ask, key=partial(bid.price, k_ns=self.k_ns))
+                if first < len(times):
+                    found.append(times[first])
+        return min(found, default=None)
+
+    def why_not(self, bid_id: int, now_ns: int) -> WhyNot | None:
+        """See `ClearingGroup.why_not`."""
+        bid = next(bid for bid in self._bids if bid.bid_id == bid_id)
+        price = bid.price(now_ns, self.k_ns)
+        if all(named.latest_start_ns < now_ns for named in bid.classes):
+            return WhyNot(NoTradeReason.TOO_LATE, price, None)
+        usable = self._usable(bid, now_ns)
+        if not usable:
+            return WhyNot(NoTradeReason.HALTED, price, None)
+        quotes = [quote for quote in self._quotes if quote.instrument_id in usable]
+        asks = [ask for ask in (quote.ask() for quote in quotes) if ask is not None]
+        if not quotes:
+            return WhyNot(NoTradeReason.NO_ASKS, price, None)
+        if not asks:
+            return WhyNot(NoTradeReason.NO_FREE_SLOT, price, None)
+        if price < min(asks):
+            return WhyNot(NoTradeReason.PRICE_BELOW_ASK, price, min(asks))
+        return None
+
+    def depth(self, instrument_id: int, now_ns: int, levels: int) -> tuple[_Depth, _Depth]:
+        """See `ClearingGroup.depth`."""
+        bids = [
+            (price, 1)
+            for price, bid in self._by_rank(now_ns)
+            if any(n.instrument_id == instrument_id for n in bid.classes if n[1] >= now_ns)
+        ]
+        asks: dict[int, list[int]] = {}
+        for quote in self._quotes:
+            if quote.instrument_id == instrument_id:
+                sold = quote.prices[quote.pool.in_use : quote.pool.slots]
+                for price in set(sold):
+                    asks.setdefault(price, []).append(sold.count(price))
+        ask_levels = [(price, sum(asks[price]), len(asks[price])) for price in sorted(asks)]
+        return _levels(bids, levels), ask_levels[:levels]
+
+    def bids(self) -> list[Bid]:
+        """See `ClearingGroup.bids`."""
+        return sorted(self._bids)
+
+    def bid(self, bid_id: int) -> Bid | None:
+        """See `ClearingGroup.bid`."""
+        return next((bid for bid in self._bids if bid.bid_id == bid_id), None)
+
+    def quotes(self) -> list[StandingQuote]:
+        """See `ClearingGroup.quotes`."""
+        return sorted(self._quotes, key=lambda quote: (quote.instrument_id, quote.pool.pool_id))
+
+    def state(self) -> tuple[tuple[object, ...], ...]:
+        """See `ClearingGroup.state`."""
+        return (
+            tuple(bid_row(bid) for bid in self.bids()),
+            tuple(quote_row(quote) for quote in self.quotes()),
+            tuple(sorted(self._halted)),
+        )
+
+    def check(self) -> None:
+        """See `ClearingGroup.check`."""
+        assert len({bid.bid_id for bid in self._bids}) == len(self._bids)
+
+    def _by_rank(self, now_ns: int) -> list[tuple[int, Bid]]:
+        """The bids that pay anything now, in the order of their turns."""
+        priced = [(bid.price(now_ns, self.k_ns), bid) for bid in self._bids]
+        priced.sort(key=lambda p: (-p[0], p[1].latest_start_ns, p[1].sequence, p[1].bid_id))
+        return [(price, bid) for price, bid in priced if price > 0]
+
+    def _usable(self, bid: Bid, now_ns: int) -> list[int]:
+        """The open classes that can still serve a bid, slowest first."""
+        return [
+            named.instrument_id
+            for named in bid.classes
+            if named.latest_start_ns >= now_ns and named.instrument_id not in self._halted
+        ]
+
+    def _best_quote(self, instrument_id: int) -> StandingQuote | None:
+        """The quote of a class that sells the next slot."""
+        listed = [
+            (ask, quote.sequence, quote.pool.pool_id, quote)
+            for quote in self._quotes
+            if quote.instrument_id == instrument_id and (ask := quote.ask()) is not None
+        ]
+        return min(listed, key=lambda row: row[:3])[3] if listed else None
+
+    def _cheapest(self, bid: Bid, now_ns: int) -> StandingQuote | None:
+        """The quote that a bid takes: `min` keeps the first of equals, which is the slowest."""
+        quotes = [self._best_quote(i) for i in self._usable(bid, now_ns)]
+        priced = [(ask, q) for q in quotes if q is not None and (ask := q.ask()) is not None]
+        return min(priced, key=lambda row: row[0])[1] if priced else None
+
+
+def _check_terms(price: int, quantity: int) -> None:
+    if not 0 < price <= PRICE_MAX or not 0 < quantity <= QUANTITY_MAX:
+        raise ValueError(price, quantity)
+
+
+def _cancelled(order: Order, reason: CancelReason) -> Cancelled:
+    return Cancelled(order.order_id, order.account_id, order.leaves, reason)
+
+
+def _levels(rows: list[tuple[int, int]], levels: int) -> _Depth:
+    """Sum (price, quantity) rows into (price, quantity, orders), keeping their order."""
+    prices = list(dict.fromkeys(price for price, _ in rows))[:levels]
+    quantities = [[quantity for p, quantity in rows if p == price] for price in prices]
+    return [(p, sum(q), len(q)) for p, q in zip(prices, quantities, strict=True)]
