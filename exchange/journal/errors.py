@@ -1,0 +1,187 @@
+"""Everything that can go wrong with a journal.
+
+JournalError
+├── JournalLocked            another process writes to this journal
+├── JournalClosed            used after close()
+├── JournalNotFound          there is no journal in this folder
+├── JournalTargetExists      a backup or a restore would overwrite something
+├── JournalRefused           this group is not written; the journal stays usable
+│   ├── JournalOutOfOrder    wrong first sequence
+│   ├── JournalEpochStale    written by an engine that has been replaced
+│   └── JournalGroupTooLarge over the bound, or empty
+├── JournalMismatch          a good journal, but not the one that was asked for
+│   ├── JournalVersionMismatch
+│   └── JournalGenesisMismatch
+├── JournalDamaged           stored bytes are not what was written
+├── JournalReadFailed        the device returned an error
+└── JournalWriteFailed       the device returned an error; the writer must stop
+    └── JournalPoisoned      a write after one that failed
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class JournalError(Exception):
+    """Base of all errors of this package."""
+
+
+class JournalLocked(JournalError):
+    """Another process holds the journal's lock."""
+
+    def __init__(self, path: Path, holder: str) -> None:
+        self.path = path
+        self.holder = holder
+        super().__init__(
+            f"the journal in {path.parent} is in use by process {holder or 'unknown'}: stop that "
+            f"process first; do not delete {path.name}, two writers would destroy the journal"
+        )
+
+
+class JournalClosed(JournalError):
+    """The log was closed."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        super().__init__(f"the journal in {directory} was closed: open it again")
+
+
+class JournalNotFound(JournalError):
+    """No segment lies in the folder."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        super().__init__(f"there is no journal in {directory}: check the data directory's name")
+
+
+class JournalTargetExists(JournalError):
+    """The place that a copy would be written to is not empty."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        super().__init__(f"{target} is not empty: name a folder that does not exist yet")
+
+
+class JournalRefused(JournalError):
+    """The group was not written and the log is as it was before."""
+
+
+class JournalOutOfOrder(JournalRefused):
+    """A group must begin with the next sequence number."""
+
+    def __init__(self, expected: int, found: int) -> None:
+        self.expected = expected
+        self.found = found
+        super().__init__(
+            f"a group that begins at sequence {found} does not follow: the next is {expected}; "
+            "replay the journal before writing to it"
+        )
+
+
+class JournalEpochStale(JournalRefused):
+    """A later epoch has already written here."""
+
+    def __init__(self, epoch: int, newest: int) -> None:
+        self.epoch = epoch
+        self.newest = newest
+        super().__init__(
+            f"epoch {epoch} is older than {newest}, which has written to this journal: "
+            "this engine was replaced and must stop"
+        )
+
+
+class JournalGroupTooLarge(JournalRefused):
+    """A group's bytes or its number of records are outside the bounds."""
+
+
+class JournalMismatch(JournalError):
+    """The journal is whole, but it is not the one that was asked for."""
+
+
+class JournalVersionMismatch(JournalMismatch):
+    """Written under another file format or other rules."""
+
+    def __init__(self, path: Path, what: str, found: int, wanted: int) -> None:
+        self.path = path
+        self.what = what
+        self.found = found
+        self.wanted = wanted
+        super().__init__(
+            f"{path} has {what} {found}, this program needs {wanted}: run the release that wrote "
+            "it, or upgrade by drain, snapshot and a new journal"
+        )
+
+
+class JournalGenesisMismatch(JournalMismatch):
+    """Started from another genesis, so it belongs to another exchange."""
+
+    def __init__(self, path: Path, found: bytes, wanted: bytes) -> None:
+        self.path = path
+        self.found = found
+        self.wanted = wanted
+        super().__init__(
+            f"{path} was started from genesis {found.hex()[:16]}, not {wanted.hex()[:16]}: "
+            "it belongs to another exchange; check the data directory and the configuration"
+        )
+
+
+class JournalDamaged(JournalError):
+    """Stored bytes are not what was written.
+
+    Attributes:
+        path: The segment.
+        offset: Where the damaged region begins, in bytes from the start of the file.
+        length: How long that region is, in bytes (it is what one checksum covers).
+        reason: What does not fit.
+        last_group: Whether nothing good follows, so that at most one group is lost.
+    """
+
+    def __init__(
+        self, path: Path, offset: int, reason: str, *, length: int = 1, last_group: bool = False
+    ) -> None:
+        self.path = path
+        self.offset = offset
+        self.length = length
+        self.reason = reason
+        self.last_group = last_group
+        advice = (
+            "this is the last group, and it was written whole, so it may have been acknowledged: "
+            "restore a backup, or open with cut_damaged_tail to give that one group up"
+            if last_group
+            else "do not start on it: keep the files, and restore a backup or a replica"
+        )
+        super().__init__(
+            f"{path} is damaged in the {length} bytes at offset {offset}: {reason}; {advice}"
+        )
+
+
+class JournalReadFailed(JournalError):
+    """The device returned an error on reading."""
+
+    def __init__(self, path: Path, cause: OSError) -> None:
+        self.path = path
+        super().__init__(
+            f"cannot read {path}: {cause.strerror or cause}; check the device, then start again"
+        )
+
+
+class JournalWriteFailed(JournalError):
+    """The device returned an error; whether the group is on it is not known.
+
+    The group was not acknowledged; a restart may find it, whole, or not. Nothing can be written
+    after it: stop the process, and let recovery decide.
+    """
+
+    def __init__(self, path: Path, offset: int, reason: str) -> None:
+        self.path = path
+        self.offset = offset
+        self.reason = reason
+        super().__init__(
+            f"writing {path} at offset {offset} failed: {reason}; stop the engine, check the "
+            "device and its free space, then start again"
+        )
+
+
+class JournalPoisoned(JournalWriteFailed):
+    """An earlier write failed, so this one was not tried."""

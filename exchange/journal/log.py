@@ -1,0 +1,382 @@
+"""The log: groups of records that are durable, in order, and written by one engine at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+from exchange.journal.errors import (
+    JournalClosed,
+    JournalDamaged,
+    JournalEpochStale,
+    JournalGroupTooLarge,
+    JournalLocked,
+    JournalOutOfOrder,
+    JournalPoisoned,
+    JournalWriteFailed,
+)
+from exchange.journal.files import (
+    FileLock,
+    FileSystem,
+    JournalFile,
+    LockHeld,
+    OsFileSystem,
+    write_all,
+)
+from exchange.journal.format import (
+    BLOCK_ALIGNMENT,
+    BLOCK_ALIGNMENTS,
+    EPOCH_MAX,
+    FIRST_SEQUENCE,
+    FORMAT_VERSION,
+    GROUP_COUNT_MAX,
+    HEADER_BYTES,
+    RULES_VERSION_MAX,
+    SEGMENT_BYTES,
+    SEGMENT_BYTES_MAX,
+    SEGMENT_BYTES_MIN,
+    SEQUENCE_MAX,
+    GroupRecord,
+    Position,
+    SegmentHeader,
+    encode_block,
+    group_bytes_max,
+)
+from exchange.journal.segment import (
+    UNFINISHED_SUFFIX,
+    TornTail,
+    create_segment,
+    fill_zeros,
+    segment_path,
+    segment_paths,
+)
+from exchange.journal.walk import JournalStat, JournalWalk, genesis_digest
+
+LOCK_NAME: Final = "LOCK"
+
+
+class LogStore(Protocol):
+    """Where an engine's commands become durable. One writer; what is stored is bytes."""
+
+    @property
+    def next_sequence(self) -> int:
+        """The sequence number that the next group must begin with."""
+
+    @property
+    def epoch(self) -> int:
+        """The newest epoch that has written here; 0 before the first."""
+
+    @property
+    def chain_hash(self) -> bytes:
+        """Vouches for all groups so far."""
+
+    def append(self, group: GroupRecord) -> None:
+        """Store a group; on return it is durable.
+
+        Raises:
+            JournalRefused: It was not written, and the log is as it was.
+            JournalWriteFailed: Whether it was written is unknown; nothing more can be.
+        """
+
+    def read_from(self, sequence: int) -> Iterator[GroupRecord]:
+        """All groups from the one that holds `sequence` on, in order, checked again."""
+
+    def close(self) -> None:
+        """Give the log back; more than once is allowed."""
+
+
+class LocalLog:
+    """A journal in a folder of this machine, under an exclusive lock.
+
+    Opening it reads and checks every byte. A torn tail (a group whose writing was cut off, which
+    was never acknowledged) is overwritten with zeros and reported in `recovered.torn_tail`; any
+    other bytes that are not what was written stop the opening.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "journal"
+    >>> with LocalLog(folder, rules_version=1, genesis=b"docs", segment_bytes=1 << 16) as log:
+    ...     log.append(GroupRecord(1, 2, epoch=1, payload=b"two records"))
+    >>> with LocalLog(folder, rules_version=1, genesis=b"docs") as log:
+    ...     log.next_sequence, [group.payload for group in log.read_from(1)]
+    (3, [b'two records'])
+
+    Args:
+        directory: Made if it does not exist.
+        rules_version: Of the state machine; every segment carries it.
+        genesis: What the exchange started from; the hash chain begins with it.
+        segment_bytes: Size of the segments that are made from now on, in bytes.
+        alignment: Blocks begin at multiples of it, in bytes; one of BLOCK_ALIGNMENTS.
+        cut_damaged_tail: The operator's decision to give up a damaged last group.
+        files: Another file system, for tests.
+
+    Raises:
+        ValueError: A bound of the format is broken.
+        JournalLocked: Another process has it.
+        JournalMismatch: Written under other rules, or by another exchange.
+        JournalDamaged: With the segment and the offset.
+        JournalReadFailed: The device failed.
+        JournalWriteFailed: The device failed, or there is no room.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        rules_version: int,
+        genesis: bytes,
+        segment_bytes: int = SEGMENT_BYTES,
+        alignment: int = BLOCK_ALIGNMENT,
+        cut_damaged_tail: bool = False,
+        files: FileSystem | None = None,
+    ) -> None:
+        check_options(rules_version, segment_bytes, alignment)
+        self._directory = directory
+        self._rules_version = rules_version
+        self._genesis = genesis
+        self._segment_bytes = segment_bytes
+        self._alignment = alignment
+        self._files: FileSystem = OsFileSystem() if files is None else files
+        self._failed: str | None = None
+        self._position: Position
+        self._offset: int
+        self._file: JournalFile | None = None
+        self._lock: FileLock | None = self._take_lock()
+        try:
+            self.recovered = self._recover(cut_damaged_tail)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def directory(self) -> Path:
+        """The journal's folder."""
+        return self._directory
+
+    @property
+    def next_sequence(self) -> int:
+        """See LogStore."""
+        return self._position.next_sequence
+
+    @property
+    def epoch(self) -> int:
+        """See LogStore."""
+        return self._position.epoch
+
+    @property
+    def chain_hash(self) -> bytes:
+        """See LogStore."""
+        return self._position.chain_hash
+
+    @property
+    def group_bytes_max(self) -> int:
+        """The largest payload of one group, in bytes."""
+        return group_bytes_max(self._segment_bytes, self._alignment)
+
+    def append(self, group: GroupRecord) -> None:
+        """See LogStore. O(payload), one write and one sync; a new segment where the old is full."""
+        file = self._check(group)
+        try:
+            block, chain_hash = encode_block(group, self._position.chain_hash, self._file_alignment)
+            if self._offset + len(block) > self._file_bytes:
+                file = self._rotate(group)
+                alignment = self._file_alignment
+                block, chain_hash = encode_block(group, self._position.chain_hash, alignment)
+            write_all(file, block, self._offset)
+            file.fdatasync()
+        except BaseException as error:
+            # What the device holds is now unknown, so nothing may follow it.
+            self._failed = str(error) or type(error).__name__
+            if isinstance(error, OSError):
+                raise JournalWriteFailed(self._path, self._offset, self._failed) from error
+            raise
+        self._offset += len(block)
+        self._position = Position(group.next_sequence, group.epoch, chain_hash)
+
+    def read_from(self, sequence: int) -> Iterator[GroupRecord]:
+        """See LogStore. Ends with the last group that was durable at the call.
+
+        Raises:
+            JournalOutOfOrder: `sequence` lies beyond the end.
+            JournalDamaged: A group can no longer be read back.
+            JournalReadFailed: The device failed.
+        """
+        end = self.next_sequence
+        if not FIRST_SEQUENCE <= sequence <= end:
+            raise JournalOutOfOrder(end, sequence)
+        return self._read(sequence, end)
+
+    def close(self) -> None:
+        """See LogStore."""
+        for held in (self._file, self._lock):
+            if held is not None:
+                held.close()
+        self._file = self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _take_lock(self) -> FileLock:
+        path = self._directory / LOCK_NAME
+        try:
+            self._files.make_directory(self._directory)
+            return self._files.lock(path)
+        except LockHeld as held:
+            raise JournalLocked(path, held.holder) from held
+        except OSError as error:
+            raise JournalWriteFailed(path, 0, str(error)) from error
+
+    def _recover(self, cut_damaged_tail: bool) -> JournalStat:
+        try:
+            self._tidy()
+        except OSError as error:
+            raise JournalWriteFailed(self._directory, 0, str(error)) from error
+        walk = JournalWalk(
+            self._files,
+            self._directory,
+            rules_version=self._rules_version,
+            genesis=self._genesis,
+            give_up_damaged_tail=cut_damaged_tail,
+        )
+        stat = walk.stat()
+        last = stat.segments[-1]
+        self._position = walk.position
+        self._offset = last.used_bytes
+        try:
+            self._open_segment(last.path, last.segment_bytes, walk.alignment)
+            self._cut(stat.torn_tail)
+        except OSError as error:
+            raise JournalWriteFailed(last.path, self._offset, str(error)) from error
+        return stat
+
+    def _tidy(self) -> None:
+        """Bring the folder to what the last writer meant, before the first byte is judged."""
+        for name in self._files.names(self._directory):
+            if name.endswith(UNFINISHED_SUFFIX):
+                self._files.remove(self._directory / name)
+        paths = segment_paths(self._files, self._directory)
+        if not paths:
+            digest = genesis_digest(self._genesis)
+            start = Position(FIRST_SEQUENCE, 0, digest)
+            create_segment(self._files, self._directory, self._header(start, digest))
+            return
+        # The last writer may have died, or met an error, between writing and syncing: what is
+        # only in memory goes to the device, and what is judged comes from the device.
+        file = self._files.open(paths[-1], write=True)
+        try:
+            file.fdatasync()
+            file.drop_cache()
+        finally:
+            file.close()
+        self._files.sync_directory(self._directory)
+
+    def _open_segment(self, path: Path, segment_bytes: int, alignment: int) -> JournalFile:
+        file = self._files.open(path, write=True)
+        if self._file is not None:
+            self._file.close()
+        self._file = file
+        self._path = path
+        self._file_bytes = segment_bytes
+        self._file_alignment = alignment
+        return file
+
+    def _cut(self, torn: TornTail | None) -> None:
+        """Make the segment zeros from the last good group on."""
+        file = self._file
+        assert file is not None
+        size = file.size()
+        if torn is not None:
+            fill_zeros(file, torn.offset, min(torn.offset + torn.bytes, size))
+        if size < self._file_bytes:
+            fill_zeros(file, size, self._file_bytes)
+        if torn is not None or size < self._file_bytes:
+            file.fdatasync()
+
+    def _header(self, position: Position, genesis: bytes) -> SegmentHeader:
+        return SegmentHeader(
+            format_version=FORMAT_VERSION,
+            rules_version=self._rules_version,
+            epoch=position.epoch,
+            first_sequence=position.next_sequence,
+            alignment=self._alignment,
+            segment_bytes=self._segment_bytes,
+            genesis=genesis,
+            previous_hash=position.chain_hash,
+        )
+
+    def _check(self, group: GroupRecord) -> JournalFile:
+        """Refuse what must not be written, and say where to write the rest."""
+        if self._failed is not None:
+            raise JournalPoisoned(
+                self._path, self._offset, f"an earlier write failed ({self._failed})"
+            )
+        if self._file is None:
+            raise JournalClosed(self._directory)
+        if group.first_sequence != self._position.next_sequence:
+            raise JournalOutOfOrder(self._position.next_sequence, group.first_sequence)
+        if not self._position.epoch <= group.epoch <= EPOCH_MAX:
+            raise JournalEpochStale(group.epoch, self._position.epoch)
+        if not 0 < len(group.payload) <= self.group_bytes_max:
+            raise JournalGroupTooLarge(
+                f"a group of {len(group.payload)} bytes is outside 1 to {self.group_bytes_max}: "
+                "commit smaller groups"
+            )
+        if not 0 < group.count <= GROUP_COUNT_MAX or group.next_sequence > SEQUENCE_MAX:
+            raise JournalGroupTooLarge(
+                f"a group of {group.count} records is outside 1 to {GROUP_COUNT_MAX}: "
+                "commit smaller groups"
+            )
+        return self._file
+
+    def _rotate(self, group: GroupRecord) -> JournalFile:
+        """Begin the segment that `group` will be the first of."""
+        position = self._position._replace(epoch=group.epoch)
+        header = self._header(position, self.recovered.genesis)
+        # Named before it is made, so that an error names the file that it is about.
+        self._path = segment_path(self._directory, group.first_sequence)
+        self._offset = HEADER_BYTES
+        path = create_segment(self._files, self._directory, header)
+        return self._open_segment(path, header.segment_bytes, header.alignment)
+
+    def _read(self, sequence: int, end: int) -> Iterator[GroupRecord]:
+        if sequence == end:
+            return
+        walk = JournalWalk(
+            self._files,
+            self._directory,
+            from_sequence=sequence,
+            rules_version=self._rules_version,
+            genesis=self._genesis,
+        )
+        with closing(walk.groups()) as groups:
+            for group in groups:
+                yield group
+                if group.next_sequence >= end:
+                    return
+        last = walk.stats[-1]
+        reason = f"the records {walk.position.next_sequence} to {end - 1} can no longer be read"
+        raise JournalDamaged(last.path, last.used_bytes, reason)
+
+
+def check_options(rules_version: int, segment_bytes: int, alignment: int) -> None:
+    """Raise ValueError unless the format can hold these."""
+    if not 0 <= rules_version <= RULES_VERSION_MAX:
+        raise ValueError(f"rules_version {rules_version} is outside 0 to {RULES_VERSION_MAX}")
+    if alignment not in BLOCK_ALIGNMENTS:
+        raise ValueError(f"alignment {alignment} is none of {BLOCK_ALIGNMENTS}")
+    in_bounds = SEGMENT_BYTES_MIN <= segment_bytes <= SEGMENT_BYTES_MAX
+    if not in_bounds or segment_bytes % SEGMENT_BYTES_MIN:
+        raise ValueError(
+            f"segment_bytes {segment_bytes} is no multiple of {SEGMENT_BYTES_MIN} "
+            f"up to {SEGMENT_BYTES_MAX}"
+        )

@@ -1,0 +1,270 @@
+"""A disk in memory that forgets what was not synced, and fails when it is told to.
+
+It keeps apart what a file holds now and what would survive a loss of power: writes count from the
+next `fdatasync` of their file, names from the next `sync_directory` of their folder. `crash` makes
+the disk that a machine would find afterwards: of the writes that were not synced, each sector is
+there or not, by chance.
+
+    disk = SimulatedDisk(faults={7: Fault(errno.EIO)})   # the eighth change fails
+    log = LocalLog(Path("journal"), ..., files=disk)
+    after = disk.crash(random.Random(1))
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from random import Random
+from typing import Final, NamedTuple
+
+from exchange.journal.files import LockHeld
+from exchange.journal.format import SECTOR_BYTES
+
+
+class SimulatedCrash(BaseException):
+    """The machine stopped in the middle of a change. Not an Exception: nobody may handle it."""
+
+
+class Fault(NamedTuple):
+    """What happens instead of a change.
+
+    Attributes:
+        error: An errno, or 0 for a change that half succeeds without an error (a short write).
+        written: How many bytes of a write reach the file all the same.
+        crash: The machine stops there.
+    """
+
+    error: int = 0
+    written: int = 0
+    crash: bool = False
+
+
+class Change(NamedTuple):
+    """One change that was asked of the disk."""
+
+    operation: str
+    path: Path
+    size: int
+
+
+class _Inode:
+    """A file's bytes, now and on the platter, and the writes between the two."""
+
+    def __init__(self) -> None:
+        self.now = bytearray()
+        self.synced = bytearray()
+        self.unsynced: list[tuple[int, bytes] | int] = []  # a write, or a new size
+
+    def write(self, data: bytes, offset: int) -> None:
+        if len(self.now) < offset + len(data):
+            self.now.extend(bytes(offset + len(data) - len(self.now)))
+        self.now[offset : offset + len(data)] = data
+        self.unsynced.append((offset, data))
+
+    def truncate(self, size: int) -> None:
+        _resize(self.now, size)
+        self.unsynced.append(size)
+
+    def sync(self) -> None:
+        self.synced = bytearray(self.now)
+        self.unsynced = []
+
+    def after_crash(self, chance: Random) -> _Inode:
+        survivor = _Inode()
+        content = bytearray(self.synced)
+        for change in self.unsynced:
+            if isinstance(change, int):
+                if chance.random() < 0.5:
+                    _resize(content, change)
+                continue
+            offset, data = change
+            for start in range(offset - offset % SECTOR_BYTES, offset + len(data), SECTOR_BYTES):
+                if chance.random() < 0.5:
+                    first, last = max(start, offset), min(start + SECTOR_BYTES, offset + len(data))
+                    _resize(content, max(len(content), last))
+                    content[first:last] = data[first - offset : last - offset]
+        survivor.now, survivor.synced = bytearray(content), content
+        return survivor
+
+
+def _resize(content: bytearray, size: int) -> None:
+    del content[size:]
+    content.extend(bytes(size - len(content)))
+
+
+class SimulatedFile:
+    """An open file of a simulated disk."""
+
+    def __init__(self, disk: SimulatedDisk, path: Path, inode: _Inode) -> None:
+        self._disk = disk
+        self._path = path
+        self._inode = inode
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """See JournalFile."""
+        self._disk.reads += 1
+        if self._disk.read_error:
+            raise OSError(self._disk.read_error, os.strerror(self._disk.read_error))
+        return bytes(self._inode.now[offset : offset + size])
+
+    def pwrite(self, data: bytes | memoryview, offset: int) -> int:
+        """See JournalFile."""
+        fault = self._disk.begin("pwrite", self._path, len(data))
+        taken = bytes(data if fault is None else data[: fault.written])
+        if taken:
+            self._inode.write(taken, offset)
+        self._disk.finish(fault)
+        return len(taken)
+
+    def fdatasync(self) -> None:
+        """See JournalFile. A sync that fails leaves its writes readable, but not durable."""
+        fault = self._disk.begin("fdatasync", self._path, 0)
+        if fault is None:
+            self._inode.sync()
+        self._disk.finish(fault)
+
+    def truncate(self, size: int) -> None:
+        """See JournalFile."""
+        fault = self._disk.begin("truncate", self._path, size)
+        if fault is None:
+            self._inode.truncate(size)
+        self._disk.finish(fault)
+
+    def size(self) -> int:
+        """See JournalFile."""
+        return len(self._inode.now)
+
+    def drop_cache(self) -> None:
+        """See JournalFile. There is no cache: reads see the newest bytes."""
+
+    def close(self) -> None:
+        """See JournalFile."""
+
+
+class _SimulatedLock:
+    def __init__(self, held: set[Path], path: Path) -> None:
+        self._held = held
+        self._path = path
+        held.add(path)
+
+    def close(self) -> None:
+        self._held.discard(self._path)
+
+
+class SimulatedDisk:
+    """A FileSystem in memory.
+
+    Args:
+        faults: By the number of the change, from 0, counted over all files.
+
+    Attributes:
+        changes: All that was asked for so far.
+        reads: How many reads were asked for so far.
+        read_error: An errno that every read fails with, or 0.
+    """
+
+    HOLDER: Final = "simulated"
+
+    def __init__(self, faults: Mapping[int, Fault] | None = None) -> None:
+        self.changes: list[Change] = []
+        self.reads = 0
+        self.read_error = 0
+        self._faults = dict(faults or {})
+        self._names: dict[Path, _Inode] = {}
+        self._synced_names: dict[Path, _Inode] = {}
+        self._locks: set[Path] = set()
+
+    def open(
+        self,
+        path: Path,
+        *,
+        write: bool = False,  # noqa: ARG002 - every simulated file can be written
+        create: bool = False,
+    ) -> SimulatedFile:
+        """See FileSystem."""
+        if create:
+            if path in self._names:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+            fault = self.begin("create", path, 0)
+            if fault is None:
+                self._names[path] = _Inode()
+            self.finish(fault)
+        if path not in self._names:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        return SimulatedFile(self, path, self._names[path])
+
+    def names(self, directory: Path) -> list[str]:
+        """See FileSystem."""
+        return sorted(path.name for path in self._names if path.parent == directory)
+
+    def make_directory(self, directory: Path) -> None:
+        """See FileSystem. Folders are only names here."""
+
+    def sync_directory(self, directory: Path) -> None:
+        """See FileSystem."""
+        fault = self.begin("sync_directory", directory, 0)
+        if fault is None:
+            kept = {p: i for p, i in self._synced_names.items() if p.parent != directory}
+            there = {p: i for p, i in self._names.items() if p.parent == directory}
+            self._synced_names = kept | there
+        self.finish(fault)
+
+    def rename(self, old: Path, new: Path) -> None:
+        """See FileSystem."""
+        fault = self.begin("rename", old, 0)
+        if fault is None:
+            self._names[new] = self._names.pop(old)
+        self.finish(fault)
+
+    def remove(self, path: Path) -> None:
+        """See FileSystem."""
+        fault = self.begin("remove", path, 0)
+        if fault is None:
+            del self._names[path]
+        self.finish(fault)
+
+    def lock(self, path: Path) -> _SimulatedLock:
+        """See FileSystem."""
+        if path in self._locks:
+            raise LockHeld(self.HOLDER)
+        return _SimulatedLock(self._locks, path)
+
+    def content(self, path: Path) -> bytearray:
+        """A file's bytes, to look at or to damage; what is changed here counts as synced."""
+        inode = self._names[path]
+        inode.synced = inode.now
+        inode.unsynced = []
+        return inode.now
+
+    def crash(self, chance: Random) -> SimulatedDisk:
+        """The disk that a restart finds: no faults, no locks, and only what was sure to stay.
+
+        Names that were not synced are there or not, folder by folder, as a whole.
+        """
+        after = SimulatedDisk()
+        survivors = {id(i): i.after_crash(chance) for i in self._inodes()}
+        for folder in sorted({path.parent for path in (*self._names, *self._synced_names)}):
+            names = self._names if chance.random() < 0.5 else self._synced_names
+            found = {p: survivors[id(i)] for p, i in names.items() if p.parent == folder}
+            after._names.update(found)
+        after._synced_names = dict(after._names)
+        return after
+
+    def begin(self, operation: str, path: Path, size: int) -> Fault | None:
+        """Count a change and say what happens instead of it, if anything does."""
+        self.changes.append(Change(operation, path, size))
+        return self._faults.get(len(self.changes) - 1)
+
+    def finish(self, fault: Fault | None) -> None:
+        """Raise what the fault says."""
+        if fault is None:
+            return
+        if fault.crash:
+            raise SimulatedCrash
+        if fault.error:
+            raise OSError(fault.error, os.strerror(fault.error))
+
+    def _inodes(self) -> list[_Inode]:
+        return [*self._names.values(), *self._synced_names.values()]
