@@ -1,0 +1,397 @@
+"""The engine: one loop that commits what has come in since the last commit.
+
+Apply, journal, publish, answer: in this order and in one thread, so that nobody can see what is not
+durable. While one group is being written the next one collects; that is the whole batching policy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import structlog
+
+from exchange.core.commands import Advance, Command, Recovered, decode
+from exchange.core.exchange import Exchange
+from exchange.core.limits import RULES_VERSION
+from exchange.engine.types import (
+    GROUP_BYTES_MAX,
+    GROUP_COMMANDS_MAX,
+    PENDING_BYTES_MAX,
+    PENDING_COMMANDS_MAX,
+    Clock,
+    EngineBusy,
+    EngineStopped,
+    Group,
+    Outcome,
+    Subscriber,
+)
+from exchange.journal import SEGMENT_BYTES, GroupRecord, LocalLog, LogStore, TornTail
+
+WAIT_MAX_S: Final = 3_600.0
+"""Longest sleep; the clock is looked at again after it."""
+
+_log = structlog.get_logger(__name__)
+
+Callback = Callable[[list[Outcome] | EngineStopped], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Where the journal is and how it is kept.
+
+    Attributes:
+        directory: The journal's folder; made if it does not exist.
+        segment_bytes: Size of a journal segment, bytes.
+        genesis: What the exchange started from; the hash chain begins with it.
+        cut_damaged_tail: The operator's decision to give up a damaged last group.
+    """
+
+    directory: Path
+    segment_bytes: int = SEGMENT_BYTES
+    genesis: bytes = b"flopex"
+    cut_damaged_tail: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What start-up found.
+
+    Attributes:
+        records: Commands that were replayed.
+        torn_tail: A group whose writing was cut off; it was never acknowledged.
+        outage_ns: From the last journalled time to the start, nanoseconds.
+        elapsed_s: How long reading and replaying took, seconds.
+    """
+
+    records: int
+    torn_tail: TornTail | None
+    outage_ns: int
+    elapsed_s: float
+
+
+@dataclass(slots=True)
+class EngineStats:
+    """Totals since the start; times in nanoseconds of the machine's monotonic clock."""
+
+    groups: int = 0
+    commands: int = 0
+    payload_bytes: int = 0
+    apply_ns: int = 0
+    append_ns: int = 0
+    publish_ns: int = 0
+    subscriber_errors: int = 0
+
+
+class _Submission:
+    __slots__ = ("callback", "commands", "payload")
+
+    def __init__(self, commands: Sequence[Command], payload: bytes, callback: Callback) -> None:
+        self.commands = commands
+        self.payload = payload
+        self.callback = callback
+
+
+class Engine:
+    """Owns the state machine and its journal. All methods belong to one event loop.
+
+    Use `Engine.open`, then run `run()` in a task; when it raises, the process must end.
+    """
+
+    def __init__(self, core: Exchange, log: LogStore, clock: Clock, recovered: Recovery) -> None:
+        self.core = core
+        self.recovered = recovered
+        self.stats = EngineStats()
+        self._log = log
+        self._clock = clock
+        self._pending: deque[_Submission] = deque()
+        self._pending_commands = 0
+        self._pending_bytes = 0
+        self._subscribers: list[Subscriber] = []
+        self._wakeup: asyncio.Future[None] | None = None
+        self._stopping = False
+        self._failure: BaseException | None = None
+        self._ended = asyncio.Event()
+
+    @classmethod
+    def open(
+        cls,
+        config: EngineConfig,
+        clock: Clock,
+        on_replay: Subscriber | None = None,
+        log: LogStore | None = None,
+    ) -> Self:
+        """Take the journal's lock, replay it, and begin a new epoch.
+
+        Args:
+            config: Where the journal is.
+            clock: Where the time comes from.
+            on_replay: Given every group in order, the new epoch's own included.
+            log: Another log than the folder's, for tests.
+
+        Raises:
+            JournalError: the journal is in use, damaged, or of another exchange or version.
+        """
+        started = time.monotonic()
+        torn = None
+        if log is None:
+            local = LocalLog(
+                config.directory,
+                rules_version=RULES_VERSION,
+                genesis=config.genesis,
+                segment_bytes=config.segment_bytes,
+                cut_damaged_tail=config.cut_damaged_tail,
+            )
+            torn = local.recovered.torn_tail
+            log = local
+        try:
+            core = Exchange()
+            for record in log.read_from(1):
+                group = _apply(core, decode(record.payload), record.first_sequence)
+                if on_replay is not None:
+                    on_replay(group)
+            records = core.sequence
+            outage_ns = max(0, clock.now_ns() - core.now_ns) if records else 0
+            if records:
+                group = _begin_epoch(core, log, outage_ns)
+                if on_replay is not None:
+                    on_replay(group)
+        except BaseException:
+            log.close()
+            raise
+        recovered = Recovery(records, torn, outage_ns, time.monotonic() - started)
+        return cls(core, log, clock, recovered)
+
+    @property
+    def running(self) -> bool:
+        """Whether commands are taken."""
+        return not self._stopping and self._failure is None
+
+    @property
+    def pending(self) -> int:
+        """Commands that wait for their commit."""
+        return self._pending_commands
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Call this with every group from now on, in order, once it is durable.
+
+        Subscribers run before the submitters are answered, must be quick, and must not raise: an
+        exception is logged and counted, and the feed goes on.
+        """
+        self._subscribers.append(subscriber)
+
+    def submit(self, command: Command) -> asyncio.Future[Outcome]:
+        """Sequence one command; the future resolves once it is durable.
+
+        Raises:
+            EngineBusy: too much waits.
+            EngineStopped: the engine does not run; the future may raise it too.
+            RecordError: a value does not fit its field.
+        """
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def resolve(result: list[Outcome] | EngineStopped) -> None:
+            if future.done():
+                return  # The caller has gone; the command stands.
+            if isinstance(result, EngineStopped):
+                future.set_exception(result)
+            else:
+                future.set_result(result[0])
+
+        self._enqueue((command,), command.encode(), resolve)
+        return future
+
+    def submit_many(self, commands: Sequence[Command]) -> asyncio.Future[list[Outcome]]:
+        """Sequence commands as neighbours of one group; as `submit`, for all of them at once.
+
+        Raises:
+            ValueError: none, or more than one group can hold.
+        """
+        future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+
+        def resolve(result: list[Outcome] | EngineStopped) -> None:
+            if future.done():
+                return
+            if isinstance(result, EngineStopped):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        self.submit_with(commands, resolve)
+        return future
+
+    def submit_with(self, commands: Sequence[Command], callback: Callback) -> None:
+        """As `submit_many`, for readers of the feed that must see their own answers in order.
+
+        The callback runs once, when the group is durable and before the feed's subscribers see it.
+        """
+        if not 0 < len(commands) <= GROUP_COMMANDS_MAX:
+            raise ValueError(f"a batch holds 1 to {GROUP_COMMANDS_MAX} commands")
+        payload = b"".join([command.encode() for command in commands])
+        if len(payload) > GROUP_BYTES_MAX:
+            raise ValueError(f"a batch holds at most {GROUP_BYTES_MAX} bytes")
+        self._enqueue(commands, payload, callback)
+
+    def wake(self) -> None:
+        """Look at the clock again: for clocks that do not run by themselves."""
+        wakeup = self._wakeup
+        if wakeup is not None and not wakeup.done():
+            wakeup.set_result(None)
+
+    async def run(self) -> None:
+        """Commit until stopped.
+
+        Raises:
+            JournalError: the journal could not be written: end the process.
+            Exception: the state machine broke an invariant: end the process.
+        """
+        try:
+            while self._pending or not self._stopping:
+                self._commit_due()
+                if self._pending or self._stopping:
+                    await asyncio.sleep(0)
+                else:
+                    await self._wait()
+        except BaseException as error:
+            self._fail(error)
+            raise
+        finally:
+            self._stopping = True
+            self._log.close()
+            self._ended.set()
+
+    async def stop(self) -> None:
+        """Take nothing more, commit what waits, give the journal back."""
+        self._stopping = True
+        self.wake()
+        await self._ended.wait()
+
+    def _enqueue(self, commands: Sequence[Command], payload: bytes, callback: Callback) -> None:
+        if self._stopping or self._failure is not None:
+            raise EngineStopped("the engine has stopped") from self._failure
+        if (
+            self._pending_commands + len(commands) > PENDING_COMMANDS_MAX
+            or self._pending_bytes + len(payload) > PENDING_BYTES_MAX
+        ):
+            raise EngineBusy(f"{self._pending_commands} commands wait for their commit")
+        self._pending.append(_Submission(commands, payload, callback))
+        self._pending_commands += len(commands)
+        self._pending_bytes += len(payload)
+        self.wake()
+
+    async def _wait(self) -> None:
+        """Sleep until there is a submission or a timer of the core may be due."""
+        loop = asyncio.get_running_loop()
+        self._wakeup = loop.create_future()
+        due_ns = self.core.next_timer_ns()
+        handle = None
+        if due_ns is not None:
+            delay = min(WAIT_MAX_S, max(0, due_ns - self._clock.now_ns()) / 1e9)
+            handle = loop.call_later(delay, self.wake)
+        try:
+            await self._wakeup
+        finally:
+            self._wakeup = None
+            if handle is not None:
+                handle.cancel()
+
+    def _commit_due(self) -> None:
+        now_ns = max(self.core.now_ns, self._clock.now_ns())
+        if not self._pending:
+            due_ns = self.core.next_timer_ns()
+            if due_ns is None or due_ns > now_ns:
+                return
+        self._commit(self._take(), now_ns)
+
+    def _take(self) -> list[_Submission]:
+        """The oldest submissions that fit into one group."""
+        taken: list[_Submission] = []
+        commands = payload_bytes = 0
+        while self._pending:
+            head = self._pending[0]
+            commands += len(head.commands)
+            payload_bytes += len(head.payload)
+            if taken and (commands > GROUP_COMMANDS_MAX or payload_bytes > GROUP_BYTES_MAX):
+                break
+            taken.append(self._pending.popleft())
+            self._pending_commands -= len(head.commands)
+            self._pending_bytes -= len(head.payload)
+        return taken
+
+    def _commit(self, taken: list[_Submission], now_ns: int) -> None:
+        advance = Advance(now_ns)
+        commands: list[Command] = [advance]
+        for submission in taken:
+            commands += submission.commands
+        payload = b"".join([advance.encode(), *(s.payload for s in taken)])
+        began = time.perf_counter_ns()
+        try:
+            group = _apply(self.core, commands, self.core.sequence + 1)
+            applied = time.perf_counter_ns()
+            self._log.append(
+                GroupRecord(group.first_sequence, len(commands), self.core.epoch, payload)
+            )
+        except BaseException as error:
+            # Nothing of this group was published, and nothing will be.
+            stopped = EngineStopped("the command may or may not be in the journal")
+            stopped.__cause__ = error
+            for submission in taken:
+                submission.callback(stopped)
+            raise
+        durable = time.perf_counter_ns()
+        self._publish(taken, group)
+        stats = self.stats
+        stats.groups += 1
+        stats.commands += len(commands)
+        stats.payload_bytes += len(payload)
+        stats.apply_ns += applied - began
+        stats.append_ns += durable - applied
+        stats.publish_ns += time.perf_counter_ns() - durable
+
+    def _publish(self, taken: list[_Submission], group: Group) -> None:
+        outcomes = list(group.outcomes)
+        answers: list[tuple[Callback, list[Outcome]]] = []
+        start = 1  # the group's first command is the Advance
+        for submission in taken:
+            end = start + len(submission.commands)
+            answers.append((submission.callback, outcomes[start:end]))
+            start = end
+        # A future's waiter runs after the subscribers, as it needs another turn of the loop.
+        for callback, answer in answers:
+            callback(answer)
+        for subscriber in self._subscribers:
+            try:
+                subscriber(group)
+            except Exception:
+                self.stats.subscriber_errors += 1
+                _log.exception("a reader of the event feed failed", sequence=group.first_sequence)
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = error
+        stopped = EngineStopped("the engine has stopped")
+        stopped.__cause__ = error
+        while self._pending:
+            self._pending.popleft().callback(stopped)
+        self._pending_commands = self._pending_bytes = 0
+
+
+def _apply(core: Exchange, commands: Sequence[Command], first_sequence: int) -> Group:
+    assert first_sequence == core.sequence + 1, "the journal does not follow the state"
+    events = core.apply(commands)
+    now_ns = core.now_ns
+    outcomes = [Outcome(i, now_ns, found) for i, found in enumerate(events, first_sequence)]
+    return Group(first_sequence, now_ns, commands, outcomes)
+
+
+def _begin_epoch(core: Exchange, log: LogStore, outage_ns: int) -> Group:
+    """Timers move by the outage before anything may fire, so this group has no Advance."""
+    command = Recovered(core.epoch + 1, outage_ns)
+    first_sequence = core.sequence + 1
+    group = _apply(core, [command], first_sequence)
+    log.append(GroupRecord(first_sequence, 1, core.epoch, command.encode()))
+    return group

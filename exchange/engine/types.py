@@ -1,0 +1,99 @@
+"""What the engine takes and gives: clocks, outcomes, groups, errors and bounds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from exchange.core.commands import Command
+from exchange.core.events import AnyEvent, Refused
+from exchange.core.reasons import Reason
+
+PENDING_COMMANDS_MAX: Final = 65_536
+"""Commands that may wait for their commit; one more is refused with EngineBusy."""
+PENDING_BYTES_MAX: Final = 32 << 20
+"""Encoded bytes that may wait for their commit."""
+GROUP_COMMANDS_MAX: Final = 4_096
+"""Commands of one commit group, and of one `submit_many`."""
+GROUP_BYTES_MAX: Final = 4 << 20
+"""Encoded bytes after which a group takes no further submission."""
+
+
+class EngineError(Exception):
+    """Base of the engine's errors."""
+
+
+class EngineBusy(EngineError):
+    """Too much waits for its commit: nothing was taken; come back a little later."""
+
+
+class EngineStopped(EngineError):
+    """The engine does not run any more.
+
+    A command that was waiting may or may not be in the journal; its client id tells after the
+    restart.
+    """
+
+
+class Clock(Protocol):
+    """Where the time comes from."""
+
+    def now_ns(self) -> int:
+        """Nanoseconds since the epoch. May step back: the engine never does."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now_ns(self) -> int:
+        """Nanoseconds since the epoch."""
+        return time.time_ns()
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """What one command did.
+
+    Attributes:
+        sequence: The command's number in the journal, from 1.
+        now_ns: Journal time, nanoseconds since the epoch.
+        events: At least one; the first tells the outcome.
+    """
+
+    sequence: int
+    now_ns: int
+    events: list[AnyEvent]
+
+    @property
+    def first(self) -> AnyEvent:
+        """The event that tells how the command itself went."""
+        return self.events[0]
+
+    @property
+    def refused(self) -> Reason | None:
+        """Why the command changed nothing; None where it did."""
+        first = self.events[0]
+        return first.reason if type(first) is Refused else None
+
+
+class Group(msgspec.Struct, frozen=True, gc=False):
+    """One durable commit group, as its readers see it.
+
+    `outcomes[i]` answers `commands[i]`, whose number is `first_sequence + i`.
+    """
+
+    first_sequence: int
+    now_ns: int
+    commands: Sequence[Command]
+    outcomes: Sequence[Outcome]
+
+    @property
+    def last_sequence(self) -> int:
+        """Number of the group's last command."""
+        return self.first_sequence + len(self.commands) - 1
+
+
+Subscriber = Callable[[Group], None]

@@ -1,0 +1,1 @@
+"""The gRPC edge: servicers, interceptors, and the one place that converts proto to core types."""

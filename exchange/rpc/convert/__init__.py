@@ -1,0 +1,1 @@
+"""The one place that converts between proto and core types, a module per service."""

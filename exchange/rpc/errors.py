@@ -1,0 +1,144 @@
+"""How refusals become gRPC errors: one exhaustive table, and google.rpc details with each.
+
+Every error carries an ErrorInfo {reason, domain "exchange.v1", metadata}; a RetryInfo says when
+trying again may help. See `docs/reference/errors.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from exchange.core.reasons import Reason
+
+DOMAIN: Final = "exchange.v1"
+RETRY_AFTER_NS: Final = 100_000_000
+"""How long a client is asked to wait before it repeats a call that was refused for load."""
+DETAILS_KEY: Final = "grpc-status-details-bin"
+MESSAGE_CHARS_MAX: Final = 1_000
+
+Code = grpc.StatusCode
+
+_FAMILIES: Final = {
+    1: Code.PERMISSION_DENIED,
+    2: Code.NOT_FOUND,
+    3: Code.INVALID_ARGUMENT,
+    4: Code.INVALID_ARGUMENT,
+    5: Code.RESOURCE_EXHAUSTED,
+    6: Code.FAILED_PRECONDITION,
+    7: Code.FAILED_PRECONDITION,
+    8: Code.FAILED_PRECONDITION,
+}
+_EXCEPTIONS: Final = {
+    Reason.NAME_TAKEN: Code.ALREADY_EXISTS,
+    Reason.DUPLICATE_CLIENT_ID: Code.ALREADY_EXISTS,
+    Reason.CLIENT_ID_TOO_OLD: Code.FAILED_PRECONDITION,
+}
+
+STATUS: Final[dict[Reason, grpc.StatusCode]] = {
+    reason: _EXCEPTIONS.get(reason, _FAMILIES[reason // 100])
+    for reason in Reason
+    if reason is not Reason.NONE
+}
+"""The gRPC status of every reason."""
+
+
+class RpcError(Exception):
+    """Ends the call with a status and its details; the error interceptor sends it.
+
+    Args:
+        code: The gRPC status.
+        reason: Upper snake case, at most 63 characters: the ErrorInfo's reason.
+        message: For people. What varies in it stands in `metadata` too.
+        metadata: For programs.
+        retry_after_ns: Where repeating may help: after this many nanoseconds.
+    """
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        reason: str,
+        message: str,
+        metadata: Mapping[str, object] | None = None,
+        retry_after_ns: int = 0,
+    ) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.code = code
+        self.reason = reason
+        self.message = message[:MESSAGE_CHARS_MAX]
+        self.metadata = {key: str(value) for key, value in (metadata or {}).items()}
+        self.retry_after_ns = retry_after_ns
+
+    def details(self) -> bytes:
+        """The serialized google.rpc.Status."""
+        status = status_pb2.Status(code=self.code.value[0], message=self.message)
+        info = error_details_pb2.ErrorInfo(
+            reason=self.reason, domain=DOMAIN, metadata=self.metadata
+        )
+        status.details.append(_any(info))
+        if self.retry_after_ns:
+            delay = duration_pb2.Duration()
+            delay.FromNanoseconds(self.retry_after_ns)
+            status.details.append(_any(error_details_pb2.RetryInfo(retry_delay=delay)))
+        return status.SerializeToString()
+
+    async def send(self, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
+        """End this call with the error."""
+        await context.abort(self.code, self.message, ((DETAILS_KEY, self.details()),))
+
+
+def _any(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
+
+
+def refusal(
+    reason: Reason, message: str = "", metadata: Mapping[str, object] | None = None
+) -> RpcError:
+    """The error for a reason of the core's table; raise it."""
+    return RpcError(STATUS[reason], reason.name, message or reason_text(reason), metadata)
+
+
+def reason_text(reason: Reason) -> str:
+    """A short sentence for people where the caller has nothing more exact to say."""
+    return reason.name.replace("_", " ").lower()
+
+
+def invalid(field: str, message: str) -> RpcError:
+    """A field has a value outside its range or grammar."""
+    return refusal(Reason.FIELD_INVALID, f"{field} {message}", {"field": field})
+
+
+def busy(message: str) -> RpcError:
+    """Too much waits; the same call may be repeated a little later."""
+    return RpcError(Code.RESOURCE_EXHAUSTED, "OVERLOADED", message, retry_after_ns=RETRY_AFTER_NS)
+
+
+def draining() -> RpcError:
+    """The exchange stops: no new work."""
+    return RpcError(
+        Code.UNAVAILABLE,
+        "DRAINING",
+        "the exchange is shutting down; repeat the call once it is back",
+        retry_after_ns=10 * RETRY_AFTER_NS,
+    )
+
+
+def slow_reader(message: str, metadata: Mapping[str, object]) -> RpcError:
+    """A reader fell behind its bounded queue and is cut off."""
+    return RpcError(Code.OUT_OF_RANGE, "SLOW_READER", message, metadata)
+
+
+async def abort(
+    context: grpc.aio.ServicerContext[Any, Any],
+    reason: Reason,
+    message: str = "",
+    metadata: Mapping[str, object] | None = None,
+) -> NoReturn:
+    """End this call with the error for a reason of the core's table."""
+    await refusal(reason, message, metadata).send(context)

@@ -1,0 +1,119 @@
+"""What every servicer is given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from exchange.core.commands import Command
+from exchange.core.exchange import Exchange
+from exchange.engine import Clock, Engine, EngineBusy, EngineStopped, Outcome
+from exchange.rpc.errors import RpcError, busy, draining, refusal
+
+if TYPE_CHECKING:
+    from exchange.blobs import BlobStore
+    from exchange.rpc.history import History
+    from exchange.rpc.outputs import OutputHub
+    from exchange.rpc.sessions import SessionHub
+
+STREAMS_MAX: Final = 4_096
+"""Calls and streams open at the same time."""
+MESSAGE_BYTES_MAX: Final = 4 << 20
+"""Longest message the server takes; gRPC itself answers a longer one with RESOURCE_EXHAUSTED."""
+DEADLINE_DEFAULT_S: Final = 10.0
+"""Time a unary call gets that states no deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class RpcConfig:
+    """Settings of the gRPC edge.
+
+    Attributes:
+        address: host:port to listen on; port 0 lets the system choose.
+        directory: Where the read model keeps its files; they are rebuilt at each start.
+        reflection: Whether the schema can be asked for.
+    """
+
+    address: str
+    directory: Path
+    reflection: bool = True
+
+
+class Drain:
+    """Whether the exchange is shutting down; streams wait for it to say goodbye."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    @property
+    def active(self) -> bool:
+        """Whether no new work is taken."""
+        return self._event.is_set()
+
+    def begin(self) -> None:
+        """Take no new work from now on."""
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Return once the exchange drains."""
+        await self._event.wait()
+
+
+@dataclass(slots=True)
+class Services:
+    """What every servicer is given. `outputs` and `sessions` are set before the server starts."""
+
+    engine: Engine
+    blobs: BlobStore
+    history: History
+    clock: Clock
+    config: RpcConfig
+    drain: Drain = field(default_factory=Drain)
+    counters: Counter[str] = field(default_factory=Counter)
+    outputs: OutputHub = field(init=False)
+    sessions: SessionHub = field(init=False)
+
+    @property
+    def core(self) -> Exchange:
+        """The state machine, to read."""
+        return self.engine.core
+
+    def refuse_new_work(self) -> None:
+        """Go on only while new work is taken.
+
+        Raises:
+            RpcError: UNAVAILABLE with reason DRAINING.
+        """
+        if self.drain.active:
+            raise draining()
+
+    async def submit(self, command: Command) -> Outcome:
+        """Sequence one command; returns once it is durable. A refusal is an outcome, not an error.
+
+        Raises:
+            RpcError: RESOURCE_EXHAUSTED (OVERLOADED) or UNAVAILABLE (DRAINING).
+        """
+        try:
+            return await self.engine.submit(command)
+        except EngineBusy as error:
+            raise busy(str(error)) from error
+        except EngineStopped as error:
+            raise draining() from error
+
+    async def execute(self, command: Command) -> Outcome:
+        """Like `submit`, for calls whose refusal is an RPC error.
+
+        Raises:
+            RpcError: the command was refused, with its reason; or as `submit`.
+        """
+        outcome = await self.submit(command)
+        reason = outcome.refused
+        if reason is not None:
+            raise refusal(reason)
+        return outcome
+
+
+__all__ = ["Drain", "RpcConfig", "RpcError", "Services"]
