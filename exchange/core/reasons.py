@@ -74,6 +74,9 @@ class Reason(IntEnum):
     REPLACED_BELOW_FILLED = 611  # The new total quantity is not above what is already filled.
     JOB_CLOSED = 612  # The job has already ended.
     MONEY_CAP = 613  # The money cap was reached.
+    PRICE_BELOW_ASK = 614  # A slot is free, and dearer than the bid is now.
+    NO_FREE_SLOT = 615  # Workers quote; all their slots are busy.
+    NO_QUOTES = 616  # No worker quotes a class that could serve the job.
     # The fencing token is not the lease's: the lease was granted anew or is over.
     STALE_FENCE = 701
     LEASE_CLOSED = 702  # The lease has already ended.

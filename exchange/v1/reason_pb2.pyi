@@ -138,6 +138,12 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The job has already ended."""
     REASON_MONEY_CAP: _Reason.ValueType  # 613
     """The money cap was reached."""
+    REASON_PRICE_BELOW_ASK: _Reason.ValueType  # 614
+    """A slot is free, and dearer than the bid is now."""
+    REASON_NO_FREE_SLOT: _Reason.ValueType  # 615
+    """Workers quote; all their slots are busy."""
+    REASON_NO_QUOTES: _Reason.ValueType  # 616
+    """No worker quotes a class that could serve the job."""
     REASON_STALE_FENCE: _Reason.ValueType  # 701
     """The fencing token is not the lease's: the lease was granted anew or is over."""
     REASON_LEASE_CLOSED: _Reason.ValueType  # 702
@@ -311,6 +317,12 @@ REASON_JOB_CLOSED: Reason.ValueType  # 612
 """The job has already ended."""
 REASON_MONEY_CAP: Reason.ValueType  # 613
 """The money cap was reached."""
+REASON_PRICE_BELOW_ASK: Reason.ValueType  # 614
+"""A slot is free, and dearer than the bid is now."""
+REASON_NO_FREE_SLOT: Reason.ValueType  # 615
+"""Workers quote; all their slots are busy."""
+REASON_NO_QUOTES: Reason.ValueType  # 616
+"""No worker quotes a class that could serve the job."""
 REASON_STALE_FENCE: Reason.ValueType  # 701
 """The fencing token is not the lease's: the lease was granted anew or is over."""
 REASON_LEASE_CLOSED: Reason.ValueType  # 702

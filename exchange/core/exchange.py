@@ -1,0 +1,251 @@
+"""`Exchange.apply(commands) -> events`: the one state machine behind live, recovery and simulator.
+
+Each command is validated whole before anything changes; a refused one emits `Refused` and leaves
+the state as it was. Timers that are due fire when Advance comes, in (due time, kind, id) order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from exchange.core import commands as c
+from exchange.core.events import EpochBegan, JobState, Refused, TimeAdvanced
+from exchange.core.jobs import JobDesk
+from exchange.core.leases import LeaseDesk
+from exchange.core.limits import RECOVERY_GRACE_NS, RULES_VERSION
+from exchange.core.operator import OperatorDesk
+from exchange.core.orders import OpenOrder, OrderDesk
+from exchange.core.reasons import Reason
+from exchange.core.state import State
+from exchange.core.timers import TimerKind
+from exchange.core.workers import WorkerDesk
+from matching.types import NoTradeReason, Side
+
+if TYPE_CHECKING:
+    from exchange.core.commands import Command
+    from exchange.core.events import AnyEvent
+
+_EXTENDED: Final = frozenset({TimerKind.LEASE_STEP, TimerKind.LEASE_SETTLE, TimerKind.QUOTE_EXPIRY})
+"""Timers of workers and leases; a buyer's deadline is not the exchange's to move."""
+
+_WAITING: Final = {
+    NoTradeReason.NO_ASKS: Reason.NO_QUOTES,
+    NoTradeReason.PRICE_BELOW_ASK: Reason.PRICE_BELOW_ASK,
+    NoTradeReason.NO_FREE_SLOT: Reason.NO_FREE_SLOT,
+    NoTradeReason.TOO_LATE: Reason.DEADLINE_INFEASIBLE,
+    NoTradeReason.HALTED: Reason.INSTRUMENT_HALTED,
+}
+
+Depth = list[tuple[int, int, int]]
+"""Levels, best first: (price, quantity, orders)."""
+
+
+class Exchange(State):
+    """The deterministic core. Drivers call `apply`; everyone else reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        jobs, orders = JobDesk(self), OrderDesk(self)
+        workers = WorkerDesk(self, jobs)
+        leases = LeaseDesk(self, jobs, workers)
+        operator = OperatorDesk(self, jobs, orders, workers)
+        self._handlers: dict[type, Callable[[Any], Reason]] = {
+            c.Advance: self._advance,
+            c.Recovered: self._recovered,
+            c.OpenAccount: operator.open_account,
+            c.AddKey: operator.add_key,
+            c.RevokeKey: operator.revoke_key,
+            c.Deposit: operator.move_money,
+            c.Withdraw: operator.move_money,
+            c.AddModel: operator.add_model,
+            c.AddInstrument: operator.add_instrument,
+            c.SetInstrumentState: operator.set_instrument_state,
+            c.SetAccountHalted: operator.set_account_halted,
+            c.PlaceOrder: orders.place,
+            c.CancelOrder: orders.cancel,
+            c.ReplaceOrder: orders.replace,
+            c.SubmitJob: jobs.submit,
+            c.CancelJob: leases.cancel_job,
+            c.RegisterWorker: leases.register,
+            c.SetQuote: workers.set_quote,
+            c.WithdrawQuote: workers.withdraw_quote,
+            c.AcceptLease: leases.accept,
+            c.DeclineLease: leases.decline,
+            c.StartLease: leases.start,
+            c.SettleLease: leases.settle,
+            c.WorkerLost: leases.lose,
+            c.SetWorker: workers.set_state,
+            c.LeaveWorker: leases.leave,
+        }
+        self._timer_handlers: dict[TimerKind, Callable[[int], None]] = {
+            TimerKind.LEASE_STEP: leases.step_due,
+            TimerKind.LEASE_SETTLE: leases.settle_due,
+            TimerKind.QUOTE_EXPIRY: workers.quote_due,
+            TimerKind.ORDER_EXPIRY: orders.expiry_due,
+            TimerKind.JOB_INFEASIBLE: jobs.infeasible_due,
+            TimerKind.UNCROSS: leases.uncross_due,
+            TimerKind.JOB_FORGET: jobs.forget_due,
+        }
+
+    def apply(self, commands: Sequence[Command]) -> list[list[AnyEvent]]:
+        """Apply a commit group; one list of events for each command, never empty."""
+        results = []
+        for command in commands:
+            self.sequence += 1
+            events: list[AnyEvent] = []
+            self.events = events
+            reason = self._handlers[type(command)](command)
+            if reason:
+                assert not events, f"{type(command).__name__} was refused after it had acted"
+                events.append(Refused(reason, getattr(command, "account_id", 0)))
+            results.append(events)
+        return results
+
+    def _advance(self, command: c.Advance) -> Reason:
+        """Time goes on: timers that are due fire, late client ids are forgotten."""
+        self.now_ns = max(self.now_ns, command.now_ns)
+        # All fire at the new time: after a pause a lease must not expire in the past it was
+        # granted in. Nothing that a timer arms is due at once, so this ends.
+        while (key := self.timers.pop_due(self.now_ns)) is not None:
+            self._timer_handlers[key[0]](key[1])
+        self.client_ids.sweep(self.now_ns)
+        if not self.events:
+            self.emit(TimeAdvanced(self.now_ns))
+        return Reason.NONE
+
+    def _recovered(self, command: c.Recovered) -> Reason:
+        """First after a restart, before time advances: nobody's timer ran while we were away."""
+        if command.epoch <= self.epoch or command.outage_ns < 0:
+            return Reason.FIELD_INVALID
+        self.epoch = command.epoch
+        self.timers.extend(_EXTENDED, command.outage_ns + RECOVERY_GRACE_NS)
+        for lease in self.leases.values():
+            if lease.is_open:
+                lease.stop_by_ns += command.outage_ns + RECOVERY_GRACE_NS
+                lease.settle_by_ns += command.outage_ns + RECOVERY_GRACE_NS
+        self.grace_until_ns = self.now_ns + command.outage_ns + RECOVERY_GRACE_NS
+        self.emit(EpochBegan(command.epoch, command.outage_ns))
+        return Reason.NONE
+
+    # Reading
+
+    def next_timer_ns(self) -> int | None:
+        """The earliest time at which Advance would do something, or None."""
+        return self.timers.next_ns()
+
+    def depth(self, instrument_id: int, levels: int) -> tuple[Depth, Depth]:
+        """(bids, asks) of an instrument: MFLOP on a continuous book, slots and jobs on a batch."""
+        instrument = self.instruments[instrument_id]
+        if instrument.clearing_group_id:
+            group = self.groups[instrument.clearing_group_id]
+            return group.depth(instrument_id, self.now_ns, levels)
+        book = self.books[instrument_id]
+        return book.depth(Side.BID, levels), book.depth(Side.ASK, levels)
+
+    def why_waiting(self, job_id: int) -> Reason:
+        """Why a queued job does not trade now; NONE where it may at the next batch."""
+        job = self.jobs[job_id]
+        if job.state != JobState.QUEUED:
+            return Reason.NONE
+        why = self.groups[job.plan.group_id].why_not(job_id, self.now_ns)
+        return _WAITING[why.reason] if why else Reason.NONE
+
+    def jobs_of(self, account_id: int) -> list[int]:
+        """Ids of an account's remembered jobs, newest first. O(jobs)."""
+        return [i for i in reversed(self.jobs) if self.jobs[i].account_id == account_id]
+
+    def open_orders_of(self, account_id: int) -> list[OpenOrder]:
+        """An account's open orders by id. O(orders)."""
+        return [order for order in self.orders.values() if order.account_id == account_id]
+
+    def order_by_client_id(self, account_id: int, client_order_id: bytes) -> int | None:
+        """The order that a remembered client id led to, open or not; None where unknown."""
+        known = self.accounts[account_id].client_ids.get(client_order_id)
+        return known[1] if known else None
+
+    def imbalance_nanos(self) -> int:
+        """Sum over all accounts: zero."""
+        return self.ledger.imbalance()
+
+    def overspend_nanos(self) -> int:
+        """Money billed above what any job may cost, and overdrafts: zero."""
+        over = sum(max(0, job.paid_nanos - job.escrow_nanos) for job in self.jobs.values())
+        return over + self.ledger.overdrawn()
+
+    def check(self) -> None:
+        """Every invariant of every structure. O(everything)."""
+        self.ledger.check()
+        self.timers.check()
+        for book in self.books.values():
+            book.check()
+        for group in self.groups.values():
+            group.check()
+        self._check_counts()
+        self._check_leases()
+
+    def _check_counts(self) -> None:
+        for account_id, account in self.accounts.items():
+            jobs = [j for j in self.jobs.values() if j.account_id == account_id and j.is_open]
+            assert account.open_jobs == len(jobs)
+            assert account.queued_bytes == sum(j.terms.payload_bytes for j in jobs)
+            assert account.open_orders == len(self.open_orders_of(account_id))
+        exposure: dict[tuple[int, int, int], int] = {}
+        for order in self.orders.values():
+            assert order.leaves_mflop > 0
+            key = (order.account_id, order.instrument_id, int(order.side))
+            exposure[key] = exposure.get(key, 0) + order.leaves_mflop
+        for account_id, account in self.accounts.items():
+            for (instrument_id, side), left in account.exposure.items():
+                assert exposure.pop((account_id, instrument_id, side)) == left
+        assert not exposure
+        for job in self.jobs.values():
+            queued = self.groups[job.plan.group_id].bid(job.job_id) is not None
+            assert queued == (job.state == JobState.QUEUED)
+            assert job.paid_nanos <= job.escrow_nanos, "a job paid more than its worst case"
+
+    def _check_leases(self) -> None:
+        in_use: dict[int, int] = {}
+        for lease in self.leases.values():
+            job = self.jobs[lease.job_id]
+            current = job.lease_id == lease.lease_id
+            leased = job.state in (JobState.LEASED, JobState.RUNNING)
+            assert lease.is_open == (current and leased)
+            assert lease.is_open == (lease.lease_id in self.workers[lease.worker_id].lease_ids)
+            if lease.is_open:
+                in_use[lease.pool_id] = in_use.get(lease.pool_id, 0) + 1
+        for pool_id, pool in self.pools.items():
+            assert pool.slots.in_use == in_use.get(pool_id, 0), "a slot is lost or sold twice"
+
+    def state_tree(self) -> tuple[object, ...]:
+        """The whole state in canonical form: equal for equal exchanges, whatever their past."""
+        return (
+            RULES_VERSION,
+            self.now_ns,
+            self.epoch,
+            self.sequence,
+            self.grace_until_ns,
+            self.jobs_settled,
+            self.jobs_unsettled,
+            self.counters.state(),
+            self.ledger.state(),
+            self.timers.state(),
+            self.client_ids.state(),
+            [self.accounts[i].state() for i in sorted(self.accounts)],
+            sorted((key_hash, *key) for key_hash, key in self.keys.items()),
+            [(i, self.models[i].card_bytes) for i in sorted(self.models)],
+            [self.instruments[i].state_tuple() for i in sorted(self.instruments)],
+            [(i, self.books[i].state()) for i in sorted(self.books)],
+            [(i, self.groups[i].state()) for i in sorted(self.groups)],
+            [self.orders[i].state_tuple() for i in sorted(self.orders)],
+            [self.jobs[i].state_tuple() for i in sorted(self.jobs)],
+            [self.leases[i].state_tuple() for i in sorted(self.leases)],
+            [self.workers[i].state_tuple() for i in sorted(self.workers)],
+        )
+
+    def digest(self) -> bytes:
+        """SHA-256 over the canonical state, 32 bytes. O(everything)."""
+        return hashlib.sha256(msgspec.msgpack.encode(self.state_tree())).digest()

@@ -1,0 +1,122 @@
+"""Models, instruments and clearing groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exchange.core.commands import AddInstrument, ClearingMode, Settlement, TradingState
+from exchange.core.limits import (
+    NAME_BYTES_MAX,
+    NS_PER_S,
+    OUTPUT_TOKENS_MAX,
+    PRICE_MAX_NANOS,
+    QUANTITY_MAX_MFLOP,
+)
+from exchange.core.reasons import Reason
+
+if TYPE_CHECKING:
+    from exchange.metering.cards import ModelCard
+
+
+class Model:
+    """A model card as the operator entered it."""
+
+    __slots__ = ("card", "card_bytes", "digest", "model_id")
+
+    def __init__(self, model_id: int, card: ModelCard, card_bytes: bytes) -> None:
+        self.model_id = model_id
+        self.card = card
+        self.card_bytes = card_bytes
+        self.digest = card.digest()
+
+
+class Instrument:
+    """What is traded, with its hardware class's promises per slot."""
+
+    __slots__ = (
+        "clearing_group_id",
+        "hardware_class",
+        "instrument_id",
+        "last_price_nanos",
+        "model_name",
+        "state",
+        "terms",
+        "tier",
+    )
+
+    def __init__(self, instrument_id: int, terms: AddInstrument, clearing_group_id: int) -> None:
+        self.instrument_id = instrument_id
+        self.terms = terms
+        self.clearing_group_id = clearing_group_id  # 0 for a continuous book
+        self.state = TradingState.OPEN
+        self.last_price_nanos = 0
+        parts = terms.name.split("/")
+        leased = terms.settlement == Settlement.LEASE
+        self.model_name, self.hardware_class, self.tier = parts if leased else ("", "", "")
+
+    @property
+    def name(self) -> str:
+        """model/class/tier, or a paper instrument's free name."""
+        return self.terms.name
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it trades now."""
+        return self.state == TradingState.OPEN
+
+    def run_time_ns(self, input_tokens: int, output_tokens: int) -> int:
+        """How long the class promises to take for such a job, rounded up."""
+        scale = 1_000 * NS_PER_S
+        prefill = -(-input_tokens * scale // self.terms.prefill_millitokens_per_s)
+        decode = -(-output_tokens * scale // self.terms.decode_millitokens_per_s)
+        return prefill + decode
+
+    def price_refusal(self, price_nanos: int) -> Reason:
+        """Why a limit price cannot stand here, or NONE."""
+        if not self.terms.price_min_nanos <= price_nanos <= self.terms.price_max_nanos:
+            return Reason.PRICE_OUT_OF_BAND
+        if price_nanos % self.terms.tick_nanos:
+            return Reason.PRICE_OFF_TICK
+        return Reason.NONE
+
+    def quantity_refusal(self, quantity_mflop: int) -> Reason:
+        """Why an order's quantity cannot stand here, or NONE."""
+        if quantity_mflop <= 0:
+            return Reason.QUANTITY_NOT_POSITIVE
+        if quantity_mflop > self.terms.quantity_max_mflop:
+            return Reason.QUANTITY_TOO_LARGE
+        if quantity_mflop % self.terms.lot_mflop:
+            return Reason.QUANTITY_OFF_LOT
+        return Reason.NONE
+
+    def state_tuple(self) -> tuple[object, ...]:
+        """Canonical state, for the digest."""
+        return (
+            self.instrument_id,
+            self.terms.encode(),
+            self.clearing_group_id,
+            int(self.state),
+            self.last_price_nanos,
+        )
+
+
+def terms_refusal(terms: AddInstrument) -> Reason:
+    """Why an instrument with these terms cannot be entered, or NONE."""
+    if not 0 < len(terms.name.encode()) <= NAME_BYTES_MAX:
+        return Reason.FIELD_INVALID
+    lease = (terms.settlement, terms.mode) == (Settlement.LEASE, ClearingMode.BATCH)
+    paper = (terms.settlement, terms.mode) == (Settlement.PAPER, ClearingMode.CONTINUOUS)
+    ordered = 0 < terms.tick_nanos <= terms.price_min_nanos <= terms.price_max_nanos
+    edges = terms.price_min_nanos % terms.tick_nanos or terms.price_max_nanos % terms.tick_nanos
+    sized = 0 < terms.lot_mflop <= terms.quantity_max_mflop <= QUANTITY_MAX_MFLOP
+    if not (lease or paper) or not ordered or edges or not sized:
+        return Reason.FIELD_INVALID
+    if terms.price_max_nanos > PRICE_MAX_NANOS:
+        return Reason.FIELD_INVALID
+    rates = terms.prefill_millitokens_per_s > 0 and terms.decode_millitokens_per_s > 0
+    context = 0 < terms.context_tokens_max <= OUTPUT_TOKENS_MAX
+    if lease and not (rates and context and terms.latest_start_ns > 0):
+        return Reason.FIELD_INVALID
+    if lease and (len(parts := terms.name.split("/")) != 3 or not all(parts)):
+        return Reason.FIELD_INVALID
+    return Reason.NONE

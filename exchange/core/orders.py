@@ -1,0 +1,409 @@
+"""Explicit orders on continuous instruments: escrow, matching, settlement of paper trades.
+
+A bid holds its worst case (limit x quantity, rounded up) from entry to its end. Each fill posts the
+maker's price: the exact sum of price x quantity per order, rounded up, minus what was posted before
+(`exchange.metering.costs`). The seller is credited exactly what the buyer is debited.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exchange.core.accounts import Account, content_digest
+from exchange.core.commands import (
+    AccountKind,
+    CancelOrder,
+    ClearingMode,
+    OrderType,
+    PlaceOrder,
+    ReplaceOrder,
+)
+from exchange.core.events import (
+    EntryKind,
+    OrderAccepted,
+    OrderClosed,
+    OrderFilled,
+    OrderReplaced,
+    OrderState,
+    Posted,
+    Repeated,
+)
+from exchange.core.limits import (
+    COST_MAX_NANOS,
+    FLOPS_PER_MFLOP,
+    OPEN_ORDERS_PER_ACCOUNT_MAX,
+    POSITION_MAX_MFLOP,
+)
+from exchange.core.reasons import Reason
+from exchange.core.timers import TimerKind
+from exchange.metering.costs import cost_nanos, escrow_nanos
+from matching.book import Cancelled, Decremented, Fill, Order
+from matching.types import CancelReason, SelfTradePrevention, Side, TimeInForce
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from exchange.core.instruments import Instrument
+    from exchange.core.state import State
+    from matching.book import BookEvent
+
+_CANCEL_REASON = {
+    CancelReason.IOC_REST: Reason.IMMEDIATE_OR_CANCEL,
+    CancelReason.FOK_UNFILLABLE: Reason.FILL_OR_KILL,
+    CancelReason.SELF_TRADE: Reason.SELF_TRADE,
+    CancelReason.REPLACED_BELOW_FILLED: Reason.REPLACED_BELOW_FILLED,
+}
+
+
+class OpenOrder:
+    """An order that works, as its owner sees it; `resting` is the book's part of it."""
+
+    __slots__ = (
+        "client_order_id",
+        "instrument_id",
+        "notional",
+        "posted_nanos",
+        "resting",
+        "transfer_id",
+    )
+
+    def __init__(self, command: PlaceOrder, resting: Order, transfer_id: int) -> None:
+        self.client_order_id = command.client_order_id
+        self.instrument_id = command.instrument_id
+        self.resting = resting
+        self.transfer_id = transfer_id  # 0 for an ask
+        self.notional = 0  # exact sum of price x MFLOP bought
+        self.posted_nanos = 0
+
+    @property
+    def order_id(self) -> int:
+        """Id given by the exchange."""
+        return self.resting.order_id
+
+    @property
+    def account_id(self) -> int:
+        """The owner."""
+        return self.resting.account_id
+
+    @property
+    def side(self) -> Side:
+        """Bid or ask."""
+        return self.resting.side
+
+    @property
+    def price_nanos(self) -> int:
+        """Limit, nano-dollars per CU."""
+        return self.resting.price
+
+    @property
+    def quantity_mflop(self) -> int:
+        """Total quantity."""
+        return self.resting.quantity
+
+    @property
+    def leaves_mflop(self) -> int:
+        """Still open."""
+        return self.resting.leaves
+
+    @property
+    def time_in_force(self) -> TimeInForce:
+        """How long it works."""
+        return self.resting.time_in_force
+
+    def state_tuple(self) -> tuple[object, ...]:
+        """Canonical state beside the book's, for the digest. Notional may exceed 64 bits."""
+        return (
+            self.order_id,
+            self.client_order_id,
+            self.instrument_id,
+            self.transfer_id,
+            str(self.notional),
+            self.posted_nanos,
+        )
+
+
+class OrderDesk:
+    """Places, cancels and replaces explicit orders, and settles their fills."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def place(self, command: PlaceOrder) -> Reason:
+        """A new order, or the first result of the same client id."""
+        state = self._state
+        account = state.accounts.get(command.account_id)
+        if account is None:
+            return Reason.UNKNOWN_ACCOUNT
+        content = content_digest(command)
+        known = state.client_ids.find(account, command.client_order_id, content, state.now_ns)
+        if known.reason:
+            return known.reason
+        if known.result_id:
+            state.emit(Repeated(account.account_id, known.result_id))
+            return Reason.NONE
+        instrument = state.instruments.get(command.instrument_id)
+        if instrument is None:
+            return Reason.UNKNOWN_INSTRUMENT
+        refusal = _refusal(state, account, instrument, command)
+        if refusal:
+            return refusal
+        price = _limit_price(command, instrument)
+        transfer_id = 0
+        if command.side == Side.BID:
+            escrow = escrow_nanos(price, command.quantity_mflop)
+            transfer_id = state.ledger.hold(account.account_id, escrow)
+            if not transfer_id:
+                return Reason.INSUFFICIENT_FUNDS
+        self._enter(account, command, price, transfer_id, content)
+        return Reason.NONE
+
+    def _enter(
+        self, account: Account, command: PlaceOrder, price: int, transfer_id: int, content: bytes
+    ) -> None:
+        state = self._state
+        state.counters.order += 1
+        order_id = state.counters.order
+        resting = Order(
+            order_id,
+            account.account_id,
+            Side(command.side),
+            price,
+            command.quantity_mflop,
+            _time_in_force(command),
+            SelfTradePrevention(command.self_trade),
+        )
+        state.orders[order_id] = OpenOrder(command, resting, transfer_id)
+        state.client_ids.remember(account, command.client_order_id, content, order_id)
+        account.open_orders += 1
+        _expose(account, resting, command.instrument_id, command.quantity_mflop)
+        state.emit(
+            OrderAccepted(
+                order_id,
+                account.account_id,
+                command.client_order_id,
+                command.instrument_id,
+                command.side,
+                price,
+                command.quantity_mflop,
+            )
+        )
+        self._settle(command.instrument_id, state.books[command.instrument_id].place(resting))
+        if command.time_in_force == TimeInForce.GTD and order_id in state.orders:
+            state.timers.set(TimerKind.ORDER_EXPIRY, order_id, command.expire_time_ns)
+
+    def cancel(self, command: CancelOrder) -> Reason:
+        """Cancel what is left of an order."""
+        order = self.find(command.account_id, command.order_id, command.client_order_id)
+        if isinstance(order, Reason):
+            return order
+        self.close(order, OrderState.CANCELED, Reason.CANCELLED_BY_OWNER)
+        return Reason.NONE
+
+    def find(self, account_id: int, order_id: int, client_order_id: bytes) -> OpenOrder | Reason:
+        """An open order by either id, if it is the account's."""
+        state = self._state
+        if not order_id:
+            account = state.accounts.get(account_id)
+            known = account.client_ids.get(client_order_id) if account else None
+            order_id = known[1] if known else 0
+        order = state.orders.get(order_id)
+        if order is None:
+            return Reason.UNKNOWN_ORDER
+        return order if order.account_id == account_id else Reason.NOT_OWNER
+
+    def replace(self, command: ReplaceOrder) -> Reason:
+        """New price and new total quantity; priority is kept only where the size shrinks."""
+        state = self._state
+        order = self.find(command.account_id, command.order_id, b"")
+        if isinstance(order, Reason):
+            return order
+        instrument = state.instruments[order.instrument_id]
+        if not instrument.is_open:
+            return Reason.INSTRUMENT_HALTED
+        price, quantity = command.price_nanos, command.quantity_mflop
+        refusal = instrument.price_refusal(price) or instrument.quantity_refusal(quantity)
+        if refusal:
+            return refusal
+        account = state.accounts[order.account_id]
+        resting = order.resting
+        leaves = max(0, quantity - (resting.quantity - resting.leaves))
+        more = leaves - resting.leaves
+        if more > 0 and _position_refusal(account, order.instrument_id, order.side, more):
+            return Reason.POSITION_TOO_LARGE
+        if order.transfer_id:
+            worst = order.posted_nanos + escrow_nanos(price, leaves)
+            if not state.ledger.resize(order.transfer_id, worst):
+                return Reason.INSUFFICIENT_FUNDS
+        _expose(account, resting, order.instrument_id, more)
+        events = state.books[order.instrument_id].replace(order.order_id, price, quantity)
+        assert events is not None, "an open order is not in its book"
+        state.emit(
+            OrderReplaced(
+                order.order_id, order.account_id, order.instrument_id, price, quantity, leaves
+            )
+        )
+        self._settle(order.instrument_id, events)
+        return Reason.NONE
+
+    def expiry_due(self, order_id: int) -> None:
+        """Timer: a GTD order's time has passed."""
+        self.close(self._state.orders[order_id], OrderState.EXPIRED, Reason.ORDER_EXPIRED)
+
+    def close(self, order: OpenOrder, ending: OrderState, reason: Reason) -> None:
+        """Take an open order out of its book and end it."""
+        self._state.books[order.instrument_id].cancel(order.order_id)
+        self._end(order, ending, reason)
+
+    # What the book did
+
+    def _settle(self, instrument_id: int, events: Iterable[BookEvent]) -> None:
+        for event in events:
+            if isinstance(event, Fill):
+                self._fill(instrument_id, event)
+            elif isinstance(event, Cancelled):
+                order = self._state.orders[event.order_id]
+                self._end(order, OrderState.CANCELED, _CANCEL_REASON[event.reason])
+            elif isinstance(event, Decremented):
+                self._decrement(event)
+
+    def _fill(self, instrument_id: int, fill: Fill) -> None:
+        state = self._state
+        maker, taker = state.orders[fill.maker_order_id], state.orders[fill.taker_order_id]
+        buyer, seller = (taker, maker) if taker.side == Side.BID else (maker, taker)
+        state.counters.trade += 1
+        trade_id = state.counters.trade
+        buyer.notional += fill.price * fill.quantity
+        amount = cost_nanos(1, buyer.notional * FLOPS_PER_MFLOP) - buyer.posted_nanos
+        buyer.posted_nanos += amount
+        state.ledger.post(buyer.transfer_id, seller.account_id, amount)
+        for order, signed in ((buyer, fill.quantity), (seller, -fill.quantity)):
+            account = state.accounts[order.account_id]
+            held = account.positions.get(instrument_id, 0) + signed
+            account.positions[instrument_id] = held
+            _expose(account, order.resting, instrument_id, -fill.quantity)
+        state.instruments[instrument_id].last_price_nanos = fill.price
+        state.emit(
+            OrderFilled(
+                trade_id,
+                instrument_id,
+                fill.price,
+                fill.quantity,
+                fill.maker_order_id,
+                fill.maker_account_id,
+                fill.maker_leaves,
+                fill.taker_order_id,
+                fill.taker_account_id,
+                fill.taker_leaves,
+                taker.side,
+            )
+        )
+        state.emit(Posted(EntryKind.TRADE, buyer.account_id, seller.account_id, amount, trade_id))
+        for order, leaves in ((maker, fill.maker_leaves), (taker, fill.taker_leaves)):
+            if not leaves:
+                self._forget(order)
+
+    def _decrement(self, event: Decremented) -> None:
+        order = self._state.orders[event.order_id]
+        account = self._state.accounts[order.account_id]
+        _expose(account, order.resting, order.instrument_id, -event.quantity)
+        if event.leaves:
+            self._state.emit(
+                OrderReplaced(
+                    order.order_id,
+                    order.account_id,
+                    order.instrument_id,
+                    order.price_nanos,
+                    order.quantity_mflop,
+                    event.leaves,
+                )
+            )
+        else:
+            self._end(order, OrderState.CANCELED, Reason.SELF_TRADE)
+
+    def _end(self, order: OpenOrder, ending: OrderState, reason: Reason) -> None:
+        """The order is out of its book with something left."""
+        leaves = order.leaves_mflop
+        account = self._state.accounts[order.account_id]
+        _expose(account, order.resting, order.instrument_id, -leaves)
+        self._forget(order)
+        self._state.emit(
+            OrderClosed(
+                order.order_id, order.account_id, order.instrument_id, ending, reason, leaves
+            )
+        )
+
+    def _forget(self, order: OpenOrder) -> None:
+        state = self._state
+        del state.orders[order.order_id]
+        if order.transfer_id:
+            state.ledger.void(order.transfer_id)
+        if order.time_in_force == TimeInForce.GTD:
+            state.timers.cancel(TimerKind.ORDER_EXPIRY, order.order_id)
+        account = state.accounts[order.account_id]
+        account.open_orders -= 1
+        state.client_ids.ended(account, order.client_order_id, state.now_ns)
+
+
+def _time_in_force(command: PlaceOrder) -> TimeInForce:
+    """A market order never rests."""
+    time_in_force = TimeInForce(command.time_in_force)
+    if command.order_type == OrderType.MARKET and time_in_force != TimeInForce.FOK:
+        return TimeInForce.IOC
+    return time_in_force
+
+
+def _limit_price(command: PlaceOrder, instrument: Instrument) -> int:
+    """A market order's limit is the edge of the band."""
+    if command.order_type == OrderType.LIMIT:
+        return command.price_nanos
+    terms = instrument.terms
+    return terms.price_max_nanos if command.side == Side.BID else terms.price_min_nanos
+
+
+def _refusal(state: State, account: Account, instrument: Instrument, command: PlaceOrder) -> Reason:
+    """Why the order cannot be taken, or NONE. Nothing has changed yet."""
+    if account.halted:
+        return Reason.ACCOUNT_HALTED
+    if not instrument.is_open:
+        return Reason.INSTRUMENT_HALTED
+    if instrument.terms.mode != ClearingMode.CONTINUOUS or account.kind != AccountKind.PAPER:
+        return Reason.ORDER_TYPE_UNSUPPORTED
+    if command.side not in (1, 2) or command.order_type not in (1, 2):
+        return Reason.FIELD_INVALID
+    if not 1 <= command.time_in_force <= 4 or not 1 <= command.self_trade <= 4:
+        return Reason.FIELD_INVALID
+    if command.time_in_force == TimeInForce.GTD and command.expire_time_ns <= state.now_ns:
+        return Reason.DEADLINE_PASSED
+    refusal = instrument.quantity_refusal(command.quantity_mflop)
+    if not refusal and command.order_type == OrderType.LIMIT:
+        refusal = instrument.price_refusal(command.price_nanos)
+    if refusal:
+        return refusal
+    if account.open_orders >= OPEN_ORDERS_PER_ACCOUNT_MAX:
+        return Reason.TOO_MANY_OPEN_ORDERS
+    worst = escrow_nanos(_limit_price(command, instrument), command.quantity_mflop)
+    if command.max_cost_nanos < 0 or worst > COST_MAX_NANOS:
+        return Reason.AMOUNT_TOO_LARGE
+    if command.max_cost_nanos and worst > command.max_cost_nanos:
+        return Reason.MONEY_CAP
+    side, quantity = Side(command.side), command.quantity_mflop
+    return _position_refusal(account, command.instrument_id, side, quantity)
+
+
+def _position_refusal(account: Account, instrument_id: int, side: Side, more: int) -> Reason:
+    """Whether the position could pass its bound if all that is open on this side filled."""
+    held = account.positions.get(instrument_id, 0) * (1 if side == Side.BID else -1)
+    open_mflop = account.exposure.get((instrument_id, side), 0)
+    return (
+        Reason.POSITION_TOO_LARGE if held + open_mflop + more > POSITION_MAX_MFLOP else Reason.NONE
+    )
+
+
+def _expose(account: Account, order: Order, instrument_id: int, change_mflop: int) -> None:
+    """Keep count of what an account has open on one side of one instrument."""
+    key = (instrument_id, int(order.side))
+    left = account.exposure.get(key, 0) + change_mflop
+    if left:
+        account.exposure[key] = left
+    else:
+        account.exposure.pop(key, None)

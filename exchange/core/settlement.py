@@ -1,0 +1,67 @@
+"""Receipts: what a worker says it did, checked by arithmetic alone.
+
+FLOPs are a pure integer function of the decision trace, so they are re-computed here, without the
+model. Token counts are bounded by what the exchange saw itself: the prompt's bytes and the chunks
+that came in.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from exchange.core.commands import StopCause
+from exchange.core.limits import FLOPS_PER_MFLOP, TRACE_BYTES_MAX
+from exchange.core.reasons import Reason
+from exchange.metering.traces import TraceError, decode_trace, flops
+
+if TYPE_CHECKING:
+    from exchange.core.commands import SettleLease
+    from exchange.core.instruments import Model
+    from exchange.core.jobs import Job
+
+UNSEEN_TOKENS_MAX: Final = 4
+"""Tokens that may have been given and not seen in the output: an end-of-text token, and up to
+three that end inside a UTF-8 character."""
+
+
+class Verdict(NamedTuple):
+    """NONE and the re-computed FLOPs, or why the receipt pays nothing."""
+
+    reason: Reason
+    flops: int
+
+
+def judge(receipt: SettleLease, job: Job, model: Model) -> Verdict:
+    """Check a receipt of the right worker for a lease that runs."""
+    reason = _digests_refusal(receipt, job, model)
+    if reason:
+        return Verdict(reason, 0)
+    if receipt.cause == StopCause.FAILED:
+        return Verdict(Reason.ENGINE_FAILED, 0)
+    try:
+        trace = decode_trace(receipt.trace)
+    except TraceError:
+        return Verdict(Reason.RECEIPT_MALFORMED, 0)
+    done = flops(model.card, trace)
+    if done != receipt.flops:
+        return Verdict(Reason.RECEIPT_FLOPS_MISMATCH, 0)
+    if done > job.terms.quantity_mflop * FLOPS_PER_MFLOP:
+        return Verdict(Reason.RECEIPT_OVER_BUDGET, 0)
+    seen = receipt.tokens_received + UNSEEN_TOKENS_MAX
+    if trace.prompt_tokens > job.terms.input_tokens_max or trace.tokens_given > seen:
+        return Verdict(Reason.RECEIPT_TOKENS_IMPLAUSIBLE, 0)
+    return Verdict(Reason.NONE, done)
+
+
+def _digests_refusal(receipt: SettleLease, job: Job, model: Model) -> Reason:
+    if not receipt.signature_valid:
+        return Reason.RECEIPT_BAD_SIGNATURE
+    if receipt.cause not in StopCause.__members__.values() or len(receipt.trace) > TRACE_BYTES_MAX:
+        return Reason.RECEIPT_MALFORMED
+    if receipt.model_digest != model.digest:
+        return Reason.RECEIPT_WRONG_MODEL
+    if receipt.input_digest != job.terms.payload_digest:
+        return Reason.RECEIPT_WRONG_INPUT
+    if receipt.output_digest != receipt.output_digest_received:
+        return Reason.RECEIPT_WRONG_OUTPUT
+    return Reason.NONE

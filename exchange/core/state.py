@@ -1,0 +1,97 @@
+"""All that the exchange knows, in one place; the desks beside it hold behaviour, no state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exchange.core.accounts import ClientIds
+from exchange.core.ledger import Ledger
+from exchange.core.timers import Timers
+
+if TYPE_CHECKING:
+    from exchange.core.accounts import Account, Key
+    from exchange.core.events import AnyEvent
+    from exchange.core.instruments import Instrument, Model
+    from exchange.core.jobs import Job
+    from exchange.core.leases import Lease
+    from exchange.core.orders import OpenOrder
+    from exchange.core.workers import Pool, Worker
+    from matching.book import Book
+    from matching.clearing import ClearingGroup
+
+
+class Counters:
+    """Where ids come from: each counts up from 1 and is part of the state."""
+
+    __slots__ = (
+        "account",
+        "group",
+        "instrument",
+        "job",
+        "lease",
+        "model",
+        "order",
+        "pool",
+        "quote",
+        "trade",
+        "worker",
+    )
+
+    def __init__(self) -> None:
+        for name in self.__slots__:
+            setattr(self, name, 0)
+
+    account: int
+    group: int
+    instrument: int
+    job: int
+    lease: int
+    model: int
+    order: int
+    pool: int
+    quote: int
+    trade: int
+    worker: int
+
+    def state(self) -> tuple[int, ...]:
+        """Canonical state, for the digest."""
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+
+class State:
+    """The exchange's memory. `events` collects those of the command under way."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+        self.epoch = 1
+        self.sequence = 0
+        self.grace_until_ns = 0  # faults before this are the operator's: it was away
+        self.counters = Counters()
+        self.events: list[AnyEvent] = []
+        self.ledger = Ledger()
+        self.timers = Timers()
+        self.client_ids = ClientIds()
+        self.accounts: dict[int, Account] = {}
+        self.account_by_name: dict[str, int] = {}
+        self.keys: dict[bytes, Key] = {}
+        self.models: dict[int, Model] = {}
+        self.model_by_name: dict[str, int] = {}
+        self.instruments: dict[int, Instrument] = {}
+        self.instrument_by_name: dict[str, int] = {}
+        self.books: dict[int, Book] = {}
+        self.groups: dict[int, ClearingGroup] = {}
+        self.group_by_key: dict[tuple[int, str], int] = {}  # (model, tier)
+        self.group_classes: dict[int, list[int]] = {}
+        self.orders: dict[int, OpenOrder] = {}
+        self.jobs: dict[int, Job] = {}
+        self.leases: dict[int, Lease] = {}
+        self.workers: dict[int, Worker] = {}
+        self.worker_by_name: dict[tuple[int, str], int] = {}
+        self.pools: dict[int, Pool] = {}
+        self.quotes: dict[int, tuple[int, int, int]] = {}  # id -> worker, instrument, pool
+        self.jobs_settled = 0
+        self.jobs_unsettled = 0
+
+    def emit(self, event: AnyEvent) -> None:
+        """Say that something happened."""
+        self.events.append(event)
