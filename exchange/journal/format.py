@@ -118,7 +118,7 @@ class BadBlock(Exception):
 
     Attributes:
         cut_short: The bytes look like a write that did not finish.
-        empty: All of the head is zeros: nothing was begun here, as far as the head shows.
+        empty: There are zeros where a head would be, but for one byte at most.
         extent: Bytes of the whole block if its head is sound, else 0.
     """
 
@@ -247,13 +247,14 @@ def decode_head(buffer: memoryview) -> Head:
         BadBlock: There is no sound head.
     """
     raw = bytes(buffer[:HEAD_BYTES])
-    if not any(raw):
-        raise BadBlock("nothing was written here", 0, len(raw), empty=True)
     if len(raw) < HEAD_BYTES:
-        raise BadBlock("no room for a group's head", 0, len(raw))
+        raise BadBlock("no head fits here", 0, len(raw), empty=not any(raw))
     crc, mark = _HEAD_END.unpack_from(raw, _HEAD.size)
     magic, *fields = _HEAD.unpack_from(raw)
     if crc != crc32(raw[: _HEAD.size]) or mark != END_MARK:
+        # A head has more bytes than that which are not zero, so it was never written.
+        if raw.count(0) >= HEAD_BYTES - 1:
+            raise BadBlock("no group begins here", 0, HEAD_BYTES, empty=True)
         reason = "a group's head does not match its checksum"
         raise BadBlock(reason, 0, HEAD_BYTES, cut_short=raw[-1] == 0)
     if magic != BLOCK_MAGIC:
