@@ -1,0 +1,15 @@
+"""How long the random tests run. FLOPEX_SOAK multiplies every size, for a long run by hand."""
+
+from __future__ import annotations
+
+import os
+
+SOAK = int(os.environ.get("FLOPEX_SOAK", "1"))
+BOOK_SEEDS = 12 * SOAK
+BOOK_COMMANDS = 1_000
+"""Per seed."""
+GROUP_SEEDS = 30 * SOAK
+GROUP_COMMANDS = 250
+"""Per seed."""
+MACHINE_EXAMPLES = 25 * SOAK
+"""Examples of each Hypothesis state machine."""
