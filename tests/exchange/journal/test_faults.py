@@ -154,12 +154,12 @@ def test_a_group_over_a_torn_tail_may_be_torn_too(
 ) -> None:
     for seed in range(40):
         disk = SimulatedDisk()
-        for _ in range(3):
+        for size in (3000, 600, 1500):
             with open_log(FOLDER, files=disk) as log:
                 assert log.next_sequence == 1
                 disk._faults = {len(disk.changes) + 1: Fault(crash=True)}
                 with pytest.raises(SimulatedCrash):
-                    log.append(group(1, size=3000))
+                    log.append(group(1, size=size))
             disk = disk.crash(Random(seed))
             if verify_journal(FOLDER, files=disk).groups:
                 break
