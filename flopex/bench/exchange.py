@@ -1,0 +1,301 @@
+"""`flopex bench exchange`: how many durable orders per second, and how soon they are acknowledged.
+
+Method. Server and clients are separate processes on one machine and speak gRPC over loopback. The
+load is an open loop: each order has an intended time, and its latency counts from there, batch
+filling included. The rate of a mode is the highest offered one at which every order is acknowledged
+with a p99 under 50 ms; it is found by raising the offered rate until a trial fails and then
+narrowing. The same search runs against an empty core (`flopex.bench.empty`) in the same run, mode
+by mode, so that the ratio holds on a noisy machine. CPU times are the processes' own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+P99_MAX_MS: Final = 50.0
+RISE: Final = 1.5
+"""Factor between two offered rates while the search climbs."""
+NARROWINGS: Final = 3
+"""Bisections after the first failed rate."""
+TRIES: Final = 2
+"""A rate has failed when this many trials in a row have: one stall of a shared machine is none."""
+CLIMBS_MAX: Final = 16
+HALF_TRIALS: Final = 3
+
+MODES: Final = {
+    # name: (orders per message, first offered rate per second)
+    "unary": (1, 300.0),
+    "stream": (1, 500.0),
+    "batched": (256, 5_000.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What to run."""
+
+    modes: tuple[str, ...] = tuple(MODES)
+    seconds: float = 3.0
+    clients: int = 2
+    seed: int = 1
+    batch: int = 256
+
+
+@dataclass(slots=True)
+class Measured:
+    """One trial, all clients together."""
+
+    offered_per_s: float
+    sent: int = 0
+    acked: int = 0
+    complete: bool = True
+    errors: list[str] = field(default_factory=list)
+    client_cpu_s: float = 0.0
+    server_cpu_s: float = 0.0
+    latencies_ms: list[float] = field(default_factory=list)
+
+    def percentile_ms(self, share: float) -> float:
+        """A percentile of the latencies; infinity where orders were lost."""
+        if not self.latencies_ms:
+            return float("inf")
+        at = min(len(self.latencies_ms) - 1, int(share * len(self.latencies_ms)))
+        return self.latencies_ms[at]
+
+    @property
+    def good(self) -> bool:
+        """Whether the mode holds this rate."""
+        return self.complete and self.acked == self.sent and self.percentile_ms(0.99) < P99_MAX_MS
+
+    def row(self) -> dict[str, float | int | bool]:
+        """Figures for the table and the JSON object."""
+        orders = max(1, self.acked)
+        return {
+            "per_s": round(self.offered_per_s),
+            "p50_ms": round(self.percentile_ms(0.50), 3),
+            "p99_ms": round(self.percentile_ms(0.99), 3),
+            "p999_ms": round(self.percentile_ms(0.999), 3),
+            "max_ms": round(self.percentile_ms(1.0), 3),
+            "server_cpu_us_per_order": round(self.server_cpu_s / orders * 1e6, 2),
+            "client_cpu_us_per_order": round(self.client_cpu_s / orders * 1e6, 2),
+            "orders": self.acked,
+        }
+
+
+class Child:
+    """A process that answers JSON lines with JSON lines."""
+
+    def __init__(self, *arguments: str) -> None:
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        self._name = " ".join(arguments)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def read(self) -> dict[str, Any]:
+        """The next answer.
+
+        Raises:
+            RuntimeError: the process has died.
+        """
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self._name} ended with status {self._process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def write(self, message: dict[str, Any]) -> None:
+        """Ask something."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(message) + "\n")
+        self._process.stdin.flush()
+
+    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Ask and wait for the answer."""
+        self.write(message)
+        return self.read()
+
+    def close(self) -> None:
+        """End the process: it stops when its standard input ends."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+@contextmanager
+def _children(kind: str, clients: int, directory: Path) -> Iterator[tuple[Child, list[Child]]]:
+    server = Child("flopex.bench.server", kind, str(directory))
+    loads = [Child("flopex.bench.client") for _ in range(clients)]
+    try:
+        yield server, loads
+    finally:
+        for child in (*loads, server):
+            child.close()
+
+
+def _trial(
+    server: Child, loads: list[Child], ready: dict[str, Any], plan: dict[str, Any]
+) -> Measured:
+    clients = len(loads)
+    measured = Measured(plan["rate"])
+    before = server.ask({"ask": "cpu"})["cpu_s"]
+    for number, load in enumerate(loads):
+        load.write(
+            {
+                **plan,
+                "rate": plan["rate"] / clients,
+                "target": ready["target"],
+                "key": ready["keys"][number],
+                "instrument_id": ready["instrument_id"],
+                "stream": number,
+            }
+        )
+    for load in loads:
+        answer = load.read()
+        measured.sent += answer["sent"]
+        measured.acked += answer["acked"]
+        measured.complete &= not answer["gave_up"] and not answer["errors"]
+        measured.errors += answer["errors"]
+        measured.client_cpu_s += answer["cpu_s"]
+        measured.latencies_ms += answer["latencies_ms"]
+    measured.server_cpu_s = server.ask({"ask": "cpu"})["cpu_s"] - before
+    measured.latencies_ms.sort()
+    return measured
+
+
+def _search(attempt: Callable[[float], Measured], start: float) -> Measured | None:
+    """The best trial that held: climb until a rate fails, then narrow down."""
+    best: Measured | None = None
+    rate, failed = start, 0.0
+    for _ in range(CLIMBS_MAX):
+        found = _tries(attempt, rate)
+        if found is None:
+            failed = rate
+            break
+        best, rate = found, rate * RISE
+    for _ in range(NARROWINGS):
+        if best is None or not failed:
+            break
+        middle = (best.offered_per_s + failed) / 2
+        found = _tries(attempt, middle)
+        if found is None:
+            failed = middle
+        else:
+            best = found
+    return best
+
+
+def _tries(attempt: Callable[[float], Measured], rate: float) -> Measured | None:
+    for _ in range(TRIES):
+        measured = attempt(rate)
+        if measured.good:
+            return measured
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """A mode against one server: at the highest rate that held, and at half of it."""
+
+    limit: Measured
+    half: Measured
+
+    def row(self) -> dict[str, Any]:
+        """For the JSON object."""
+        return {"limit": self.limit.row(), "half": self.half.row()}
+
+
+Report = Callable[[str, str, Measured], None]
+"""Told of every trial: mode, kind of server, what was measured."""
+
+
+def run(settings: Settings, report: Report) -> dict[str, Any]:
+    """Measure every mode, against the full exchange and the empty core; the JSON object."""
+    result: dict[str, Any] = {
+        "bench": "exchange",
+        "machine": machine(),
+        "settings": {**asdict(settings), "p99_max_ms": P99_MAX_MS},
+    }
+    for mode in settings.modes:
+        empty = _measure(settings, mode, "empty", report)
+        full = _measure(settings, mode, "full", report)
+        ratio = None
+        if full is not None and empty is not None:
+            ratio = round(full.limit.offered_per_s / empty.limit.offered_per_s, 3)
+        result[mode] = {
+            "full": full.row() if full else None,
+            "empty": empty.row() if empty else None,
+            "ratio_of_ceiling": ratio,
+        }
+    return result
+
+
+def _measure(settings: Settings, mode: str, kind: str, report: Report) -> Figures | None:
+    batch, start = MODES[mode]
+    seeds = itertools.count(settings.seed)
+    with (
+        tempfile.TemporaryDirectory(prefix="flopex-bench-") as folder,
+        _children(kind, settings.clients, Path(folder)) as (server, loads),
+    ):
+        ready = server.read()
+
+        def attempt(rate: float) -> Measured:
+            plan = {
+                "mode": mode,
+                "rate": rate,
+                "seconds": settings.seconds,
+                "batch": settings.batch if batch > 1 else 1,
+                "seed": next(seeds),
+            }
+            measured = _trial(server, loads, ready, plan)
+            report(mode, kind, measured)
+            return measured
+
+        attempt(start / 2)  # warms code, connection and journal; not counted
+        limit = _search(attempt, start)
+        if limit is None:
+            return None
+        # Half the rate shows what a client sees that does not push the exchange to its edge.
+        halves = [attempt(limit.offered_per_s / 2) for _ in range(HALF_TRIALS)]
+        halves.sort(key=lambda measured: measured.percentile_ms(0.5))
+        return Figures(limit, halves[HALF_TRIALS // 2])
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on."""
+    model = ""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    except OSError:
+        model = platform.processor()
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "load": [round(x, 2) for x in os.getloadavg()],
+    }
