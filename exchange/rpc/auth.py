@@ -66,6 +66,15 @@ def key_id(key_hash: bytes) -> str:
     return key_hash.hex()[:KEY_ID_CHARS]
 
 
+def key_unknown() -> RpcError:
+    """The key is not, or no more, known here."""
+    return RpcError(
+        grpc.StatusCode.UNAUTHENTICATED,
+        "KEY_UNKNOWN",
+        "no such API key: it was mistyped, revoked, or belongs to another exchange",
+    )
+
+
 def authenticate(core: Exchange, metadata: Iterable[tuple[str, str | bytes]] | None) -> Caller:
     """Who sent this metadata.
 
@@ -80,11 +89,7 @@ def authenticate(core: Exchange, metadata: Iterable[tuple[str, str | bytes]] | N
             digest = hash_secret(secret)
             key = core.keys.get(digest)
             if key is None:
-                raise RpcError(
-                    grpc.StatusCode.UNAUTHENTICATED,
-                    "KEY_UNKNOWN",
-                    "no such API key: it was mistyped, revoked, or belongs to another exchange",
-                )
+                raise key_unknown()
             return Caller(key.account_id, Role(key.roles), digest)
     raise RpcError(
         grpc.StatusCode.UNAUTHENTICATED,

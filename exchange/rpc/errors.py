@@ -84,7 +84,7 @@ class RpcError(Exception):
             delay = duration_pb2.Duration()
             delay.FromNanoseconds(self.retry_after_ns)
             status.details.append(_any(error_details_pb2.RetryInfo(retry_delay=delay)))
-        return status.SerializeToString()
+        return bytes(status.SerializeToString())
 
     async def send(self, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
         """End this call with the error."""

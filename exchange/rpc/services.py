@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,11 +13,12 @@ from typing import TYPE_CHECKING, Final
 from exchange.core.commands import Command
 from exchange.core.exchange import Exchange
 from exchange.engine import Clock, Engine, EngineBusy, EngineStopped, Outcome
-from exchange.rpc.errors import RpcError, busy, draining, refusal
+from exchange.rpc.errors import busy, draining, refusal
 
 if TYPE_CHECKING:
     from exchange.blobs import BlobStore
     from exchange.rpc.history import History
+    from exchange.rpc.job_blobs import JobBlobs
     from exchange.rpc.outputs import OutputHub
     from exchange.rpc.sessions import SessionHub
 
@@ -47,6 +50,7 @@ class Drain:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._callbacks: dict[object, Callable[[], object]] = {}
 
     @property
     def active(self) -> bool:
@@ -56,6 +60,18 @@ class Drain:
     def begin(self) -> None:
         """Take no new work from now on."""
         self._event.set()
+        for callback in tuple(self._callbacks.values()):
+            callback()
+
+    @contextlib.contextmanager
+    def calls(self, callback: Callable[[], object]) -> Iterator[None]:
+        """Inside, `callback` runs once when the exchange begins to drain."""
+        key = object()
+        self._callbacks[key] = callback
+        try:
+            yield
+        finally:
+            del self._callbacks[key]
 
     async def wait(self) -> None:
         """Return once the exchange drains."""
@@ -64,16 +80,17 @@ class Drain:
 
 @dataclass(slots=True)
 class Services:
-    """What every servicer is given. `outputs` and `sessions` are set before the server starts."""
+    """What every servicer is given; `RpcServer` makes the last two."""
 
     engine: Engine
     blobs: BlobStore
     history: History
     clock: Clock
     config: RpcConfig
+    outputs: OutputHub
     drain: Drain = field(default_factory=Drain)
     counters: Counter[str] = field(default_factory=Counter)
-    outputs: OutputHub = field(init=False)
+    job_blobs: JobBlobs = field(init=False)
     sessions: SessionHub = field(init=False)
 
     @property
@@ -114,6 +131,3 @@ class Services:
         if reason is not None:
             raise refusal(reason)
         return outcome
-
-
-__all__ = ["Drain", "RpcConfig", "RpcError", "Services"]

@@ -21,8 +21,8 @@ from matching import types as matching_types
 
 E = TypeVar("E", bound=IntEnum)
 
-PAIRS: Final[tuple[tuple[type[IntEnum], EnumTypeWrapper[int]], ...]] = cast(
-    "tuple[tuple[type[IntEnum], EnumTypeWrapper[int]], ...]",
+PAIRS: Final[tuple[tuple[type[IntEnum], EnumTypeWrapper], ...]] = cast(
+    "tuple[tuple[type[IntEnum], EnumTypeWrapper], ...]",
     (
         (reasons.Reason, reason_pb2.Reason),
         (matching_types.Side, market_pb2.Side),

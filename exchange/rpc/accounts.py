@@ -1,0 +1,120 @@
+"""AccountService: what an account's owner may know of it."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import islice
+from typing import Any, Final
+
+import grpc
+
+from exchange.blobs import BlobError
+from exchange.core.commands import Role
+from exchange.core.events import ReceiptRefused, ReceiptSettled
+from exchange.core.leases import Lease
+from exchange.core.reasons import Reason
+from exchange.rpc import auth
+from exchange.rpc.convert import accounts, enums, paging
+from exchange.rpc.errors import refusal
+from exchange.rpc.job_blobs import receipt_name
+from exchange.rpc.services import Services
+from exchange.v1 import account_service_pb2 as pb
+from exchange.v1 import account_service_pb2_grpc as pb_grpc
+
+SIGNATURE_BYTES: Final = 64
+"""An Ed25519 signature; it ends the stored receipt."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class AccountServicer(pb_grpc.AccountServiceServicer):
+    """The caller's own account."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def GetAccount(
+        self, request: pb.GetAccountRequest, context: Context
+    ) -> pb.GetAccountResponse:
+        """See the service's definition."""
+        caller = auth.caller(context)
+        core = self._services.core
+        account_id = request.account_id or caller.account_id
+        if account_id != caller.account_id:
+            caller.require(Role.OPERATOR, Role.READER)
+        found = core.accounts.get(account_id)
+        if found is None:
+            raise refusal(
+                Reason.UNKNOWN_ACCOUNT, f"no account {account_id}", {"account_id": account_id}
+            )
+        return pb.GetAccountResponse(account=accounts.account(core, found))
+
+    async def ListLedgerEntries(
+        self, request: pb.ListLedgerEntriesRequest, context: Context
+    ) -> pb.ListLedgerEntriesResponse:
+        """See the service's definition."""
+        account_id = auth.caller(context).account_id
+        size = paging.page_size(request.page_size)
+        before = paging.decode_token(request.page_token)
+        ledger = self._services.history.ledger
+        found = list(islice(ledger.newest_of(account_id, before), size + 1))
+        following = found[size].number if len(found) > size else 0
+        return pb.ListLedgerEntriesResponse(
+            entries=[accounts.entry(entry) for entry in found[:size]],
+            next_page_token=paging.encode_token(following),
+        )
+
+    async def GetReceipt(
+        self, request: pb.GetReceiptRequest, context: Context
+    ) -> pb.GetReceiptResponse:
+        """See the service's definition."""
+        caller = auth.caller(context)
+        core = self._services.core
+        lease_id = request.lease_id
+        if not lease_id:
+            job = core.jobs.get(request.job_id)
+            lease_id = job.lease_id if job is not None else 0
+        lease = core.leases.get(lease_id)
+        concerned = lease is not None and (
+            caller.sees_all or caller.account_id in (lease.account_id, lease.seller_account_id)
+        )
+        if lease is None or not concerned:
+            raise refusal(Reason.UNKNOWN_LEASE, "no lease of yours is remembered by this id")
+        return pb.GetReceiptResponse(receipt=await self._receipt(lease))
+
+    async def _receipt(self, lease: Lease) -> pb.StoredReceipt:
+        core = self._services.core
+        try:
+            stored = await asyncio.to_thread(self._services.blobs.get, receipt_name(lease.lease_id))
+        except BlobError as error:
+            raise refusal(
+                Reason.UNKNOWN_LEASE, f"lease {lease.lease_id} has no receipt", {"part": "receipt"}
+            ) from error
+        job = core.jobs[lease.job_id]
+        worker = core.workers[lease.worker_id]
+        result = lease.first_result
+        receipt = pb.StoredReceipt(
+            lease_id=lease.lease_id,
+            job_id=lease.job_id,
+            worker=worker.name,
+            public_key=worker.public_key,
+            signed_bytes=stored[:-SIGNATURE_BYTES],
+            signature=stored[-SIGNATURE_BYTES:],
+            flops=lease.flops,
+            price_nanos=lease.price_nanos,
+            billed_nanos=lease.billed_nanos,
+            accepted=isinstance(result, ReceiptSettled),
+            model_card=core.models[job.terms.model_id].card_bytes,
+        )
+        if isinstance(result, ReceiptSettled):
+            receipt.cause = enums.stop_cause(result.cause)
+        elif isinstance(result, ReceiptRefused):
+            receipt.reason = enums.reason(result.reason)
+        return receipt
+
+    async def ListKeys(self, request: pb.ListKeysRequest, context: Context) -> pb.ListKeysResponse:
+        """See the service's definition."""
+        account_id = auth.caller(context).account_id
+        keys = self._services.core.keys.items()
+        found = [accounts.key(h, key) for h, key in keys if key.account_id == account_id]
+        return pb.ListKeysResponse(keys=found)

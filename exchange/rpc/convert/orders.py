@@ -1,0 +1,311 @@
+"""Order instructions to commands, and outcomes to execution reports: the fast path.
+
+A protobuf attribute costs several times a slot's, so each field is read once, straight into the
+command, and a plain acceptance becomes part of a range instead of a report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from exchange.core.commands import CancelOrder, Command, PlaceOrder, ReplaceOrder
+from exchange.core.events import (
+    AnyEvent,
+    OrderAccepted,
+    OrderClosed,
+    OrderFilled,
+    OrderReplaced,
+    OrderState,
+    Refused,
+    Repeated,
+)
+from exchange.core.exchange import Exchange
+from exchange.core.orders import OpenOrder
+from exchange.core.reasons import Reason
+from exchange.engine import Outcome
+from exchange.rpc.convert import enums
+from exchange.v1 import order_service_pb2 as pb
+
+ID_BYTES: Final = 16
+NO_ID: Final = bytes(ID_BYTES)
+_ENUM_MAX: Final = 255  # what the record's field holds; the core judges what lies below
+
+OrderCommand = PlaceOrder | CancelOrder | ReplaceOrder
+
+
+class Reject(NamedTuple):
+    """An instruction that cannot even become a command; `place` is its index in the request."""
+
+    place: int
+    reason: Reason
+    client_order_id: bytes
+    order_id: int
+
+
+class Batch(NamedTuple):
+    """A TradeRequest as commands; `indexes[i]` is the place of `commands[i]` in the request."""
+
+    commands: list[Command]
+    indexes: list[int]
+    rejects: list[Reject]
+
+
+def place_order(account_id: int, order: pb.NewOrder) -> PlaceOrder | Reason:
+    """The command for a new order, or why there is none."""
+    client_order_id = order.client_order_id
+    side = order.side
+    order_type = order.order_type or 1
+    time_in_force = order.time_in_force or 1
+    self_trade = order.self_trade_prevention or 1
+    if len(client_order_id) != ID_BYTES:
+        return Reason.CLIENT_ID_INVALID
+    # One test for all four: the union of the bits of small numbers is small.
+    if not 0 <= side | order_type | time_in_force | self_trade <= _ENUM_MAX:
+        return Reason.FIELD_INVALID
+    return PlaceOrder(
+        account_id,
+        client_order_id,
+        order.instrument_id,
+        side,
+        order_type,
+        time_in_force,
+        self_trade,
+        order.price_nanos,
+        order.quantity_mflop,
+        order.expire_time_ns,
+        order.max_cost_nanos,
+    )
+
+
+def cancel_order(account_id: int, reference: pb.OrderReference) -> CancelOrder | Reason:
+    """The command for a cancel, or why there is none."""
+    order_id, client_order_id = reference.order_id, reference.client_order_id
+    if order_id:
+        return CancelOrder(account_id, order_id, NO_ID)
+    if len(client_order_id) != ID_BYTES:
+        return Reason.CLIENT_ID_INVALID
+    return CancelOrder(account_id, 0, client_order_id)
+
+
+def replace_order(account_id: int, terms: pb.OrderReplacement) -> ReplaceOrder:
+    """The command for a replacement."""
+    return ReplaceOrder(account_id, terms.order_id, terms.price_nanos, terms.quantity_mflop)
+
+
+def batch(account_id: int, instructions: Iterable[pb.Instruction]) -> Batch:
+    """The commands of a batch, and what cannot become one."""
+    commands: list[Command] = []
+    indexes: list[int] = []
+    rejects: list[Reject] = []
+    for index, instruction in enumerate(instructions):
+        action = instruction.WhichOneof("action")
+        command: OrderCommand | Reason
+        if action == "place":
+            command = place_order(account_id, instruction.place)
+        elif action == "cancel":
+            command = cancel_order(account_id, instruction.cancel)
+        elif action == "replace":
+            command = replace_order(account_id, instruction.replace)
+        else:
+            command = Reason.FIELD_INVALID
+        if isinstance(command, Reason):
+            rejects.append(_rejected(index, instruction, command))
+        else:
+            commands.append(command)
+            indexes.append(index)
+    return Batch(commands, indexes, rejects)
+
+
+def _rejected(index: int, instruction: pb.Instruction, reason: Reason) -> Reject:
+    client_order_id = instruction.place.client_order_id or instruction.cancel.client_order_id
+    return Reject(index, reason, client_order_id, instruction.cancel.order_id)
+
+
+def answer(
+    core: Exchange, request_id: int, made: Batch, outcomes: Sequence[Outcome]
+) -> pb.TradeResponse:
+    """What became of a batch: ranges of plain acceptances, reports of everything else."""
+    ranges: list[pb.AckRange] = []
+    reports = [rejection(reject) for reject in made.rejects]
+    first_index = first_order_id = count = 0
+    for outcome, index, command in zip(outcomes, made.indexes, made.commands, strict=True):
+        events = outcome.events
+        first = events[0]
+        if type(first) is OrderAccepted:
+            order_id = first.order_id
+            if count and order_id == first_order_id + count and index == first_index + count:
+                count += 1
+            else:
+                if count:
+                    ranges.append(_range(first_index, count, first_order_id))
+                first_index, first_order_id, count = index, order_id, 1
+            if len(events) == 1:
+                continue
+            events = events[1:]
+        reports += reports_of(core, outcome, command, events, index)
+    if count:
+        ranges.append(_range(first_index, count, first_order_id))
+    sequence = outcomes[-1].sequence if outcomes else core.sequence
+    return pb.TradeResponse(
+        request_id=request_id, sequence=sequence, accepted=ranges, reports=reports
+    )
+
+
+def _range(first_index: int, count: int, first_order_id: int) -> pb.AckRange:
+    return pb.AckRange(first_index=first_index, count=count, first_order_id=first_order_id)
+
+
+def rejection(reject: Reject) -> pb.ExecutionReport:
+    """The report of an instruction that could not become a command."""
+    return pb.ExecutionReport(
+        execution_type=pb.EXECUTION_TYPE_REJECTED,
+        state=pb.ORDER_STATE_REJECTED if not reject.order_id else pb.ORDER_STATE_UNSPECIFIED,
+        order_id=reject.order_id,
+        client_order_id=reject.client_order_id,
+        reason=enums.reason(reject.reason),
+        index=reject.place,
+    )
+
+
+def reports_of(
+    core: Exchange,
+    outcome: Outcome,
+    command: Command,
+    events: Sequence[AnyEvent],
+    index: int,
+) -> list[pb.ExecutionReport]:
+    """Reports to the account whose command this was."""
+    assert isinstance(command, PlaceOrder | CancelOrder | ReplaceOrder)
+    reports = []
+    for event in events:
+        report = _own_report(core, command, event) or report_to(command.account_id, event)
+        if report is not None:
+            report.sequence = outcome.sequence
+            report.event_time_ns = outcome.now_ns
+            report.index = index
+            reports.append(report)
+    return reports
+
+
+def _own_report(
+    core: Exchange, command: OrderCommand, event: AnyEvent
+) -> pb.ExecutionReport | None:
+    """The report of an event that only the command's own account can get."""
+    if isinstance(event, OrderAccepted):
+        assert isinstance(command, PlaceOrder)
+        return pb.ExecutionReport(
+            execution_type=pb.EXECUTION_TYPE_NEW,
+            state=pb.ORDER_STATE_NEW,
+            order_id=event.order_id,
+            client_order_id=event.client_order_id,
+            instrument_id=event.instrument_id,
+            side=enums.side(event.side),
+            price_nanos=event.price_nanos,
+            quantity_mflop=event.quantity_mflop,
+            leaves_mflop=event.quantity_mflop,
+        )
+    if isinstance(event, Refused):
+        return _refused(command, event)
+    if isinstance(event, Repeated) and isinstance(command, PlaceOrder):
+        still_open = core.orders.get(event.result_id)
+        report = pb.ExecutionReport(
+            execution_type=pb.EXECUTION_TYPE_REPEATED,
+            order_id=event.result_id,
+            client_order_id=command.client_order_id,
+            instrument_id=command.instrument_id,
+            side=enums.side(command.side),
+        )
+        if still_open is not None:
+            report.state = state_of(still_open.leaves_mflop, still_open.quantity_mflop)
+            report.leaves_mflop = still_open.leaves_mflop
+        return report
+    return None
+
+
+def _refused(command: OrderCommand, event: Refused) -> pb.ExecutionReport:
+    report = pb.ExecutionReport(
+        execution_type=pb.EXECUTION_TYPE_REJECTED, reason=enums.reason(event.reason)
+    )
+    if isinstance(command, PlaceOrder):
+        report.state = pb.ORDER_STATE_REJECTED
+        report.client_order_id = command.client_order_id
+        report.instrument_id = command.instrument_id
+        report.side = enums.side(command.side)
+        report.price_nanos = command.price_nanos
+        report.quantity_mflop = command.quantity_mflop
+    else:
+        report.order_id = command.order_id
+        if isinstance(command, CancelOrder) and not command.order_id:
+            report.client_order_id = command.client_order_id
+    return report
+
+
+def report_to(account_id: int, event: AnyEvent) -> pb.ExecutionReport | None:
+    """What an account is told of an event, whoever caused it; None where it is not concerned."""
+    if isinstance(event, OrderFilled):
+        return _fill(account_id, event)
+    if isinstance(event, OrderClosed) and event.account_id == account_id:
+        expired = event.state is OrderState.EXPIRED
+        return pb.ExecutionReport(
+            execution_type=pb.EXECUTION_TYPE_EXPIRED if expired else pb.EXECUTION_TYPE_CANCELED,
+            state=enums.order_state(event.state),
+            order_id=event.order_id,
+            instrument_id=event.instrument_id,
+            quantity_mflop=event.leaves_mflop,
+            reason=enums.reason(event.reason),
+        )
+    if isinstance(event, OrderReplaced) and event.account_id == account_id:
+        return pb.ExecutionReport(
+            execution_type=pb.EXECUTION_TYPE_REPLACED,
+            state=state_of(event.leaves_mflop, event.quantity_mflop),
+            order_id=event.order_id,
+            instrument_id=event.instrument_id,
+            price_nanos=event.price_nanos,
+            quantity_mflop=event.quantity_mflop,
+            leaves_mflop=event.leaves_mflop,
+        )
+    return None
+
+
+def _fill(account_id: int, event: OrderFilled) -> pb.ExecutionReport | None:
+    if event.taker_account_id == account_id:
+        order_id, leaves, side = event.taker_order_id, event.taker_leaves_mflop, event.taker_side
+    elif event.maker_account_id == account_id:
+        order_id, leaves = event.maker_order_id, event.maker_leaves_mflop
+        side = 3 - event.taker_side
+    else:
+        return None
+    return pb.ExecutionReport(
+        execution_type=pb.EXECUTION_TYPE_TRADE,
+        state=pb.ORDER_STATE_PARTIALLY_FILLED if leaves else pb.ORDER_STATE_FILLED,
+        order_id=order_id,
+        instrument_id=event.instrument_id,
+        side=enums.side(side),
+        price_nanos=event.price_nanos,
+        quantity_mflop=event.quantity_mflop,
+        leaves_mflop=leaves,
+        trade_id=event.trade_id,
+    )
+
+
+def state_of(leaves_mflop: int, quantity_mflop: int) -> pb.OrderState.ValueType:
+    """The state of an order that works."""
+    if leaves_mflop < quantity_mflop:
+        return pb.ORDER_STATE_PARTIALLY_FILLED
+    return pb.ORDER_STATE_NEW
+
+
+def order(found: OpenOrder) -> pb.Order:
+    """An open order."""
+    return pb.Order(
+        order_id=found.order_id,
+        client_order_id=found.client_order_id,
+        instrument_id=found.instrument_id,
+        side=enums.side(found.side),
+        state=state_of(found.leaves_mflop, found.quantity_mflop),
+        price_nanos=found.price_nanos,
+        quantity_mflop=found.quantity_mflop,
+        leaves_mflop=found.leaves_mflop,
+        time_in_force=enums.time_in_force(found.time_in_force),
+    )

@@ -1,0 +1,131 @@
+"""The read model: what happened, for those who ask later. A reader of the event feed.
+
+It is rebuilt from the journal at each start: `on_group` is given to `Engine.open` for the replay
+and subscribed afterwards.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from exchange.core.events import LeaseOffered, OrderFilled, Posted
+from exchange.engine import Group
+from exchange.rpc.ledger_file import LedgerFile
+from exchange.rpc.streams import Mailbox
+
+RECENT_TRADES_MAX: Final = 1_000
+"""Trades remembered per instrument, and over all of them."""
+TRADES_BEHIND_MAX: Final = 10_000
+"""Trades that a watcher may be behind before it is cut off."""
+
+
+class TradeRecord(NamedTuple):
+    """A fill on a continuous book, or a lease granted by a batch (`taker_side` 0).
+
+    Attributes:
+        trade_id: Of the trade, or of the lease.
+        price_nanos: Nano-dollars per CU.
+        quantity_mflop: MFLOP.
+        event_time_ns: Journal time, nanoseconds since the epoch.
+        sequence: Journal sequence of the command that caused it.
+    """
+
+    instrument_id: int
+    trade_id: int
+    price_nanos: int
+    quantity_mflop: int
+    event_time_ns: int
+    taker_side: int
+    sequence: int
+
+
+class TradeWatcher(Mailbox[TradeRecord]):
+    """A reader of trades. `instrument_id` 0 wants all."""
+
+    def __init__(self, instrument_id: int) -> None:
+        super().__init__(TRADES_BEHIND_MAX)
+        self.instrument_id = instrument_id
+
+
+class History:
+    """Ledger entries and recent trades.
+
+    Args:
+        directory: Where the read model's files go; they are overwritten.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.ledger = LedgerFile(directory / "ledger.bin")
+        self._all_trades: deque[TradeRecord] = deque(maxlen=RECENT_TRADES_MAX)
+        self._trades: dict[int, deque[TradeRecord]] = {}
+        self._watchers: set[TradeWatcher] = set()
+
+    def on_group(self, group: Group) -> None:
+        """Take in one durable group. O(events)."""
+        for outcome in group.outcomes:
+            for event in outcome.events:
+                kind = type(event)
+                if kind is Posted:
+                    self._on_posted(event, outcome.sequence, outcome.now_ns)  # type: ignore[arg-type]
+                elif kind is OrderFilled or kind is LeaseOffered:
+                    self._on_trade(event, outcome.sequence, outcome.now_ns)  # type: ignore[arg-type]
+
+    def trades(self, instrument_id: int, count: int) -> list[TradeRecord]:
+        """The last trades, oldest first.
+
+        Args:
+            instrument_id: 0 for all.
+            count: At most this many.
+        """
+        found = self._trades.get(instrument_id, ()) if instrument_id else self._all_trades
+        return list(found)[-count:] if count else []
+
+    def watch_trades(self, instrument_id: int) -> TradeWatcher:
+        """Collect trades from now on; give the watcher back with `unwatch`."""
+        watcher = TradeWatcher(instrument_id)
+        self._watchers.add(watcher)
+        return watcher
+
+    def unwatch(self, watcher: TradeWatcher) -> None:
+        """The watcher is not read any more."""
+        self._watchers.discard(watcher)
+
+    def close(self) -> None:
+        """Give the files back."""
+        self.ledger.close()
+
+    def _on_posted(self, event: Posted, sequence: int, now_ns: int) -> None:
+        self.ledger.append(
+            sequence,
+            now_ns,
+            event.kind,
+            event.debit_account_id,
+            event.credit_account_id,
+            event.amount_nanos,
+            event.reference_id,
+        )
+
+    def _on_trade(self, event: OrderFilled | LeaseOffered, sequence: int, now_ns: int) -> None:
+        if isinstance(event, OrderFilled):
+            trade_id, taker_side = event.trade_id, event.taker_side
+        else:
+            trade_id, taker_side = event.lease_id, 0
+        trade = TradeRecord(
+            event.instrument_id,
+            trade_id,
+            event.price_nanos,
+            event.quantity_mflop,
+            now_ns,
+            taker_side,
+            sequence,
+        )
+        trades = self._trades.get(event.instrument_id)
+        if trades is None:
+            trades = self._trades[event.instrument_id] = deque(maxlen=RECENT_TRADES_MAX)
+        trades.append(trade)
+        self._all_trades.append(trade)
+        for watcher in self._watchers:
+            if watcher.instrument_id in (0, event.instrument_id):
+                watcher.put(trade)

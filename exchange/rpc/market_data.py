@@ -1,0 +1,174 @@
+"""MarketDataService: instruments, books and trades for everyone with a key."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import grpc
+
+from exchange.engine import Group
+from exchange.rpc import book_view
+from exchange.rpc.book_view import BookView
+from exchange.rpc.convert import enums, market
+from exchange.rpc.errors import RpcError, draining, invalid, slow_reader
+from exchange.rpc.history import RECENT_TRADES_MAX, TradeRecord
+from exchange.rpc.services import Services
+from exchange.v1 import market_data_service_pb2 as pb
+from exchange.v1 import market_data_service_pb2_grpc as pb_grpc
+from exchange.v1 import market_pb2
+
+DEPTH_DEFAULT: Final = 10
+DEPTH_MAX: Final = 100
+BOOK_INTERVAL_S: Final = 0.02
+"""Least time between two messages of one book subscription: what happens meanwhile is conflated."""
+MESSAGE_TRADES_MAX: Final = 1_000
+"""Trades of one message."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class BookFeed:
+    """Wakes those who watch books, and computes each book once per commit group."""
+
+    def __init__(self, services: Services) -> None:
+        self._core = services.core
+        self._drain = services.drain
+        self._changed = asyncio.Event()
+        self._watchers = 0
+        self._views: dict[int, BookView] = {}
+        services.engine.subscribe(self._on_group)
+
+    def view(self, instrument_id: int, levels: int) -> BookView:
+        """The book now."""
+        found = self._views.get(instrument_id)
+        if found is None or found.sequence != self._core.sequence:
+            found = book_view.view(self._core, instrument_id, DEPTH_MAX)
+            self._views[instrument_id] = found
+        return found._replace(bids=found.bids[:levels], asks=found.asks[:levels])
+
+    async def changed_since(self, sequence: int) -> bool:
+        """True once something was sequenced after this, False when the exchange drains."""
+        self._watchers += 1
+        try:
+            with self._drain.calls(self._wake):
+                while self._core.sequence == sequence and not self._drain.active:
+                    await self._changed.wait()
+        finally:
+            self._watchers -= 1
+        return not self._drain.active
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _on_group(self, _: Group) -> None:
+        if self._watchers:
+            self._wake()
+
+
+class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
+    """Public market data."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._books = BookFeed(services)
+
+    async def ListInstruments(
+        self, request: pb.ListInstrumentsRequest, context: Context
+    ) -> pb.ListInstrumentsResponse:
+        """See the service's definition."""
+        found = self._services.core.instruments.values()
+        return pb.ListInstrumentsResponse(instruments=[market.instrument(i) for i in found])
+
+    async def GetBook(self, request: pb.GetBookRequest, context: Context) -> pb.GetBookResponse:
+        """See the service's definition."""
+        instrument = market.find_instrument(self._services.core, request.instrument)
+        found = self._books.view(instrument.instrument_id, _depth(request.depth))
+        return pb.GetBookResponse(book=book_view.book(found))
+
+    async def WatchBook(
+        self, request: pb.WatchBookRequest, context: Context
+    ) -> AsyncIterator[pb.WatchBookResponse]:
+        """See the service's definition.
+
+        Each subscriber is compared with what it was sent last, so one that reads slowly holds
+        nothing up and costs no memory.
+        """
+        levels = _depth(request.depth)
+        instrument = market.find_instrument(self._services.core, request.instrument)
+        sent = self._books.view(instrument.instrument_id, levels)
+        seen = sent.sequence
+        yield book_view.snapshot(sent)
+        while await self._books.changed_since(seen):
+            now = self._books.view(instrument.instrument_id, levels)
+            seen = now.sequence
+            if not now.same_market(sent):
+                yield book_view.delta(sent, now)
+                sent = now
+            await asyncio.sleep(BOOK_INTERVAL_S)
+        raise draining()
+
+    async def WatchTrades(
+        self, request: pb.WatchTradesRequest, context: Context
+    ) -> AsyncIterator[pb.WatchTradesResponse]:
+        """See the service's definition."""
+        if request.recent > RECENT_TRADES_MAX:
+            raise invalid("recent", f"must be at most {RECENT_TRADES_MAX}")
+        instrument_id = 0
+        if request.instrument:
+            found = market.find_instrument(self._services.core, request.instrument)
+            instrument_id = found.instrument_id
+        history = self._services.history
+        watcher = history.watch_trades(instrument_id)
+        last = 0
+        try:
+            with self._services.drain.calls(watcher.wake):
+                recent = history.trades(instrument_id, request.recent)
+                if recent:
+                    last = recent[-1].sequence
+                    yield _trades(recent)
+                while not self._services.drain.active:
+                    trades = watcher.take(MESSAGE_TRADES_MAX)
+                    if trades:
+                        last = trades[-1].sequence
+                        yield _trades(trades)
+                    elif watcher.overflowed:
+                        raise slow_reader(
+                            "the trades were read too slowly; subscribe again with `recent`",
+                            {"last_sequence": last},
+                        )
+                    else:
+                        await watcher.wait()
+        finally:
+            history.unwatch(watcher)
+        raise draining()
+
+    async def ListCandles(
+        self, request: pb.ListCandlesRequest, context: Context
+    ) -> pb.ListCandlesResponse:
+        """Not built yet, as docs/reference/api.md lists."""
+        raise RpcError(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", "candles are not built yet")
+
+
+def _depth(asked: int) -> int:
+    if asked > DEPTH_MAX:
+        raise invalid("depth", f"must be at most {DEPTH_MAX}")
+    return asked or DEPTH_DEFAULT
+
+
+def _trades(found: list[TradeRecord]) -> pb.WatchTradesResponse:
+    return pb.WatchTradesResponse(
+        trades=[
+            market_pb2.Trade(
+                instrument_id=trade.instrument_id,
+                trade_id=trade.trade_id,
+                price_nanos=trade.price_nanos,
+                quantity_mflop=trade.quantity_mflop,
+                event_time_ns=trade.event_time_ns,
+                taker_side=enums.side(trade.taker_side),
+            )
+            for trade in found
+        ]
+    )

@@ -1,0 +1,161 @@
+"""Which Trade streams hear of which events, in the journal's order.
+
+A stream's own answers and what others did to its account's orders go through one mailbox. The
+engine hands a group's answers out before its feed, so both are merged by sequence here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from exchange.core.commands import CancelOrder, Command, PlaceOrder, ReplaceOrder
+from exchange.core.events import (
+    AnyEvent,
+    OrderAccepted,
+    OrderClosed,
+    OrderFilled,
+    OrderReplaced,
+)
+from exchange.engine import Engine, EngineStopped, Group, Outcome
+from exchange.rpc.convert.orders import Batch
+from exchange.rpc.streams import Mailbox
+
+BEHIND_MAX: Final = 10_000
+"""Answers and unasked reports that a Trade stream may be behind before it is cut off."""
+
+
+class Answer(NamedTuple):
+    """A batch is durable (or, without outcomes, held nothing that the core could judge)."""
+
+    request_id: int
+    batch: Batch
+    outcomes: Sequence[Outcome]
+
+
+class Push(NamedTuple):
+    """An event that others caused."""
+
+    sequence: int
+    now_ns: int
+    event: AnyEvent
+
+
+class TradeStream(Mailbox[Answer | Push]):
+    """One open Trade stream: what it still has to be told.
+
+    Attributes:
+        in_flight: Batches taken from the client and not yet answered to it.
+        last_sequence: Up to here the mailbox is complete, once it overflowed.
+        failure: Why the engine cannot answer any more.
+    """
+
+    def __init__(self, account_id: int) -> None:
+        super().__init__(BEHIND_MAX)
+        self.account_id = account_id
+        self.in_flight = 0
+        self.last_sequence = 0
+        self.failure: EngineStopped | None = None
+
+    def tell(self, sequence: int, item: Answer | Push) -> None:
+        """Add an item; remembers the last sequence before an overflow."""
+        if not self.overflowed:
+            self.put(item)
+            if not self.overflowed:
+                self.last_sequence = sequence
+
+
+class OrderFeed:
+    """Sends the engine's events to the Trade streams of the accounts concerned."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._streams: dict[int, set[TradeStream]] = {}
+        self._answered: list[tuple[TradeStream, Answer]] = []
+        engine.subscribe(self._on_group)
+
+    def open(self, account_id: int) -> TradeStream:
+        """A stream begins."""
+        stream = TradeStream(account_id)
+        self._streams.setdefault(account_id, set()).add(stream)
+        return stream
+
+    def close(self, stream: TradeStream) -> None:
+        """A stream ended."""
+        streams = self._streams[stream.account_id]
+        streams.discard(stream)
+        if not streams:
+            del self._streams[stream.account_id]
+
+    def submit(self, stream: TradeStream, request_id: int, batch: Batch) -> None:
+        """Sequence a batch; its answer comes to the stream's mailbox.
+
+        Raises:
+            EngineBusy: too much waits.
+            EngineStopped: the engine does not run.
+        """
+
+        def answered(result: list[Outcome] | EngineStopped) -> None:
+            if isinstance(result, EngineStopped):
+                stream.failure = result
+                stream.wake()
+            else:
+                self._answered.append((stream, Answer(request_id, batch, result)))
+
+        if batch.commands:
+            self._engine.submit_with(batch.commands, answered)
+        else:
+            sequence = self._engine.core.sequence
+            stream.tell(sequence, Answer(request_id, batch, ()))
+        stream.in_flight += 1
+
+    def _on_group(self, group: Group) -> None:
+        answered, self._answered = self._answered, []
+        if not self._streams:
+            return
+        waiting = iter(answered)
+        following = next(waiting, None)
+        for push_to, push in self._pushes(group):
+            # Answers of earlier commands first: a fill never precedes its order's acceptance.
+            while following is not None and _last(following[1]) < push.sequence:
+                following[0].tell(_last(following[1]), following[1])
+                following = next(waiting, None)
+            for stream in push_to:
+                stream.tell(push.sequence, push)
+        while following is not None:
+            following[0].tell(_last(following[1]), following[1])
+            following = next(waiting, None)
+
+    def _pushes(self, group: Group) -> list[tuple[Sequence[TradeStream], Push]]:
+        found: list[tuple[Sequence[TradeStream], Push]] = []
+        for command, outcome in zip(group.commands, group.outcomes, strict=True):
+            events = outcome.events
+            if len(events) == 1 and type(events[0]) is OrderAccepted:
+                continue
+            for event in events:
+                account_id = _concerned(event)
+                streams = self._streams.get(account_id)
+                if streams and account_id != _cause(command):
+                    push = Push(outcome.sequence, outcome.now_ns, event)
+                    found.append((tuple(streams), push))
+        return found
+
+
+def _last(answer: Answer) -> int:
+    return answer.outcomes[-1].sequence
+
+
+def _concerned(event: AnyEvent) -> int:
+    """Whose resting order an event is about; 0 for nobody's."""
+    if isinstance(event, OrderFilled):
+        return event.maker_account_id
+    if isinstance(event, OrderClosed | OrderReplaced):
+        return event.account_id
+    return 0
+
+
+def _cause(command: Command) -> int:
+    """The account whose order instruction this is; 0 for time and the operator."""
+    if isinstance(command, PlaceOrder | CancelOrder | ReplaceOrder):
+        return command.account_id
+    return 0

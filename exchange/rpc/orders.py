@@ -1,0 +1,254 @@
+"""OrderService: explicit orders on continuous instruments."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, Final
+
+import grpc
+
+from exchange.core.commands import Role
+from exchange.core.orders import OpenOrder
+from exchange.core.reasons import Reason
+from exchange.engine import EngineBusy, EngineStopped
+from exchange.rpc import auth
+from exchange.rpc.convert import market, orders, paging
+from exchange.rpc.errors import busy, draining, invalid, refusal, slow_reader
+from exchange.rpc.order_feed import Answer, OrderFeed, Push, TradeStream
+from exchange.rpc.services import Services
+from exchange.v1 import order_service_pb2 as pb
+from exchange.v1 import order_service_pb2_grpc as pb_grpc
+
+INSTRUCTIONS_MAX: Final = 4_096
+"""Instructions of one TradeRequest (the engine's GROUP_COMMANDS_MAX)."""
+IN_FLIGHT_MAX: Final = 64
+"""Batches of one stream that may wait for their answer; then the stream is not read."""
+BUSY_WAIT_MAX_S: Final = 5.0
+"""How long a batch waits for room in the engine before its stream ends with OVERLOADED."""
+BUSY_RETRY_S: Final = 0.002
+MESSAGE_REPORTS_MAX: Final = 1_000
+"""Unasked reports sent in one message."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class OrderServicer(pb_grpc.OrderServiceServicer):
+    """Explicit orders. Refusals are execution reports; only malformed use is an RPC error."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._feed = OrderFeed(services.engine)
+
+    async def Trade(
+        self, request_iterator: AsyncIterator[pb.TradeRequest], context: Context
+    ) -> AsyncIterator[pb.TradeResponse]:
+        """See the service's definition."""
+        caller = auth.caller(context)
+        caller.require(Role.TRADER)
+        self._services.refuse_new_work()
+        stream = self._feed.open(caller.account_id)
+        reader = _Reader(self._services, self._feed, stream, caller)
+        reading = asyncio.create_task(reader.run(request_iterator))
+        # The reader ends by itself, by an error, or with the stream: the writer looks each time.
+        reading.add_done_callback(lambda _: stream.wake())
+        try:
+            with self._services.drain.calls(reading.cancel):
+                responses = self._responses(stream, reader, reading)
+                async with contextlib.aclosing(responses):
+                    async for response in responses:
+                        yield response
+        finally:
+            self._feed.close(stream)
+            reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await reading
+
+    async def _responses(
+        self, stream: TradeStream, reader: _Reader, reading: asyncio.Task[None]
+    ) -> AsyncGenerator[pb.TradeResponse, None]:
+        core = self._services.core
+        while True:
+            for item in _runs(stream.take(MESSAGE_REPORTS_MAX)):
+                if isinstance(item, Answer):
+                    yield orders.answer(core, item.request_id, item.batch, item.outcomes)
+                    reader.answered()
+                else:
+                    yield _unasked(stream.account_id, item)
+            if stream:
+                continue
+            if stream.overflowed:
+                raise slow_reader(
+                    "this stream's reports were read too slowly; list the open orders and go on",
+                    {"last_sequence": stream.last_sequence},
+                )
+            if stream.failure is not None:
+                raise draining() from stream.failure
+            if reading.done() and not stream.in_flight:
+                if self._services.drain.active:
+                    raise draining()
+                reading.result()  # raises what the reader raised
+                return
+            await stream.wait()
+
+    async def PlaceOrder(
+        self, request: pb.PlaceOrderRequest, context: Context
+    ) -> pb.PlaceOrderResponse:
+        """See the service's definition."""
+        caller = self._trader(context)
+        command = orders.place_order(caller.account_id, request.order)
+        if isinstance(command, Reason):
+            reject = orders.Reject(0, command, request.order.client_order_id, 0)
+            return pb.PlaceOrderResponse(reports=[orders.rejection(reject)])
+        return pb.PlaceOrderResponse(reports=await self._reports(command))
+
+    async def CancelOrder(
+        self, request: pb.CancelOrderRequest, context: Context
+    ) -> pb.CancelOrderResponse:
+        """See the service's definition. Works while the exchange drains, too."""
+        caller = auth.caller(context)
+        caller.require(Role.TRADER)
+        command = orders.cancel_order(caller.account_id, request.order)
+        if isinstance(command, Reason):
+            raise invalid("order", "must have an order_id or a client_order_id of 16 bytes")
+        return pb.CancelOrderResponse(report=(await self._reports(command))[0])
+
+    async def ReplaceOrder(
+        self, request: pb.ReplaceOrderRequest, context: Context
+    ) -> pb.ReplaceOrderResponse:
+        """See the service's definition."""
+        caller = self._trader(context)
+        command = orders.replace_order(caller.account_id, request.replacement)
+        return pb.ReplaceOrderResponse(reports=await self._reports(command))
+
+    async def GetOrder(self, request: pb.GetOrderRequest, context: Context) -> pb.GetOrderResponse:
+        """See the service's definition."""
+        caller = auth.caller(context)
+        caller.require(Role.TRADER, Role.READER)
+        core = self._services.core
+        order_id = request.order.order_id or core.order_by_client_id(
+            caller.account_id, request.order.client_order_id
+        )
+        found = core.orders.get(order_id or 0)
+        if found is None or found.account_id != caller.account_id:
+            raise refusal(Reason.UNKNOWN_ORDER, "no open order of yours has this id")
+        return pb.GetOrderResponse(order=orders.order(found))
+
+    async def ListOrders(
+        self, request: pb.ListOrdersRequest, context: Context
+    ) -> pb.ListOrdersResponse:
+        """See the service's definition."""
+        caller = auth.caller(context)
+        caller.require(Role.TRADER, Role.READER)
+        core = self._services.core
+        wanted = 0
+        if request.instrument:
+            wanted = market.find_instrument(core, request.instrument).instrument_id
+        first = paging.decode_token(request.page_token)
+        size = paging.page_size(request.page_size)
+        found: list[OpenOrder] = sorted(
+            (
+                order
+                for order in core.open_orders_of(caller.account_id)
+                if order.order_id >= first and wanted in (0, order.instrument_id)
+            ),
+            key=lambda order: order.order_id,
+        )
+        following = found[size].order_id if len(found) > size else 0
+        return pb.ListOrdersResponse(
+            orders=[orders.order(order) for order in found[:size]],
+            next_page_token=paging.encode_token(following),
+        )
+
+    def _trader(self, context: Context) -> auth.Caller:
+        caller = auth.caller(context)
+        caller.require(Role.TRADER)
+        self._services.refuse_new_work()
+        return caller
+
+    async def _reports(self, command: orders.OrderCommand) -> list[pb.ExecutionReport]:
+        outcome = await self._services.submit(command)
+        core = self._services.core
+        return orders.reports_of(core, outcome, command, outcome.events, 0)
+
+
+class _Reader:
+    """Takes a client's batches in, as long as not too many of them wait for their answer."""
+
+    def __init__(
+        self, services: Services, feed: OrderFeed, stream: TradeStream, caller: auth.Caller
+    ) -> None:
+        self._services = services
+        self._feed = feed
+        self._stream = stream
+        self._caller = caller
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def answered(self) -> None:
+        """One batch's answer is on its way to the client."""
+        self._stream.in_flight -= 1
+        self._room.set()
+
+    async def run(self, requests: AsyncIterator[pb.TradeRequest]) -> None:
+        """Read until the client ends its side.
+
+        Raises:
+            RpcError: malformed use, a revoked key, or too much load for too long.
+        """
+        async for request in requests:
+            made = self._batch(request)
+            await self._submit(request.request_id, made)
+            await self._room.wait()
+
+    def _batch(self, request: pb.TradeRequest) -> orders.Batch:
+        if self._caller.key_hash not in self._services.core.keys:
+            raise auth.key_unknown()
+        instructions = request.instructions
+        if not 0 < len(instructions) <= INSTRUCTIONS_MAX:
+            raise invalid("instructions", f"must hold 1 to {INSTRUCTIONS_MAX} instructions")
+        if not request.request_id:
+            raise invalid("request_id", "must not be 0, which marks unasked reports")
+        return orders.batch(self._caller.account_id, instructions)
+
+    async def _submit(self, request_id: int, made: orders.Batch) -> None:
+        give_up = time.monotonic() + BUSY_WAIT_MAX_S
+        while True:
+            try:
+                self._feed.submit(self._stream, request_id, made)
+                break
+            except EngineBusy as error:
+                # Not reading on pushes back on the client, which is better than cutting it off.
+                if time.monotonic() > give_up:
+                    raise busy(str(error)) from error
+                await asyncio.sleep(BUSY_RETRY_S)
+            except EngineStopped as error:
+                raise draining() from error
+        if self._stream.in_flight >= IN_FLIGHT_MAX:
+            self._room.clear()
+
+
+def _runs(items: list[Answer | Push]) -> list[Answer | list[Push]]:
+    """Neighbouring pushes become one message."""
+    runs: list[Answer | list[Push]] = []
+    for item in items:
+        if isinstance(item, Answer):
+            runs.append(item)
+        elif runs and isinstance(runs[-1], list):
+            runs[-1].append(item)
+        else:
+            runs.append([item])
+    return runs
+
+
+def _unasked(account_id: int, pushes: list[Push]) -> pb.TradeResponse:
+    reports = []
+    for push in pushes:
+        report = orders.report_to(account_id, push.event)
+        if report is not None:
+            report.sequence = push.sequence
+            report.event_time_ns = push.now_ns
+            reports.append(report)
+    return pb.TradeResponse(request_id=0, sequence=pushes[-1].sequence, reports=reports)
