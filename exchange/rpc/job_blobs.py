@@ -1,0 +1,245 @@
+"""Prompts, outputs and receipts in the blob store: their names, when they are written, how long.
+
+A payload is stored before its job is sequenced, an output and a receipt before they are settled:
+what the journal names is there. Prompts and outputs are forgotten some time after the job's end;
+receipts stay. The store syncs several times for each blob, so it is called in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import re
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+import structlog
+
+from exchange.blobs import BlobConflict, BlobErased, BlobError, BlobNotFound, BlobRefused
+from exchange.core.commands import SubmitJob
+from exchange.core.events import JobEnded
+from exchange.core.limits import NS_PER_S
+from exchange.core.reasons import Reason
+from exchange.engine import Group, Outcome
+from exchange.rpc.errors import RETRY_AFTER_NS, RpcError, refusal
+from exchange.rpc.locks import KeyedLocks
+from exchange.rpc.outputs import Output, StoredOutput
+
+if TYPE_CHECKING:
+    from exchange.core.jobs import Job
+    from exchange.rpc.services import Services
+
+PAYLOAD_RETENTION_NS: Final = 3_600 * NS_PER_S
+"""A prompt is forgotten this long after its job's end."""
+OUTPUT_RETENTION_NS: Final = 23 * 3_600 * NS_PER_S
+"""An output is forgotten this long after its job's end; the core remembers jobs a little longer."""
+SWEEP_PERIOD_S: Final = 30.0
+PUTS_MAX: Final = 8
+"""Blobs written at the same time; more wait."""
+
+_PAYLOAD_NAME: Final = re.compile(r"^job-(\d+)-([0-9a-f]{32})/payload-")
+
+_log = structlog.get_logger(__name__)
+
+
+def payload_name(terms: SubmitJob) -> str:
+    """Name of a job's payload.
+
+    It holds the digest, so that a second submission with the same client id and other content
+    never touches the first one's payload.
+    """
+    digest = terms.payload_digest.hex()[:32]
+    return f"job-{terms.account_id}-{terms.client_job_id.hex()}/payload-{digest}"
+
+
+def output_name(lease_id: int) -> str:
+    """Name of a settled lease's output."""
+    return f"lease-{lease_id}/output"
+
+
+def receipt_name(lease_id: int) -> str:
+    """Name of a lease's receipt: the signed bytes and after them the 64 bytes of the signature."""
+    return f"lease-{lease_id}/receipt"
+
+
+class JobBlobs:
+    """The jobs' part of the blob store."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._submitting: KeyedLocks[str] = KeyedLocks()
+        self._puts = asyncio.Semaphore(PUTS_MAX)
+        self._due: list[tuple[int, str]] = []  # heap of (time since the epoch, name)
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self) -> None:
+        """Take up the retention of jobs that had ended before, and look for payloads of none."""
+        for job in self._services.core.jobs.values():
+            if not job.is_open:
+                self._schedule(job)
+        self._spawn(self._keep_tidy())
+
+    async def stop(self) -> None:
+        """End what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def on_group(self, group: Group) -> None:
+        """A reader of the event feed: notes the jobs that ended."""
+        for outcome in group.outcomes:
+            for event in outcome.events:
+                if type(event) is JobEnded:
+                    self._schedule(self._services.core.jobs[event.job_id])
+
+    # ---- payloads ----
+
+    async def submit(self, command: SubmitJob, payload: bytes) -> Outcome:
+        """Store the payload, then sequence the job; a refused job's payload is forgotten.
+
+        It goes on where the caller gives up, so that no payload is left behind.
+
+        Raises:
+            RpcError: the store or the engine takes nothing.
+        """
+        return await asyncio.shield(self._spawn(self._submit(command, payload)))
+
+    async def _submit(self, command: SubmitJob, payload: bytes) -> Outcome:
+        name = payload_name(command)
+        # The same submission may be under way twice: one must not erase what the other needs.
+        async with self._submitting.hold(name):
+            await self._put(name, payload)
+            try:
+                return await self._services.submit(command)
+            finally:
+                # Once the engine has stopped nobody knows; the next start looks.
+                if self._services.engine.running and not self._is_wanted(name):
+                    await self._forget(name)
+
+    def _is_wanted(self, name: str) -> bool:
+        """Whether a job lives on the payload of this name."""
+        found = _PAYLOAD_NAME.match(name)
+        account = self._services.core.accounts.get(int(found[1])) if found else None
+        if found is None or account is None:
+            return False
+        known = account.client_ids.get(bytes.fromhex(found[2]))
+        job = self._services.core.jobs.get(known[1]) if known is not None else None
+        return job is not None and payload_name(job.terms) == name
+
+    async def payload(self, job: Job) -> bytes | None:
+        """A job's serialized JobInput; None where it cannot be read."""
+        return await self._get(payload_name(job.terms))
+
+    # ---- outputs and receipts ----
+
+    async def keep_output(self, output: Output) -> None:
+        """Store a lease's output, before its receipt is sequenced.
+
+        Raises:
+            RpcError: the store takes nothing.
+        """
+        await self._put(output_name(output.lease_id), output.stored().encode())
+
+    async def keep_receipt(self, lease_id: int, signed: bytes, signature: bytes) -> None:
+        """Store a lease's receipt, before it is sequenced.
+
+        Raises:
+            RpcError: the store takes nothing.
+        """
+        await self._put(receipt_name(lease_id), signed + signature)
+
+    async def output(self, job: Job) -> StoredOutput | None:
+        """The output of an ended job; None where it has none, or not any more."""
+        data = await self._get(output_name(job.lease_id)) if job.cause else None
+        return None if data is None else StoredOutput.decode(data)
+
+    async def void_output(self, lease_id: int) -> None:
+        """The receipt was refused: what the lease put out is nobody's."""
+        await self._forget(output_name(lease_id))
+
+    # ---- the store ----
+
+    async def _put(self, name: str, data: bytes) -> None:
+        blobs = self._services.blobs
+        try:
+            async with self._puts:
+                try:
+                    await asyncio.to_thread(blobs.put, name, data)
+                except (BlobConflict, BlobErased):
+                    # Left by something that was never sequenced, before a crash.
+                    await asyncio.to_thread(blobs.forget, name)
+                    await asyncio.to_thread(blobs.put, name, data)
+        except BlobRefused as error:
+            raise refusal(Reason.EXCHANGE_FULL, "the exchange's blob store is full") from error
+        except BlobError as error:
+            _log.error("a blob cannot be written", name=name, error=str(error))
+            raise RpcError(
+                grpc.StatusCode.UNAVAILABLE,
+                "STORAGE_FAILED",
+                "the exchange cannot store anything now",
+                retry_after_ns=10 * RETRY_AFTER_NS,
+            ) from error
+
+    async def _get(self, name: str) -> bytes | None:
+        try:
+            return await asyncio.to_thread(self._services.blobs.get, name)
+        except (BlobNotFound, BlobErased):
+            return None
+        except BlobError as error:
+            _log.error("a blob cannot be read", name=name, error=str(error))
+            return None
+
+    async def _forget(self, name: str) -> None:
+        try:
+            await asyncio.to_thread(self._services.blobs.forget, name)
+        except BlobError as error:
+            _log.error("a blob cannot be erased", name=name, error=str(error))
+
+    # ---- retention ----
+
+    def _schedule(self, job: Job) -> None:
+        payload_due = job.ended_ns + PAYLOAD_RETENTION_NS
+        heapq.heappush(self._due, (payload_due, payload_name(job.terms)))
+        if job.cause:
+            output_due = job.ended_ns + OUTPUT_RETENTION_NS
+            heapq.heappush(self._due, (output_due, output_name(job.lease_id)))
+
+    async def sweep(self) -> int:
+        """Forget what is due; how many blobs that were."""
+        now_ns = self._services.clock.now_ns()
+        count = 0
+        while self._due and self._due[0][0] <= now_ns:
+            await self._forget(heapq.heappop(self._due)[1])
+            count += 1
+        return count
+
+    async def sweep_orphans(self) -> int:
+        """Forget payloads whose jobs were never sequenced, left by a crash; how many."""
+        blobs = self._services.blobs
+        names = await asyncio.to_thread(
+            lambda: [name for name in blobs.ids() if name.startswith("job-")]
+        )
+        count = 0
+        for name in names:
+            async with self._submitting.hold(name):
+                if not self._is_wanted(name):
+                    await self._forget(name)
+                    count += 1
+        return count
+
+    async def _keep_tidy(self) -> None:
+        try:
+            found = await self.sweep_orphans()
+            _log.info("payloads of jobs that were never sequenced are erased", count=found)
+        except BlobError as error:
+            _log.error("the blob store cannot be listed", error=str(error))
+        while True:
+            await self.sweep()
+            await asyncio.sleep(SWEEP_PERIOD_S)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,0 +1,202 @@
+"""JobService: submit, watch, cancel, get, list.
+
+A watch is a cursor into the job's output: it can begin at any chunk, goes on after a reconnection
+where it left off, and ends with the terminal job. A reader that falls behind loses no output and
+sees only the newest of the job's states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+
+from exchange.core.commands import CancelJob, Role
+from exchange.core.events import JobQueued, Repeated
+from exchange.core.reasons import Reason
+from exchange.rpc import auth
+from exchange.rpc.auth import Caller
+from exchange.rpc.convert import jobs as convert
+from exchange.rpc.convert import paging
+from exchange.rpc.errors import busy, draining, refusal
+from exchange.rpc.outputs import Piece, TooManyWatchers, Watcher
+from exchange.v1 import job_service_pb2 as pb
+from exchange.v1.job_service_pb2_grpc import JobServiceServicer
+
+if TYPE_CHECKING:
+    from exchange.core.jobs import Job
+    from exchange.rpc.services import Services
+
+WATCH_HEARTBEAT_S: Final = 10.0
+"""A watch says that it is alive this often where there is no news."""
+PIECES_PER_TURN_MAX: Final = 256
+"""Chunks sent before a watch looks at the job again."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class JobServicer(JobServiceServicer):
+    """Serves buyers of compute."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._blobs = services.job_blobs
+
+    async def SubmitJob(
+        self, request: pb.SubmitJobRequest, context: Context
+    ) -> pb.SubmitJobResponse:
+        """See the service's definition."""
+        caller = auth.caller(context)
+        caller.require(Role.TRADER)
+        self._services.refuse_new_work()
+        core = self._services.core
+        command, payload = convert.submission(core, caller.account_id, request)
+        outcome = await self._blobs.submit(command, payload)
+        event = outcome.first
+        if outcome.refused:
+            raise refusal(outcome.refused)
+        if isinstance(event, Repeated):
+            job = self._find(event.result_id, caller)
+            return pb.SubmitJobResponse(job=self._job(job), repeated_request=True)
+        assert isinstance(event, JobQueued)
+        return pb.SubmitJobResponse(job=self._job(core.jobs[event.job_id]))
+
+    async def CancelJob(
+        self, request: pb.CancelJobRequest, context: Context
+    ) -> pb.CancelJobResponse:
+        """See the service's definition. Works while the exchange drains, too."""
+        caller = auth.caller(context)
+        caller.require(Role.TRADER, Role.OPERATOR)
+        # The core takes account 0 for the operator, who may cancel any job.
+        account_id = 0 if caller.roles & Role.OPERATOR else caller.account_id
+        job = self._find(request.job_id, caller)
+        if job.account_id == caller.account_id:
+            account_id = caller.account_id
+        await self._services.execute(CancelJob(account_id, job.job_id))
+        return pb.CancelJobResponse(job=self._job(job))
+
+    async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
+        """See the service's definition."""
+        caller = auth.caller(context)
+        job = self._find(request.job_id, caller)
+        response = pb.GetJobResponse()
+        if request.include_output:
+            self._require_owner(job, caller)
+            _, pieces = await self._output(job)
+            response.output = "".join(piece.text for piece in pieces)
+        response.job.CopyFrom(self._job(job))
+        return response
+
+    async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
+        """See the service's definition."""
+        caller = auth.caller(context)
+        size = paging.page_size(request.page_size)
+        first = paging.decode_token(request.page_token)
+        jobs = self._services.core.jobs
+        page: list[pb.Job] = []
+        for job_id in self._services.core.jobs_of(caller.account_id):
+            job = jobs[job_id]
+            if (first and job_id > first) or (request.open_only and not job.is_open):
+                continue
+            if len(page) == size:
+                return pb.ListJobsResponse(jobs=page, next_page_token=paging.encode_token(job_id))
+            page.append(self._job(job))
+        return pb.ListJobsResponse(jobs=page)
+
+    # ---- watching ----
+
+    async def WatchJob(
+        self, request: pb.WatchJobRequest, context: Context
+    ) -> AsyncIterator[pb.WatchJobResponse]:
+        """See the service's definition."""
+        caller = auth.caller(context)
+        job = self._find(request.job_id, caller)
+        self._require_owner(job, caller)
+        try:
+            with (
+                self._services.outputs.watch(job.job_id) as watcher,
+                self._services.drain.calls(watcher.wake),
+            ):
+                async for update in self._updates(job, request, watcher):
+                    yield update
+        except TooManyWatchers as error:
+            raise busy(str(error)) from error
+
+    async def _updates(
+        self, job: Job, request: pb.WatchJobRequest, watcher: Watcher
+    ) -> AsyncIterator[pb.WatchJobResponse]:
+        """The job's states and output until its end."""
+        attempt, index = request.attempt, request.from_index
+        told: tuple[object, ...] = ()
+        stored: tuple[int, list[Piece]] | None = None
+        while True:
+            ended = not job.is_open
+            state = (job.state, job.attempt, job.lease_id, job.cancelling)
+            if state != told and not ended:
+                told = state
+                yield pb.WatchJobResponse(job=self._job(job))
+            if stored is None:
+                present, pieces = await self._output(job)
+            if ended:
+                stored = (present, pieces)
+            if attempt != present:
+                index = index if attempt == 0 else 0
+                attempt = present
+            turn = pieces[index : index + PIECES_PER_TURN_MAX]
+            for piece in turn:
+                yield pb.WatchJobResponse(chunk=_chunk(attempt, index, piece))
+                index += 1
+            if len(turn) == PIECES_PER_TURN_MAX:
+                continue
+            if ended:
+                yield pb.WatchJobResponse(job=self._job(job))
+                return
+            if self._services.drain.active:
+                raise draining()
+            if not await watcher.wait(WATCH_HEARTBEAT_S):
+                yield pb.WatchJobResponse(heartbeat=pb.Heartbeat())
+
+    async def _output(self, job: Job) -> tuple[int, list[Piece]]:
+        """The attempt and its output so far: from the hub while it runs, then as stored."""
+        if job.is_open:
+            output = self._services.outputs.find(job.job_id)
+            return (output.attempt, output.pieces) if output else (job.attempt, [])
+        stored = await self._blobs.output(job)
+        return (stored.attempt, stored.pieces) if stored else (job.attempt, [])
+
+    # ---- jobs ----
+
+    def _find(self, job_id: int, caller: Caller) -> Job:
+        """A job that the caller may see.
+
+        Raises:
+            RpcError: NOT_FOUND (UNKNOWN_JOB) or PERMISSION_DENIED (NOT_OWNER).
+        """
+        job = self._services.core.jobs.get(job_id)
+        if job is None:
+            raise refusal(Reason.UNKNOWN_JOB, f"no job {job_id}", {"job_id": job_id})
+        if not caller.sees_all:
+            self._require_owner(job, caller)
+        return job
+
+    def _require_owner(self, job: Job, caller: Caller) -> None:
+        """Output is its owner's alone, not even the operator's.
+
+        Raises:
+            RpcError: PERMISSION_DENIED (NOT_OWNER).
+        """
+        if job.account_id != caller.account_id:
+            raise refusal(
+                Reason.NOT_OWNER,
+                f"job {job.job_id} belongs to another account",
+                {"job_id": job.job_id},
+            )
+
+    def _job(self, job: Job) -> pb.Job:
+        tokens = self._services.outputs.tokens(job.job_id)
+        return convert.job(self._services.core, job, tokens, waiting=True)
+
+
+def _chunk(attempt: int, index: int, piece: Piece) -> pb.OutputChunk:
+    return pb.OutputChunk(attempt=attempt, index=index, text=piece.text, tokens=piece.tokens)

@@ -1,0 +1,7 @@
+"""Test doubles for users of the exchange, and for its own tests."""
+
+from exchange.testing.clock import ManualClock
+from exchange.testing.ids import uuid7
+from exchange.testing.in_process import InProcessExchange
+
+__all__ = ["InProcessExchange", "ManualClock", "uuid7"]
