@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 import subprocess
 import sys
@@ -429,3 +430,9 @@ def check_blob(store: BlobStore, number: int, word: str) -> None:
         assert content == Random(number).randbytes(number % 977)
         assert not erased
     assert not erased or number % 3 == 0
+
+
+def test_the_example_in_the_documentation_runs() -> None:
+    import exchange.blobs.store as documented
+
+    assert doctest.testmod(documented) == (0, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -301,3 +302,9 @@ def test_any_groups_and_restarts_come_back(data: st.DataObject) -> None:
                 written.append(GroupRecord(log.next_sequence, count, epoch, payload))
                 log.append(written[-1])
     assert list(read_journal(Path("journal"), files=disk)) == written
+
+
+def test_the_example_in_the_documentation_runs() -> None:
+    import exchange.journal.log as documented
+
+    assert doctest.testmod(documented) == (0, 4)
