@@ -1,0 +1,207 @@
+"""The agent: keeps a session with the exchange up until the worker is told to leave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Iterator
+from typing import Final
+
+import grpc
+
+from worker.backoff import Backoff
+from worker.channel import credentials, open_session_channel
+from worker.config import WorkerConfig
+from worker.engines.base import Engine
+from worker.engines.instant import InstantEngine
+from worker.engines.llama import LlamaEngine
+from worker.facts import hardware_facts
+from worker.identity import Identity, open_identity
+from worker.session import Intent, Session, SessionEnd, WorkerRefused
+from worker.workshop import Workshop
+
+EXIT_DRAINED: Final = 0
+EXIT_STOPPED: Final = 1
+"""Stopped at once, or the drain took too long, or the engine broke: leases may have been lost."""
+GOODBYE_S: Final = 0.25
+"""How long a stop waits for the goodbye to be sent."""
+STABLE_S: Final = 10.0
+"""A session that lasted this long was good: the next redial is quick."""
+
+FATAL_CODES: Final = (
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
+"""Answers to a registration that will not change by asking again."""
+
+log: Final = logging.getLogger("flopex.worker")
+
+
+class Agent:
+    """Dials, serves, dials again; drains or stops when told.
+
+    Args:
+        config: The worker's settings.
+        identity: Its key.
+        engines: One for each slot.
+    """
+
+    def __init__(self, config: WorkerConfig, identity: Identity, engines: list[Engine]) -> None:
+        self._config = config
+        self._identity = identity
+        self._intent = Intent()
+        self._workshop = Workshop(engines, identity, self._intent.news.set)
+        self._facts = {
+            **hardware_facts(),
+            "engine": config.engine,
+            "model": engines[0].card.name,
+            **config.facts,
+        }
+        self._backoff = Backoff()
+        self._stopped = asyncio.Event()
+
+    def drain(self) -> None:
+        """Take no new lease, finish what is held, leave; a second call stops at once."""
+        if self._intent.draining:
+            self.stop()
+            return
+        log.info("draining: %d leases to finish", len(self._workshop.held))
+        self._intent.drain()
+
+    def stop(self) -> None:
+        """Stop at once; the exchange is told, so that it need not find out."""
+        self._intent.leave()
+        self._stopped.set()
+
+    async def run(self) -> int:
+        """Serve until drained or stopped; returns the exit status.
+
+        Raises:
+            WorkerRefused: the exchange does not want this worker.
+            EngineError: an engine cannot load its model.
+        """
+        serving = asyncio.create_task(self._serve())
+        stopping = asyncio.create_task(self._wait_for_stop(serving))
+        overdue = asyncio.create_task(self._wait_for_overdue_drain())
+        tasks = (serving, stopping, overdue)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done() and not self._stopped.is_set():
+                serving.result()
+                return EXIT_STOPPED if self._workshop.broken else EXIT_DRAINED
+            log.warning("stopped with %d leases open", len(self._workshop.held))
+            return EXIT_STOPPED
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._workshop.close()
+
+    async def _wait_for_stop(self, serving: asyncio.Task[None]) -> None:
+        await self._stopped.wait()
+        await asyncio.wait({serving}, timeout=GOODBYE_S)
+
+    async def _wait_for_overdue_drain(self) -> None:
+        await self._intent.wait_for_drain()
+        await asyncio.sleep(self._config.drain_timeout_s)
+        log.warning("the drain took longer than %.0f s", self._config.drain_timeout_s)
+
+    async def _serve(self) -> None:
+        await self._workshop.ready()
+        while not self._may_leave():
+            if await self._connect() is SessionEnd.LEFT:
+                log.info("left the exchange")
+                return
+            if not self._may_leave():
+                await self._pause()
+
+    def _may_leave(self) -> bool:
+        return self._intent.draining and not self._workshop.held
+
+    async def _connect(self) -> SessionEnd | None:
+        """One session; None where it failed."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        log.info("connecting to %s as %s", self._config.target, self._config.name)
+        session = Session(self._config, self._identity, self._facts, self._workshop, self._intent)
+        channel = open_session_channel(self._config.target)
+        try:
+            end = await session.run(channel, credentials(self._config.key))
+        except grpc.aio.AioRpcError as error:
+            if error.code() in FATAL_CODES and not session.registered:
+                raise WorkerRefused(f"{error.code().name}: {error.details()}") from error
+            log.warning("connection lost: %s: %s", error.code().name, error.details())
+            return None
+        except (ConnectionError, TimeoutError) as error:
+            log.warning("connection lost: %s", str(error) or "no answer to the registration")
+            return None
+        finally:
+            await channel.close()
+            if session.registered and loop.time() - began > STABLE_S:
+                self._backoff.reset()
+        log.info("session ended: %s", end.value)
+        return end
+
+    async def _pause(self) -> None:
+        wait_s = self._backoff.wait_s()
+        log.info("connecting again in %.1f s", wait_s)
+        if self._intent.draining:
+            await asyncio.sleep(wait_s)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._intent.wait_for_drain()
+
+
+def make_engines(config: WorkerConfig) -> list[Engine]:
+    """One engine for each slot."""
+    engines: list[Engine] = []
+    for _ in range(config.slots):
+        if config.engine == "instant":
+            options = config.instant
+            engines.append(
+                InstantEngine(
+                    tokens=options.tokens,
+                    delay_s=options.delay_s,
+                    prompt_delay_s=options.prompt_delay_s,
+                )
+            )
+        else:
+            engines.append(LlamaEngine(gguf=config.gguf, threads=config.threads))
+    return engines
+
+
+@contextlib.contextmanager
+def _signals(agent: Agent) -> Iterator[None]:
+    """SIGTERM and SIGINT drain; a second one stops at once."""
+    loop = asyncio.get_running_loop()
+    caught = (signal.SIGTERM, signal.SIGINT)
+    for number in caught:
+        loop.add_signal_handler(number, agent.drain)
+    try:
+        yield
+    finally:
+        for number in caught:
+            loop.remove_signal_handler(number)
+
+
+async def run_worker(config: WorkerConfig) -> int:
+    """Run a worker until it is drained; returns the exit status, 0 after a drain.
+
+    SIGTERM and SIGINT drain it: it takes no new lease, finishes those it holds and leaves. A
+    second signal stops it at once, with status 1.
+
+    Raises:
+        IdentityError: the data directory's key cannot be used.
+        EngineError: the model cannot be loaded.
+        WorkerRefused: the exchange does not want this worker (key, role or name).
+    """
+    with open_identity(config.data_dir) as identity:
+        log.info("worker %s, data directory %s", config.name, config.data_dir)
+        agent = Agent(config, identity, make_engines(config))
+        with _signals(agent):
+            return await agent.run()
