@@ -53,11 +53,11 @@ class History:
     """Ledger entries and recent trades.
 
     Args:
-        directory: Where the read model's files go; they are overwritten.
+        directory: Where the read model's files go; they vanish with the process.
     """
 
     def __init__(self, directory: Path) -> None:
-        self.ledger = LedgerFile(directory / "ledger.bin")
+        self.ledger = LedgerFile(directory)
         self._all_trades: deque[TradeRecord] = deque(maxlen=RECENT_TRADES_MAX)
         self._trades: dict[int, deque[TradeRecord]] = {}
         self._watchers: set[TradeWatcher] = set()

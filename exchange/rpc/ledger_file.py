@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -45,12 +46,13 @@ class LedgerFile:
     """Appends entries and reads them back; one process, one thread.
 
     Args:
-        path: Overwritten.
+        directory: Where the file goes; it has no name and vanishes with the process.
     """
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115
+        self._fd = self._file.fileno()
         self._buffer = bytearray()
         self._written = 0  # bytes in the file
         self._count = 0
@@ -115,9 +117,7 @@ class LedgerFile:
 
     def close(self) -> None:
         """Give the file back."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._file.close()
 
     def _flush(self) -> None:
         while self._buffer:

@@ -7,7 +7,6 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from exchange.core.commands import Command
@@ -36,12 +35,10 @@ class RpcConfig:
 
     Attributes:
         address: host:port to listen on; port 0 lets the system choose.
-        directory: Where the read model keeps its files; they are rebuilt at each start.
         reflection: Whether the schema can be asked for.
     """
 
     address: str
-    directory: Path
     reflection: bool = True
 
 

@@ -2,6 +2,6 @@
 
 from exchange.testing.clock import ManualClock
 from exchange.testing.ids import uuid7
-from exchange.testing.in_process import InProcessExchange
+from exchange.testing.in_process import InProcessExchange, metadata
 
-__all__ = ["InProcessExchange", "ManualClock", "uuid7"]
+__all__ = ["InProcessExchange", "ManualClock", "metadata", "uuid7"]

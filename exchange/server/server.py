@@ -1,0 +1,217 @@
+"""One process that is the whole exchange: engine, blob store, gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from exchange.blobs import BlobStore
+from exchange.engine import Clock, Engine, EngineConfig, Group, Recovery, SystemClock
+from exchange.journal import SEGMENT_BYTES
+from exchange.rpc.history import History
+from exchange.rpc.outputs import OutputHub
+from exchange.rpc.server import RpcServer
+from exchange.rpc.services import RpcConfig, Services
+from exchange.rpc.sessions import SessionConfig
+from exchange.server.bootstrap import ensure_operator
+
+ADDRESS_DEFAULT: Final = "127.0.0.1:7411"
+GRACE_DEFAULT_S: Final = 10.0
+GC_THRESHOLD: Final = 50_000
+"""Container objects between two collections of the youngest generation: the hot path makes many
+short-lived lists and no cycles."""
+
+_log = structlog.get_logger(__name__)
+
+
+class ServerFailed(Exception):
+    """The exchange had to stop: the process must end with a status other than zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Settings of a server.
+
+    Attributes:
+        directory: The data directory: journal, blobs, keys. Made if it does not exist.
+        address: host:port to listen on; port 0 lets the system choose.
+        operator_secret: An API key that shall have the operator role; empty: a new exchange makes
+            one and writes it to `operator.key` in the data directory.
+        segment_bytes: Size of a journal segment, bytes.
+        cut_damaged_tail: The operator's decision to give up a damaged last journal group.
+        reflection: Whether the gRPC schema can be asked for.
+        sessions: How long workers may be silent or away.
+    """
+
+    directory: Path
+    address: str = ADDRESS_DEFAULT
+    operator_secret: str = ""
+    segment_bytes: int = SEGMENT_BYTES
+    cut_damaged_tail: bool = False
+    reflection: bool = True
+    sessions: SessionConfig = field(default_factory=SessionConfig)
+
+    @property
+    def operator_key_path(self) -> Path:
+        """Where a new exchange writes its operator's key."""
+        return self.directory / "operator.key"
+
+
+class Server:
+    """An exchange that can be started and stopped once.
+
+    Args:
+        config: Settings.
+        clock: Where the time comes from.
+    """
+
+    def __init__(self, config: ServerConfig, clock: Clock | None = None) -> None:
+        self.config = config
+        self._clock = clock or SystemClock()
+        self._closing = contextlib.ExitStack()
+        self._engine: Engine | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._rpc: RpcServer | None = None
+        self.services: Services
+        self.address = ""
+        self.operator_secret: str | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """The running engine."""
+        assert self._engine is not None, "the server was not started"
+        return self._engine
+
+    @property
+    def recovered(self) -> Recovery:
+        """What start-up found in the journal."""
+        return self.engine.recovered
+
+    async def start(self) -> None:
+        """Recover, begin to commit, begin to serve.
+
+        Raises:
+            JournalError: the journal is in use, damaged, or of another exchange or version.
+            BlobError: the blob store cannot be opened.
+            OSError: the address or the data directory cannot be had.
+            ValueError: the given operator secret is no API key.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop(0)
+            raise
+
+    async def _start(self) -> None:
+        config = self.config
+        config.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        history = History(config.directory / "read-model")
+        self._closing.callback(history.close)
+        outputs = OutputHub()
+
+        def on_replay(group: Group) -> None:
+            history.on_group(group)
+            outputs.on_group(group)
+
+        engine_config = EngineConfig(
+            config.directory / "journal",
+            segment_bytes=config.segment_bytes,
+            cut_damaged_tail=config.cut_damaged_tail,
+        )
+        engine = self._engine = Engine.open(engine_config, self._clock, on_replay)
+        self._running = asyncio.create_task(engine.run())
+        blobs = BlobStore(config.directory / "blobs", config.directory / "master.key")
+        self._closing.callback(blobs.close)
+        self.operator_secret = await ensure_operator(
+            engine, config.operator_key_path, config.operator_secret
+        )
+        rpc_config = RpcConfig(config.address, reflection=config.reflection)
+        self.services = Services(engine, blobs, history, self._clock, rpc_config, outputs)
+        self._rpc = RpcServer(self.services, config.sessions)
+        port = await self._rpc.start()
+        self.address = f"{config.address.rpartition(':')[0]}:{port}"
+        _log.info(
+            "the exchange is open",
+            address=self.address,
+            directory=str(config.directory),
+            records=engine.recovered.records,
+            torn_tail=engine.recovered.torn_tail,
+            recovery_s=round(engine.recovered.elapsed_s, 3),
+        )
+
+    async def wait(self) -> None:
+        """Return when the server was stopped.
+
+        Raises:
+            ServerFailed: the engine could not go on; nothing unwritten was published.
+        """
+        assert self._running is not None
+        try:
+            await asyncio.shield(self._running)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            raise ServerFailed(f"the engine stopped: {error}") from error
+
+    async def stop(self, grace_s: float = GRACE_DEFAULT_S) -> None:
+        """Drain: refuse new work, say goodbye, let calls finish, commit what waits, close.
+
+        Args:
+            grace_s: Seconds that calls get to finish.
+        """
+        if self._rpc is not None:
+            await self._rpc.stop(grace_s)
+        if self._engine is not None and self._running is not None:
+            await self._engine.stop()
+            # What it failed of, if it did, is told by `wait`.
+            await asyncio.gather(self._running, return_exceptions=True)
+        self._closing.close()
+
+
+async def serve(
+    config: ServerConfig,
+    on_started: Callable[[Server], None] | None = None,
+    grace_s: float = GRACE_DEFAULT_S,
+) -> None:
+    """Run an exchange until SIGTERM or SIGINT, then drain it. A second signal cuts the grace.
+
+    Args:
+        config: Settings.
+        on_started: Told once the address is known.
+        grace_s: Seconds that calls get to finish.
+
+    Raises:
+        ServerFailed: the journal could not be written, or an invariant broke.
+        Exception: start-up failed, as `Server.start` says.
+    """
+    gc.set_threshold(GC_THRESHOLD, 50, 100)
+    server = Server(config)
+    await server.start()
+    gc.freeze()
+    signalled = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled.set)
+    failing = asyncio.create_task(server.wait())
+    stopping = asyncio.create_task(signalled.wait())
+    try:
+        if on_started is not None:
+            on_started(server)
+        await asyncio.wait((failing, stopping), return_when=asyncio.FIRST_COMPLETED)
+        failed = failing.done()
+        _log.info("the exchange drains" if not failed else "the exchange failed")
+        await server.stop(0 if failed else grace_s)
+        await failing
+    finally:
+        stopping.cancel()
+        failing.cancel()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
