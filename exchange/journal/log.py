@@ -47,8 +47,8 @@ from exchange.journal.format import (
 )
 from exchange.journal.segment import (
     UNFINISHED_SUFFIX,
+    SegmentBuilder,
     TornTail,
-    create_segment,
     fill_zeros,
     segment_path,
     segment_paths,
@@ -56,6 +56,8 @@ from exchange.journal.segment import (
 from exchange.journal.walk import JournalStat, JournalWalk, genesis_digest
 
 LOCK_NAME: Final = "LOCK"
+# What one call of `prepare` writes unless told otherwise: a few milliseconds of a disk's time.
+PREPARE_BYTES: Final = 1 << 20
 
 
 class LogStore(Protocol):
@@ -143,6 +145,7 @@ class LocalLog:
         self._position: Position
         self._offset: int
         self._file: JournalFile | None = None
+        self._next: SegmentBuilder | None = None
         self._lock: FileLock | None = self._take_lock()
         try:
             self.recovered = self._recover(cut_damaged_tail)
@@ -177,7 +180,8 @@ class LocalLog:
 
     def append(self, group: GroupRecord) -> None:
         """See LogStore. O(payload), one write and one sync; a new segment where the old is full."""
-        file = self._check(group)
+        file = self._writable()
+        self._check(group)
         try:
             block, chain_hash = encode_block(group, self._position.chain_hash, self._file_alignment)
             if self._offset + len(block) > self._file_bytes:
@@ -187,13 +191,31 @@ class LocalLog:
             write_all(file, block, self._offset)
             file.fdatasync()
         except BaseException as error:
-            # What the device holds is now unknown, so nothing may follow it.
-            self._failed = str(error) or type(error).__name__
-            if isinstance(error, OSError):
-                raise JournalWriteFailed(self._path, self._offset, self._failed) from error
+            self._poison(error)
             raise
         self._offset += len(block)
         self._position = Position(group.next_sequence, group.epoch, chain_hash)
+
+    def prepare(self, size: int = PREPARE_BYTES) -> bool:
+        """Write up to `size` bytes of the next segment ahead, for a moment of idleness.
+
+        Without it, the group that needs a new segment waits until all of it is written (0.3 s for
+        64 MiB on a slow disk); with it, for two syncs.
+
+        Returns:
+            Whether the next segment is ready.
+
+        Raises:
+            JournalWriteFailed: No room, or the device failed; nothing more can be written.
+        """
+        self._writable()
+        try:
+            if self._next is None:
+                self._next = self._builder()
+            return self._next.fill(size)
+        except BaseException as error:
+            self._poison(error)
+            raise
 
     def read_from(self, sequence: int) -> Iterator[GroupRecord]:
         """See LogStore. Ends with the last group that was durable at the call.
@@ -210,10 +232,10 @@ class LocalLog:
 
     def close(self) -> None:
         """See LogStore."""
-        for held in (self._file, self._lock):
+        for held in (self._file, self._next, self._lock):
             if held is not None:
                 held.close()
-        self._file = self._lock = None
+        self._file = self._next = self._lock = None
 
     def __enter__(self) -> Self:
         return self
@@ -268,7 +290,7 @@ class LocalLog:
         if not paths:
             digest = genesis_digest(self._genesis)
             start = Position(FIRST_SEQUENCE, 0, digest)
-            create_segment(self._files, self._directory, self._header(start, digest))
+            self._builder().finish(self._header(start, digest))
             return
         # The last writer may have died, or met an error, between writing and syncing: what is
         # only in memory goes to the device, and what is judged comes from the device.
@@ -314,14 +336,27 @@ class LocalLog:
             previous_hash=position.chain_hash,
         )
 
-    def _check(self, group: GroupRecord) -> JournalFile:
-        """Refuse what must not be written, and say where to write the rest."""
+    def _builder(self) -> SegmentBuilder:
+        return SegmentBuilder(self._files, self._directory, self._segment_bytes)
+
+    def _writable(self) -> JournalFile:
+        """The file to write to, if there is one."""
         if self._failed is not None:
             raise JournalPoisoned(
                 self._path, self._offset, f"an earlier write failed ({self._failed})"
             )
         if self._file is None:
             raise JournalClosed(self._directory)
+        return self._file
+
+    def _poison(self, error: BaseException) -> None:
+        """Stop all writing: what the device holds is now unknown, so nothing may follow it."""
+        self._failed = str(error) or type(error).__name__
+        if isinstance(error, OSError):
+            raise JournalWriteFailed(self._path, self._offset, self._failed) from error
+
+    def _check(self, group: GroupRecord) -> None:
+        """Refuse what must not be written."""
         if group.first_sequence != self._position.next_sequence:
             raise JournalOutOfOrder(self._position.next_sequence, group.first_sequence)
         if not self._position.epoch <= group.epoch <= EPOCH_MAX:
@@ -336,7 +371,6 @@ class LocalLog:
                 f"a group of {group.count} records is outside 1 to {GROUP_COUNT_MAX}: "
                 "commit smaller groups"
             )
-        return self._file
 
     def _rotate(self, group: GroupRecord) -> JournalFile:
         """Begin the segment that `group` will be the first of."""
@@ -345,7 +379,8 @@ class LocalLog:
         # Named before it is made, so that an error names the file that it is about.
         self._path = segment_path(self._directory, group.first_sequence)
         self._offset = HEADER_BYTES
-        path = create_segment(self._files, self._directory, header)
+        builder, self._next = self._next or self._builder(), None
+        path = builder.finish(header)
         return self._open_segment(path, header.segment_bytes, header.alignment)
 
     def _read(self, sequence: int, end: int) -> Iterator[GroupRecord]:

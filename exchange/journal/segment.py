@@ -73,26 +73,49 @@ def is_segment_name(name: str) -> bool:
     return name != stem and len(stem) == _NAME_DIGITS and stem.isascii() and stem.isdigit()
 
 
-def create_segment(files: FileSystem, directory: Path, header: SegmentHeader) -> Path:
-    """Make a segment of zeros with this header; on return it is durable, name and all.
+class SegmentBuilder:
+    """Makes a segment: zeros first, which may be written ahead, then header and name.
 
-    Raises:
-        OSError: No room, or the device failed; nothing but an unfinished file is left.
+    All methods raise OSError if there is no room or the device fails; then nothing but an
+    unfinished file is left, which the next start-up removes.
     """
-    path = segment_path(directory, header.first_sequence)
-    unfinished = path.with_suffix(UNFINISHED_SUFFIX)
-    if unfinished.name in files.names(directory):
-        files.remove(unfinished)
-    file = files.open(unfinished, create=True)
-    try:
-        write_all(file, encode_header(header), 0)
-        fill_zeros(file, HEADER_BYTES, header.segment_bytes)
-        file.fdatasync()
-    finally:
-        file.close()
-    files.rename(unfinished, path)
-    files.sync_directory(directory)
-    return path
+
+    def __init__(self, files: FileSystem, directory: Path, segment_bytes: int) -> None:
+        self._files = files
+        self._directory = directory
+        self._segment_bytes = segment_bytes
+        self._filled = HEADER_BYTES
+        self._path = directory / ("next" + UNFINISHED_SUFFIX)
+        self._file = files.open(self._path, create=True)
+
+    def fill(self, size: int) -> bool:
+        """Write and sync the next `size` zeros; whether all are there now."""
+        if self._filled < self._segment_bytes:
+            self._write_zeros(size)
+            self._file.fdatasync()
+        return self._filled == self._segment_bytes
+
+    def finish(self, header: SegmentHeader) -> Path:
+        """Make it a segment; on return it is durable, name and all."""
+        path = segment_path(self._directory, header.first_sequence)
+        try:
+            self._write_zeros(self._segment_bytes)
+            write_all(self._file, encode_header(header), 0)
+            self._file.fdatasync()
+        finally:
+            self.close()
+        self._files.rename(self._path, path)
+        self._files.sync_directory(self._directory)
+        return path
+
+    def close(self) -> None:
+        """Close the file; unless it was finished, it is left for start-up to remove."""
+        self._file.close()
+
+    def _write_zeros(self, size: int) -> None:
+        end = min(self._filled + size, self._segment_bytes)
+        fill_zeros(self._file, self._filled, end)
+        self._filled = end
 
 
 def fill_zeros(file: JournalFile, start: int, end: int) -> None:

@@ -41,6 +41,8 @@ class Run:
                 self.sent.append(group(log.next_sequence))
                 log.append(self.sent[-1])
                 self.acknowledged.append(self.sent[-1])
+                if len(self.sent) % 2:
+                    log.prepare(1500)
         except (JournalWriteFailed, SimulatedCrash) as error:
             self.error = error
             if log is not None and isinstance(error, JournalWriteFailed):

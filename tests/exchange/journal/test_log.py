@@ -111,6 +111,26 @@ def test_a_segment_that_is_full_is_followed_by_another(
         assert list(log.read_from(1)) == written
 
 
+def test_a_segment_that_was_prepared_costs_little_when_it_is_needed(
+    open_log: OpenLog, group: Callable[..., GroupRecord]
+) -> None:
+    disk = SimulatedDisk()
+    with open_log(Path("journal"), files=disk, segment_bytes=65536) as log:
+        assert [log.prepare(20_000) for _ in range(5)] == [False, False, False, True, True]
+        log.append(group(1, size=log.group_bytes_max))
+        before = len(disk.changes)
+        log.append(group(log.next_sequence, size=100))
+        changes = disk.changes[before:]
+        assert sum(c.size for c in changes if c.operation == "pwrite") == HEADER_BYTES + 512
+        assert sum("sync" in c.operation for c in changes) == 3
+        log.prepare(1)
+    # What was prepared and not needed is removed.
+    assert "next.new" in disk.names(Path("journal"))
+    with open_log(Path("journal"), files=disk) as log:
+        assert log.recovered.groups == 2
+        assert "next.new" not in disk.names(Path("journal"))
+
+
 def segment_paths_of(directory: Path) -> list[Path]:
     return sorted(directory.glob("*.log"))
 
@@ -190,6 +210,8 @@ def test_a_closed_log_says_so(tmp_path: Path, open_log: OpenLog, fill: Fill) -> 
     log.close()
     with pytest.raises(JournalClosed):
         fill(log, 1)
+    with pytest.raises(JournalClosed):
+        log.prepare()
 
 
 def test_other_rules_are_refused(tmp_path: Path, open_log: OpenLog, fill: Fill) -> None:
