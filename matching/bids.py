@@ -17,7 +17,7 @@ from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from typing import NamedTuple
 
-from matching.ramp import ramp_price, reach_slack_ns, round_down
+from matching.ramp import ramp_price, reach_time_ns, round_down, round_up
 from matching.types import CLASSES_MAX, PRICE_MAX
 
 Member = tuple[int, ...]
@@ -64,6 +64,14 @@ class Bid(NamedTuple):
             price = min(self.density, self.cap)
             return price, price, 1
         return round_down(min(self.density, self.cap)), self.density, 0
+
+
+def pays_from_ns(key: QueueKey, latest_start_ns: int, ask: int, k_ns: int) -> int | None:
+    """From when on a bid pays `ask`: 0 for a flat bid that does; None if it never does."""
+    peak, density, flat = key
+    if flat:
+        return 0 if peak >= ask else None
+    return reach_time_ns(density, peak, latest_start_ns, k_ns, ask)
 
 
 def validate_bid(bid: Bid) -> None:
@@ -118,17 +126,14 @@ class BidQueue:
             return self.peak
         return ramp_price(self.density, self.peak, latest_start_ns, now_ns, k_ns)
 
-    def reach(self, ask: int, now_ns: int, k_ns: int) -> tuple[int, int, int] | None:
-        """The first member that will pay `ask` while it can still start here.
+    def reach(self, tick: int, now_ns: int, k_ns: int) -> tuple[int, int, int] | None:
+        """The first member that will pay `tick` (at most the peak) while it can still start here.
 
         Returns (time, its latest start in this class, bid id); the time may lie in the past, and is
         0 for a flat bid. Costs O(1) where the head can still start when its price gets there.
         """
-        if self.flat:
-            slack_ns = None if self.peak < ask else self.offset_min
-        else:
-            slack_ns = reach_slack_ns(self.density, self.peak, k_ns, ask)
-        if slack_ns is None or slack_ns < self.offset_min:
+        slack_ns = self.offset_min if self.flat else self.density * k_ns // tick - k_ns
+        if slack_ns < self.offset_min:
             return None
         for start, _, bid_id, class_start in reversed(self.members):
             reach_ns = 0 if self.flat else -start - slack_ns
@@ -146,18 +151,17 @@ class ClassBids:
         self._keys: list[QueueKey] = []
         self._queues: dict[QueueKey, BidQueue] = {}
 
-    def add(self, bid: Bid, class_latest_start_ns: int) -> None:
-        """Queue a bid in this class."""
-        key = bid.queue_key()
+    def add(self, bid: Bid, key: QueueKey, class_latest_start_ns: int) -> None:
+        """Queue a bid, whose queue key is `key`, in this class."""
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = BidQueue(key)
             insort(self._keys, key)
         queue.add(bid, class_latest_start_ns)
 
-    def remove(self, bid: Bid) -> None:
+    def remove(self, bid: Bid, key: QueueKey) -> None:
         """Take a bid out."""
-        queue = self._queues.get(bid.queue_key())
+        queue = self._queues.get(key)
         if queue is not None:
             queue.remove(bid)
             self._drop_if_empty(queue)
@@ -166,6 +170,18 @@ class ClassBids:
         """The queues that may ever pay `ask`."""
         first = bisect_left(self._keys, (ask, 0, 0))
         return [self._queues[key] for key in self._keys[first:]]
+
+    def paying(self, ask: int, now_ns: int, k_ns: int) -> list[BidQueue]:
+        """The queues that may hold a bid that pays `ask` now. Costs O(queues)."""
+        tick = round_up(ask)
+        since_ns = k_ns - now_ns
+        found: list[BidQueue] = []
+        for queue in self.above(ask):
+            # The last member pays most, even if it is too late here: see `reach_time_ns`.
+            span_ns = since_ns - queue.members[-1][0]
+            if queue.flat or span_ns <= k_ns or queue.density * k_ns >= tick * span_ns:
+                found.append(queue)
+        return found
 
     def head(self, queue: BidQueue, now_ns: int) -> Member | None:
         """The member with the highest price that can still start here; those too late leave."""

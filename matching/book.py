@@ -202,16 +202,13 @@ class Book:
         Raises:
             ValueError: the price or quantity is outside its limits, or the id is in the book.
         """
-        _validate(order.price, order.quantity)
-        if not 0 < order.leaves <= order.quantity:
-            msg = f"leaves {order.leaves} of quantity {order.quantity}"
-            raise ValueError(msg)
-        if order.order_id in self._orders:
-            msg = f"order {order.order_id} is already in the book"
-            raise ValueError(msg)
-        events: list[BookEvent] = []
-        self._enter(order, events)
-        return events
+        if (
+            not 0 < order.price <= PRICE_MAX
+            or not 0 < order.leaves <= order.quantity <= QUANTITY_MAX
+            or order.order_id in self._orders
+        ):
+            raise ValueError(self._why_refused(order))
+        return self._enter(order)
 
     def cancel(self, order_id: int) -> Order | None:
         """Take an order out; None if it is not in the book. Costs O(1)."""
@@ -226,7 +223,8 @@ class Book:
         Raises:
             ValueError: the price or quantity is outside its limits.
         """
-        _validate(price, quantity)
+        if not 0 < price <= PRICE_MAX or not 0 < quantity <= QUANTITY_MAX:
+            raise ValueError(_outside_limits(price, quantity))
         order = self._orders.get(order_id)
         if order is None:
             return None
@@ -245,9 +243,7 @@ class Book:
         order.price = price
         order.quantity = quantity
         order.leaves = quantity - filled
-        events: list[BookEvent] = []
-        self._enter(order, events)
-        return events
+        return self._enter(order)
 
     def best(self, side: Side) -> int | None:
         """The best resting price of a side. Costs O(1)."""
@@ -327,8 +323,16 @@ class Book:
     def _side(self, order: Order) -> BookSide:
         return self._bids if order.side == _BID else self._asks
 
-    def _enter(self, order: Order, events: list[BookEvent]) -> None:
+    def _why_refused(self, order: Order) -> str:
+        if order.order_id in self._orders:
+            return f"order {order.order_id} is already in the book"
+        if 0 < order.quantity < order.leaves or order.leaves < 1 <= order.quantity:
+            return f"leaves {order.leaves} of quantity {order.quantity}"
+        return _outside_limits(order.price, order.quantity)
+
+    def _enter(self, order: Order) -> list[BookEvent]:
         """Match, then rest or cancel the remainder."""
+        events: list[BookEvent] = []
         if order.side == _BID:
             own, makers = self._bids, self._asks
         else:
@@ -338,9 +342,9 @@ class Book:
         if keys and keys[-1] >= limit:
             if order.time_in_force == _FOK and not _fillable(order, makers, limit):
                 events.append(_cancelled(order, CancelReason.FOK_UNFILLABLE))
-                return
+                return events
             if not self._match(order, makers, limit, events):
-                return
+                return events
         time_in_force = order.time_in_force
         if time_in_force < _IOC:
             own.add(order)
@@ -350,6 +354,7 @@ class Book:
             events.append(_cancelled(order, CancelReason.IOC_REST))
         else:
             events.append(_cancelled(order, CancelReason.FOK_UNFILLABLE))
+        return events
 
     def _match(self, taker: Order, makers: BookSide, limit: int, events: list[BookEvent]) -> bool:
         """Trade the taker down to its limit key; True if some of it is left to rest or cancel."""
@@ -423,13 +428,8 @@ class Book:
         return taker.leaves > 0
 
 
-def _validate(price: int, quantity: int) -> None:
-    if not 0 < price <= PRICE_MAX:
-        msg = f"price {price} is not in 1..{PRICE_MAX}"
-        raise ValueError(msg)
-    if not 0 < quantity <= QUANTITY_MAX:
-        msg = f"quantity {quantity} is not in 1..{QUANTITY_MAX}"
-        raise ValueError(msg)
+def _outside_limits(price: int, quantity: int) -> str:
+    return f"price {price} not in 1..{PRICE_MAX} or quantity {quantity} not in 1..{QUANTITY_MAX}"
 
 
 def _cancelled(order: Order, reason: CancelReason) -> Cancelled:

@@ -24,7 +24,8 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
-from matching.bids import Bid, BidQueue, ClassBid, ClassBids, validate_bid
+from matching.bids import Bid, BidQueue, ClassBid, ClassBids, QueueKey, pays_from_ns, validate_bid
+from matching.ramp import round_up
 from matching.slots import AskLadder, StandingQuote
 from matching.types import NoTradeReason
 
@@ -99,28 +100,30 @@ class ClassBook:
         if ask != self.wake_ask or expired:
             self.wake_ask = ask
             self.wake_ns = None
+            tick = round_up(ask)
             for queue in self.bids.above(ask):
-                self._wake_for(queue, now_ns, k_ns)
+                found = queue.reach(tick, now_ns, k_ns)
+                if found is not None:
+                    self._wake_at(*found)
         return self.wake_ns
 
-    def add_bid(self, bid: Bid, class_latest_start_ns: int, k_ns: int) -> None:
+    def add_bid(self, bid: Bid, key: QueueKey, class_latest_start_ns: int, k_ns: int) -> None:
         """Queue a bid; it may be the next to trade."""
-        self.bids.add(bid, class_latest_start_ns)
+        self.bids.add(bid, key, class_latest_start_ns)
         if self.wake_ask:
-            alone = BidQueue(bid.queue_key())
-            alone.add(bid, class_latest_start_ns)
-            self._wake_for(alone, 0, k_ns)
+            at_ns = pays_from_ns(key, bid.latest_start_ns, self.wake_ask, k_ns)
+            if at_ns is not None and at_ns <= class_latest_start_ns:
+                self._wake_at(at_ns, class_latest_start_ns, bid.bid_id)
 
-    def remove_bid(self, bid: Bid) -> None:
+    def remove_bid(self, bid: Bid, key: QueueKey) -> None:
         """Take a bid out; if it was the next to trade, another is found when asked for."""
-        self.bids.remove(bid)
+        self.bids.remove(bid, key)
         if bid.bid_id == self.wake_bid_id:
             self.wake_ask = 0
 
-    def _wake_for(self, queue: BidQueue, now_ns: int, k_ns: int) -> None:
-        found = queue.reach(self.wake_ask, now_ns, k_ns)
-        if found is not None and (self.wake_ns is None or found[0] < self.wake_ns):
-            self.wake_ns, self.wake_until_ns, self.wake_bid_id = found
+    def _wake_at(self, at_ns: int, until_ns: int, bid_id: int) -> None:
+        if self.wake_ns is None or at_ns < self.wake_ns:
+            self.wake_ns, self.wake_until_ns, self.wake_bid_id = at_ns, until_ns, bid_id
 
 
 class ClearingGroup:
@@ -150,15 +153,17 @@ class ClearingGroup:
             msg = f"bid {bid.bid_id} is already here"
             raise ValueError(msg)
         self._bids[bid.bid_id] = bid
-        for named in bid.classes:
-            self._class(named.instrument_id).add_bid(bid, named.latest_start_ns, self.k_ns)
+        key = bid.queue_key()
+        for instrument_id, latest_start_ns in bid.classes:
+            self._class(instrument_id).add_bid(bid, key, latest_start_ns, self.k_ns)
 
     def remove_bid(self, bid_id: int) -> Bid | None:
         """Take a bid out; None if it is not here. Costs a binary search per class it names."""
         bid = self._bids.pop(bid_id, None)
         if bid is not None:
-            for named in bid.classes:
-                self._classes[named.instrument_id].remove_bid(bid)
+            key = bid.queue_key()
+            for instrument_id, _ in bid.classes:
+                self._classes[instrument_id].remove_bid(bid, key)
         return bid
 
     def set_quote(self, quote: StandingQuote) -> None:
@@ -204,7 +209,7 @@ class ClearingGroup:
             book = self._classes[instrument_id]
             ask = book.asks.best_ask() if book.is_open else None
             if ask is not None:
-                for queue in book.bids.above(ask):
+                for queue in book.bids.paying(ask, now_ns, self.k_ns):
                     self._push_head(turns, book, queue, ask)
         heapify(turns)
         run = _Run()

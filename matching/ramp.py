@@ -46,16 +46,8 @@ def reach_time_ns(density: int, cap: int, latest_start_ns: int, k_ns: int, ask: 
 
     The answer may lie in the past, and is never after the latest start.
     """
-    slack_ns = reach_slack_ns(density, cap, k_ns, ask)
-    return None if slack_ns is None else latest_start_ns - slack_ns
-
-
-def reach_slack_ns(density: int, cap: int, k_ns: int, ask: int) -> int | None:
-    """The most slack with which a bid is at least `ask`; None if it never is.
-
-    floor(density x k / (k + slack)) >= tick is density x k >= tick x (k + slack).
-    """
+    # floor(density x k / (k + slack)) >= tick is density x k >= tick x (k + slack).
     tick = round_up(ask)
     if min(cap, density) < tick:
         return None
-    return density * k_ns // tick - k_ns
+    return latest_start_ns - (density * k_ns // tick - k_ns)
