@@ -50,6 +50,11 @@ class Account:
         self.exposure: dict[tuple[int, int], int] = {}  # (instrument, side) -> open MFLOP
         self.client_ids: dict[bytes, tuple[bytes, int]] = {}  # id -> (content, result)
 
+    def result_of(self, kind: type[Record], client_id: bytes) -> int | None:
+        """What a remembered client id led to, if it came with such a command; else None."""
+        known = self.client_ids.get(client_id)
+        return known[1] if known and known[0][0] == kind.KIND else None
+
     def state(self) -> tuple[object, ...]:
         """Canonical state, for the digest."""
         return (
@@ -64,6 +69,10 @@ class Account:
             sorted(self.exposure.items()),
             sorted(self.client_ids.items()),
         )
+
+
+EXTERNAL: Final = frozenset({EXTERNAL_ID, EXTERNAL_PAPER_ID})
+"""Nobody's accounts: they hold no key, take no deposit and own no worker."""
 
 
 class Key(NamedTuple):
@@ -82,8 +91,9 @@ class Remembered(NamedTuple):
 
 
 def content_digest(command: Record) -> bytes:
-    """What must be equal for a repeat to be a repeat: eight bytes over the whole command."""
-    return hashlib.blake2b(command.encode(), digest_size=8).digest()
+    """What must be equal for a repeat to be a repeat: the kind, and eight bytes over the whole."""
+    digest = hashlib.blake2b(command.encode(), digest_size=8).digest()
+    return command.KIND.to_bytes() + digest
 
 
 def id_time_ns(client_id: bytes) -> int | None:

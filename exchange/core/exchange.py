@@ -16,7 +16,7 @@ from exchange.core import commands as c
 from exchange.core.events import EpochBegan, JobState, Refused, TimeAdvanced
 from exchange.core.jobs import JobDesk
 from exchange.core.leases import LeaseDesk
-from exchange.core.limits import RECOVERY_GRACE_NS, RULES_VERSION
+from exchange.core.limits import OUTAGE_MAX_NS, RECOVERY_GRACE_NS, RULES_VERSION
 from exchange.core.operator import OperatorDesk
 from exchange.core.orders import OpenOrder, OrderDesk
 from exchange.core.reasons import Reason
@@ -122,12 +122,14 @@ class Exchange(State):
         if command.epoch <= self.epoch or command.outage_ns < 0:
             return Reason.FIELD_INVALID
         self.epoch = command.epoch
-        self.timers.extend(_EXTENDED, command.outage_ns + RECOVERY_GRACE_NS)
+        more_ns = min(command.outage_ns, OUTAGE_MAX_NS) + RECOVERY_GRACE_NS
+        self.timers.extend(_EXTENDED, more_ns)
         for lease in self.leases.values():
             if lease.is_open:
-                lease.stop_by_ns += command.outage_ns + RECOVERY_GRACE_NS
-                lease.settle_by_ns += command.outage_ns + RECOVERY_GRACE_NS
-        self.grace_until_ns = self.now_ns + command.outage_ns + RECOVERY_GRACE_NS
+                lease.accept_by_ns += more_ns
+                lease.stop_by_ns += more_ns
+                lease.settle_by_ns += more_ns
+        self.grace_until_ns = self.now_ns + more_ns
         self.emit(EpochBegan(command.epoch, command.outage_ns))
         return Reason.NONE
 
@@ -164,8 +166,7 @@ class Exchange(State):
 
     def order_by_client_id(self, account_id: int, client_order_id: bytes) -> int | None:
         """The order that a remembered client id led to, open or not; None where unknown."""
-        known = self.accounts[account_id].client_ids.get(client_order_id)
-        return known[1] if known else None
+        return self.accounts[account_id].result_of(c.PlaceOrder, client_order_id)
 
     def imbalance_nanos(self) -> int:
         """Sum over all accounts: zero."""

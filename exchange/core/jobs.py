@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from exchange.core.accounts import content_digest
-from exchange.core.commands import AccountKind, SubmitJob
+from exchange.core.commands import AccountKind, SubmitJob, TradingState
 from exchange.core.events import Fault, JobEnded, JobQueued, JobState, Repeated
 from exchange.core.limits import (
     ATTEMPTS_MAX,
@@ -216,9 +216,16 @@ class JobDesk:
             self.end(job, JobState.FAILED, reason, fault)
         elif job.plan.latest_start_ns < now_ns:
             self.end(job, JobState.EXPIRED, Reason.DEADLINE_INFEASIBLE, fault)
+        elif self.all_closed(job):
+            self.end(job, JobState.CANCELLED, Reason.CANCELLED_BY_OPERATOR, Fault.OPERATOR)
         else:
             job.attempt += 1
             self._queue(job)
+
+    def all_closed(self, job: Job) -> bool:
+        """Whether no class that could serve it will ever trade again."""
+        classes = [self._state.instruments[c.instrument_id] for c in job.plan.classes]
+        return all(c.state == TradingState.CLOSED for c in classes)
 
     def withdraw(self, job: Job) -> None:
         """Take a queued job's bid out of its group."""

@@ -17,7 +17,6 @@ from exchange.core.commands import (
     RegisterWorker,
     SettleLease,
     StartLease,
-    StopCause,
     WorkerLost,
 )
 from exchange.core.events import (
@@ -131,9 +130,7 @@ class Lease:
 
     def state_tuple(self) -> tuple[object, ...]:
         """Canonical state, for the digest."""
-        skipped = ("state", "first_result")
-        plain = tuple(getattr(self, name) for name in self.__slots__ if name not in skipped)
-        return (*plain, int(self.state), repr(self.first_result))
+        return tuple(getattr(self, name) for name in self.__slots__)
 
 
 class LeaseDesk:
@@ -360,9 +357,8 @@ class LeaseDesk:
         seller = lease.seller_account_id
         state.emit(Posted(EntryKind.LEASE, job.account_id, seller, billed, lease.lease_id))
         self._close(lease, LeaseState.SETTLED, Fault.NONE, Reason.NONE)
-        if job.cancelling or command.cause == StopCause.CANCELLED:
-            reason = job.reason or Reason.CANCELLED_BY_OWNER
-            self._jobs.end(job, JobState.CANCELLED, reason, job.fault or Fault.BUYER)
+        if job.cancelling:
+            self._jobs.end(job, JobState.CANCELLED, job.reason, job.fault)
         else:
             self._jobs.end(job, JobState.SETTLED, Reason.NONE, Fault.NONE)
 

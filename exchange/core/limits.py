@@ -58,5 +58,7 @@ ACCEPT_WITHIN_NS: Final = 2 * NS_PER_S
 """A worker accepts or declines an offered lease within this time."""
 SETTLE_AFTER_STOP_NS: Final = 2 * NS_PER_S
 """settle_by = stop_by + this; the escrow stays until then."""
+OUTAGE_MAX_NS: Final = 366 * 24 * 3_600 * NS_PER_S
+"""No timer is extended by more, so that times stay 64-bit however often the exchange restarts."""
 RECOVERY_GRACE_NS: Final = 10 * NS_PER_S
 """Worker and lease timers are extended by the outage and this much after a restart."""

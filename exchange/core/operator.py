@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from exchange.core.accounts import (
+    EXTERNAL,
     EXTERNAL_ID,
     EXTERNAL_PAPER_ID,
     Account,
@@ -87,7 +88,7 @@ class OperatorDesk:
         account = Account(state.counters.account, kind, name)
         state.accounts[account.account_id] = account
         state.account_by_name[name] = account.account_id
-        external = account.account_id in (EXTERNAL_ID, EXTERNAL_PAPER_ID)
+        external = account.account_id in EXTERNAL
         opener = state.ledger.open_external if external else state.ledger.open
         opener(account.account_id)
         return account
@@ -107,7 +108,7 @@ class OperatorDesk:
     def add_key(self, command: AddKey) -> Reason:
         """A key for an account."""
         state = self._state
-        if command.account_id not in state.accounts:
+        if command.account_id not in state.accounts or command.account_id in EXTERNAL:
             return Reason.UNKNOWN_ACCOUNT
         if not 0 < command.roles <= ROLES_MAX or len(command.label.encode()) > NAME_BYTES_MAX:
             return Reason.FIELD_INVALID
@@ -132,7 +133,7 @@ class OperatorDesk:
         """Money comes in from outside, or goes out of what is available."""
         state = self._state
         account = state.accounts.get(command.account_id)
-        if account is None:
+        if account is None or command.account_id in EXTERNAL:
             return Reason.UNKNOWN_ACCOUNT
         content = content_digest(command)
         known = state.client_ids.find(account, command.request_id, content, state.now_ns)
@@ -171,7 +172,7 @@ class OperatorDesk:
         if len(state.models) >= MODELS_MAX:
             return Reason.EXCHANGE_FULL
         state.counters.model += 1
-        model = Model(state.counters.model, card, command.card)
+        model = Model(state.counters.model, card, card.encode())
         state.models[model.model_id] = model
         state.model_by_name[card.name] = model.model_id
         state.emit(ModelAdded(model.model_id, card.name))
@@ -252,8 +253,7 @@ class OperatorDesk:
             for key in sorted(k for k in worker.quotes if k[0] == ident):
                 self._workers.end_quote(worker, key)
         for job in [j for j in state.jobs.values() if j.state == JobState.QUEUED]:
-            classes = [state.instruments[c.instrument_id] for c in job.plan.classes]
-            if all(c.state == TradingState.CLOSED for c in classes):
+            if self._jobs.all_closed(job):
                 self._jobs.withdraw(job)
                 ending = (JobState.CANCELLED, Reason.CANCELLED_BY_OPERATOR, Fault.OPERATOR)
                 self._jobs.end(job, *ending)

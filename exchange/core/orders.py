@@ -29,7 +29,6 @@ from exchange.core.events import (
     Repeated,
 )
 from exchange.core.limits import (
-    COST_MAX_NANOS,
     FLOPS_PER_MFLOP,
     OPEN_ORDERS_PER_ACCOUNT_MAX,
     POSITION_MAX_MFLOP,
@@ -61,6 +60,7 @@ class OpenOrder:
     __slots__ = (
         "client_order_id",
         "instrument_id",
+        "max_cost_nanos",
         "notional",
         "posted_nanos",
         "resting",
@@ -70,6 +70,7 @@ class OpenOrder:
     def __init__(self, command: PlaceOrder, resting: Order, transfer_id: int) -> None:
         self.client_order_id = command.client_order_id
         self.instrument_id = command.instrument_id
+        self.max_cost_nanos = command.max_cost_nanos  # 0: no cap
         self.resting = resting
         self.transfer_id = transfer_id  # 0 for an ask
         self.notional = 0  # exact sum of price x MFLOP bought
@@ -116,6 +117,7 @@ class OpenOrder:
             self.order_id,
             self.client_order_id,
             self.instrument_id,
+            self.max_cost_nanos,
             self.transfer_id,
             str(self.notional),
             self.posted_nanos,
@@ -204,8 +206,7 @@ class OrderDesk:
         state = self._state
         if not order_id:
             account = state.accounts.get(account_id)
-            known = account.client_ids.get(client_order_id) if account else None
-            order_id = known[1] if known else 0
+            order_id = account.result_of(PlaceOrder, client_order_id) or 0 if account else 0
         order = state.orders.get(order_id)
         if order is None:
             return Reason.UNKNOWN_ORDER
@@ -217,6 +218,9 @@ class OrderDesk:
         order = self.find(command.account_id, command.order_id, b"")
         if isinstance(order, Reason):
             return order
+        account = state.accounts[order.account_id]
+        if account.halted:
+            return Reason.ACCOUNT_HALTED
         instrument = state.instruments[order.instrument_id]
         if not instrument.is_open:
             return Reason.INSTRUMENT_HALTED
@@ -224,24 +228,25 @@ class OrderDesk:
         refusal = instrument.price_refusal(price) or instrument.quantity_refusal(quantity)
         if refusal:
             return refusal
-        account = state.accounts[order.account_id]
         resting = order.resting
         leaves = max(0, quantity - (resting.quantity - resting.leaves))
         more = leaves - resting.leaves
         if more > 0 and _position_refusal(account, order.instrument_id, order.side, more):
             return Reason.POSITION_TOO_LARGE
-        if order.transfer_id:
-            worst = order.posted_nanos + escrow_nanos(price, leaves)
-            if not state.ledger.resize(order.transfer_id, worst):
-                return Reason.INSUFFICIENT_FUNDS
-        _expose(account, resting, order.instrument_id, more)
+        worst = order.posted_nanos + escrow_nanos(price, leaves)
+        if order.max_cost_nanos and worst > order.max_cost_nanos:
+            return Reason.MONEY_CAP
+        if order.transfer_id and not state.ledger.resize(order.transfer_id, worst):
+            return Reason.INSUFFICIENT_FUNDS
         events = state.books[order.instrument_id].replace(order.order_id, price, quantity)
         assert events is not None, "an open order is not in its book"
-        state.emit(
-            OrderReplaced(
-                order.order_id, order.account_id, order.instrument_id, price, quantity, leaves
+        if leaves:  # else the book has cancelled it: replaced below what is filled
+            _expose(account, resting, order.instrument_id, more)
+            state.emit(
+                OrderReplaced(
+                    order.order_id, order.account_id, order.instrument_id, price, quantity, leaves
+                )
             )
-        )
         self._settle(order.instrument_id, events)
         return Reason.NONE
 
@@ -307,6 +312,9 @@ class OrderDesk:
         account = self._state.accounts[order.account_id]
         _expose(account, order.resting, order.instrument_id, -event.quantity)
         if event.leaves:
+            if order.transfer_id:
+                worst = order.posted_nanos + escrow_nanos(order.price_nanos, event.leaves)
+                self._state.ledger.resize(order.transfer_id, worst)
             self._state.emit(
                 OrderReplaced(
                     order.order_id,
@@ -381,9 +389,9 @@ def _refusal(state: State, account: Account, instrument: Instrument, command: Pl
         return refusal
     if account.open_orders >= OPEN_ORDERS_PER_ACCOUNT_MAX:
         return Reason.TOO_MANY_OPEN_ORDERS
+    if command.max_cost_nanos < 0:
+        return Reason.AMOUNT_NOT_POSITIVE
     worst = escrow_nanos(_limit_price(command, instrument), command.quantity_mflop)
-    if command.max_cost_nanos < 0 or worst > COST_MAX_NANOS:
-        return Reason.AMOUNT_TOO_LARGE
     if command.max_cost_nanos and worst > command.max_cost_nanos:
         return Reason.MONEY_CAP
     side, quantity = Side(command.side), command.quantity_mflop

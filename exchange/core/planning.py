@@ -64,8 +64,6 @@ def plan_bid(state: State, terms: SubmitJob) -> BidPlan | Reason:
         return prices
     density, cap = prices
     escrow = escrow_nanos(min(density, cap), terms.quantity_mflop)
-    if escrow > COST_MAX_NANOS:
-        return Reason.AMOUNT_TOO_LARGE
     return BidPlan(group_id, classes, density, cap, terms.limit_nanos > 0, deadline_ns, escrow)
 
 
@@ -90,7 +88,9 @@ def _shape_refusal(state: State, terms: SubmitJob) -> Reason:
         return Reason.DEADLINE_TOO_FAR
     if terms.payload_bytes > PAYLOAD_BYTES_MAX:
         return Reason.PAYLOAD_TOO_LARGE
-    if not 0 < terms.output_tokens_max <= OUTPUT_TOKENS_MAX or not terms.input_tokens:
+    if not 0 < terms.output_tokens_max <= OUTPUT_TOKENS_MAX:
+        return Reason.FIELD_INVALID
+    if not 0 < terms.input_tokens <= terms.input_tokens_max:
         return Reason.FIELD_INVALID
     return Reason.NONE
 

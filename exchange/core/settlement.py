@@ -36,7 +36,10 @@ def judge(receipt: SettleLease, job: Job, model: Model) -> Verdict:
     reason = _digests_refusal(receipt, job, model)
     if reason:
         return Verdict(reason, 0)
-    if receipt.cause == StopCause.FAILED:
+    # A worker that stops unasked has not finished, whatever it calls that.
+    if receipt.cause == StopCause.FAILED or (
+        receipt.cause == StopCause.CANCELLED and not job.cancelling
+    ):
         return Verdict(Reason.ENGINE_FAILED, 0)
     try:
         trace = decode_trace(receipt.trace)
@@ -47,8 +50,8 @@ def judge(receipt: SettleLease, job: Job, model: Model) -> Verdict:
         return Verdict(Reason.RECEIPT_FLOPS_MISMATCH, 0)
     if done > job.terms.quantity_mflop * FLOPS_PER_MFLOP:
         return Verdict(Reason.RECEIPT_OVER_BUDGET, 0)
-    seen = receipt.tokens_received + UNSEEN_TOKENS_MAX
-    if trace.prompt_tokens > job.terms.input_tokens_max or trace.tokens_given > seen:
+    tokens_max = min(receipt.tokens_received, job.terms.output_tokens_max) + UNSEEN_TOKENS_MAX
+    if trace.prompt_tokens > job.terms.input_tokens_max or trace.tokens_given > tokens_max:
         return Verdict(Reason.RECEIPT_TOKENS_IMPLAUSIBLE, 0)
     return Verdict(Reason.NONE, done)
 

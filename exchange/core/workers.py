@@ -5,7 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from exchange.core.accounts import EXTERNAL
 from exchange.core.commands import (
+    AccountKind,
     RegisterWorker,
     SetQuote,
     Settlement,
@@ -119,8 +121,8 @@ class Worker:
             int(self.state),
             self.leases_settled,
             self.leases_failed,
-            self.earned_flops,
-            self.earned_nanos,
+            str(self.earned_flops),  # soon exceeds 64 bits
+            str(self.earned_nanos),
         )
 
 
@@ -134,8 +136,11 @@ class WorkerDesk:
     def register(self, command: RegisterWorker) -> Reason:
         """A session opens. A known name must come with its pinned key."""
         state = self._state
-        if command.account_id not in state.accounts:
+        account = state.accounts.get(command.account_id)
+        if account is None or command.account_id in EXTERNAL:
             return Reason.UNKNOWN_ACCOUNT
+        if account.kind != AccountKind.REAL:  # leases earn credit; paper must not turn into it
+            return Reason.ORDER_TYPE_UNSUPPORTED
         if not 0 < len(command.name.encode()) <= NAME_BYTES_MAX:
             return Reason.FIELD_INVALID
         if not 0 < len(command.slots) <= POOLS_PER_WORKER_MAX:
@@ -173,10 +178,13 @@ class WorkerDesk:
             return Reason.KEY_MISMATCH
         if len(command.slots) != len(worker.pools):
             return Reason.FIELD_INVALID
-        if any(n < pool.slots.in_use for n, pool in zip(command.slots, worker.pools, strict=True)):
+        resized = list(zip(command.slots, worker.pools, strict=True))
+        if command.resume and any(n < pool.slots.in_use for n, pool in resized):
             return Reason.SLOTS_IN_USE
-        for n, pool in zip(command.slots, worker.pools, strict=True):
+        for n, pool in resized:
             pool.slots.resize(n)
+        for instrument_id, _ in worker.quotes:  # a slot more may let something trade
+            self._jobs.arm(self._state.instruments[instrument_id].clearing_group_id)
         worker.facts = command.facts
         if worker.state not in PRESENT:
             worker.state = WorkerState.READY

@@ -14,7 +14,7 @@ import msgspec
 DIMENSION_MAX: Final = 1 << 24
 """Largest single number of a card; keeps every product a small Python integer."""
 
-NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+NAME_PATTERN: Final = r"[a-z0-9][a-z0-9._-]{0,63}"
 
 
 class CardError(ValueError):
@@ -82,8 +82,10 @@ def decode_card(data: bytes) -> ModelCard:
 def _check(card: ModelCard) -> None:
     import re
 
-    if not re.match(NAME_PATTERN, card.name):
+    if not re.fullmatch(NAME_PATTERN, card.name):
         raise CardError(f"model name {card.name!r} does not match {NAME_PATTERN}")
+    if not re.fullmatch(r"(?:[0-9a-f]{64})?", card.weights_sha256):
+        raise CardError("weights_sha256 must be 64 hexadecimal digits, or empty")
     numbers = {f: getattr(card, f) for f in card.__struct_fields__}
     for field, value in numbers.items():
         if isinstance(value, int) and not 0 <= value <= DIMENSION_MAX:
