@@ -61,6 +61,8 @@ SEAL_NAME: Final = "SEAL"
 _SEAL_SAYS: Final = b"flopex blob store 1"
 _KEY_SUFFIX: Final = ".key"
 _CIPHERTEXT_SUFFIX: Final = ".bin"
+# A ciphertext has this name while its key is being destroyed; start-up finishes what was begun.
+_ERASING_SUFFIX: Final = ".erasing"
 # Calls for different ids run side by side; those for the same id wait for each other.
 _STRIPES: Final = 64
 
@@ -172,6 +174,8 @@ class BlobStore:
                     raise BlobErased(blob_id)
                 if record.digest != digest:
                     raise BlobConflict(blob_id)
+                if self._is_erasing(blob_id):
+                    raise BlobErased(blob_id)
                 # The first attempt may have failed after it gave the record its name.
                 sync_directory(self._keys)
             except OSError as error:
@@ -192,6 +196,8 @@ class BlobStore:
             ciphertext = path.read_bytes()
             content = unseal(self._master, record, ciphertext)
         except (FileNotFoundError, ValueError) as error:
+            if self._is_erasing(blob_id):
+                raise BlobErased(blob_id) from error
             if self._live(blob_id) != record:
                 # Forgotten and put again between the two reads.
                 return self.get(blob_id)
@@ -342,8 +348,10 @@ class BlobStore:
             else:
                 records.add(path.stem)
         stored = 0
-        for path in self._ciphertexts.iterdir():
-            if path.stem in records:
+        for path in list(self._ciphertexts.iterdir()):
+            if path.suffix == _ERASING_SUFFIX:
+                self._finish_erasing(path)
+            elif path.stem in records:
                 stored += path.stat().st_size
             else:
                 path.unlink()
@@ -363,6 +371,9 @@ class BlobStore:
 
     def _ciphertext_path(self, blob_id: str) -> Path:
         return self._ciphertexts / (sha256(blob_id.encode()).hexdigest() + _CIPHERTEXT_SUFFIX)
+
+    def _is_erasing(self, blob_id: str) -> bool:
+        return self._ciphertext_path(blob_id).with_suffix(_ERASING_SUFFIX).exists()
 
     def _key_paths(self) -> list[Path]:
         return list(self._keys.glob("*" + _KEY_SUFFIX))
@@ -429,13 +440,30 @@ class BlobStore:
             raise
 
     def _erase(self, blob_id: str, path: Path) -> None:
-        erased = encode_record(KeyRecord(blob_id, BlobState.ERASED))
-        assert len(erased) == RECORD_BYTES
-        write_synced(path, erased, in_place=True)
         ciphertext = self._ciphertext_path(blob_id)
+        erasing = ciphertext.with_suffix(_ERASING_SUFFIX)
         with suppress(FileNotFoundError):
-            size = ciphertext.stat().st_size
-            ciphertext.unlink()
+            ciphertext.replace(erasing)
+            sync_directory(self._ciphertexts)
+        write_synced(path, _erased_record(blob_id), in_place=True)
+        with suppress(FileNotFoundError):
+            size = erasing.stat().st_size
+            erasing.unlink()
             with self._accounts:
                 self._bytes -= size
-            sync_directory(self._ciphertexts)
+
+    def _finish_erasing(self, erasing: Path) -> None:
+        """Do at start-up what `_erase` had begun."""
+        path = self._keys / (erasing.stem + _KEY_SUFFIX)
+        # A damaged record holds no key that could be used, and its id is not known.
+        with suppress(BlobDamaged):
+            record = self._read_record(path)
+            if record is not None:
+                write_synced(path, _erased_record(record.blob_id), in_place=True)
+        erasing.unlink()
+
+
+def _erased_record(blob_id: str) -> bytes:
+    raw = encode_record(KeyRecord(blob_id, BlobState.ERASED))
+    assert len(raw) == RECORD_BYTES
+    return raw

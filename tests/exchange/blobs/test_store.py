@@ -295,9 +295,8 @@ def test_errors_of_the_device_have_their_names(tmp_path: Path, open_store: OpenS
         path.mkdir()
         with pytest.raises(BlobReadFailed, match="check the device"):
             store.get("job-1")
-        with pytest.raises(BlobWriteFailed):
+        with pytest.raises(BlobWriteFailed, match="try again"):
             store.erase("job-1")
-        path.rmdir()
         (path,) = stored_files(tmp_path, ".key")
         path.unlink()
         path.mkdir()
@@ -309,6 +308,42 @@ def test_errors_of_the_device_have_their_names(tmp_path: Path, open_store: OpenS
     (tmp_path / "file").write_text("")
     with pytest.raises(BlobWriteFailed):
         BlobStore(tmp_path / "file" / "blobs", tmp_path / "key")
+
+
+def test_an_erasure_that_was_interrupted_is_finished(tmp_path: Path, open_store: OpenStore) -> None:
+    with open_store() as store:
+        for blob_id in ("job-1", "job-2", "job-3"):
+            store.put(blob_id, SECRET)
+    paths = stored_files(tmp_path, ".bin")
+    (kept,) = [p for p in paths if p.stem == sha256(b"job-3").hexdigest()]
+    for path in paths:
+        if path != kept:
+            path.rename(path.with_suffix(".erasing"))
+    # Of one of them, the key's record was already being overwritten.
+    damaged = tmp_path / "blobs" / "keys" / (sha256(b"job-2").hexdigest() + ".key")
+    damaged.write_bytes(bytes(512))
+    with open_store() as store:
+        assert stored_files(tmp_path, ".erasing") == []
+        with pytest.raises(BlobErased):
+            store.get("job-1")
+        with pytest.raises(BlobDamaged):
+            store.get("job-2")
+        store.erase("job-2")
+        assert store.get("job-3") == SECRET
+        store.check()
+
+
+def test_a_blob_that_is_being_erased_is_erased(tmp_path: Path, open_store: OpenStore) -> None:
+    with open_store() as store:
+        store.put("job-1", SECRET)
+        (path,) = stored_files(tmp_path, ".bin")
+        path.rename(path.with_suffix(".erasing"))
+        with pytest.raises(BlobErased):
+            store.get("job-1")
+        with pytest.raises(BlobErased):
+            store.put("job-1", SECRET)
+        store.erase("job-1")
+        store.check()
 
 
 def test_one_process_has_the_store(open_store: OpenStore) -> None:
