@@ -230,8 +230,8 @@ class JobBlobs:
 
     async def _keep_tidy(self) -> None:
         try:
-            found = await self.sweep_orphans()
-            _log.info("payloads of jobs that were never sequenced are erased", count=found)
+            if found := await self.sweep_orphans():
+                _log.info("payloads of jobs that were never sequenced are erased", count=found)
         except BlobError as error:
             _log.error("the blob store cannot be listed", error=str(error))
         while True:

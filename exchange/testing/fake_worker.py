@@ -69,6 +69,7 @@ class FakeWorker:
         self.public_key = signing.public_key(self.private_key)
         self.card = card
         self.registered: pb.Registered | None = None
+        self.heartbeats_heard = 0
         self._heartbeats = heartbeats
         self._stub = WorkerServiceStub(channel)
         self._metadata = (("authorization", f"Bearer {key}"),)
@@ -293,7 +294,9 @@ class FakeWorker:
         error: grpc.aio.AioRpcError | None = None
         try:
             while (message := await call.read()) is not grpc.aio.EOF:
-                if message.WhichOneof("message") != "heartbeat":
+                if message.WhichOneof("message") == "heartbeat":
+                    self.heartbeats_heard += 1
+                else:
                     self._inbox.append(message)
                     self._news.set()
         except grpc.aio.AioRpcError as caught:
