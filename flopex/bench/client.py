@@ -26,7 +26,7 @@ from flopex.bench.flow import Flow
 
 TRADE: Final = "/exchange.v1.OrderService/Trade"
 PLACE: Final = "/exchange.v1.OrderService/PlaceOrder"
-BATCH_WAIT_NS: Final = 1_000_000
+BATCH_WAIT_NS: Final = 4_000_000
 """A batch is sent when it is full or this long after its first order."""
 DRAIN_S: Final = 3.0
 """How long to wait for the last answers."""

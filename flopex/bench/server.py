@@ -1,0 +1,78 @@
+"""The measured server, as a process of its own: the full exchange, or the empty core.
+
+Prints one JSON line when it is ready, answers each line of standard input with its CPU time, and
+ends when standard input does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from exchange.server.server import GC_THRESHOLD
+from exchange.testing import InProcessExchange
+from flopex.bench import empty
+from flopex.bench.flow import TICK_NANOS
+
+CLIENTS_MAX: Final = 8
+SEGMENT_BYTES: Final = 64 << 20
+
+
+@asynccontextmanager
+async def _empty(_directory: Path) -> AsyncIterator[tuple[dict[str, Any], None]]:
+    server, target = await empty.start()
+    try:
+        yield {"target": target, "keys": ["none"] * CLIENTS_MAX, "instrument_id": 1}, None
+    finally:
+        await server.stop(0)
+
+
+@asynccontextmanager
+async def _full(directory: Path) -> AsyncIterator[tuple[dict[str, Any], InProcessExchange]]:
+    async with InProcessExchange(directory, segment_bytes=SEGMENT_BYTES) as exchange:
+        instrument_id = await exchange.paper_instrument("paper/bench", TICK_NANOS)
+        keys = [await exchange.trader(f"client-{i}") for i in range(CLIENTS_MAX)]
+        ready = {"target": exchange.address, "keys": keys, "instrument_id": instrument_id}
+        yield ready, exchange
+
+
+async def _serve(kind: str, directory: Path) -> None:
+    gc.set_threshold(GC_THRESHOLD, 50, 100)
+    loop = asyncio.get_running_loop()
+    lines = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    async with (_full if kind == "full" else _empty)(directory) as (ready, exchange):
+        gc.freeze()
+        print(json.dumps(ready), flush=True)
+        while await lines.readline():
+            answer: dict[str, Any] = {"cpu_s": time.process_time()}
+            if exchange is not None:
+                stats = exchange.engine.stats
+                answer |= {
+                    "groups": stats.groups,
+                    "commands": stats.commands,
+                    "apply_s": stats.apply_ns / 1e9,
+                    "append_s": stats.append_ns / 1e9,
+                    "publish_s": stats.publish_ns / 1e9,
+                }
+            print(json.dumps(answer), flush=True)
+
+
+def main() -> None:
+    """`python -m flopex.bench.server full|empty DIRECTORY`."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    kind, directory = sys.argv[1:]
+    asyncio.run(_serve(kind, Path(directory)))
+
+
+if __name__ == "__main__":
+    main()
