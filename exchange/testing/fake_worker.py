@@ -225,14 +225,18 @@ class FakeWorker:
         self,
         offer: pb.LeaseOffer,
         text: str,
-        trace: DenseTrace | None = None,
+        done: DenseTrace | None = None,
         **changes: Any,
     ) -> pb.Receipt:
         """A true receipt for this output, then with `changes`, signed after them.
 
-        A changed `signature` stands as given.
+        Args:
+            offer: The lease.
+            text: All of its output.
+            done: What the engine did; by default, it gave one token for each word.
+            changes: Fields of `ReceiptBody` to lie about; a `signature` stands as given.
         """
-        done = trace or DenseTrace(prompt_tokens(offer.payload), max(words(text) - 1, 0))
+        done = done or DenseTrace(prompt_tokens(offer.payload), max(words(text) - 1, 0))
         body = ReceiptBody(
             lease_id=offer.lease_id,
             fence_epoch=offer.fence.epoch,

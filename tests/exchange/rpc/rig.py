@@ -1,4 +1,4 @@
-"""An exchange with one instrument, a buyer and a worker's account, for tests of jobs and workers."""
+"""An exchange with an instrument, a buyer and a seller, for tests of jobs and workers."""
 
 from __future__ import annotations
 
@@ -88,11 +88,11 @@ class Rig:
 
     async def submit(self, prompt: str = "one two three", **changes: Any) -> pb.Job:
         answer = await self.jobs.SubmitJob(self.request(prompt, **changes))
-        return cast(pb.Job, answer.job)
+        return cast("pb.Job", answer.job)
 
     async def get(self, job: pb.Job, *, include_output: bool = False) -> pb.GetJobResponse:
         request = pb.GetJobRequest(job_id=job.job_id, include_output=include_output)
-        return cast(pb.GetJobResponse, await self.jobs.GetJob(request))
+        return cast("pb.GetJobResponse", await self.jobs.GetJob(request))
 
     def watch(self, job: pb.Job, from_index: int = 0, attempt: int = 0) -> Watch:
         request = pb.WatchJobRequest(job_id=job.job_id, from_index=from_index, attempt=attempt)
@@ -106,7 +106,7 @@ class Rig:
     async def until(self, true: Callable[[], object], wait_s: float = 10) -> None:
         """Wait until something holds."""
         async with asyncio.timeout(wait_s):
-            while not true():
+            while not true():  # noqa: ASYNC110 - nothing tells of every kind of change
                 await asyncio.sleep(0.005)
 
     def state(self, job: pb.Job) -> str:
@@ -129,13 +129,13 @@ class Watch:
                 update = await self.call.read()
                 assert update is not grpc.aio.EOF, "the watch has ended"
                 if kind in ("", update.WhichOneof("update")):
-                    return cast(pb.WatchJobResponse, update)
+                    return cast("pb.WatchJobResponse", update)
 
     async def all(self) -> list[pb.WatchJobResponse]:
         """What is left, to the end."""
         updates = []
         while (update := await self.call.read()) is not grpc.aio.EOF:
-            updates.append(cast(pb.WatchJobResponse, update))
+            updates.append(cast("pb.WatchJobResponse", update))
         return updates
 
 
@@ -161,7 +161,7 @@ def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
     """The ErrorInfo that a refused call came with."""
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY:
-            status = status_pb2.Status.FromString(cast(bytes, value))
+            status = status_pb2.Status.FromString(cast("bytes", value))
             for detail in status.details:
                 info = error_details_pb2.ErrorInfo()
                 if detail.Unpack(info):

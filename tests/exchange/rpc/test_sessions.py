@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
+from exchange.core.commands import Command
+from exchange.engine import EngineBusy, Outcome
 from exchange.rpc import sessions, workers
 from exchange.rpc.sessions import SessionConfig
 from exchange.testing.fake_worker import SessionEnded
@@ -87,7 +90,7 @@ async def test_registering_twice_in_a_session_ends_it(rig: Rig) -> None:
     ],
 )
 async def test_a_bad_registration_is_refused(
-    rig: Rig, changes: dict[str, object], reason: str
+    rig: Rig, changes: dict[str, Any], reason: str
 ) -> None:
     async with rig.worker() as worker:
         with pytest.raises(SessionEnded) as ended:
@@ -366,6 +369,25 @@ async def test_the_pipeline_is_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch
         assert not rig.core.workers[1].quotes  # it waits: the stream is not read on
         session.pipeline.release()
         await rig.until(lambda: rig.core.workers[1].quotes)
+
+
+async def test_a_busy_engine_is_waited_for(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = rig.exchange.engine
+    submit, tries = engine.submit, 0
+
+    def busy_at_first(command: Command) -> asyncio.Future[Outcome]:
+        nonlocal tries
+        tries += 1
+        if tries <= 3:
+            raise EngineBusy("full")
+        return submit(command)
+
+    async with rig.worker() as worker:
+        await worker.register()
+        monkeypatch.setattr(engine, "submit", busy_at_first)
+        await worker.quote(INSTRUMENT, 5)
+        await rig.until(lambda: rig.core.workers[1].quotes)
+        assert tries == 4
 
 
 async def test_the_exchange_says_goodbye_and_leases_survive_its_restart(tmp_path: Path) -> None:

@@ -103,7 +103,5 @@ async def test_another_owners_worker_is_not_to_be_paused(rig: Rig) -> None:
         key = await rig.exchange.key("stranger", Role.WORKER)
         stub = Calls(WorkerServiceStub(rig.channel), key)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.SetWorker(
-                pb.SetWorkerRequest(worker_id=1, action=pb.WORKER_ACTION_PAUSE)
-            )
+            await stub.SetWorker(pb.SetWorkerRequest(worker_id=1, action=pb.WORKER_ACTION_PAUSE))
         assert error_info(caught.value).reason == "NOT_OWNER"

@@ -1,0 +1,147 @@
+"""What becomes of jobs and receipts where the blob store does not do as it should."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from exchange.blobs import BlobRef, BlobStoreFull, BlobWriteFailed
+from exchange.rpc import job_blobs
+from exchange.rpc.job_blobs import output_name, payload_name, receipt_name
+from exchange.rpc.locks import KeyedLocks
+from exchange.testing.fake_worker import SessionEnded
+from exchange.v1 import job_service_pb2 as pb
+from tests.exchange.rpc.rig import Rig, error_info, open_rig
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with open_rig(tmp_path) as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "reason"),
+    [
+        (BlobStoreFull("full"), grpc.StatusCode.RESOURCE_EXHAUSTED, "EXCHANGE_FULL"),
+        (
+            BlobWriteFailed(Path("blob"), OSError(5, "broken")),
+            grpc.StatusCode.UNAVAILABLE,
+            "STORAGE_FAILED",
+        ),
+    ],
+)
+async def test_a_job_whose_payload_cannot_be_stored_is_not_taken(
+    rig: Rig,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    code: grpc.StatusCode,
+    reason: str,
+) -> None:
+    def fail(name: str, data: bytes) -> BlobRef:
+        raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(rig.services.blobs, "put", fail)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await rig.submit()
+    assert caught.value.code() is code
+    assert error_info(caught.value).reason == reason
+    assert not rig.core.jobs
+    await rig.submit()
+
+
+async def test_a_receipt_that_cannot_be_stored_can_be_repeated(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(name: str, data: bytes) -> BlobRef:
+        raise BlobStoreFull("full")
+
+    async with rig.worker() as worker:
+        await rig.ready(worker)
+        job = await rig.submit()
+        offer = await worker.offer()
+        await worker.begin(offer)
+        await worker.chunk(offer, 0, "words")
+        receipt = worker.receipt(offer, "words")
+        with monkeypatch.context() as broken:
+            broken.setattr(rig.services.blobs, "put", fail)
+            with pytest.raises(SessionEnded) as ended:
+                await worker.settle(receipt)
+        assert ended.value.error is not None
+        assert error_info(ended.value.error).reason == "EXCHANGE_FULL"
+        await worker.vanish()
+        await worker.register(held=[offer])
+        assert (await worker.settle(receipt)).accepted
+        assert (await rig.ended(job)).state == pb.JOB_STATE_SETTLED
+
+
+async def test_what_a_crash_left_under_a_leases_name_is_replaced(rig: Rig) -> None:
+    async with rig.worker() as worker:
+        await rig.ready(worker)
+        job = await rig.submit()
+        offer = await worker.offer()
+        rig.services.blobs.put(receipt_name(offer.lease_id), b"never sequenced")
+        rig.services.blobs.put(output_name(offer.lease_id), b"never sequenced")
+        assert (await worker.run(offer, "true")).accepted
+        assert (await rig.get(job, include_output=True)).output == "true"
+
+
+async def test_an_unreadable_payload_fails_the_job_and_not_the_session(rig: Rig) -> None:
+    job = await rig.submit()
+    rig.services.blobs.erase(payload_name(rig.core.jobs[job.job_id].terms))
+    async with rig.worker() as worker:
+        await rig.ready(worker)
+        ended = await rig.ended(job)
+        assert (ended.state, ended.paid_nanos) == (pb.JOB_STATE_FAILED, 0)
+        other = await rig.submit()
+        assert (await worker.run(await worker.offer(), "fine")).accepted
+        assert (await rig.ended(other)).state == pb.JOB_STATE_SETTLED
+
+
+async def test_puts_are_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = rig.services.blobs.put
+    guard = threading.Lock()
+    inside = most = 0
+
+    def slow(name: str, data: bytes) -> BlobRef:
+        nonlocal inside, most
+        with guard:
+            inside += 1
+            most = max(most, inside)
+        time.sleep(0.02)
+        try:
+            return put(name, data)
+        finally:
+            with guard:
+                inside -= 1
+
+    monkeypatch.setattr(rig.services.blobs, "put", slow)
+    rig.services.job_blobs._puts = asyncio.Semaphore(2)
+    await asyncio.gather(*(rig.submit() for _ in range(12)))
+    assert most == 2
+    assert job_blobs.PUTS_MAX >= 2
+
+
+async def test_keyed_locks_keep_order_and_leave_nothing() -> None:
+    locks: KeyedLocks[str] = KeyedLocks()
+    log: list[str] = []
+
+    async def work(key: str, name: str) -> None:
+        async with locks.hold(key):
+            log.append(f"{name} in")
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            log.append(f"{name} out")
+
+    await asyncio.gather(work("a", "1"), work("a", "2"), work("a", "3"), work("b", "x"))
+    alone = [entry for entry in log if not entry.startswith("x")]
+    assert alone == ["1 in", "1 out", "2 in", "2 out", "3 in", "3 out"]
+    assert log.index("x in") < log.index("1 out")
+    assert len(locks) == 0
