@@ -11,8 +11,8 @@ from typing import Final
 
 import grpc
 
+from exchange.client.channel import open_channel
 from worker.backoff import Backoff
-from worker.channel import credentials, open_session_channel
 from worker.config import WorkerConfig
 from worker.engines.base import Engine
 from worker.engines.instant import InstantEngine
@@ -29,6 +29,9 @@ GOODBYE_S: Final = 0.25
 """How long a stop waits for the goodbye to be sent."""
 STABLE_S: Final = 10.0
 """A session that lasted this long was good: the next redial is quick."""
+
+CHANNEL_OPTIONS: Final = (("grpc.use_local_subchannel_pool", 1),)
+"""Each session dials anew: gRPC must not add the pause that it remembers for the address."""
 
 FATAL_CODES: Final = (
     grpc.StatusCode.UNAUTHENTICATED,
@@ -128,9 +131,11 @@ class Agent:
         began = loop.time()
         log.info("connecting to %s as %s", self._config.target, self._config.name)
         session = Session(self._config, self._identity, self._facts, self._workshop, self._intent)
-        channel = open_session_channel(self._config.target)
+        channel = open_channel(
+            self._config.target, self._config.key, tls=self._config.tls, options=CHANNEL_OPTIONS
+        )
         try:
-            end = await session.run(channel, credentials(self._config.key))
+            end = await session.run(channel)
         except grpc.aio.AioRpcError as error:
             if error.code() in FATAL_CODES and not session.registered:
                 raise WorkerRefused(f"{error.code().name}: {error.details()}") from error

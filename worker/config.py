@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Final, Literal
 
+from exchange.client.channel import Tls
 from worker.quoting import QuotePolicy
 
 QUOTE_TTL_S: Final = 60.0
@@ -61,6 +62,8 @@ class WorkerConfig:
         instant: Options of the instant engine.
         facts: Shown to people beside the hardware facts.
         drain_timeout_s: After this time a drain ends even if leases are still open, seconds.
+        tls: True to encrypt and trust the system's authorities, or the details; without it the
+            key and the prompts travel in the clear.
     """
 
     target: str
@@ -75,6 +78,7 @@ class WorkerConfig:
     instant: InstantOptions = InstantOptions()
     facts: dict[str, str] = dataclasses.field(default_factory=dict)
     drain_timeout_s: float = DRAIN_TIMEOUT_S
+    tls: Tls | bool = False
 
     def __post_init__(self) -> None:
         if not self.target or not self.name:

@@ -109,6 +109,12 @@ class HeldLease:
         self._start_due &= self._started
         self._receipt_due_at = 0.0
 
+    def rewind_to_receipt(self) -> None:
+        """A new session, and the exchange wants nothing of this lease: only ask for an answer."""
+        self._next_chunk = len(self._chunks)
+        self._accept_due = self._start_due = False
+        self._receipt_due_at = 0.0
+
     def next_message(self, now_s: float) -> pb.SessionRequest | None:
         """What to send next, if anything; asking for it counts as sending it."""
         if self.void:

@@ -114,9 +114,7 @@ class Session:
         self._heartbeat_at = 0.0
         self.registered = False
 
-    async def run(
-        self, channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...]
-    ) -> SessionEnd:
+    async def run(self, channel: grpc.aio.Channel) -> SessionEnd:
         """Register, and serve until one side ends it.
 
         Raises:
@@ -124,7 +122,7 @@ class Session:
             grpc.aio.AioRpcError: the connection failed or the exchange ended it with an error.
             TimeoutError: no answer to the registration.
         """
-        call = WorkerServiceStub(channel).Session(metadata=metadata)
+        call = WorkerServiceStub(channel).Session()
         try:
             async with asyncio.timeout(REGISTER_TIMEOUT_S):
                 await self._register(call)

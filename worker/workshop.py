@@ -120,6 +120,10 @@ class Workshop:
         standing = {answer.lease_id: answer for answer in resumed}
         for lease in leases:
             answer = standing.get(lease.lease_id)
+            if answer is None and lease.receipt is not None:
+                # It has ended, perhaps by this very receipt: a repeat gets the first answer.
+                lease.rewind_to_receipt()
+                continue
             if answer is None:
                 if self.revoke(lease.lease_id):
                     log.warning("lease %d is void: stopped", lease.lease_id)

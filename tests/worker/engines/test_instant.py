@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exchange.metering.cards import INSTANT
+from exchange.metering.traces import DenseTrace, flops
+from exchange.v1.job_service_pb2 import StopCause
+from tests.worker.engines.runs import run
+from worker.engines.base import EngineError, EngineJob, parse_job
+from worker.engines.instant import PIECE_TEXT, InstantEngine
+
+JOB = EngineJob(messages=(("user", "hello"),), output_tokens_max=200)
+
+
+async def test_it_gives_as_much_as_the_job_allows() -> None:
+    outcome = await run(InstantEngine(), JOB)
+    assert outcome.text == PIECE_TEXT * 200
+    assert outcome.tokens == outcome.trace.tokens_given == 200
+    assert outcome.trace.prompt_tokens == 5
+    assert outcome.cause == StopCause.STOP_CAUSE_LENGTH
+
+
+async def test_its_own_length_ends_the_answer() -> None:
+    outcome = await run(InstantEngine(tokens=4), JOB)
+    assert (outcome.tokens, outcome.cause) == (4, StopCause.STOP_CAUSE_FINISHED)
+
+
+@given(budget_flops=st.integers(0, 300 * INSTANT.flops_per_token))
+async def test_it_never_exceeds_its_budget_and_uses_all_it_can(budget_flops: int) -> None:
+    outcome = await run(InstantEngine(), JOB, budget_flops)
+    done = flops(INSTANT, outcome.trace)
+    assert done <= budget_flops
+    assert outcome.tokens == outcome.trace.tokens_given
+    if outcome.cause == StopCause.STOP_CAUSE_BUDGET:
+        one_more = DenseTrace(5, outcome.trace.tokens_given)
+        assert flops(INSTANT, one_more) > budget_flops
+
+
+@pytest.mark.parametrize(
+    "engine", [InstantEngine(delay_s=0.05), InstantEngine(prompt_delay_s=60.0)]
+)
+async def test_a_stop_is_quick_and_counts_what_was_given(engine: InstantEngine) -> None:
+    outcome = await run(engine, JOB, stop_after_s=0.12)
+    assert outcome.seconds < 0.12 + 0.25
+    assert outcome.cause == StopCause.STOP_CAUSE_CANCELLED
+    assert outcome.tokens == outcome.trace.tokens_given < 200
+
+
+async def test_without_a_pause_it_still_lets_others_run() -> None:
+    job = EngineJob(prompt="x", output_tokens_max=10_000_000)
+    outcome = await run(InstantEngine(), job, 10**15, stop_after_s=0.05)
+    assert outcome.cause == StopCause.STOP_CAUSE_CANCELLED
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xff\xff", b"\x08\x01"])
+def test_a_payload_without_work_is_refused(payload: bytes) -> None:
+    with pytest.raises(EngineError):
+        parse_job(payload)

@@ -1,0 +1,575 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from exchange.metering import signing
+from exchange.metering.cards import INSTANT
+from exchange.metering.traces import DenseTrace, decode_trace, flops
+from exchange.v1 import worker_service_pb2 as pb
+from exchange.v1.job_service_pb2 import StopCause
+from exchange.v1.reason_pb2 import Reason
+from tests.worker.scripted import (
+    INSTRUMENT,
+    KEY,
+    NS_PER_S,
+    QUIET,
+    RunningWorker,
+    ScriptedExchange,
+    ServerSession,
+    body_of,
+    digest_of,
+    make_config,
+    make_offer,
+    running_worker,
+    scripted_exchange,
+    text_of,
+)
+from worker import leases, quotes, workshop
+from worker import session as sessions
+from worker.agent import EXIT_DRAINED, EXIT_STOPPED
+from worker.config import InstantOptions, QuotePlan
+from worker.engines.base import Piece
+from worker.quoting import Static
+from worker.session import WorkerRefused
+
+SLOW = InstantOptions(delay_s=0.02)
+STUCK = InstantOptions(delay_s=60.0)
+QUIET_WITH_CHUNKS = ("heartbeat", "quote", "chunk")
+
+
+@pytest.fixture
+async def exchange() -> AsyncIterator[ScriptedExchange]:
+    async with scripted_exchange() as exchange:
+        yield exchange
+
+
+async def begin(
+    exchange: ScriptedExchange, lease_id: int = 1, **changes: Any
+) -> tuple[ServerSession, pb.LeaseOffer]:
+    """A session with a lease that has started."""
+    session = await exchange.session()
+    await session.welcome()
+    offer = await session.offer(lease_id, **changes)
+    await session.next("accept")
+    await session.next("started")
+    return session, offer
+
+
+async def left(session: ServerSession, worker: RunningWorker, status: int) -> None:
+    """The worker says goodbye and ends."""
+    await session.next("goodbye")
+    session.close()
+    assert await worker.exit_status() == status
+
+
+async def test_a_lease_runs_from_offer_to_payment(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path)) as worker:
+        session = await exchange.session()
+        register = await session.welcome()
+        assert session.metadata["authorization"] == f"Bearer {KEY}"
+        assert (register.name, list(register.slots), list(register.held)) == ("w", [1], [])
+        assert {"cores", "engine", "model"} <= set(register.facts)
+        quote = await session.next("quote", ignore=("heartbeat",))
+        assert (quote.instrument, list(quote.prices_nanos)) == (INSTRUMENT, [10])
+        assert quote.ttl_ns == 60 * NS_PER_S
+        offer = await session.offer()
+        assert (await session.next("accept")).fence == offer.fence
+        assert (await session.next("started")).fence == offer.fence
+        chunks, receipt = await session.output()
+        assert text_of(chunks) == "token token token "
+        assert sum(chunk.tokens for chunk in chunks) == 3
+        body = body_of(receipt)
+        assert signing.verify(register.public_key, receipt.signature, body.signed_bytes())
+        assert receipt.cause == StopCause.STOP_CAUSE_LENGTH
+        assert receipt.seed == 9
+        assert receipt.model_digest == INSTANT.digest()
+        assert receipt.output_digest == digest_of(text_of(chunks))
+        trace = decode_trace(receipt.trace)
+        assert trace.tokens_given == 3
+        assert receipt.flops == flops(INSTANT, trace)
+        await session.accepted()
+        worker.agent.drain()
+        await session.next("drain")
+        await left(session, worker, EXIT_DRAINED)
+
+
+async def test_an_answer_is_cut_at_its_budget_and_refused_below_one_token(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path)):
+        session, _ = await begin(exchange, tokens=1_000, quantity_mflop=9)
+        chunks, receipt = await session.output()
+        assert receipt.cause == StopCause.STOP_CAUSE_BUDGET
+        assert receipt.flops == 9 * 1_000_000
+        await session.accepted()
+        await session.offer(2, tokens=1_000, quantity_mflop=1)
+        await session.next("accept")
+        await session.next("started")
+        chunks, receipt = await session.output()
+        assert (chunks, receipt.cause) == ([], StopCause.STOP_CAUSE_BUDGET)
+        assert (receipt.flops, decode_trace(receipt.trace)) == (0, DenseTrace(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"model": "another"}, Reason.REASON_MODEL_NOT_LOADED),
+        ({"pool": 1}, Reason.REASON_WORKER_BUSY),
+    ],
+)
+async def test_offers_that_cannot_be_served_are_declined(
+    exchange: ScriptedExchange, tmp_path: Path, change: dict[str, Any], reason: Reason.ValueType
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path)):
+        session = await exchange.session()
+        await session.welcome()
+        offer = await session.offer(**change)
+        decline = await session.next("decline")
+        assert (decline.lease_id, decline.fence, decline.reason) == (1, offer.fence, reason)
+
+
+async def test_a_full_worker_declines_and_a_paused_one_too(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path, instant=STUCK)):
+        session, _ = await begin(exchange)
+        await session.offer(2)
+        assert (await session.next("decline")).reason == Reason.REASON_WORKER_BUSY
+        await session.send(change=pb.WorkerChange(state=pb.WORKER_STATE_PAUSED))
+        await session.offer(3)
+        assert (await session.next("decline")).reason == Reason.REASON_WORKER_PAUSED
+        await session.send(change=pb.WorkerChange(state=pb.WORKER_STATE_READY))
+        await session.next("quote")  # a paused worker's quotes are gone
+
+
+async def test_an_unreadable_payload_fails_the_lease(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path)):
+        session = await exchange.session()
+        await session.welcome()
+        await session.offer(payload=b"\xff\xff\xff")
+        await session.next("accept")
+        chunks, receipt = await session.output()
+        assert (chunks, receipt.cause, receipt.flops) == ([], StopCause.STOP_CAUSE_FAILED, 0)
+        assert "JobInput" in receipt.detail
+
+
+async def test_slots_run_at_the_same_time(exchange: ScriptedExchange, tmp_path: Path) -> None:
+    config = make_config(exchange.target, tmp_path, slots=2, instant=STUCK)
+    async with running_worker(config):
+        session, _ = await begin(exchange, 1)
+        await session.offer(2)
+        await session.next("accept")
+        await session.next("started")
+        await session.offer(3)
+        assert (await session.next("decline")).lease_id == 3
+
+
+async def test_a_cancel_stops_the_work_in_time_and_settles_what_was_done(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path, instant=SLOW)):
+        session, offer = await begin(exchange, tokens=900)
+        await session.next("chunk")
+        other = pb.Fence(epoch=9, sequence=9)
+        await session.send(cancel=pb.CancelLease(lease_id=1, fence=other))
+        await session.next("chunk")  # another grant's cancel changes nothing
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await session.send(cancel=pb.CancelLease(lease_id=1, fence=offer.fence))
+        _, receipt = await session.output()
+        assert loop.time() - began < 0.25
+        chunks = [m.chunk for m in session.seen if m.WhichOneof("message") == "chunk"]
+        assert receipt.cause == StopCause.STOP_CAUSE_CANCELLED
+        assert decode_trace(receipt.trace).tokens_given == sum(c.tokens for c in chunks) < 900
+        assert receipt.output_digest == digest_of(text_of(chunks))
+
+
+async def test_a_cancel_before_any_output_bills_nothing(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    options = InstantOptions(prompt_delay_s=60.0)
+    async with running_worker(make_config(exchange.target, tmp_path, instant=options)):
+        session, offer = await begin(exchange)
+        await session.send(cancel=pb.CancelLease(lease_id=1, fence=offer.fence))
+        _, receipt = await session.output()
+        assert (receipt.cause, receipt.flops) == (StopCause.STOP_CAUSE_CANCELLED, 0)
+
+
+async def test_a_lease_stops_at_its_time(exchange: ScriptedExchange, tmp_path: Path) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path, instant=SLOW)):
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        session, _ = await begin(exchange, tokens=900, stop_within_ns=NS_PER_S // 2)
+        _, receipt = await session.output()
+        assert loop.time() - began < 0.5
+        assert receipt.cause == StopCause.STOP_CAUSE_TIME
+
+
+async def test_a_revoked_lease_stops_silently_and_frees_its_slot(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path, instant=STUCK)):
+        session, _ = await begin(exchange)
+        revoke = pb.RevokeLease(lease_id=1, reason=Reason.REASON_RECEIPT_TIMEOUT)
+        await session.send(revoke=revoke)
+        await session.quiet()
+        await session.offer(2)
+        assert (await session.next("accept")).lease_id == 2
+
+
+async def test_a_refusal_of_an_old_fence_voids_the_lease(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path, instant=STUCK)):
+        session, offer = await begin(exchange)
+        harmless = pb.Refusal(lease_id=1, reason=Reason.REASON_LEASE_STATE)
+        await session.send(refusal=harmless)
+        await session.send(refusal=pb.Refusal(lease_id=1, reason=Reason.REASON_STALE_FENCE))
+        await session.send(cancel=pb.CancelLease(lease_id=1, fence=offer.fence))
+        await session.quiet()
+
+
+async def test_a_repeated_offer_is_accepted_again_and_run_once(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path, instant=STUCK)):
+        session, _ = await begin(exchange)
+        await session.offer()
+        await session.next("accept")
+        await session.next("started")
+        await session.quiet()
+
+
+async def test_heartbeats_fill_the_silence(exchange: ScriptedExchange, tmp_path: Path) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path)):
+        session = await exchange.session()
+        await session.welcome()
+        loop = asyncio.get_running_loop()
+        await session.next("heartbeat")
+        began = loop.time()
+        for _ in range(5):
+            await session.next("heartbeat")
+        assert loop.time() - began < 5 * 0.2
+
+
+async def test_quotes_are_sent_again_before_they_end(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    plan = QuotePlan(INSTRUMENT, Static((10,)), tick_nanos=4, ttl_s=0.6)
+    async with running_worker(make_config(exchange.target, tmp_path, quotes=(plan,), slots=2)):
+        session = await exchange.session()
+        await session.welcome()
+        loop = asyncio.get_running_loop()
+        await session.next("quote", ignore=("heartbeat",))
+        began = loop.time()
+        for _ in range(3):
+            quote = await session.next("quote", ignore=("heartbeat",))
+            assert list(quote.prices_nanos) == [12, 12]
+        assert loop.time() - began < 3 * 0.6
+
+
+async def test_a_refused_quote_is_tried_again(
+    exchange: ScriptedExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quotes, "RETRY_S", 0.1)
+    async with running_worker(make_config(exchange.target, tmp_path)):
+        session = await exchange.session()
+        await session.welcome()
+        await session.next("quote", ignore=("heartbeat",))
+        refusal = pb.Refusal(instrument=INSTRUMENT, reason=Reason.REASON_UNKNOWN_INSTRUMENT)
+        await session.send(refusal=refusal)
+        await session.next("quote", ignore=("heartbeat",))
+
+
+async def test_an_unanswered_receipt_is_sent_again(
+    exchange: ScriptedExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "RECEIPT_RETRY_S", 0.1)
+    async with running_worker(make_config(exchange.target, tmp_path)):
+        session, _ = await begin(exchange)
+        _, first = await session.output()
+        assert await session.next("receipt") == first
+        await session.accepted()
+        # One more may have been on its way.
+        await session.quiet(0.05) if session._inbox.empty() else await session.next("receipt")
+        await session.quiet()
+
+
+async def test_a_lost_connection_is_resumed_where_the_exchange_wants(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path, instant=SLOW)):
+        session, offer = await begin(exchange, tokens=30)
+        first = [await session.next("chunk") for _ in range(3)]
+        session.close(grpc.StatusCode.UNAVAILABLE)
+        session = await exchange.session()
+        register = await session.welcome(pb.ResumedLease(lease_id=1, next_index=2))
+        assert list(register.held) == [pb.HeldLease(lease_id=1, fence=offer.fence)]
+        chunks, receipt = await session.output()
+        assert chunks[0] == first[2]
+        whole = text_of([*first[:2], *chunks])
+        assert whole == "token " * 30
+        assert receipt.output_digest == digest_of(whole)
+
+
+async def test_after_a_restart_of_the_exchange_all_chunks_come_again(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path, instant=SLOW)):
+        session, _ = await begin(exchange, tokens=40)
+        first = [await session.next("chunk") for _ in range(3)]
+        await exchange.stop()
+        await asyncio.sleep(0.5)
+        await exchange.start()
+        session = await exchange.session()
+        await session.welcome(pb.ResumedLease(lease_id=1))
+        # The exchange may have lost these as well; it refuses what it knows.
+        await session.next("accept")
+        await session.next("started")
+        chunks, receipt = await session.output()
+        assert chunks[:3] == first
+        assert text_of(chunks) == "token " * 40
+        assert receipt.cause == StopCause.STOP_CAUSE_LENGTH
+
+
+async def test_a_receipt_survives_a_lost_connection(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path)):
+        session, _ = await begin(exchange)
+        chunks, receipt = await session.output()
+        session.close(grpc.StatusCode.UNAVAILABLE)
+        session = await exchange.session()
+        await session.welcome(pb.ResumedLease(lease_id=1, next_index=len(chunks)))
+        assert await session.next("receipt") == receipt
+        await session.accepted()
+        session.close()
+        session = await exchange.session()
+        assert not (await session.welcome()).held
+
+
+async def test_a_receipt_whose_answer_was_lost_is_asked_for_again(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path)):
+        session, _ = await begin(exchange)
+        _, receipt = await session.output()
+        session.close(grpc.StatusCode.UNAVAILABLE)
+        session = await exchange.session()
+        await session.welcome()  # settled: the lease is not among those that stand
+        assert await session.next("receipt") == receipt
+        await session.accepted()
+        await session.offer(2)
+        await session.next("accept")
+
+
+async def test_a_lease_that_does_not_stand_any_more_is_dropped(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path, instant=STUCK)):
+        session, _ = await begin(exchange)
+        session.close()
+        session = await exchange.session()
+        assert len((await session.welcome()).held) == 1
+        await session.quiet()
+        await session.offer(2)
+        await session.next("accept")
+
+
+async def test_a_cancel_that_came_while_away_is_obeyed(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path, instant=STUCK)):
+        session, _ = await begin(exchange)
+        session.close()
+        session = await exchange.session()
+        await session.welcome(pb.ResumedLease(lease_id=1, cancelled=True))
+        await session.next("accept")
+        await session.next("started")
+        _, receipt = await session.output()
+        assert receipt.cause == StopCause.STOP_CAUSE_CANCELLED
+
+
+async def test_a_goodbye_of_the_exchange_is_followed_by_another_session(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path, instant=STUCK)):
+        session, _ = await begin(exchange)
+        await session.send(goodbye=pb.Goodbye(detail="draining"))
+        again = await exchange.session()
+        register = await again.welcome(pb.ResumedLease(lease_id=1, next_index=0))
+        assert [held.lease_id for held in register.held] == [1]
+
+
+async def test_a_drain_finishes_what_is_held_even_over_a_lost_connection(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path, instant=SLOW)) as worker:
+        session, _ = await begin(exchange, tokens=20)
+        worker.agent.drain()
+        await session.next("drain", ignore=QUIET_WITH_CHUNKS)
+        await session.offer(2)
+        assert (await session.next("decline", ignore=QUIET_WITH_CHUNKS)).lease_id == 2
+        session.close(grpc.StatusCode.UNAVAILABLE)
+        session = await exchange.session()
+        await session.welcome(pb.ResumedLease(lease_id=1, next_index=1))
+        await session.next("drain", ignore=QUIET_WITH_CHUNKS)
+        await session.next("receipt", ignore=QUIET_WITH_CHUNKS)
+        await session.accepted()
+        await left(session, worker, EXIT_DRAINED)
+
+
+async def test_an_order_to_drain_from_the_exchange_is_obeyed(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path)) as worker:
+        session = await exchange.session()
+        await session.welcome()
+        await session.send(change=pb.WorkerChange(state=pb.WORKER_STATE_DRAINING))
+        await left(session, worker, EXIT_DRAINED)
+
+
+async def test_a_second_order_stops_at_once_and_says_so(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path, instant=STUCK)) as worker:
+        session, _ = await begin(exchange)
+        worker.agent.drain()
+        await session.next("drain")
+        worker.agent.drain()
+        assert (await session.next("goodbye")).detail == "stopped"
+        assert await worker.exit_status() == EXIT_STOPPED
+
+
+async def test_a_drain_without_a_connection_ends(tmp_path: Path) -> None:
+    async with scripted_exchange() as exchange:
+        target = exchange.target
+    async with running_worker(make_config(target, tmp_path)) as worker:
+        await asyncio.sleep(0.1)
+        worker.agent.drain()
+        assert await worker.exit_status() == EXIT_DRAINED
+
+
+async def test_a_drain_that_takes_too_long_is_given_up(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    config = make_config(exchange.target, tmp_path, instant=STUCK, drain_timeout_s=0.2)
+    async with running_worker(config) as worker:
+        await begin(exchange)
+        worker.agent.drain()
+        assert await worker.exit_status() == EXIT_STOPPED
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.INVALID_ARGUMENT,
+    ],
+)
+async def test_a_worker_that_is_not_wanted_gives_up(
+    exchange: ScriptedExchange, tmp_path: Path, code: grpc.StatusCode
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path)) as worker:
+        session = await exchange.session()
+        session.close(code)
+        with pytest.raises(WorkerRefused, match="as the test says"):
+            await worker.exit_status()
+
+
+async def test_a_refusal_of_the_registration_is_final(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path)) as worker:
+        session = await exchange.session()
+        await session.send(refusal=pb.Refusal(reason=Reason.REASON_KEY_MISMATCH))
+        with pytest.raises(WorkerRefused, match="KEY_MISMATCH"):
+            await worker.exit_status()
+
+
+async def test_a_worker_waits_for_an_exchange_that_is_not_there_yet(tmp_path: Path) -> None:
+    async with scripted_exchange() as exchange:
+        port = exchange.port
+    async with running_worker(make_config(f"127.0.0.1:{port}", tmp_path)):
+        await asyncio.sleep(0.3)
+        late = ScriptedExchange()
+        late.port = port
+        await late.start()
+        try:
+            await (await late.session()).welcome()
+        finally:
+            await late.stop()
+
+
+async def test_chunks_are_joined_while_they_wait() -> None:
+    lease = leases.HeldLease(make_offer())
+    for _ in range(1_000):
+        lease.add(Piece("token ", 1))
+    messages = []
+    while (message := lease.next_message(0.0)) is not None:
+        messages.append(message)
+    chunks = [m.chunk for m in messages if m.WhichOneof("message") == "chunk"]
+    assert text_of(chunks) == "token " * 1_000
+    assert len(chunks) == -(-6_000 // (leases.CHUNK_BYTES // 6 * 6))
+    assert sum(chunk.tokens for chunk in chunks) == 1_000
+    lease.add(Piece("é", 1))
+    lease.rewind(1)
+    lease.next_message(0.0)
+    again = lease.next_message(0.0)
+    assert again is not None
+    assert again.chunk.text == "é"  # what was sent once is never changed
+
+
+async def test_too_much_output_stops_the_engine() -> None:
+    lease = leases.HeldLease(make_offer())
+    piece = Piece("x" * 4_000, 1)
+    for _ in range(leases.OUTPUT_BYTES_MAX // 4_000 - 10):
+        lease.add(piece)
+    assert not lease.stop
+    for _ in range(20):
+        lease.add(piece)
+    assert lease.stop.cause == StopCause.STOP_CAUSE_LENGTH
+
+
+async def test_a_worker_with_too_many_unanswered_receipts_takes_no_lease(
+    exchange: ScriptedExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workshop, "UNANSWERED_MAX", 2)
+    async with running_worker(make_config(exchange.target, tmp_path)):
+        session, _ = await begin(exchange, 1)
+        await session.output()
+        await session.offer(2)
+        await session.output(ignore=(*QUIET, "accept", "started"))
+        await session.offer(3)
+        assert (await session.next("decline")).reason == Reason.REASON_WORKER_BUSY
+
+
+async def test_an_exchange_that_does_not_read_declines_is_left(
+    exchange: ScriptedExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "DECLINES_MAX", 0)
+    async with running_worker(make_config(exchange.target, tmp_path)):
+        session = await exchange.session()
+        await session.welcome()
+        await session.offer(model="another")
+        await (await exchange.session()).welcome()
+
+
+async def test_a_registration_that_nobody_answers_is_tried_again(
+    exchange: ScriptedExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "REGISTER_TIMEOUT_S", 0.2)
+    async with running_worker(make_config(exchange.target, tmp_path)):
+        await exchange.session()
+        await exchange.session()
