@@ -21,6 +21,8 @@ QUANTITY_MAX_MFLOP: Final = 10**15
 JOB_QUANTITY_MAX_MFLOP: Final = 10**13
 """Largest compute budget of a job, so that a receipt's exact FLOPs fit an unsigned 64-bit field."""
 PRICE_MAX_NANOS: Final = 10**9
+DENSITY_MAX_NANOS: Final = 10**18
+"""Beyond this a managed bid pays any price at any time, so more would change nothing."""
 COST_MAX_NANOS: Final = 10**18
 BALANCE_MAX_NANOS: Final = 2**62 - 1
 POSITION_MAX_MFLOP: Final = 10**16

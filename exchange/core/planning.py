@@ -13,6 +13,7 @@ from exchange.core.commands import Settlement
 from exchange.core.limits import (
     COST_MAX_NANOS,
     DEADLINE_MAX_NS,
+    DENSITY_MAX_NANOS,
     JOB_QUANTITY_MAX_MFLOP,
     OUTPUT_TOKENS_MAX,
     PAYLOAD_BYTES_MAX,
@@ -152,7 +153,8 @@ def _prices(terms: SubmitJob, classes: list[Instrument]) -> tuple[int, int] | Re
         if terms.max_cost_nanos and cap < terms.limit_nanos:
             return Reason.MONEY_CAP
         return terms.limit_nanos, cap
-    density = density_nanos(terms.value_nanos or terms.max_cost_nanos, terms.quantity_mflop)
+    value = terms.value_nanos or terms.max_cost_nanos
+    density = min(DENSITY_MAX_NANOS, density_nanos(value, terms.quantity_mflop))
     if density < 1 or cap < 1:
         return Reason.VALUE_TOO_SMALL
     return density, cap
