@@ -133,21 +133,24 @@ class JobBlobs:
 
     # ---- outputs and receipts ----
 
-    async def keep_output(self, output: Output) -> None:
-        """Store a lease's output, before its receipt is sequenced.
+    async def keep_settlement(self, lease_id: int, output: Output | None, receipt: bytes) -> None:
+        """Store a lease's receipt and output, before the receipt is sequenced.
+
+        Args:
+            lease_id: The lease.
+            output: What it put out; None where the receipt does not vouch for it.
+            receipt: The signed bytes and the signature.
 
         Raises:
             RpcError: the store takes nothing.
         """
-        await self._put(output_name(output.lease_id), output.stored().encode())
-
-    async def keep_receipt(self, lease_id: int, signed: bytes, signature: bytes) -> None:
-        """Store a lease's receipt, before it is sequenced.
-
-        Raises:
-            RpcError: the store takes nothing.
-        """
-        await self._put(receipt_name(lease_id), signed + signature)
+        puts = [self._put(receipt_name(lease_id), receipt)]
+        if output is not None:
+            puts.append(self._put(output_name(lease_id), output.stored().encode()))
+        results = await asyncio.gather(*puts, return_exceptions=True)
+        for error in results:
+            if isinstance(error, BaseException):
+                raise error
 
     async def output(self, job: Job) -> StoredOutput | None:
         """The output of an ended job; None where it has none, or not any more."""

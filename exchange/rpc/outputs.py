@@ -216,11 +216,6 @@ class OutputHub:
             if len(self._token_counts) > TOKEN_COUNTS_MAX:
                 del self._token_counts[next(iter(self._token_counts))]
 
-    def notify_all(self) -> None:
-        """Let every watcher look up."""
-        for job_id in self._watchers:
-            self.notify(job_id)
-
     def notify(self, job_id: int) -> None:
         """Tell the job's watchers that there is news."""
         for watcher in self._watchers.get(job_id, ()):

@@ -133,7 +133,6 @@ class SessionHub:
         for session in list(self._sessions.values()):
             session.send(convert.goodbye(draining()))
             session.end()
-        self._services.outputs.notify_all()
 
     async def stop(self) -> None:
         """End every session and task."""
@@ -151,8 +150,13 @@ class SessionHub:
         """Run a task that belongs to the hub."""
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
         return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("a task of the workers' sessions failed", exc_info=task.exception())
 
     # ---- sessions ----
 

@@ -415,6 +415,23 @@ async def test_the_exchange_says_goodbye_and_leases_survive_its_restart(tmp_path
         assert (await rig.get(job, include_output=True)).output == "before and after"
 
 
+async def test_an_offer_survives_a_restart_of_the_exchange(tmp_path: Path) -> None:
+    async with open_rig(tmp_path) as rig:
+        worker = rig.worker()
+        await rig.ready(worker)
+        job = await rig.submit()
+        offer = await worker.offer()
+        await worker.vanish()
+    async with open_rig(tmp_path) as rig, rig.worker(private_key=worker.private_key) as again:
+        await again.register()
+        renewed = await again.offer()
+        assert (renewed.lease_id, renewed.fence) == (offer.lease_id, offer.fence)
+        assert renewed.accept_within_ns > 2_000 * MS  # the grace is added
+        assert renewed.payload == offer.payload
+        assert (await again.run(renewed, "at last")).accepted
+        assert (await rig.ended(job)).attempt == 1
+
+
 async def test_a_worker_that_does_not_return_after_a_restart_is_lost(tmp_path: Path) -> None:
     settings = SessionConfig(recovery_grace_ns=200 * MS)
     async with open_rig(tmp_path, settings) as rig, rig.worker() as worker:
