@@ -34,7 +34,7 @@ class Desk:
         self.exchange = exchange
         self.instrument_id = instrument_id
         self.keys = keys
-        self.channel = exchange.channel()
+        self.channel: Any = exchange.channel()
         stub = OrderServiceStub(self.channel)
         self.alice: Any = Calls(stub, keys[0])
         self.bob: Any = Calls(stub, keys[1])
