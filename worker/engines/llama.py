@@ -191,6 +191,14 @@ class LlamaEngine:
         """
         await self._child()
 
+    async def process_id(self) -> int:
+        """The child process, for those who measure or watch it.
+
+        Raises:
+            EngineError: as `ready`.
+        """
+        return (await self._child()).pid
+
     async def _child(self) -> _Child:
         if self._closed:
             raise EngineError("the engine is closed")

@@ -22,6 +22,7 @@ from exchange.metering.cards import SMOLLM2_135M
 from exchange.metering.traces import DenseTrace, flops, flops_worst
 from exchange.v1.job_service_pb2 import StopCause
 from tests.worker.engines.runs import PLENTY, run
+from worker.engines import __main__ as measure
 from worker.engines import llama, wire
 from worker.engines.base import EngineError, EngineJob, EngineResult, Piece, StopSignal
 from worker.engines.llama import LlamaEngine, _Child
@@ -327,3 +328,16 @@ async def test_a_run_that_is_given_up_leaves_a_working_engine(engine: LlamaEngin
     assert not isinstance(await anext(items), EngineResult)
     await items.aclose()
     assert (await run(engine, ask("What is 2 + 3?"))).text == "2 + 3 = 5"
+
+
+async def test_the_measurement_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(measure, "READ_PROMPT", "short " * 20)
+    monkeypatch.setattr(measure, "WRITE_TOKENS", 4)
+    monkeypatch.setattr(sys, "argv", ["worker.engines", "--threads", "1"])
+    await asyncio.to_thread(measure.main)
+    found = json.loads(capsys.readouterr().out)
+    assert found["same_text_twice"]
+    assert found["write_tokens"] == 4
+    assert found["cancel_while_reading_ms"] < CANCEL_WITHIN_S * 1_000
