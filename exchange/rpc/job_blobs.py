@@ -22,7 +22,7 @@ from exchange.core.events import JobEnded
 from exchange.core.limits import NS_PER_S
 from exchange.core.reasons import Reason
 from exchange.engine import Group, Outcome
-from exchange.rpc.errors import RETRY_AFTER_NS, RpcError, refusal
+from exchange.rpc.errors import RETRY_AFTER_NS, RpcError, busy, refusal
 from exchange.rpc.locks import KeyedLocks
 from exchange.rpc.outputs import Output, StoredOutput
 
@@ -37,6 +37,10 @@ OUTPUT_RETENTION_NS: Final = 23 * 3_600 * NS_PER_S
 SWEEP_PERIOD_S: Final = 30.0
 PUTS_MAX: Final = 8
 """Blobs written at the same time; more wait."""
+SUBMITTING_MAX: Final = 1_024
+"""Jobs whose payload is being stored; one more is refused with OVERLOADED."""
+SUBMITTING_BYTES_MAX: Final = 64 << 20
+"""Payload bytes of those jobs."""
 
 _PAYLOAD_NAME: Final = re.compile(r"^job-(\d+)-([0-9a-f]{32})/payload-")
 
@@ -69,6 +73,8 @@ class JobBlobs:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._submitting: KeyedLocks[str] = KeyedLocks()
+        self._submissions = 0
+        self._submitting_bytes = 0
         self._puts = asyncio.Semaphore(PUTS_MAX)
         self._due: list[tuple[int, str]] = []  # heap of (time since the epoch, name)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -101,21 +107,30 @@ class JobBlobs:
         It goes on where the caller gives up, so that no payload is left behind.
 
         Raises:
-            RpcError: the store or the engine takes nothing.
+            RpcError: the store or the engine takes nothing, or too much is under way.
         """
+        total = self._submitting_bytes + len(payload)
+        if self._submissions >= SUBMITTING_MAX or total > SUBMITTING_BYTES_MAX:
+            raise busy(f"{self._submissions} jobs wait for their payloads to be stored")
+        self._submissions += 1
+        self._submitting_bytes = total
         return await asyncio.shield(self._spawn(self._submit(command, payload)))
 
     async def _submit(self, command: SubmitJob, payload: bytes) -> Outcome:
         name = payload_name(command)
-        # The same submission may be under way twice: one must not erase what the other needs.
-        async with self._submitting.hold(name):
-            await self._put(name, payload)
-            try:
-                return await self._services.submit(command)
-            finally:
-                # Once the engine has stopped nobody knows; the next start looks.
-                if self._services.engine.running and not self._is_wanted(name):
-                    await self._forget(name)
+        try:
+            # The same submission may be under way twice: one must not erase what the other needs.
+            async with self._submitting.hold(name):
+                await self._put(name, payload)
+                try:
+                    return await self._services.submit(command)
+                finally:
+                    # Once the engine has stopped nobody knows; the next start looks.
+                    if self._services.engine.running and not self._is_wanted(name):
+                        await self._forget(name)
+        finally:
+            self._submissions -= 1
+            self._submitting_bytes -= len(payload)
 
     def _is_wanted(self, name: str) -> bool:
         """Whether a job lives on the payload of this name."""

@@ -129,6 +129,31 @@ async def test_puts_are_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> No
     assert job_blobs.PUTS_MAX >= 2
 
 
+@pytest.mark.parametrize("bound", ["SUBMITTING_MAX", "SUBMITTING_BYTES_MAX"])
+async def test_submissions_under_way_are_bounded(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    size = len(rig.request().input.SerializeToString())
+    monkeypatch.setattr(job_blobs, bound, 2 if bound == "SUBMITTING_MAX" else 2 * size)
+    answers = await asyncio.gather(*(rig.submit() for _ in range(6)), return_exceptions=True)
+    errors = [answer for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
+    assert 1 <= len(errors) <= 4
+    for error in errors:
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert error_info(error).reason == "OVERLOADED"
+    assert len(rig.core.jobs) == 6 - len(errors)
+    await rig.submit()  # room again
+
+
+async def test_a_submission_goes_on_where_its_caller_gives_up(rig: Rig) -> None:
+    call = rig.jobs.SubmitJob(rig.request(), timeout=0.001)
+    await asyncio.gather(call, return_exceptions=True)
+    keeper = rig.services.job_blobs
+    await rig.until(lambda: not keeper._submissions)
+    names = {payload_name(job.terms) for job in rig.core.jobs.values()}
+    assert set(rig.services.blobs.ids()) == names
+
+
 async def test_keyed_locks_keep_order_and_leave_nothing() -> None:
     locks: KeyedLocks[str] = KeyedLocks()
     log: list[str] = []

@@ -5,7 +5,10 @@ import hashlib
 
 import pytest
 
+from exchange.core.commands import SettleLease
+from exchange.core.events import ReceiptSettled
 from exchange.core.reasons import Reason
+from exchange.engine import Group, Outcome
 from exchange.rpc import outputs
 from exchange.rpc.outputs import Output, OutputHub, StoredOutput, TooManyWatchers
 
@@ -93,3 +96,23 @@ async def test_most_watchers_of_a_job_and_of_all(monkeypatch: pytest.MonkeyPatch
                 pass
     with hub.watch(1):
         pass
+
+
+def settlement(job_id: int, tokens: int) -> Group:
+    digest = bytes(32)
+    command = SettleLease(
+        1, job_id, 1, 1, 1, 1, 5, tokens, digest, digest, digest, digest, digest, b""
+    )
+    event = ReceiptSettled(job_id, job_id, 1, 3, 1, 5, 10, 1, digest)
+    return Group(job_id, 0, [command], [Outcome(job_id, 0, [event])])
+
+
+def test_token_counts_are_those_of_the_paid_receipt_and_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outputs, "TOKEN_COUNTS_MAX", 3)
+    hub = OutputHub()
+    for job_id in range(1, 6):
+        hub.on_group(settlement(job_id, tokens=10 * job_id))
+    hub.on_group(settlement(5, tokens=0))  # a repeat brings no count of its own
+    assert [hub.tokens(job_id) for job_id in range(1, 7)] == [0, 0, 30, 40, 50, 0]
