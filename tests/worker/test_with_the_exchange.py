@@ -19,6 +19,7 @@ from exchange.metering.cards import INSTANT, SMOLLM2_135M
 from exchange.testing.in_process import InProcessExchange, metadata
 from exchange.v1 import job_service_pb2 as pb
 from exchange.v1.job_service_pb2_grpc import JobServiceStub
+from tests.worker.engines.runs import listening_tcp_sockets
 from tests.worker.scripted import make_config, running_worker
 from worker.config import InstantOptions, QuotePlan
 from worker.quoting import Static
@@ -137,6 +138,7 @@ async def test_a_worker_process_drains_on_sigterm(
     try:
         job_id = await buyer.submit("instant", "hello", 100)
         await buyer.until(job_id, pb.JOB_STATE_RUNNING)
+        assert listening_tcp_sockets(process.pid) == []
         process.send_signal(signal.SIGTERM)
         output, _ = await asyncio.wait_for(process.communicate(), WAIT_S)
     finally:

@@ -266,11 +266,12 @@ class LlamaEngine:
                 raise
             yield EngineResult(watcher.stopped, NOTHING_DONE)
             return
+        watcher.idle = True
         limit, cause = self._limit(job, prompt_tokens, budget_flops)
         if not limit or watcher.stopped:
-            watcher.idle = True
             yield EngineResult(watcher.stopped or cause, NOTHING_DONE)
             return
+        watcher.idle = False
         counts = _Counts(prompt_tokens)
         with contextlib.suppress(EngineError):
             await child.send(wire.Generate(limit, job.seed, job.temperature_milli))
@@ -359,7 +360,7 @@ class _Watcher:
         self._task = asyncio.create_task(self._watch())
         self.between_tokens = False
         self.idle = False
-        """Whether the child has said its last word on this run, and lives."""
+        """Whether the child has nothing to do: it need not be killed, and can be used again."""
 
     @property
     def stopped(self) -> StopCause.ValueType | None:

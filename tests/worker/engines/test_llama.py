@@ -21,7 +21,7 @@ import pytest_asyncio
 from exchange.metering.cards import SMOLLM2_135M
 from exchange.metering.traces import DenseTrace, flops, flops_worst
 from exchange.v1.job_service_pb2 import StopCause
-from tests.worker.engines.runs import PLENTY, run
+from tests.worker.engines.runs import PLENTY, listening_tcp_sockets, run
 from worker.engines import __main__ as measure
 from worker.engines import llama, wire
 from worker.engines.base import EngineError, EngineJob, EngineResult, Piece, StopSignal
@@ -210,8 +210,10 @@ async def test_a_stop_while_reading_ends_the_process_and_starts_another(
 
 
 async def test_a_prompt_that_does_not_fit_is_refused(engine: LlamaEngine) -> None:
+    pid = await engine.process_id()
     with pytest.raises(EngineError, match="does not fit"):
         await run(engine, ask(LONG_PROMPT * 3))
+    assert await engine.process_id() == pid
     assert (await run(engine, ask("What is 2 + 3?"))).text == "2 + 3 = 5"
 
 
@@ -243,22 +245,6 @@ async def test_nobody_else_can_reach_the_model(engine: LlamaEngine) -> None:
             connection.request(method, where, json.dumps({"prompt": "x"}), {"Authorization": key})
             assert connection.getresponse().status == http.HTTPStatus.UNAUTHORIZED, where
             connection.close()
-
-
-def listening_tcp_sockets(pid: int) -> list[str]:
-    """Addresses on which a process listens."""
-    inodes = set()
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        target = str(entry.readlink())
-        if target.startswith("socket:["):
-            inodes.add(target[8:-1])
-    listening = []
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A" and fields[9] in inodes:
-                listening.append(fields[1])
-    return listening
 
 
 async def test_the_process_ends_with_its_parent(tmp_path: Path) -> None:
