@@ -1,0 +1,46 @@
+"""A server process for tests: prints its address and operator key as JSON, then serves.
+
+Usage: python serve_child.py DIRECTORY [append-fails-after]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from exchange.journal import GroupRecord, JournalWriteFailed, LocalLog
+from exchange.server import Server, ServerConfig, ServerFailed, serve
+
+
+def started(server: Server) -> None:
+    said = {
+        "address": server.address,
+        "key": server.config.operator_key_path.read_text().strip(),
+    }
+    sys.stdout.write(json.dumps(said) + "\n")
+    sys.stdout.flush()
+
+
+def fail_after(groups: int) -> None:
+    """Let the journal's device fail after so many groups."""
+    append, done = LocalLog.append, 0
+
+    def failing(log: LocalLog, group: GroupRecord) -> None:
+        nonlocal done
+        done += 1
+        if done > groups:
+            raise JournalWriteFailed(log.directory, 0, "no space left on device")
+        append(log, group)
+
+    setattr(LocalLog, "append", failing)  # noqa: B010  # mypy forbids the plain form
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        fail_after(int(sys.argv[2]))
+    try:
+        asyncio.run(serve(ServerConfig(Path(sys.argv[1]), "127.0.0.1:0"), started, grace_s=5))
+    except ServerFailed as error:
+        sys.exit(f"failed: {error}")
