@@ -155,6 +155,25 @@ async def test_a_worker_process_drains_on_sigterm(
     assert key not in log
 
 
+async def test_a_worker_that_stops_at_once_gives_its_lease_back(
+    exchange: InProcessExchange, buyer: Buyer, tmp_path: Path
+) -> None:
+    key = await exchange.key("bob", Role.WORKER)
+    stuck = make_config(
+        exchange.address, tmp_path / "w", key=key, instant=InstantOptions(delay_s=60.0)
+    )
+    async with running_worker(stuck) as worker:
+        job_id = await buyer.submit("instant", "hello", 3)
+        await buyer.until(job_id, pb.JOB_STATE_RUNNING)
+        worker.agent.drain()
+        worker.agent.drain()
+        assert await worker.exit_status() == 1
+    async with running_worker(make_config(exchange.address, tmp_path / "w", key=key)):
+        answer = await buyer.until(job_id, *OVER)
+    assert (answer.job.state, answer.job.attempt) == (pb.JOB_STATE_SETTLED, 2)
+    assert answer.output == "token " * 3
+
+
 async def test_a_lease_outlives_the_exchange(tmp_path: Path) -> None:
     directory = tmp_path / "exchange"
     async with InProcessExchange(directory) as exchange:
