@@ -9,7 +9,7 @@ from typing import Final, Protocol
 import msgspec
 
 from exchange.core.commands import Command
-from exchange.core.events import AnyEvent, Refused
+from exchange.core.events import AnyEvent, OrderAccepted, Refused
 from exchange.core.reasons import Reason
 
 PENDING_COMMANDS_MAX: Final = 65_536
@@ -79,21 +79,46 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
         return first.reason if type(first) is Refused else None
 
 
-class Group(msgspec.Struct, frozen=True, gc=False):
+class Group:
     """One durable commit group, as its readers see it.
 
     `outcomes[i]` answers `commands[i]`, whose number is `first_sequence + i`.
     """
 
-    first_sequence: int
-    now_ns: int
-    commands: Sequence[Command]
-    outcomes: Sequence[Outcome]
+    __slots__ = ("_notable", "commands", "first_sequence", "now_ns", "outcomes")
+
+    def __init__(
+        self,
+        first_sequence: int,
+        now_ns: int,
+        commands: Sequence[Command],
+        outcomes: Sequence[Outcome],
+    ) -> None:
+        self.first_sequence = first_sequence
+        self.now_ns = now_ns
+        self.commands = commands
+        self.outcomes = outcomes
+        self._notable: list[tuple[Command, Outcome]] | None = None
 
     @property
     def last_sequence(self) -> int:
         """Number of the group's last command."""
         return self.first_sequence + len(self.commands) - 1
+
+    @property
+    def notable(self) -> list[tuple[Command, Outcome]]:
+        """The commands that did more than put an order into a book, with their outcomes.
+
+        Most commands of a busy exchange are such orders; those who look for anything else need not
+        walk through them, each for himself.
+        """
+        if self._notable is None:
+            self._notable = [
+                (command, outcome)
+                for command, outcome in zip(self.commands, self.outcomes, strict=True)
+                if len(outcome.events) > 1 or type(outcome.events[0]) is not OrderAccepted
+            ]
+        return self._notable
 
 
 Subscriber = Callable[[Group], None]

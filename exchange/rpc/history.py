@@ -64,7 +64,7 @@ class History:
 
     def on_group(self, group: Group) -> None:
         """Take in one durable group. O(events)."""
-        for outcome in group.outcomes:
+        for _, outcome in group.notable:
             for event in outcome.events:
                 kind = type(event)
                 if kind is Posted:

@@ -94,7 +94,7 @@ class JobBlobs:
 
     def on_group(self, group: Group) -> None:
         """A reader of the event feed: notes the jobs that ended."""
-        for outcome in group.outcomes:
+        for _, outcome in group.notable:
             for event in outcome.events:
                 if type(event) is JobEnded:
                     self._schedule(self._services.core.jobs[event.job_id])

@@ -12,7 +12,6 @@ from typing import Final, NamedTuple
 from exchange.core.commands import CancelOrder, Command, PlaceOrder, ReplaceOrder
 from exchange.core.events import (
     AnyEvent,
-    OrderAccepted,
     OrderClosed,
     OrderFilled,
     OrderReplaced,
@@ -128,11 +127,8 @@ class OrderFeed:
 
     def _pushes(self, group: Group) -> list[tuple[Sequence[TradeStream], Push]]:
         found: list[tuple[Sequence[TradeStream], Push]] = []
-        for command, outcome in zip(group.commands, group.outcomes, strict=True):
-            events = outcome.events
-            if len(events) == 1 and type(events[0]) is OrderAccepted:
-                continue
-            for event in events:
+        for command, outcome in group.notable:
+            for event in outcome.events:
                 account_id = _concerned(event)
                 streams = self._streams.get(account_id)
                 if streams and account_id != _cause(command):

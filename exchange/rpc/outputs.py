@@ -199,7 +199,7 @@ class OutputHub:
 
     def on_group(self, group: Group) -> None:
         """Take in one durable group. O(events)."""
-        for command, outcome in zip(group.commands, group.outcomes, strict=True):
+        for command, outcome in group.notable:
             for event in outcome.events:
                 if type(event) is LeaseEnded:
                     self.close(event.job_id, event.lease_id)

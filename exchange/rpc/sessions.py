@@ -260,7 +260,7 @@ class SessionHub:
 
     def on_group(self, group: Group) -> None:
         """A reader of the event feed: tell workers what concerns them."""
-        for command, outcome in zip(group.commands, group.outcomes, strict=True):
+        for command, outcome in group.notable:
             for event in outcome.events:
                 if isinstance(event, _CONCERNS_WORKER):
                     session = self._sessions.get(event.worker_id)
