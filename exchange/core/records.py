@@ -33,6 +33,7 @@ VarStr = Annotated[str, "str"]
 VarInts = Annotated[tuple[int, ...], "ints"]
 
 _VARIABLE: Final = frozenset({"bytes", "str", "ints"})
+_SIZES: Final = {"16s": 16, "32s": 32}
 
 
 class RecordError(ValueError):
@@ -44,14 +45,23 @@ class Layout(NamedTuple):
 
     codes: tuple[str, ...]
     fixed: struct.Struct
+    whole: struct.Struct  # the head and the fixed part
+    sized: tuple[tuple[str, int], ...]  # fields of bytes, and how many each holds
     has_variable: bool
 
 
 def _layout(cls: type) -> Layout:
     hints = get_type_hints(cls, include_extras=True)
     codes = tuple(get_args(hints[name])[1] for name in cls.__struct_fields__)  # type: ignore[attr-defined]
-    fixed = struct.Struct("<" + "".join("I" if c in _VARIABLE else c for c in codes))
-    return Layout(codes, fixed, any(c in _VARIABLE for c in codes))
+    fixed = "".join("I" if c in _VARIABLE else c for c in codes)
+    names = cls.__struct_fields__  # type: ignore[attr-defined]
+    return Layout(
+        codes,
+        struct.Struct("<" + fixed),
+        struct.Struct(HEAD.format + fixed),
+        tuple((n, _SIZES[c]) for n, c in zip(names, codes, strict=True) if c in _SIZES),
+        any(c in _VARIABLE for c in codes),
+    )
 
 
 def _pack_variable(code: str, value: Any) -> bytes:
@@ -93,9 +103,12 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         """
         layout = self.layout()
         try:
+            for name, size in layout.sized:  # struct would pad and cut in silence
+                if len(getattr(self, name)) != size:
+                    raise RecordError(f"{type(self).__name__}: {name} has not {size} bytes")
             if not layout.has_variable:
-                fixed = layout.fixed.pack(*msgspec.structs.astuple(self))
-                return HEAD.pack(self.KIND, 0, layout.fixed.size) + fixed
+                fields = msgspec.structs.astuple(self)
+                return layout.whole.pack(self.KIND, 0, layout.fixed.size, *fields)
             values = list(msgspec.structs.astuple(self))
             parts = [b""]
             for i, code in enumerate(layout.codes):
