@@ -148,7 +148,7 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
     async def ListCandles(
         self, request: pb.ListCandlesRequest, context: Context
     ) -> pb.ListCandlesResponse:
-        """Not built yet, as docs/reference/api.md lists."""
+        """Not built yet, as docs/README.md lists."""
         raise RpcError(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", "candles are not built yet")
 
 

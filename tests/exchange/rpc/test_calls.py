@@ -222,3 +222,9 @@ async def test_a_draining_exchange_takes_no_new_work(desk: Desk) -> None:
     reference = order_pb.OrderReference(order_id=new.order_id)
     report = await desk.alice.CancelOrder(order_pb.CancelOrderRequest(order=reference))
     assert report.report.state == order_pb.ORDER_STATE_CANCELED
+
+
+def test_the_documents_list_every_reason() -> None:
+    text = (Path(__file__).parents[3] / "docs/reference/errors.md").read_text()
+    for reason, status in STATUS.items():
+        assert f"| `{reason.name}` | {reason.value} | `{status.name}` | " in text
