@@ -23,7 +23,8 @@ OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.http2.max_pings_without_data", 0),
     # gRPC's own pause between two dials would grow to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
+    # Despite its name, the time that one dial gets.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 3_000),
     # Each client repeats its calls itself, with the same bytes; see exchange.client.retry.
     ("grpc.enable_retries", 0),

@@ -1,0 +1,183 @@
+"""Market data: instruments, books, trades."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import AsyncGenerator
+from typing import Final
+
+from exchange.client.books import LocalBook, book_from
+from exchange.client.connection import Connection, Reconnector, ended_early
+from exchange.client.errors import BookDamaged, CallFailed, Gap
+from exchange.client.instruments import Instruments
+from exchange.client.market_types import Book, Candle, Instrument, Trade, candle_from, trade_from
+from exchange.v1 import market_data_service_pb2 as pb
+from exchange.v1.market_data_service_pb2_grpc import MarketDataServiceStub
+
+DAMAGES_MAX: Final = 3
+"""Subscriptions in a row whose book comes out wrong before a watch gives up."""
+RECENT_TRADES_MAX: Final = 1_000
+"""Past trades that the exchange keeps for a new subscription."""
+
+
+class AsyncMarket:
+    """Public market data; a key of any role may read it. Reached as `client.market`."""
+
+    def __init__(self, connection: Connection, instruments: Instruments) -> None:
+        self._connection = connection
+        self._instruments = instruments
+
+    async def instruments(self, *, timeout_s: float | None = None) -> tuple[Instrument, ...]:
+        """All instruments, by id, as they are now."""
+        return await self._instruments.load(timeout_s)
+
+    async def instrument(self, name: str, *, timeout_s: float | None = None) -> Instrument:
+        """One instrument by its name, as it is now.
+
+        Raises:
+            NotFound: there is none (UNKNOWN_INSTRUMENT).
+        """
+        await self._instruments.load(timeout_s)
+        return self._instruments.known(name)
+
+    async def book(
+        self, instrument: str, *, depth: int = 10, timeout_s: float | None = None
+    ) -> Book:
+        """One book now.
+
+        Args:
+            instrument: Its name.
+            depth: Levels per side, 1 to 100.
+            timeout_s: Seconds.
+
+        Raises:
+            NotFound: there is no such instrument.
+            BookDamaged: what came does not have its checksum.
+        """
+        request = pb.GetBookRequest(instrument=instrument, depth=depth)
+        stub = self._connection.stub(MarketDataServiceStub)
+        answer = await self._connection.call(stub.GetBook, request, timeout_s=timeout_s)
+        return book_from(answer.book)
+
+    async def watch_book(self, instrument: str, *, depth: int = 10) -> AsyncGenerator[Book, None]:
+        """A book as it changes: each item is the whole book, checked by the exchange's checksum.
+
+        A slow reader gets fewer books, never a wrong one. Broken connections and damaged books are
+        mended by subscribing anew. It ends only by an error or when it is not read any more.
+
+        Args:
+            instrument: Its name.
+            depth: Levels per side, 1 to 100.
+
+        Raises:
+            NotFound: there is no such instrument.
+            CallFailed: the connection was lost for longer than `RetryPolicy.reconnect_s`.
+            BookDamaged: three subscriptions in a row came out wrong.
+        """
+        request = pb.WatchBookRequest(instrument=instrument, depth=depth)
+        reconnector = Reconnector(self._connection.retry)
+        damages = 0
+        while True:
+            call = self._connection.stub(MarketDataServiceStub).WatchBook(request)
+            local = LocalBook()
+            error: CallFailed = ended_early(f"book {instrument}")
+            try:
+                async with contextlib.aclosing(self._connection.messages(call)) as messages:
+                    async for message in messages:
+                        yield local.apply(message)
+                        reconnector.alive()
+                        if message.WhichOneof("update") == "delta":
+                            damages = 0
+            except BookDamaged:
+                damages += 1
+                if damages >= DAMAGES_MAX:
+                    raise
+                continue
+            except CallFailed as failed:
+                error = failed
+            await reconnector.failed(error)
+
+    async def watch_trades(
+        self, instrument: str = "", *, recent: int = 0
+    ) -> AsyncGenerator[Trade, None]:
+        """Trades as they happen, each once.
+
+        Survives broken connections as long as the exchange still knows what was missed.
+
+        Args:
+            instrument: Its name; empty for all.
+            recent: Number of past trades to begin with, at most 1,000.
+
+        Raises:
+            NotFound: there is no such instrument.
+            CallFailed: the connection was lost for longer than `RetryPolicy.reconnect_s`.
+            Gap: more trades were missed than the exchange keeps.
+        """
+        reconnector = Reconnector(self._connection.retry)
+        seen = _SeenTrades()
+        while True:
+            request = pb.WatchTradesRequest(instrument=instrument, recent=recent)
+            call = self._connection.stub(MarketDataServiceStub).WatchTrades(request)
+            error: CallFailed = ended_early("trades")
+            try:
+                async with contextlib.aclosing(self._connection.messages(call)) as messages:
+                    async for message in messages:
+                        for trade in seen.news([trade_from(t) for t in message.trades]):
+                            yield trade
+                        reconnector.alive()
+            except CallFailed as failed:
+                error = failed
+            await reconnector.failed(error)
+            # All that the exchange has, so that what came meanwhile is in it.
+            recent = RECENT_TRADES_MAX
+            seen.broken()
+
+    async def candles(
+        self, instrument: str, *, width_s: int = 60, timeout_s: float | None = None
+    ) -> tuple[Candle, ...]:
+        """Candles, oldest first.
+
+        Args:
+            instrument: Its name.
+            width_s: Width of each, seconds.
+            timeout_s: Seconds.
+
+        Raises:
+            NotImplementedYet: the exchange has not built them.
+        """
+        request = pb.ListCandlesRequest(instrument=instrument, width_s=width_s)
+        stub = self._connection.stub(MarketDataServiceStub)
+        answer = await self._connection.call(stub.ListCandles, request, timeout_s=timeout_s)
+        return tuple(candle_from(c) for c in answer.candles)
+
+
+class _SeenTrades:
+    """Which trades were told, as far back as a new subscription can begin."""
+
+    def __init__(self) -> None:
+        self._order: deque[tuple[int, int]] = deque()
+        self._seen: set[tuple[int, int]] = set()
+        self._resuming = False
+
+    def broken(self) -> None:
+        """The next message is the first of a new subscription."""
+        self._resuming = True
+
+    def news(self, trades: list[Trade]) -> list[Trade]:
+        """Those that were not told yet.
+
+        Raises:
+            Gap: the new subscription begins after what was told last.
+        """
+        fresh = [t for t in trades if (t.instrument_id, t.trade_id) not in self._seen]
+        if self._resuming and self._seen and len(fresh) == RECENT_TRADES_MAX:
+            raise Gap("more trades were missed than the exchange keeps")
+        self._resuming = False
+        for trade in fresh:
+            key = (trade.instrument_id, trade.trade_id)
+            self._seen.add(key)
+            self._order.append(key)
+            if len(self._order) > RECENT_TRADES_MAX:
+                self._seen.discard(self._order.popleft())
+        return fresh

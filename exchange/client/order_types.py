@@ -1,0 +1,256 @@
+"""Orders and execution reports, as users see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+from exchange.client.enums import (
+    ExecutionType,
+    OrderState,
+    OrderType,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
+)
+from exchange.client.errors import reason_name
+from exchange.client.ids import uuid7
+from exchange.client.units import parse_compute, parse_money, parse_price
+from exchange.v1 import order_service_pb2 as pb
+
+
+class OrderTerms(TypedDict, total=False):
+    """What an order may say beside its price and quantity; all may be left out.
+
+    order_type: limit by default. time_in_force: good till cancelled by default. self_trade: what
+    happens where it would meet an order of its own account; the newest is cancelled by default.
+    expire_time_ns: end of a GTD order, nanoseconds since the epoch. max_cost: money cap ("$1" or
+    nano-dollars). client_order_id: a UUIDv7 of 16 bytes, fresh by default.
+    """
+
+    order_type: OrderType
+    time_in_force: TimeInForce
+    self_trade: SelfTradePrevention
+    expire_time_ns: int
+    max_cost: int | str
+    client_order_id: bytes
+
+
+def new_order(
+    instrument_id: int, side: Side, price: int | str, quantity: int | str, terms: OrderTerms
+) -> pb.NewOrder:
+    """A new order for the wire.
+
+    Raises:
+        ValueError: an amount cannot be read.
+    """
+    return pb.NewOrder(
+        client_order_id=terms.get("client_order_id") or uuid7(),
+        instrument_id=instrument_id,
+        side=side,  # type: ignore[arg-type]
+        order_type=terms.get("order_type", OrderType.LIMIT),  # type: ignore[arg-type]
+        time_in_force=terms.get("time_in_force", TimeInForce.GTC),  # type: ignore[arg-type]
+        self_trade_prevention=terms.get("self_trade", SelfTradePrevention.CANCEL_NEWEST),  # type: ignore[arg-type]
+        price_nanos=parse_price(price),
+        quantity_mflop=parse_compute(quantity),
+        expire_time_ns=terms.get("expire_time_ns", 0),
+        max_cost_nanos=parse_money(terms.get("max_cost", 0)),
+    )
+
+
+def order_reference(order_id: int, client_order_id: bytes) -> pb.OrderReference:
+    """An order's name for the wire.
+
+    Raises:
+        ValueError: not exactly one of the two ids is given.
+    """
+    if bool(order_id) == bool(client_order_id):
+        raise ValueError("give either order_id or client_order_id")
+    return pb.OrderReference(order_id=order_id, client_order_id=client_order_id)
+
+
+def order_replacement(order_id: int, price: int | str, quantity: int | str) -> pb.OrderReplacement:
+    """An open order's new terms for the wire.
+
+    Raises:
+        ValueError: an amount cannot be read.
+    """
+    return pb.OrderReplacement(
+        order_id=order_id, price_nanos=parse_price(price), quantity_mflop=parse_compute(quantity)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An open order.
+
+    Attributes:
+        order_id: Id given by the exchange.
+        client_order_id: The client's id, 16 bytes.
+        instrument_id: Instrument.
+        side: Side.
+        state: NEW or PARTIALLY_FILLED.
+        price_nanos: Price, nano-dollars per CU.
+        quantity_mflop: Total quantity, MFLOP.
+        leaves_mflop: Still open, MFLOP.
+        time_in_force: How long it works.
+    """
+
+    order_id: int
+    client_order_id: bytes
+    instrument_id: int
+    side: Side
+    state: OrderState
+    price_nanos: int
+    quantity_mflop: int
+    leaves_mflop: int
+    time_in_force: TimeInForce
+
+
+def order_from(message: pb.Order) -> Order:
+    """An order of the wire."""
+    return Order(
+        message.order_id,
+        message.client_order_id,
+        message.instrument_id,
+        Side(message.side),
+        OrderState(message.state),
+        message.price_nanos,
+        message.quantity_mflop,
+        message.leaves_mflop,
+        TimeInForce(message.time_in_force),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What happened to an order: FIX's execution report.
+
+    Attributes:
+        sequence: Journal sequence of the command that caused it.
+        execution_type: Why it was sent.
+        state: The order's state after it.
+        order_id: The exchange's id; 0 for a refused new order.
+        client_order_id: The client's id; empty where a later report names order_id alone.
+        instrument_id: Instrument.
+        side: Side.
+        price_nanos: Price of this fill, or the order's, nano-dollars per CU.
+        quantity_mflop: Quantity of this fill, or the order's, MFLOP.
+        leaves_mflop: Still open, MFLOP.
+        trade_id: Number of the trade, shared by both sides; 0 where this is no fill.
+        reason: Why it was refused, cancelled or expired, such as PRICE_OFF_TICK; else empty.
+        event_time_ns: Journal time, nanoseconds since the epoch.
+    """
+
+    sequence: int
+    execution_type: ExecutionType
+    state: OrderState
+    order_id: int
+    client_order_id: bytes
+    instrument_id: int
+    side: Side
+    price_nanos: int
+    quantity_mflop: int
+    leaves_mflop: int
+    trade_id: int
+    reason: str
+    event_time_ns: int
+
+
+def report_from(message: pb.ExecutionReport) -> Report:
+    """A report of the wire."""
+    return Report(
+        message.sequence,
+        ExecutionType(message.execution_type),
+        OrderState(message.state),
+        message.order_id,
+        message.client_order_id,
+        message.instrument_id,
+        Side(message.side),
+        message.price_nanos,
+        message.quantity_mflop,
+        message.leaves_mflop,
+        message.trade_id,
+        reason_name(message.reason),
+        message.event_time_ns,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OrderResult:
+    """What became of one instruction: placing, replacing or cancelling an order.
+
+    Attributes:
+        order_id: The exchange's id; 0 for a refused new order.
+        client_order_id: The client's id; empty where the instruction named order_id alone.
+        state: The order's state after it; UNSPECIFIED where the exchange cannot tell any more.
+        reason: Why the instruction was refused, or why the order ended by it; empty for neither.
+        rejected: Whether the instruction was refused: it changed nothing.
+        repeated: True where the client id had been accepted before; the order is that one.
+        reports: What happened, in order; empty for a plain acceptance over a stream.
+        sequence: Journal sequence up to which all is durable.
+    """
+
+    order_id: int
+    client_order_id: bytes
+    state: OrderState
+    reason: str
+    rejected: bool
+    repeated: bool
+    reports: tuple[Report, ...]
+    sequence: int
+
+    @property
+    def fills(self) -> tuple[Report, ...]:
+        """The trades that the instruction caused at once."""
+        return tuple(r for r in self.reports if r.execution_type == ExecutionType.TRADE)
+
+    @property
+    def filled_mflop(self) -> int:
+        """Quantity that traded at once, MFLOP."""
+        return sum(r.quantity_mflop for r in self.fills)
+
+
+def accepted(order_id: int, client_order_id: bytes, sequence: int) -> OrderResult:
+    """The result of a placement that rests."""
+    return OrderResult(order_id, client_order_id, OrderState.NEW, "", False, False, (), sequence)
+
+
+def result_from(
+    reports: Sequence[Report], client_order_id: bytes, order_id: int = 0, sequence: int = 0
+) -> OrderResult:
+    """The result that the reports of one instruction tell.
+
+    Args:
+        reports: In order, at least one; some may be about other orders of the account, such as one
+            that self-trade prevention cancelled.
+        client_order_id: As the instruction named it; may be empty.
+        order_id: Where known from elsewhere.
+        sequence: The least sequence known to be durable.
+    """
+    first = reports[0]
+    order_id = order_id or first.order_id
+    own = [r for r in reports if r.order_id == order_id]
+    return OrderResult(
+        order_id=order_id,
+        client_order_id=client_order_id,
+        state=own[-1].state if own else OrderState.NEW,
+        reason=next((r.reason for r in own if r.reason), ""),
+        rejected=first.execution_type == ExecutionType.REJECTED,
+        repeated=first.execution_type == ExecutionType.REPEATED,
+        reports=tuple(reports),
+        sequence=max(sequence, reports[-1].sequence),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnected:
+    """The order stream broke and stands again; reports of the time between are lost.
+
+    What waited for an answer was sent again with its own ids. List the open orders to see the rest.
+    """
+
+
+OrderEvent = Report | Reconnected
+"""What `reports()` of an order stream yields."""
