@@ -181,7 +181,7 @@ async def serve(
     on_started: Callable[[Server], None] | None = None,
     grace_s: float = GRACE_DEFAULT_S,
 ) -> None:
-    """Run an exchange until SIGTERM or SIGINT, then drain it. A second signal cuts the grace.
+    """Run an exchange until SIGTERM or SIGINT, then drain it.
 
     Args:
         config: Settings.

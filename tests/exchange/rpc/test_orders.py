@@ -10,7 +10,11 @@ from typing import Any
 import grpc
 import pytest
 
-from exchange.rpc import order_feed, orders
+from exchange.core.commands import RevokeKey, SetInstrumentState, TradingState
+from exchange.engine import EngineBusy
+from exchange.rpc import order_feed, orders, server
+from exchange.rpc.auth import hash_secret
+from exchange.rpc.convert import paging
 from exchange.testing import uuid7
 from exchange.v1 import order_service_pb2 as pb
 from exchange.v1.reason_pb2 import Reason
@@ -210,8 +214,6 @@ async def test_fills_caused_by_others_are_pushed(desk: Desk) -> None:
 async def test_what_the_operator_closes_is_pushed(desk: Desk) -> None:
     async with TradeCall(desk.alice) as trade:
         await trade.exchange(*places([desk.order(ASK, 100, 10)]))
-        from exchange.core.commands import SetInstrumentState, TradingState
-
         closing = SetInstrumentState(desk.instrument_id, TradingState.CLOSED)
         await desk.exchange.submit(closing)
         (report,) = (await trade.receive()).reports
@@ -296,9 +298,6 @@ async def test_a_slow_reader_is_cut_off_with_the_sequence(
 
 
 async def test_a_revoked_key_ends_its_stream(desk: Desk) -> None:
-    from exchange.core.commands import RevokeKey
-    from exchange.rpc.auth import hash_secret
-
     async with TradeCall(desk.alice) as trade:
         await trade.exchange(*places([desk.order(BID, 100, 1)]))
         await desk.exchange.submit(RevokeKey(hash_secret(desk.keys[0])))
@@ -307,3 +306,57 @@ async def test_a_revoked_key_ends_its_stream(desk: Desk) -> None:
             await trade.finish()
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert len(desk.core.orders) == 1
+
+
+async def test_a_busy_engine_pushes_back_on_a_stream(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit, tries = desk.exchange.engine.submit_with, 0
+
+    def busy_at_first(*arguments: Any) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 4:
+            raise EngineBusy("full")
+        submit(*arguments)
+
+    monkeypatch.setattr(desk.exchange.engine, "submit_with", busy_at_first)
+    async with TradeCall(desk.alice) as trade:
+        response = await trade.exchange(*places([desk.order(BID, 100, 1)]))
+        assert response.accepted[0].count == 1
+        assert tries == 4
+
+
+async def test_an_engine_that_stays_busy_ends_the_stream(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: Any) -> None:
+        raise EngineBusy("full")
+
+    monkeypatch.setattr(orders, "BUSY_WAIT_MAX_S", 0.01)
+    monkeypatch.setattr(desk.exchange.engine, "submit_with", busy)
+    async with TradeCall(desk.alice) as trade:
+        await trade.send(*places([desk.order(BID, 100, 1)]))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await trade.rest()
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert error_info(caught.value).reason == "OVERLOADED"
+
+
+async def test_streams_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "STREAMS_MAX", 2)
+    async with open_desk(tmp_path) as desk, TradeCall(desk.alice) as one:
+        await one.exchange(*places([desk.order(BID, 100, 1)]))
+        async with TradeCall(desk.alice) as two:
+            await two.exchange(*places([desk.order(BID, 100, 1)]))
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await desk.place(desk.alice, BID, 100, 1)
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_page_has_a_largest_size(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paging, "PAGE_SIZE_MAX", 3)
+    for _ in range(4):
+        await desk.place(desk.alice, BID, 100, 1)
+    page = await desk.alice.ListOrders(pb.ListOrdersRequest(page_size=1_000_000))
+    assert len(page.orders) == 3
