@@ -107,9 +107,10 @@ def terms_refusal(terms: AddInstrument) -> Reason:
     lease = (terms.settlement, terms.mode) == (Settlement.LEASE, ClearingMode.BATCH)
     paper = (terms.settlement, terms.mode) == (Settlement.PAPER, ClearingMode.CONTINUOUS)
     ordered = 0 < terms.tick_nanos <= terms.price_min_nanos <= terms.price_max_nanos
-    edges = terms.price_min_nanos % terms.tick_nanos or terms.price_max_nanos % terms.tick_nanos
     sized = 0 < terms.lot_mflop <= terms.quantity_max_mflop <= QUANTITY_MAX_MFLOP
-    if not (lease or paper) or not ordered or edges or not sized:
+    if not (lease or paper) or not ordered or not sized:
+        return Reason.FIELD_INVALID
+    if terms.price_min_nanos % terms.tick_nanos or terms.price_max_nanos % terms.tick_nanos:
         return Reason.FIELD_INVALID
     if terms.price_max_nanos > PRICE_MAX_NANOS:
         return Reason.FIELD_INVALID

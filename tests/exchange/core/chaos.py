@@ -66,14 +66,15 @@ class Chaos:
             self.register,
             self.money,
             self.worker_goes,
-            self.operator,
+            *[self.operator] * 3,
             self.recovered,
         ]
 
     def command(self) -> c.Command:
         """The next command; one in eight has a field or two that make no sense."""
         command = self.rng.choice(self.makers)()
-        if self.rng.random() < 0.125:
+        rarely = 0.5 if isinstance(command, c.AddInstrument) else 0.125
+        if self.rng.random() < rarely:
             command = self.spoilt(command)
         return command
 
@@ -278,7 +279,8 @@ class Chaos:
             c.SetAccountHalted(self.some(exchange.accounts), 1),
             c.SetAccountHalted(self.some(exchange.accounts), 0),
             c.SetAccountHalted(self.market.buyer, 0),
-            exchange.instruments[self.market.cpu].terms,
+            replace(exchange.instruments[1].terms, name=f"instant/gpu{number}/interactive"),
+            replace(exchange.instruments[2].terms, name=f"other{number}"),
             c.AddModel(b"{}"),
         ))  # fmt: skip
 
