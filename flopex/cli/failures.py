@@ -1,0 +1,48 @@
+"""What went wrong, in one or two lines and an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from exchange.client import errors
+from flopex.cli.exits import CommandError, ExitCode
+from flopex.cli.hints import HINTS
+
+_CODES: Final[tuple[tuple[type[errors.FlopexError], ExitCode], ...]] = (
+    # The first that fits decides, so the narrower stand before the wider.
+    (errors.Unauthenticated, ExitCode.KEY),
+    (errors.PermissionDenied, ExitCode.KEY),
+    (errors.NotFound, ExitCode.NOT_FOUND),
+    (errors.LimitReached, ExitCode.FUNDS),
+    (errors.Unavailable, ExitCode.UNREACHABLE),
+    (errors.Overloaded, ExitCode.UNREACHABLE),
+    (errors.DeadlineExceeded, ExitCode.UNREACHABLE),
+    (errors.FlopexError, ExitCode.FAILED),
+)
+
+@contextmanager
+def explained(target: str) -> Iterator[None]:
+    """Turn the client's exceptions into command errors."""
+    try:
+        yield
+    except errors.FlopexError as error:
+        raise command_error(error, target) from error
+
+
+def command_error(error: errors.FlopexError, target: str) -> CommandError:
+    """How an exception of the client looks to a user."""
+    code = next(code for kind, code in _CODES if isinstance(error, kind))
+    if not isinstance(error, errors.CallFailed):
+        return CommandError(str(error), code=code, reason=type(error).__name__.upper())
+    hint = HINTS.get(error.reason, "")
+    if isinstance(error, errors.Unavailable) and error.reason != "DRAINING":
+        return CommandError(
+            f"cannot reach an exchange at {target}",
+            "is it running? start one with: flopex serve; or name another with --target",
+            code,
+            error.reason or "UNAVAILABLE",
+        )
+    reason = error.reason or error.code.name
+    return CommandError(error.message, hint, code, reason)

@@ -1,0 +1,26 @@
+"""What to do about a refusal."""
+
+from __future__ import annotations
+
+from typing import Final
+
+HINTS: Final[dict[str, str]] = {
+    "KEY_MISSING": "set FLOPEX_KEY, or name a file with --key-file",
+    "KEY_UNKNOWN": "is FLOPEX_KEY or --key-file of this exchange? flopex admin key makes a new one",
+    "ROLE_MISSING": "use a key with that role; flopex admin key ACCOUNT --role ... makes one",
+    "INSUFFICIENT_FUNDS": "flopex account shows what is available; --max-cost holds less",
+    "UNKNOWN_INSTRUMENT": "flopex instruments lists them",
+    "UNKNOWN_MODEL": "flopex instruments lists the models that are traded",
+    "PRICE_OFF_TICK": "flopex instruments shows each instrument's tick",
+    "PRICE_OUT_OF_BAND": "flopex instruments shows each instrument's lowest and highest price",
+    "VALUE_MISSING": "say what the answer is worth: --value 0.001",
+    "VALUE_TOO_SMALL": "raise --value, or lower --budget",
+    "DEADLINE_INFEASIBLE": "give it more time: --deadline 2m, or ask for fewer tokens: --max-tokens",
+    "BUDGET_BELOW_MINIMUM": "raise --budget, or leave it out for the worst case of prompt and answer",
+    "CONTEXT_TOO_LONG": "shorten the prompt, or ask for fewer tokens: --max-tokens",
+    "ACCOUNT_HALTED": "the exchange's operator halted the account: ask him",
+    "ORDER_TYPE_UNSUPPORTED": "jobs buy on real accounts; orders trade paper instruments on paper ones",
+    "DRAINING": "it is shutting down: try again once it is back",
+    "OVERLOADED": "try again in a moment",
+}
+"""What to do about a refusal, by its reason."""

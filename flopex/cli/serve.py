@@ -1,0 +1,107 @@
+"""`flopex serve`: an exchange."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flopex.cli.base import Session, command
+from flopex.cli.exits import CommandError, ExitCode
+from flopex.cli.output import Output
+from flopex.config import ADDRESS_DEFAULT
+from flopex.logs import LogLevel, configure_logs
+
+if TYPE_CHECKING:
+    from exchange.server import Server
+
+app = typer.Typer()
+
+
+@command(app, "serve", example="flopex serve --data ./exchange --address 127.0.0.1:7411")
+async def serve(
+    session: Session,
+    address: Annotated[
+        str, typer.Option(help="host:port to listen on; port 0 lets the system choose.")
+    ] = ADDRESS_DEFAULT,
+    log_level: Annotated[LogLevel, typer.Option(help="Least serious log lines.")] = LogLevel.INFO,
+    cut_damaged_tail: Annotated[
+        bool,
+        typer.Option(
+            "--cut-damaged-tail",
+            help="Give up a damaged last group of the journal. It may have been acknowledged.",
+        ),
+    ] = False,
+    reflection: Annotated[
+        bool, typer.Option(help="Let clients ask for the gRPC schema.")
+    ] = True,
+    grace: Annotated[float, typer.Option(help="Seconds that calls get to finish at the end.")] = 10,
+) -> None:
+    """Run an exchange until Ctrl-C or SIGTERM; then drain it.
+
+    The first start makes the data directory and writes the operator's key into it (operator.key).
+    FLOPEX_OPERATOR_KEY gives another key the operator's role.
+    """
+    from exchange.blobs import BlobError
+    from exchange.journal import JournalError
+    from exchange.server import ServerConfig, ServerFailed
+    from exchange.server import serve as run_server
+
+    configure_logs(log_level, session.json)
+    config = ServerConfig(
+        session.data,
+        address,
+        operator_secret=os.environ.get("FLOPEX_OPERATOR_KEY", ""),
+        cut_damaged_tail=cut_damaged_tail,
+        reflection=reflection,
+    )
+
+    def on_started(server: Server) -> None:
+        _announce(session.output, server)
+
+    try:
+        await run_server(config, on_started, grace)
+    except JournalError as error:
+        hint = "see docs/operating/running.md: what you see at start"
+        raise CommandError(f"the journal: {error}", hint, reason="JOURNAL") from error
+    except BlobError as error:
+        raise CommandError(f"the blob store: {error}", reason="BLOBS") from error
+    except ServerFailed as error:
+        hint = "nothing that was not durable has been published; start it again once it is mended"
+        raise CommandError(str(error), hint, reason="SERVER_FAILED") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        hint = f"is {address} free, and {session.data} writable? choose others with --address, --data"
+        raise CommandError(f"cannot start: {error}", hint, ExitCode.FAILED, "START") from error
+    session.output.summary(address=config.address, data=str(session.data))
+
+
+def _announce(output: Output, server: Server) -> None:
+    recovered, config = server.recovered, server.config
+    if output.json:
+        output.line(
+            {
+                "type": "started",
+                "address": server.address,
+                "data": str(config.directory.absolute()),
+                "operator_key_file": str(config.operator_key_path.absolute()),
+                "epoch": server.engine.core.epoch,
+                "records": recovered.records,
+                "recovery_s": round(recovered.elapsed_s, 3),
+                "outage_ns": recovered.outage_ns,
+                "torn_tail": None if recovered.torn_tail is None else str(recovered.torn_tail),
+            }
+        )
+        return
+    output.show(f"address  {server.address}")
+    output.show(f"data     {config.directory.absolute()}")
+    if config.operator_key_path.exists():
+        output.show(f"key      {config.operator_key_path.absolute()} (the operator's)")
+    if recovered.records:
+        output.show(
+            f"journal  {recovered.records:,} records replayed in {recovered.elapsed_s:.2f} s; "
+            f"the exchange was away for {recovered.outage_ns / 1e9:.1f} s"
+        )
+    if recovered.torn_tail is not None:
+        output.show(f"[yellow]journal[/]  a torn tail was cut: {recovered.torn_tail}")
+    output.show("Ctrl-C stops it.")

@@ -1,0 +1,152 @@
+"""`flopex worker run`: sells a machine's slots."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from flopex.cli.base import Session, command
+from flopex.cli.exits import CommandError, ExitCode
+from flopex.logs import LogLevel, configure_logs
+
+if TYPE_CHECKING:
+    from worker.config import QuotePlan
+
+RETRY_S: Final = 2.0
+"""Pause between two tries to reach an exchange that is not there yet."""
+
+app = typer.Typer(no_args_is_help=True, help="Workers: sell a machine's slots, see and steer them.")
+
+
+class EngineName(StrEnum):
+    """What runs the jobs."""
+
+    LLAMA = "llama"
+    INSTANT = "instant"
+
+
+@command(
+    app,
+    "run",
+    example="flopex worker run --quote smollm2-135m/cpu/interactive=static:300_000\n"
+    "flopex worker run --slots 2 --quote smollm2-135m/cpu/batch=inventory:200_000,900_000",
+)
+async def run(
+    session: Session,
+    quote: Annotated[
+        list[str],
+        typer.Option(
+            metavar="INSTRUMENT=POLICY",
+            help="A standing quote; may be repeated. Policies, in nano-dollars per CU: "
+            "static:PRICE[,PRICE...], cost-plus:NANOS_PER_HOUR,MFLOP_PER_SECOND[,MARGIN_MILLI], "
+            "inventory:COST,CEILING[,EXPONENT_MILLI].",
+        ),
+    ],
+    name: Annotated[
+        str, typer.Option(help="Name, unique in the account.", show_default="the host's name")
+    ] = "",
+    engine: Annotated[EngineName, typer.Option(help="What runs the jobs.")] = EngineName.LLAMA,
+    slots: Annotated[int, typer.Option(min=1, help="Jobs at once.")] = 1,
+    threads: Annotated[
+        int, typer.Option(min=0, help="Threads of each llama process; 0 for half of the cores.")
+    ] = 0,
+    gguf: Annotated[
+        Path | None, typer.Option(help="Weights; else those of `flopex model add smollm2`.")
+    ] = None,
+    instant_delay: Annotated[
+        float, typer.Option(min=0, help="Seconds per token of the instant engine.")
+    ] = 0.0,
+    worker_data: Annotated[
+        Path | None,
+        typer.Option(help="Holds the worker's signing key.", show_default="DATA/workers/NAME"),
+    ] = None,
+    log_level: Annotated[LogLevel, typer.Option(help="Least serious log lines.")] = LogLevel.INFO,
+) -> None:
+    """Run a worker until Ctrl-C or SIGTERM; then drain it: no new leases, finish those it holds.
+
+    It dials out and opens no port. A second Ctrl-C stops it at once. The key needs the role
+    worker: flopex admin key ACCOUNT --role worker.
+    """
+    from worker.agent import WorkerRefused, run_worker
+    from worker.config import InstantOptions, WorkerConfig
+    from worker.engines.base import EngineError
+    from worker.identity import IdentityError
+
+    configure_logs(log_level, session.json)
+    worker_name = name or socket.gethostname()
+    key = session.key()
+    config = WorkerConfig(
+        target=session.target,
+        key=key,
+        name=worker_name,
+        data_dir=(worker_data or session.data / "workers" / worker_name).expanduser(),
+        quotes=await _plans(session, quote),
+        engine=engine.value,
+        slots=slots,
+        threads=threads,
+        gguf=gguf,
+        instant=InstantOptions(delay_s=instant_delay),
+    )
+    try:
+        status = await run_worker(config)
+    except WorkerRefused as error:
+        hint = "the key needs the role worker, and the name must not be another owner's"
+        raise CommandError(f"the exchange refused: {error}", hint, reason="REFUSED") from error
+    except EngineError as error:
+        hint = "install the weights with: flopex model add smollm2"
+        raise CommandError(f"the engine: {error}", hint, reason="ENGINE") from error
+    except IdentityError as error:
+        raise CommandError(str(error), reason="IDENTITY") from error
+    session.output.summary(name=worker_name, drained=status == 0)
+    if status:
+        raise CommandError("stopped before its leases were finished", reason="STOPPED")
+
+
+async def _plans(session: Session, quotes: list[str]) -> tuple[QuotePlan, ...]:
+    """The standing quotes, each on its instrument's tick."""
+    from worker.config import QuotePlan
+    from worker.quoting import parse_policy
+
+    ticks = await _ticks(session)
+    plans = []
+    for text in quotes:
+        instrument, _, policy = text.partition("=")
+        if instrument not in ticks:
+            known = ", ".join(sorted(ticks)) or "none"
+            raise CommandError(
+                f"the exchange has no instrument {instrument!r}",
+                f"it has: {known}",
+                ExitCode.NOT_FOUND,
+                "UNKNOWN_INSTRUMENT",
+            )
+        try:
+            plans.append(QuotePlan(instrument, parse_policy(policy), ticks[instrument]))
+        except ValueError as error:
+            raise CommandError(
+                f"--quote {text}: {error}",
+                "write INSTRUMENT=POLICY, such as smollm2-135m/cpu/batch=static:300_000",
+                ExitCode.USAGE,
+                "QUOTE",
+            ) from error
+    return tuple(plans)
+
+
+async def _ticks(session: Session) -> dict[str, int]:
+    """Each instrument's tick; waits for an exchange that is not there yet, as a worker does."""
+    from exchange.client import Unavailable
+
+    waiting = False
+    while True:
+        try:
+            async with session.connect() as client:
+                return {i.name: i.tick_nanos for i in await client.market.instruments()}
+        except Unavailable:
+            if not waiting:
+                session.output.note(f"waiting for the exchange at {session.target} ...")
+                waiting = True
+            await asyncio.sleep(RETRY_S)

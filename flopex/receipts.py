@@ -1,0 +1,180 @@
+"""Checking a receipt without trusting the exchange: signature, FLOPs, bill, output.
+
+All that is needed is the stored receipt: the bytes that the worker signed, the signature, the
+worker's public key, and the model card. The exchange's own findings are compared, never used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from exchange.metering import signing
+from exchange.metering.cards import INSTANT, SMOLLM2_135M, CardError, ModelCard, decode_card
+from exchange.metering.costs import cost_nanos
+from exchange.metering.receipts import ReceiptBody, ReceiptError, parse_signed_bytes
+from exchange.metering.traces import TraceError, decode_trace, flops
+
+if TYPE_CHECKING:
+    from exchange.client import Receipt
+
+RECEIPT_BYTES_MAX: Final = 4 << 20
+_HEX_FIELDS: Final = ("public_key", "signed_bytes", "signature", "model_card")
+_SHIPPED_CARDS: Final = {card.name: card for card in (SMOLLM2_135M, INSTANT)}
+
+
+class ReceiptUnreadable(ValueError):
+    """The file or the answer holds no receipt."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptFacts:
+    """A receipt as it is stored or exported; units as in `exchange.v1.StoredReceipt`."""
+
+    lease_id: int
+    job_id: int
+    worker: str
+    public_key: bytes
+    signed_bytes: bytes
+    signature: bytes
+    flops: int
+    price_nanos: int
+    billed_nanos: int
+    accepted: bool
+    model_card: bytes
+
+
+_FIELDS: Final = tuple(field.name for field in fields(ReceiptFacts))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked.
+
+    Attributes:
+        check: What.
+        good: Whether it holds; None where it could not be checked.
+        detail: The numbers behind it.
+    """
+
+    check: str
+    good: bool | None
+    detail: str
+
+
+def facts_from_json(data: bytes) -> ReceiptFacts:
+    """A receipt as `flopex receipt show --json` prints it.
+
+    Raises:
+        ReceiptUnreadable: it is not one.
+    """
+    try:
+        found: dict[str, Any] = json.loads(data)
+        values = {name: found[name] for name in _FIELDS}
+        for name in _HEX_FIELDS:
+            values[name] = bytes.fromhex(values[name])
+        for name in ("lease_id", "job_id", "flops", "price_nanos", "billed_nanos"):
+            if type(values[name]) is not int:
+                raise ReceiptUnreadable(f"{name} must be a whole number")
+        return ReceiptFacts(**values)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ReceiptUnreadable(f"not a receipt: {error!r}") from error
+
+
+def facts_of(receipt: Receipt) -> ReceiptFacts:
+    """What is checked of a receipt that the exchange sent."""
+    return ReceiptFacts(**{name: getattr(receipt, name) for name in _FIELDS})
+
+
+def read_receipt(path: Path) -> ReceiptFacts:
+    """The receipt in a file.
+
+    Raises:
+        ReceiptUnreadable: there is none.
+    """
+    try:
+        with path.open("rb") as file:
+            return facts_from_json(file.read(RECEIPT_BYTES_MAX))
+    except OSError as error:
+        raise ReceiptUnreadable(f"cannot read {path}: {error.strerror}") from error
+
+
+def check_receipt(
+    facts: ReceiptFacts, output: str | None = None, public_key: bytes | None = None
+) -> list[Finding]:
+    """What holds of a receipt and what does not.
+
+    Args:
+        facts: The receipt.
+        output: The answer as the buyer received it, to compare with the signed digest.
+        public_key: The worker's key as known from elsewhere; without it the receipt's own is used.
+    """
+    findings = [_check_key(facts, public_key)]
+    key = public_key or facts.public_key
+    signed = signing.verify(key, facts.signature, facts.signed_bytes)
+    findings.append(Finding("signature", signed, f"Ed25519, public key {key.hex()[:16]}..."))
+    try:
+        body = parse_signed_bytes(facts.signed_bytes)
+        card = decode_card(facts.model_card)
+    except (ReceiptError, CardError) as error:
+        return [*findings, Finding("contents", False, str(error))]
+    findings.append(
+        Finding("lease", body.lease_id == facts.lease_id, f"signed for lease {body.lease_id}")
+    )
+    findings += _check_model(facts, body, card)
+    findings += _check_flops(facts, body, card)
+    findings.append(_check_output(body, output))
+    return findings
+
+
+def _check_key(facts: ReceiptFacts, public_key: bytes | None) -> Finding:
+    if public_key is None:
+        return Finding("worker's key", None, "taken from the receipt; pin it with --public-key")
+    same = public_key == facts.public_key
+    return Finding("worker's key", same, "as pinned" if same else "another key than the pinned one")
+
+
+def _check_model(facts: ReceiptFacts, body: ReceiptBody, card: ModelCard) -> list[Finding]:
+    named = hashlib.sha256(facts.model_card).digest() == body.model_digest
+    shipped = _SHIPPED_CARDS.get(card.name)
+    if shipped is None:
+        known = Finding("model card", None, f"{card.name} is not shipped with this version")
+    else:
+        same = shipped.encode() == facts.model_card
+        detail = "as shipped with this version" if same else "differs from the shipped one"
+        known = Finding("model card", same, f"{card.name}: {detail}")
+    return [Finding("model", named, f"the signed digest names the card of {card.name}"), known]
+
+
+def _check_flops(facts: ReceiptFacts, body: ReceiptBody, card: ModelCard) -> list[Finding]:
+    try:
+        trace = decode_trace(body.trace)
+    except TraceError as error:
+        return [Finding("FLOPs", False, str(error))]
+    found = flops(card, trace)
+    detail = (
+        f"{trace.prompt_tokens} prompt + {trace.decode_steps} decode steps give {found:,}; "
+        f"signed {body.flops:,}, recorded {facts.flops:,}"
+    )
+    findings = [Finding("FLOPs", found == body.flops == facts.flops, detail)]
+    if not facts.accepted:
+        return [*findings, Finding("bill", facts.billed_nanos == 0, "refused: nothing billed")]
+    cost = cost_nanos(facts.price_nanos, found)
+    detail = f"{facts.price_nanos:,} nano$/CU x FLOPs = {cost:,} nano$; billed {facts.billed_nanos:,}"
+    return [*findings, Finding("bill", cost == facts.billed_nanos, detail)]
+
+
+def _check_output(body: ReceiptBody, output: str | None) -> Finding:
+    if output is None:
+        return Finding("output", None, "the answer is not at hand")
+    same = hashlib.sha256(output.encode()).digest() == body.output_digest
+    detail = "has the signed digest" if same else "is not what was signed"
+    return Finding("output", same, f"the answer ({len(output)} characters) {detail}")
+
+
+def verdict(findings: list[Finding]) -> bool:
+    """Whether nothing that was checked is wrong."""
+    return all(finding.good is not False for finding in findings)

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exchange.metering import signing
+from exchange.metering.cards import SMOLLM2_135M
+from exchange.metering.costs import cost_nanos
+from exchange.metering.receipts import ReceiptBody
+from exchange.metering.traces import DenseTrace, flops
+from flopex.cli.output import plain
+from flopex.receipts import (
+    ReceiptFacts,
+    ReceiptUnreadable,
+    check_receipt,
+    facts_from_json,
+    read_receipt,
+    verdict,
+)
+
+PRIVATE = signing.generate_key()
+OUTPUT = "A market is a place."
+TRACE = DenseTrace(40, 9)
+FLOPS = flops(SMOLLM2_135M, TRACE)
+BODY = ReceiptBody(
+    lease_id=7,
+    fence_epoch=1,
+    fence_sequence=99,
+    cause=1,
+    flops=FLOPS,
+    seed=0,
+    model_digest=SMOLLM2_135M.digest(),
+    input_digest=bytes(32),
+    output_digest=hashlib.sha256(OUTPUT.encode()).digest(),
+    trace=TRACE.encode(),
+)
+
+
+def facts(body: ReceiptBody = BODY, **changes: Any) -> ReceiptFacts:
+    signed = body.signed_bytes()
+    made = ReceiptFacts(
+        lease_id=7,
+        job_id=3,
+        worker="w",
+        public_key=signing.public_key(PRIVATE),
+        signed_bytes=signed,
+        signature=signing.sign(PRIVATE, signed),
+        flops=FLOPS,
+        price_nanos=300_000,
+        billed_nanos=cost_nanos(300_000, FLOPS),
+        accepted=True,
+        model_card=SMOLLM2_135M.encode(),
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def wrong(found: ReceiptFacts, **options: Any) -> list[str]:
+    return [f.check for f in check_receipt(found, **options) if f.good is False]
+
+
+def test_an_honest_receipt_passes_every_check() -> None:
+    findings = check_receipt(facts(), OUTPUT, signing.public_key(PRIVATE))
+    assert [f.good for f in findings] == [True] * len(findings)
+    assert verdict(findings)
+
+
+def test_what_is_not_at_hand_is_said_not_to_be_checked() -> None:
+    findings = check_receipt(facts())
+    assert {f.check for f in findings if f.good is None} == {"worker's key", "output"}
+    assert verdict(findings)
+
+
+def test_every_lie_is_found() -> None:
+    other = signing.public_key(signing.generate_key())
+    assert wrong(facts(signature=bytes(64))) == ["signature"]
+    assert wrong(facts(public_key=other)) == ["signature"]
+    assert wrong(facts(), public_key=other) == ["worker's key", "signature"]
+    assert wrong(facts(), output="Another answer.") == ["output"]
+    assert wrong(facts(billed_nanos=1)) == ["bill"]
+    assert wrong(facts(flops=FLOPS + 1)) == ["FLOPs"]
+    assert wrong(facts(BODY._replace(flops=FLOPS + 1))) == ["FLOPs"]
+    assert wrong(facts(BODY._replace(lease_id=8))) == ["lease"]
+    assert wrong(facts(BODY._replace(trace=b"what?"))) == ["FLOPs"]
+    assert wrong(facts(accepted=False)) == ["bill"]
+
+
+def test_another_model_card_than_the_shipped_one_is_found() -> None:
+    import msgspec
+
+    cheaper = msgspec.structs.replace(SMOLLM2_135M, layers=60).encode()
+    assert wrong(facts(model_card=cheaper)) == ["model", "model card", "FLOPs", "bill"]
+    assert wrong(facts(model_card=b"{}")) == ["contents"]
+
+
+def test_a_receipt_survives_the_way_through_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "receipt.json"
+    path.write_text(json.dumps({**plain(facts()), "type": "receipt"}))
+    assert read_receipt(path) == facts()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", json.dumps({**plain(facts()), "flops": "many"})]
+)
+def test_what_is_no_receipt_is_refused(content: str) -> None:
+    with pytest.raises(ReceiptUnreadable):
+        facts_from_json(content.encode())
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReceiptUnreadable, match="cannot read"):
+        read_receipt(tmp_path / "none")
