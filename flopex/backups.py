@@ -84,9 +84,7 @@ def restore(backup: Path, data: Path, keys: Path | None) -> Copied:
     ciphertexts = copied_keys = 0
     data.mkdir(0o700, parents=True, exist_ok=True)
     if keys is not None:
-        ciphertexts = _copy_folder(
-            backup / BLOBS / CIPHERTEXTS, data / BLOBS / CIPHERTEXTS, ".bin"
-        )
+        ciphertexts = _copy_folder(backup / BLOBS / CIPHERTEXTS, data / BLOBS / CIPHERTEXTS, ".bin")
         copied_keys = _copy_folder(keys / KEYS, data / BLOBS / KEYS, ".key")
         _copy_file(backup / BLOBS / SEAL, data / BLOBS / SEAL)
         _copy_file(keys / MASTER_KEY, data / MASTER_KEY)

@@ -69,7 +69,9 @@ def load_config(path: Path | None) -> tuple[Path | None, dict[str, Any]]:
         raise ConfigError(f"{path} is not TOML: {error}") from error
 
 
-def unknown_settings(config: Mapping[str, Any], known: Mapping[str, Any], at: str = "") -> list[str]:
+def unknown_settings(
+    config: Mapping[str, Any], known: Mapping[str, Any], at: str = ""
+) -> list[str]:
     """Dotted names in `config` that no option has: a misspelt setting must not be ignored."""
     found = []
     for name, value in config.items():

@@ -163,7 +163,9 @@ def _check_flops(facts: ReceiptFacts, body: ReceiptBody, card: ModelCard) -> lis
     if not facts.accepted:
         return [*findings, Finding("bill", facts.billed_nanos == 0, "refused: nothing billed")]
     cost = cost_nanos(facts.price_nanos, found)
-    detail = f"{facts.price_nanos:,} nano$/CU x FLOPs = {cost:,} nano$; billed {facts.billed_nanos:,}"
+    detail = (
+        f"{facts.price_nanos:,} nano$/CU x FLOPs = {cost:,} nano$; billed {facts.billed_nanos:,}"
+    )
     return [*findings, Finding("bill", cost == facts.billed_nanos, detail)]
 
 

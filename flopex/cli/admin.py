@@ -128,7 +128,9 @@ async def withdraw(
     session.output.answer(after, account_table([after]))
 
 
-@command(app, "model", example="flopex admin model smollm2-135m\nflopex admin model --card card.json")
+@command(
+    app, "model", example="flopex admin model smollm2-135m\nflopex admin model --card card.json"
+)
 async def model(
     session: Session,
     name: Annotated[
@@ -175,7 +177,11 @@ async def instrument(
     lowest: Annotated[
         int,
         typer.Option(
-            "--min", parser=price_option, metavar="PRICE", help="Lowest price.", show_default="a tick"
+            "--min",
+            parser=price_option,
+            metavar="PRICE",
+            help="Lowest price.",
+            show_default="a tick",
         ),
     ] = 0,
     highest: Annotated[
@@ -232,7 +238,9 @@ async def instrument(
 
 
 @command(
-    app, "halt", example="flopex admin halt instrument smollm2-135m/cpu/batch\nflopex admin halt account ada"
+    app,
+    "halt",
+    example="flopex admin halt instrument smollm2-135m/cpu/batch\nflopex admin halt account ada",
 )
 async def halt(
     session: Session,
@@ -304,7 +312,10 @@ async def invariants(
         ("billed above any escrow or lease", money(found.overspend_nanos)),
         ("journal records", grouped(found.journal_records)),
         ("epoch", str(found.epoch)),
-        ("open orders, jobs, leases", f"{found.open_orders}, {found.open_jobs}, {found.open_leases}"),
+        (
+            "open orders, jobs, leases",
+            f"{found.open_orders}, {found.open_jobs}, {found.open_leases}",
+        ),
         ("jobs settled, failed", f"{found.jobs_settled}, {found.jobs_failed}"),
         ("workers connected", str(found.workers_connected)),
     ]

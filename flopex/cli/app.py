@@ -47,7 +47,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def flopex_command(
-    version: Annotated[  # noqa: ARG001
+    version: Annotated[
         bool,
         typer.Option(
             "--version",

@@ -101,7 +101,9 @@ def _load_settings(ctx: typer.Context, path: Path | None) -> Path | None:
     if config:
         unknown = unknown_settings(config, known_settings(ctx.find_root().command))
         if unknown:
-            raise typer.BadParameter(f"{found} has settings that do not exist: {', '.join(unknown)}")
+            raise typer.BadParameter(
+                f"{found} has settings that do not exist: {', '.join(unknown)}"
+            )
         ctx.default_map = _settings_of(config, command_path(ctx))
     return found
 

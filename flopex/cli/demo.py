@@ -35,9 +35,9 @@ It stays up until Ctrl-C. In another terminal (API key: the account "you", funde
   export FLOPEX_TARGET={address} FLOPEX_KEY={key}
   flopex submit "Write one sentence about mountains."{model} --value 0.001
   flopex book {instrument} --watch
-  flopex worker status --data {data}
-  flopex jobs
-  flopex receipt verify 1 --data {data}
+  flopex receipt verify {job}
+  flopex account --ledger 5
+  flopex worker status --key-file {data}/operator.key
 
 Explicit orders, on a paper book with a paper account:
 
@@ -77,6 +77,7 @@ async def demo(
     lies in a temporary folder. Exit code 0 if every job settled and everything that must hold
     does. With --once --json the last line is one JSON object.
     """
+    session.output.note("starting an exchange and two workers ...")
     if engine is EngineName.LLAMA:
         _need_weights()
     with _stopped_by_sigterm(), _directory(session) as directory:
@@ -225,6 +226,7 @@ class _Show:
                     key=keys.yours,
                     paper_key=keys.paper,
                     model=model,
+                    job=len(demo.stage.jobs) + 1,
                     instrument=interactive,
                     paper=PAPER_INSTRUMENT,
                     data=self._settings.directory,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from exchange.client import errors
+from exchange.v1.reason_pb2 import Reason
 from flopex.cli.exits import CommandError, ExitCode
 from flopex.cli.hints import HINTS
 
@@ -21,6 +22,8 @@ _CODES: Final[tuple[tuple[type[errors.FlopexError], ExitCode], ...]] = (
     (errors.DeadlineExceeded, ExitCode.UNREACHABLE),
     (errors.FlopexError, ExitCode.FAILED),
 )
+_FAMILIES: Final = {1: ExitCode.KEY, 2: ExitCode.NOT_FOUND, 5: ExitCode.FUNDS}
+
 
 @contextmanager
 def explained(target: str) -> Iterator[None]:
@@ -46,3 +49,13 @@ def command_error(error: errors.FlopexError, target: str) -> CommandError:
         )
     reason = error.reason or error.code.name
     return CommandError(error.message, hint, code, reason)
+
+
+def refusal_code(reason: str) -> ExitCode:
+    """The exit code for a refusal that is no error of the call, as of an order.
+
+    It is the one that the same reason has as an error: by the family of its number.
+    """
+    name = f"REASON_{reason}"
+    family = Reason.Value(name) // 100 if name in Reason.keys() else 0  # noqa: SIM118
+    return _FAMILIES.get(family, ExitCode.FAILED)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from flopex.cli.base import Session, command
 from flopex.render.format import money, words
-from flopex.render.tables import jobs_table
+from flopex.render.tables import job_details, jobs_table
 
 JOBS_DEFAULT: Final = 20
 
@@ -21,8 +21,12 @@ app = typer.Typer()
 async def jobs(
     session: Session,
     job: Annotated[int | None, typer.Argument(help="Only this job, with its answer.")] = None,
-    open_only: Annotated[bool, typer.Option("--open", help="Only jobs that have not ended.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="At most this many, newest first.")] = JOBS_DEFAULT,
+    open_only: Annotated[
+        bool, typer.Option("--open", help="Only jobs that have not ended.")
+    ] = False,
+    limit: Annotated[
+        int, typer.Option(min=1, help="At most this many, newest first.")
+    ] = JOBS_DEFAULT,
 ) -> None:
     """List your jobs, newest first; or show one with its answer.
 
@@ -32,7 +36,7 @@ async def jobs(
         if job is not None:
             one = await client.jobs.get(job)
             text = await client.jobs.output(job)
-            shown = Group(jobs_table([one]), Text(text))
+            shown = Group(job_details(one), Text(), Text(text))
             session.output.answer({"job": one, "output": text}, shown)
             return
         found = [job async for job in client.jobs.list(open_only=open_only, limit=limit)]

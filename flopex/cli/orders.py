@@ -76,7 +76,9 @@ async def place(
     ] = TimeInForceName.GTC,
     expires: Annotated[
         int | None,
-        typer.Option(parser=duration_option, metavar="DURATION", help="End of a gtd order, from now."),
+        typer.Option(
+            parser=duration_option, metavar="DURATION", help="End of a gtd order, from now."
+        ),
     ] = None,
     max_cost: Annotated[
         int | None,
@@ -124,9 +126,7 @@ async def cancel(
         _answer(session, await client.orders.cancel(order_id=order))
 
 
-@command(
-    app, "replace", example="flopex order replace 17 --price '1800 nanos' --quantity '5 CU'"
-)
+@command(app, "replace", example="flopex order replace 17 --price '1800 nanos' --quantity '5 CU'")
 async def replace(
     session: Session,
     order: Annotated[int, typer.Argument(help="The order's number.")],
@@ -165,13 +165,20 @@ async def list_orders(
 
 def _answer(session: Session, result: OrderResult) -> None:
     """Print what became of an instruction; a refusal is an error."""
+    from flopex.cli.failures import refusal_code
+
     if result.rejected:
         if session.json:
             session.output.line(result)
         raise CommandError(
-            f"refused: {words(result.reason)}", HINTS.get(result.reason, ""), reason=result.reason
+            f"refused: {words(result.reason)}",
+            HINTS.get(result.reason, ""),
+            refusal_code(result.reason),
+            result.reason,
         )
-    lines = [f"order {result.order_id}: {words(result.state.name)}"]
+    first = result.reports[0].execution_type.name if result.reports else ""
+    changed = "replaced, " if first == "REPLACED" else ""
+    lines = [f"order {result.order_id}: {changed}{words(result.state.name)}"]
     if result.repeated:
         lines[0] += " (repeated)"
     elif result.reason:
@@ -181,4 +188,3 @@ def _answer(session: Session, result: OrderResult) -> None:
         for fill in result.fills
     ]
     session.output.answer(result, "\n".join(lines))
-

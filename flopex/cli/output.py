@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
 
 from flopex.cli.exits import CommandError
+
+WIDTH_OF_FILES: Final = 160
+"""Columns of tables that go into a file or a pipe."""
 
 
 def plain(value: Any) -> Any:
@@ -45,7 +49,9 @@ class Output:
 
     def __init__(self, as_json: bool) -> None:
         self.json = as_json
-        self.console = Console(highlight=False, soft_wrap=False)
+        # A file or a pipe has no width: a table must not be cut there as if it had.
+        width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH_OF_FILES
+        self.console = Console(highlight=False, width=width)
         self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def answer(self, value: Any, shown: RenderableType) -> None:

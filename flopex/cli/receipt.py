@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from exchange.client import Receipt
     from flopex.receipts import Finding, ReceiptFacts
 
-app = typer.Typer(no_args_is_help=True, help="Receipts: what a worker signed, and whether it holds.")
+app = typer.Typer(
+    no_args_is_help=True, help="Receipts: what a worker signed, and whether it holds."
+)
 
 _JOB = typer.Argument(help="The job whose last receipt is meant.")
 _LEASE = typer.Option(help="The lease, in place of a job.")
@@ -31,7 +33,7 @@ async def show(
     job: Annotated[int | None, _JOB] = None,
     lease: Annotated[int | None, _LEASE] = None,
 ) -> None:
-    """Show a receipt that you bought or sold. Its --json form can be verified anywhere, any time."""
+    """Show a receipt that you bought or sold. Its --json form can be verified anywhere."""
     async with session.connect() as client:
         job_id, lease_id = _which(job, lease)
         receipt = await client.account.receipt(job_id=job_id, lease_id=lease_id)
@@ -122,23 +124,25 @@ async def _fetch(
     async with session.connect() as client:
         receipt = await client.account.receipt(job_id=job_id, lease_id=lease_id)
         try:
-            job = await client.jobs.get(receipt.job_id)
+            bought = await client.jobs.get(receipt.job_id)
             answer = await client.jobs.output(receipt.job_id)
         except (NotFound, PermissionDenied):
             return facts_of(receipt), None
-    same = job.lease_id == receipt.lease_id and job.output_counts
+    same = bought.lease_id == receipt.lease_id and bought.output_counts
     return facts_of(receipt), answer if same else None
 
 
-def _shown(receipt: Receipt) -> Group:
+def _shown(receipt: Receipt) -> str:
     state = "accepted" if receipt.accepted else f"refused: {words(receipt.reason)}"
-    return Group(
-        Text(f"lease {receipt.lease_id} of job {receipt.job_id}, worker {receipt.worker}: {state}"),
-        Text(f"FLOPs       {grouped(receipt.flops)} ({words(receipt.stop_cause.name)})"),
-        Text(f"price       {price(receipt.price_nanos)} {PRICE_UNIT}"),
-        Text(f"billed      {money(receipt.billed_nanos)}"),
-        Text(f"public key  {receipt.public_key.hex()}"),
-        Text(f"signature   {receipt.signature.hex()}"),
+    return "\n".join(
+        (
+            f"lease {receipt.lease_id} of job {receipt.job_id}, worker {receipt.worker}: {state}",
+            f"FLOPs       {grouped(receipt.flops)} ({words(receipt.stop_cause.name)})",
+            f"price       {price(receipt.price_nanos)} {PRICE_UNIT}",
+            f"billed      {money(receipt.billed_nanos)}",
+            f"public key  {receipt.public_key.hex()}",
+            f"signature   {receipt.signature.hex()}",
+        )
     )
 
 

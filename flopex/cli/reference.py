@@ -12,40 +12,44 @@ from flopex.cli.exits import EXIT_TEXTS
 _MARKUP = re.compile(r"\[/?[a-z ]*\]")
 
 
+_HEAD = """# The flopex command
+
+Written by `flopex reference`; a test holds it equal to what the command says.
+
+## Shared options
+
+Every command takes these. An option can also be set in the settings file, in a table named
+after its command (`[worker.run]`), or as a variable `FLOPEX_<COMMAND>_<OPTION>`; a flag goes
+before a variable, a variable before the file.
+
+{shared}
+
+The API key is taken from `--key-file`, else from `FLOPEX_KEY`, else from `operator.key` in the
+data directory. There is no flag for the key itself: other users of a machine can read flags.
+
+Money is dollars (`0.002`, `$0.002`) or nano-dollars (`54321 nanos`); prices are money per CU,
+10^12 FLOPs (`$0.0003`, `300000 nanos/CU`). Compute is MFLOP, or has a unit (`18 GFLOP`, `0.5 CU`).
+Durations are seconds, or have units (`500ms`, `1h 30m`).
+
+## Exit codes
+
+| code | meaning |
+| --- | --- |
+{exits}
+
+Answers go to stdout, notes and errors to stderr. With `--json`, a query prints one object, a
+stream one object per line and last `{{"type": "summary", ...}}`; an error is one object on stderr,
+`{{"error": {{"reason", "message", "hint"}}}}`.
+
+## Commands
+"""
+
+
 def reference(root: Any) -> str:
     """The whole page. `root` is the command tree that Typer builds."""
-    lines = [
-        "# The flopex command",
-        "",
-        "Written by `flopex reference`; a test holds it equal to what the command says.",
-        "",
-        "## Shared options",
-        "",
-        "Every command takes these. An option can also be set in the settings file, in a table named",
-        "after its command (`[worker.run]`), or as a variable `FLOPEX_<COMMAND>_<OPTION>`; a flag goes",
-        "before a variable, a variable before the file.",
-        "",
-        *_options(p for p in _leaf(root).params if p.name in SHARED_NAMES),
-        "",
-        "The API key is taken from `--key-file`, else from `FLOPEX_KEY`, else from `operator.key` in the",
-        "data directory. There is no flag for the key itself: other users of a machine can read flags.",
-        "",
-        "Money is dollars (`0.002`, `$0.002`) or nano-dollars (`54321 nanos`); prices are money per CU, 10^12",
-        "FLOPs (`$0.0003`, `300000 nanos/CU`). Compute is MFLOP, or has a unit (`18 GFLOP`, `0.5 CU`).",
-        "Durations are seconds, or have units (`500ms`, `1h 30m`).",
-        "",
-        "## Exit codes",
-        "",
-        "| code | meaning |",
-        "| --- | --- |",
-        *(f"| {int(code)} | {text} |" for code, text in EXIT_TEXTS.items()),
-        "",
-        "Answers go to stdout, notes and errors to stderr. With `--json`, a query prints one object, a",
-        'stream one object per line and last `{"type": "summary", ...}`; an error is `{"error": {"reason",',
-        '"message", "hint"}}` on stderr.',
-        "",
-        "## Commands",
-    ]
+    shared = _options(p for p in _leaf(root).params if p.name in SHARED_NAMES)
+    exits = [f"| {int(code)} | {text} |" for code, text in EXIT_TEXTS.items()]
+    lines = [_HEAD.format(shared="\n".join(shared), exits="\n".join(exits)).rstrip()]
     for path, leaf in _leaves(root, "flopex"):
         lines += _command(path, leaf)
     return "\n".join(lines) + "\n"
@@ -77,7 +81,12 @@ def _command(path: str, leaf: Any) -> list[str]:
         lines += ["", *_options(options)]
     example = _text(leaf.epilog or "").removeprefix("Example:").strip()
     if example:
-        lines += ["", "```", *(line.strip() for line in example.splitlines() if line.strip()), "```"]
+        lines += [
+            "",
+            "```",
+            *(line.strip() for line in example.splitlines() if line.strip()),
+            "```",
+        ]
     return lines
 
 

@@ -33,9 +33,7 @@ async def serve(
             help="Give up a damaged last group of the journal. It may have been acknowledged.",
         ),
     ] = False,
-    reflection: Annotated[
-        bool, typer.Option(help="Let clients ask for the gRPC schema.")
-    ] = True,
+    reflection: Annotated[bool, typer.Option(help="Let clients ask for the gRPC schema.")] = True,
     grace: Annotated[float, typer.Option(help="Seconds that calls get to finish at the end.")] = 10,
 ) -> None:
     """Run an exchange until Ctrl-C or SIGTERM; then drain it.
@@ -71,7 +69,9 @@ async def serve(
         hint = "nothing that was not durable has been published; start it again once it is mended"
         raise CommandError(str(error), hint, reason="SERVER_FAILED") from error
     except (OSError, RuntimeError, ValueError) as error:
-        hint = f"is {address} free, and {session.data} writable? choose others with --address, --data"
+        hint = (
+            f"is {address} free, and {session.data} writable? choose others with --address, --data"
+        )
         raise CommandError(f"cannot start: {error}", hint, ExitCode.FAILED, "START") from error
     session.output.summary(address=config.address, data=str(session.data))
 

@@ -14,6 +14,7 @@ from flopex.cli.hints import HINTS
 from flopex.cli.output import plain
 from flopex.cli.units import compute_option, duration_option, money_option, price_option
 from flopex.render.format import PRICE_UNIT, grouped, money, price, words
+from flopex.render.tables import job_ending
 
 if TYPE_CHECKING:
     from exchange.client import AsyncClient, Job, JobTerms, Message
@@ -24,6 +25,39 @@ CANCEL_WITHIN_S: Final = 10.0
 """How long Ctrl-C waits for the bill of the work up to the stop."""
 
 app = typer.Typer()
+
+
+_Value = Annotated[
+    int | None,
+    typer.Option(
+        parser=money_option,
+        metavar="MONEY",
+        help="What the whole answer is worth; the exchange bids for you, from low to this.",
+    ),
+]
+_MaxCost = Annotated[
+    int | None,
+    typer.Option(parser=money_option, metavar="MONEY", help="Never pay more than this."),
+]
+_Limit = Annotated[
+    int | None,
+    typer.Option(
+        parser=price_option, metavar="PRICE", help="A limit price per CU, in place of a value."
+    ),
+]
+_Budget = Annotated[
+    int | None,
+    typer.Option(
+        parser=compute_option,
+        metavar="COMPUTE",
+        help="Compute budget; the answer is cut short there. "
+        "Else the worst case of prompt and answer.",
+    ),
+]
+_Deadline = Annotated[
+    int,
+    typer.Option(parser=duration_option, metavar="DURATION", help="Finish within this time."),
+]
 
 
 @command(
@@ -37,39 +71,11 @@ async def submit(
     prompt: Annotated[
         str | None, typer.Argument(help="What to ask; - or nothing reads it from stdin.")
     ] = None,
-    value: Annotated[
-        int | None,
-        typer.Option(
-            parser=money_option,
-            metavar="MONEY",
-            help="What the whole answer is worth; the exchange bids for you, from low to this.",
-        ),
-    ] = None,
-    max_cost: Annotated[
-        int | None,
-        typer.Option(parser=money_option, metavar="MONEY", help="Never pay more than this."),
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            parser=price_option,
-            metavar="PRICE",
-            help="A limit price per CU, in place of a value.",
-        ),
-    ] = None,
-    budget: Annotated[
-        int | None,
-        typer.Option(
-            parser=compute_option,
-            metavar="COMPUTE",
-            help="Compute budget; the answer is cut short there. "
-            "Else the worst case of prompt and answer.",
-        ),
-    ] = None,
-    deadline: Annotated[
-        int,
-        typer.Option(parser=duration_option, metavar="DURATION", help="Finish within this time."),
-    ] = "60s",  # type: ignore[assignment]
+    value: _Value = None,
+    max_cost: _MaxCost = None,
+    limit: _Limit = None,
+    budget: _Budget = None,
+    deadline: _Deadline = "60s",  # type: ignore[assignment]
     model: Annotated[str, typer.Option(help="Model's name.")] = "smollm2-135m",
     tier: Annotated[str, typer.Option(help="Service tier.")] = "interactive",
     instrument: Annotated[
@@ -141,20 +147,20 @@ async def _prompt(given: str | None) -> str:
         raise CommandError(
             "no prompt", 'flopex submit "..." or cat file | flopex submit', ExitCode.USAGE, "PROMPT"
         )
-    raw = await asyncio.to_thread(sys.stdin.buffer.read, PROMPT_BYTES_MAX + 1)
+    raw: bytes = await asyncio.to_thread(sys.stdin.buffer.read, PROMPT_BYTES_MAX + 1)
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
-        raise CommandError(
-            f"the prompt is not UTF-8 (byte {error.start})", code=ExitCode.USAGE, reason="PROMPT"
-        ) from error
-    if not text.strip() or len(raw) > PROMPT_BYTES_MAX:
-        raise CommandError(
-            "the prompt is empty" if not text.strip() else f"the prompt exceeds {PROMPT_BYTES_MAX} bytes",
-            code=ExitCode.USAGE,
-            reason="PROMPT",
-        )
+        raise _bad_prompt(f"the prompt is not UTF-8 (byte {error.start})") from error
+    if len(raw) > PROMPT_BYTES_MAX:
+        raise _bad_prompt(f"the prompt is longer than {PROMPT_BYTES_MAX} bytes")
+    if not text.strip():
+        raise _bad_prompt("the prompt is empty")
     return text
+
+
+def _bad_prompt(message: str) -> CommandError:
+    return CommandError(message, code=ExitCode.USAGE, reason="PROMPT")
 
 
 class Follower:
@@ -198,7 +204,9 @@ class Follower:
                 if self._job.is_open:
                     await self._watch(quiet=True)
         except (FlopexError, TimeoutError) as error:
-            output.note(f"no bill yet ({error or 'no answer'}): flopex jobs {self._job.job_id}")
+            output.note(
+                f"no bill yet ({str(error) or 'no answer'}): flopex jobs {self._job.job_id}"
+            )
             return
         self._bill()
         output.summary(job=self._job)
@@ -229,7 +237,7 @@ class Follower:
         """What waiting or being matched looks like, on stderr."""
         output = self._session.output
         if job.state.name == "QUEUED":
-            why = f" ({words(job.waiting_for)})" if job.waiting_for else ""
+            why = f"; {ending}" if (ending := job_ending(job)) else ""
             output.note(f"job {job.job_id} bids, holding {money(job.escrow_nanos)}{why}")
         elif job.state.name == "LEASED":
             output.note(f"leased to {job.worker} at {price(job.price_nanos)} {PRICE_UNIT}")

@@ -72,10 +72,11 @@ async def run(
     It dials out and opens no port. A second Ctrl-C stops it at once. The key needs the role
     worker: flopex admin key ACCOUNT --role worker.
     """
-    from worker.agent import WorkerRefused, run_worker
+    from worker.agent import run_worker
     from worker.config import InstantOptions, WorkerConfig
     from worker.engines.base import EngineError
     from worker.identity import IdentityError
+    from worker.session import WorkerRefused
 
     configure_logs(log_level, session.json)
     worker_name = name or socket.gethostname()

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Group, RenderableType
 
+from flopex.cli import worker_run
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
-from flopex.cli.worker_run import app
 from flopex.render.format import words
-from flopex.render.tables import workers_table
+from flopex.render.tables import worker_details, workers_table
 
 if TYPE_CHECKING:
     from exchange.client import Worker
 
+app = worker_run.app
 _NAME = typer.Argument(help="Worker's name, or its number.")
 
 
@@ -35,7 +37,9 @@ async def status(
                 ExitCode.NOT_FOUND,
                 "UNKNOWN_WORKER",
             )
-    shown = workers_table(found) if found else "no workers"
+    shown: RenderableType = workers_table(found) if found else "no workers"
+    if name:
+        shown = Group(shown, *(worker_details(worker) for worker in found))
     session.output.answer({"workers": found}, shown)
 
 

@@ -1,1 +1,1 @@
-"""The demo: a whole exchange on one machine, with real workers, real prompts and real settlement."""
+"""The demo: a whole exchange on one machine, with real workers, prompts and settlement."""

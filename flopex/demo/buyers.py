@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-from exchange.client import AsyncClient, FlopexError, Job, JobChanged, NotFound, Output, OutputVoided
+from exchange.client import (
+    AsyncClient,
+    FlopexError,
+    Job,
+    JobChanged,
+    NotFound,
+    Output,
+    OutputVoided,
+)
 from exchange.metering.cards import ModelCard
 from exchange.metering.costs import FLOPS_PER_MFLOP
 from exchange.metering.traces import flops_worst
@@ -14,9 +22,7 @@ from flopex.receipts import check_receipt, facts_of, verdict
 from flopex.render.format import PRICE_UNIT, compute, money, price, words
 
 
-async def play_buyer(
-    stage: Stage, target: str, key: str, card: ModelCard, part: BuyerPart
-) -> None:
+async def play_buyer(stage: Stage, target: str, key: str, card: ModelCard, part: BuyerPart) -> None:
     """Submit a buyer's jobs at their times and see all of them through."""
     rows = [row for row in stage.jobs if row.buyer == part.name]
     async with AsyncClient(target, key) as client, asyncio.TaskGroup() as tasks:
@@ -86,7 +92,9 @@ def _changed(stage: Stage, row: JobRow, job: Job) -> None:
     before, row.state = row.state, job.state.name.lower()
     row.attempt, row.worker, row.price_nanos = job.attempt, job.worker, job.price_nanos
     if row.state in ("leased", "running") and before not in ("leased", "running"):
-        text = f"job {job.job_id} {row.buyer} -> {job.worker} at {price(job.price_nanos)} {PRICE_UNIT}"
+        text = (
+            f"job {job.job_id} {row.buyer} -> {job.worker} at {price(job.price_nanos)} {PRICE_UNIT}"
+        )
         stage.say(Kind.FILL, text)
     if not job.is_open:
         row.flops, row.paid_nanos = job.flops, job.paid_nanos

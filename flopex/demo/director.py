@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Final
 
-from exchange.client import AsyncClient, FlopexError
+from exchange.client import AsyncClient, FlopexError, Worker
 from exchange.metering.cards import INSTANT, SMOLLM2_135M
 from flopex.demo.buyers import play_buyer
 from flopex.demo.market import Keys, instrument_names, set_up, set_up_paper
@@ -70,7 +70,9 @@ class Demo:
         """
         await self.cast.failed
 
-    async def _unless_failed(self, work: Coroutine[Any, Any, Any]) -> Any:
+    async def _unless_failed(
+        self, work: Coroutine[Any, Any, tuple[Summary, Replay]]
+    ) -> tuple[Summary, Replay]:
         task = asyncio.create_task(work)
         try:
             await asyncio.wait((task, self.cast.failed), return_when=asyncio.FIRST_COMPLETED)
@@ -90,8 +92,12 @@ class Demo:
         async with AsyncClient(cast.address, cast.operator_key) as operator:
             stage.step = "setting up the market"
             self.keys = await set_up(operator, self.card)
-            stage.say(Kind.SETUP, f"model {self.card.name}: {', '.join(instrument_names(self.card))}")
+            stage.say(
+                Kind.SETUP, f"model {self.card.name}: {', '.join(instrument_names(self.card))}"
+            )
             await cast.start_workers(self.keys, self.card.name)
+            names = " and ".join(part.name for part in WORKERS)
+            stage.say(Kind.SETUP, f"workers {names} load the model and dial in")
             await set_up_paper(operator, cast.address, self.keys)
             async with self._watching(operator):
                 stage.step = "workers load the model and dial in"
@@ -104,9 +110,16 @@ class Demo:
 
     async def _first_worker(self, operator: AsyncClient) -> None:
         """Return once one worker sells; the other may still be loading."""
-        async with asyncio.timeout(WORKERS_WITHIN_S):
-            while not any(w.state.name == "READY" and w.quotes for w in await _workers(operator)):
-                await asyncio.sleep(LOOK_EVERY_S)
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + WORKERS_WITHIN_S
+        while loop.time() < give_up:
+            if any(w.state.name == "READY" and w.quotes for w in await _workers(operator)):
+                return
+            await asyncio.sleep(LOOK_EVERY_S)
+        raise DemoFailed(
+            f"no worker dialled in within {WORKERS_WITHIN_S:.0f} s; "
+            f"logs: {self.settings.directory / 'logs'}"
+        )
 
     async def _buy(self) -> None:
         for buyer in BUYERS:
@@ -114,9 +127,7 @@ class Demo:
         async with asyncio.TaskGroup() as tasks:
             for buyer in BUYERS:
                 key = self.keys.of[buyer.name]
-                tasks.create_task(
-                    play_buyer(self.stage, self.cast.address, key, self.card, buyer)
-                )
+                tasks.create_task(play_buyer(self.stage, self.cast.address, key, self.card, buyer))
 
     @contextlib.asynccontextmanager
     async def _watching(self, operator: AsyncClient) -> AsyncIterator[None]:
@@ -130,10 +141,8 @@ class Demo:
     async def _look(self, operator: AsyncClient) -> None:
         """Keep ladders and workers on the stage up to date."""
         while True:
-            try:
+            with contextlib.suppress(FlopexError):  # it is away: whoever watches it says so
                 await self._look_once(operator)
-            except FlopexError:
-                pass  # the exchange is away: whoever watches it says so
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _look_once(self, operator: AsyncClient) -> None:
@@ -171,7 +180,7 @@ class Demo:
         return summarize(self.stage.jobs, invariants, replay), replay
 
 
-async def _workers(operator: AsyncClient) -> list[Any]:
+async def _workers(operator: AsyncClient) -> list[Worker]:
     """The demo's own workers, in the order of the scenario; others may have joined."""
     found = {worker.name: worker for worker in await operator.workers.list()}
     return [found[part.name] for part in WORKERS if part.name in found]

@@ -130,9 +130,7 @@ class Cast:
     async def start_workers(self, keys: Keys, model: str) -> None:
         """Start the workers; they dial in once their model is loaded."""
         for part in WORKERS:
-            quotes = [
-                f"--quote={model}/cpu/{tier}=static:{part.price_nanos}" for tier in TIERS
-            ]
+            quotes = [f"--quote={model}/cpu/{tier}=static:{part.price_nanos}" for tier in TIERS]
             child = Child(
                 part.name,
                 [

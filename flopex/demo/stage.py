@@ -1,4 +1,4 @@
-"""What the audience sees: jobs, ladders, workers and a tape of what happened, without any drawing."""
+"""What the audience sees: jobs, ladders, workers, a tape of what happened. It draws nothing."""
 
 from __future__ import annotations
 

@@ -79,6 +79,7 @@ def summarize(jobs: Iterable[JobRow], invariants: Invariants, replay: Replay) ->
 def closing_lines(summary: Summary, replay: Replay, earned_nanos: int) -> list[tuple[str, str]]:
     """The closing statement, as names and values."""
     equal = "the same state" if summary.replay_digest_equal else "ANOTHER STATE"
+    equal += f" ({replay.digest.hex()[:16]})"
     return [
         ("jobs settled", f"{summary.jobs_settled} of {summary.jobs_submitted}"),
         ("tokens", grouped(summary.tokens)),
@@ -89,7 +90,6 @@ def closing_lines(summary: Summary, replay: Replay, earned_nanos: int) -> list[t
         ("billed above any escrow", money(summary.overspend_nanos)),
         (
             "journal replayed",
-            f"{grouped(replay.sequence)} records in {replay.seconds:.2f} s: {equal} "
-            f"({replay.digest.hex()[:16]})",
+            f"{grouped(replay.sequence)} records in {replay.seconds:.2f} s: {equal}",
         ),
     ]

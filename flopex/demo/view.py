@@ -21,7 +21,7 @@ FRAMES_PER_S: Final = 8
 LADDER_LEVELS: Final = 3
 _LADDER_ROWS: Final = 12
 _FIXED_ROWS: Final = 4
-_LADDER_TEXT_CELLS: Final = 42
+_LADDER_TEXT_CELLS: Final = 47
 _TAPE_ROWS_MIN: Final = 3
 
 _STYLES: Final = {
@@ -200,7 +200,7 @@ def job_table(jobs: list[JobRow], width: int) -> Table:
     table.add_column("paid", justify="right")
     table.add_column("ended", no_wrap=True)
     table.add_column("answer", ratio=1, no_wrap=True, overflow="ellipsis")
-    for job in jobs:
+    for job in sorted(jobs, key=lambda job: job.job_id):
         table.add_row(
             str(job.job_id),
             job.buyer,

@@ -32,10 +32,16 @@ _STATE_STYLES = {
 }
 
 
-def _table(*columns: str, right: Sequence[str] = ()) -> Table:
+def _table(*columns: str, right: Sequence[str] = (), stretch: str = "") -> Table:
+    """A table whose cells stay on one line; `stretch` is the column that gives way."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        table.add_column(
+            column,
+            justify="right" if column in right else "left",
+            no_wrap=True,
+            overflow="ellipsis" if column == stretch else "fold",
+        )
     return table
 
 
@@ -46,7 +52,7 @@ def _state(name: str) -> Text:
 
 def job_ending(job: Job) -> str:
     """How a job ended, or why it waits, in a few words."""
-    if job.waiting_for:
+    if job.waiting_for not in ("", "none"):
         return f"waits: {words(job.waiting_for)}"
     if job.reason:
         return words(job.reason)
@@ -56,20 +62,17 @@ def job_ending(job: Job) -> str:
 def jobs_table(jobs: Iterable[Job]) -> Table:
     """Jobs, one on a line."""
     table = _table(
-        *("job", "state", "model", "tier", "worker", "tokens", "compute", PRICE_UNIT, "paid"),
-        *("submitted", "how it ended"),
-        right=("job", "tokens", "compute", PRICE_UNIT, "paid"),
+        *("job", "state", "tier", "worker", "tokens", "paid", "submitted", "ending"),
+        right=("job", "tokens", "paid"),
+        stretch="ending",
     )
     for job in jobs:
         table.add_row(
             str(job.job_id),
             _state(job.state.name),
-            job.model,
             job.tier,
             job.worker,
             str(job.output_tokens or ""),
-            compute(job.flops // 10**6) if job.flops else "",
-            price(job.price_nanos) if job.price_nanos else "",
             money(job.paid_nanos) if not job.is_open else f"holds {money(job.escrow_nanos)}",
             clock_time(job.create_time_ns),
             job_ending(job),
@@ -77,11 +80,38 @@ def jobs_table(jobs: Iterable[Job]) -> Table:
     return table
 
 
+def job_details(job: Job) -> Table:
+    """All of one job."""
+    limit = f"limit {price(job.limit_nanos)} {PRICE_UNIT}"
+    table = Table.grid(padding=(0, 3))
+    rows = [
+        ("job", str(job.job_id)),
+        ("state", words(job.state.name)),
+        ("ending", job_ending(job)),
+        ("model, tier", f"{job.model}, {job.tier}"),
+        ("worth", money(job.value_nanos) if job.value_nanos else limit),
+        ("budget", compute(job.quantity_mflop)),
+        ("attempt", str(job.attempt)),
+        ("worker", job.worker),
+        ("price", f"{price(job.price_nanos)} {PRICE_UNIT}" if job.price_nanos else ""),
+        ("FLOPs", grouped(job.flops) if job.flops else ""),
+        ("tokens", str(job.output_tokens)),
+        ("held", money(job.escrow_nanos) if job.is_open else ""),
+        ("paid", money(job.paid_nanos)),
+        ("submitted", clock_time(job.create_time_ns)),
+        ("ended", clock_time(job.end_time_ns)),
+    ]
+    for name, value in rows:
+        if value:
+            table.add_row(Text(name, style="dim"), Text(value))
+    return table
+
+
 def account_table(accounts: Iterable[Account]) -> Table:
     """Accounts and their money."""
     table = _table(
-        *("account", "kind", "balance", "held", "available", "open jobs", "open orders", ""),
-        right=("balance", "held", "available", "open jobs", "open orders"),
+        *("account", "kind", "balance", "held", "available", "jobs", "orders", ""),
+        right=("balance", "held", "available", "jobs", "orders"),
     )
     for account in accounts:
         table.add_row(
@@ -121,24 +151,22 @@ def ledger_table(entries: Iterable[LedgerEntry], own_id: int) -> Table:
 
 
 def instruments_table(instruments: Iterable[Instrument]) -> Table:
-    """Instruments and their terms."""
+    """Instruments and their terms; prices in nano-dollars per CU."""
     table = _table(
-        *("instrument", "state", "settles in", "clearing", f"tick {PRICE_UNIT}", "price band"),
-        *("decode", "context", "starts within"),
-        right=(f"tick {PRICE_UNIT}", "price band", "decode", "context", "starts within"),
+        *("instrument", "state", "book", "tick", "price band", "tokens/s", "context"),
+        right=("tick", "price band", "tokens/s", "context"),
     )
     for one in instruments:
         leased = one.decode_millitokens_per_s > 0
+        kind = words(one.settlement.name)
         table.add_row(
             one.name,
             _state(one.state.name),
-            words(one.settlement.name),
-            words(one.clearing_mode.name),
+            kind if leased else f"{kind}, {words(one.clearing_mode.name)}",
             price(one.tick_nanos),
-            f"{price(one.price_min_nanos)} - {price(one.price_max_nanos)}",
-            f"{one.decode_millitokens_per_s / 1_000:g} tok/s" if leased else "",
+            f"{price(one.price_min_nanos)}-{price(one.price_max_nanos)}",
+            f"{one.decode_millitokens_per_s / 1_000:g}" if leased else "",
             grouped(one.context_tokens_max) if leased else "",
-            f"{one.latest_start_ns / 10**9:g} s" if leased else "",
         )
     return table
 
@@ -164,26 +192,23 @@ def orders_table(orders: Iterable[Order], names: Mapping[int, str]) -> Table:
 
 
 def workers_table(workers: Iterable[Worker]) -> Table:
-    """Workers, their slots, quotes and earnings."""
+    """Workers, their slots, asks and earnings."""
     table = _table(
-        *("worker", "id", "state", "slots in use", "asks", "settled", "failed", "earned"),
-        right=("id", "slots in use", "settled", "failed", "earned"),
+        *("worker", "id", "state", "slots", PRICE_UNIT, "quotes", "settled", "failed", "earned"),
+        right=("id", "slots", PRICE_UNIT, "quotes", "settled", "failed", "earned"),
     )
     for worker in workers:
-        connected = worker.connected or worker.state.name in ("LOST", "LEFT")
         state = _state(worker.state.name)
-        if not connected:
+        if not worker.connected and worker.state.name not in ("LOST", "LEFT"):
             state.append(" (away)", style="yellow")
-        asks = [
-            f"{quote.instrument} {', '.join(price(p) for p in quote.prices_nanos)}"
-            for quote in worker.quotes
-        ]
+        asks = [quote.prices_nanos[0] for quote in worker.quotes if quote.prices_nanos]
         table.add_row(
             worker.name,
             str(worker.worker_id),
             state,
-            f"{sum(worker.slots_in_use)} of {sum(worker.slots)}",
-            "\n".join(asks),
+            f"{sum(worker.slots_in_use)}/{sum(worker.slots)}",
+            price(min(asks)) if asks else "",
+            str(len(worker.quotes)),
             grouped(worker.leases_settled),
             grouped(worker.leases_failed),
             money(worker.earned_nanos),
@@ -191,9 +216,22 @@ def workers_table(workers: Iterable[Worker]) -> Table:
     return table
 
 
+def worker_details(worker: Worker) -> Table:
+    """One worker's quotes and hardware facts."""
+    table = Table.grid(padding=(0, 3))
+    for quote in worker.quotes:
+        asks = ", ".join(price(ask) for ask in quote.prices_nanos)
+        table.add_row(Text(quote.instrument, style="dim"), f"{asks} {PRICE_UNIT}")
+    for name, value in worker.facts.items():
+        table.add_row(Text(name, style="dim"), Text(value))
+    return table
+
+
 def findings_table(findings: Iterable[Finding]) -> Table:
     """What was checked of a receipt, in words beside the colours."""
-    table = _table("check", "", "detail")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for column in ("check", "", "detail"):
+        table.add_column(column)
     marks = {True: ("correct", "green"), False: ("WRONG", "bold red"), None: ("not checked", "dim")}
     for finding in findings:
         word, style = marks[finding.good]

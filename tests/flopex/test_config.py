@@ -40,7 +40,9 @@ def test_a_named_file_must_exist(tmp_path: Path) -> None:
         config.load_config(tmp_path / "none.toml")
 
 
-@pytest.mark.parametrize("content", [b"target = ", b"\xff\xfe", b"x" * (config.CONFIG_BYTES_MAX + 1)])
+@pytest.mark.parametrize(
+    "content", [b"target = ", b"\xff\xfe", b"x" * (config.CONFIG_BYTES_MAX + 1)]
+)
 def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.toml"
     path.write_bytes(content)
