@@ -7,7 +7,7 @@ import concurrent.futures
 import contextlib
 import os
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
 from typing import Any, Final, TypeVar
 
 from exchange.client.errors import ClientClosed
@@ -80,7 +80,7 @@ class LoopThread:
         Raises:
             ClientClosed: the loop has ended.
         """
-        future = self.start(_finish(coroutine))
+        future = self.start(coroutine)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
@@ -105,16 +105,15 @@ class LoopThread:
             self._close_iterator(items)
 
     def _close_iterator(self, items: AsyncIterator[Any]) -> None:
-        close = getattr(items, "aclose", None)
-        if close is None or self._closed or os.getpid() != self._pid:
+        if self._closed or os.getpid() != self._pid:
             return  # the loop's end closes, or has closed, what is left
         if threading.current_thread() is self._thread:
             # The garbage collector may run anywhere, here too.
-            self._closers.add(closer := self.loop.create_task(close()))
+            self._closers.add(closer := self.loop.create_task(_close(items)))
             closer.add_done_callback(self._closers.discard)
         else:
             with contextlib.suppress(ClientClosed):
-                self.run(close())
+                self.run(_close(items))
 
     def close(self) -> None:
         """End what still runs, and the thread. A second call does nothing."""
@@ -127,12 +126,13 @@ class LoopThread:
             self._thread.join(JOIN_S)
 
 
-async def _finish(coroutine: Coroutine[Any, Any, R]) -> R:
-    return await coroutine
-
-
 async def _next(items: AsyncIterator[Any]) -> object:
     return await anext(items, _END)
+
+
+async def _close(items: AsyncIterator[Any]) -> None:
+    if isinstance(items, AsyncGenerator):
+        await items.aclose()
 
 
 async def _settled() -> None:

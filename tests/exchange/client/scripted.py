@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import grpc
@@ -94,3 +95,10 @@ async def fail(
 ) -> None:
     """End a call as the exchange does."""
     await RpcError(code, reason, "as the script says", retry_after_ns=retry_after_ns).send(context)
+
+
+async def until(condition: Callable[[], bool], wait_s: float = 10.0) -> None:
+    """Return once the condition holds; look at it often."""
+    async with asyncio.timeout(wait_s):
+        while not condition():  # noqa: ASYNC110 - what is waited for raises no event
+            await asyncio.sleep(0.005)

@@ -1,0 +1,244 @@
+"""Books and trades: the local book against the exchange's own rules, and broken subscriptions."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import grpc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exchange.client import Book, BookDamaged, Gap, Level, NotFound, NotImplementedYet, Unavailable
+from exchange.client.books import LocalBook, book_from, checksum
+from exchange.rpc import book_view
+from exchange.rpc.book_view import BookView
+from exchange.v1 import market_data_service_pb2 as pb
+from exchange.v1 import market_pb2
+from exchange.v1.market_data_service_pb2_grpc import MarketDataServiceServicer
+from tests.exchange.client.scripted import QUICK, Context, connected, fail
+
+SIDE = st.dictionaries(
+    st.integers(min_value=1, max_value=60),
+    st.tuples(st.integers(min_value=1, max_value=9), st.integers(min_value=1, max_value=3)),
+    max_size=30,
+)
+
+
+def view(
+    sequence: int, bids: dict[int, tuple[int, int]], asks: dict[int, tuple[int, int]]
+) -> BookView:
+    return BookView(
+        1,
+        sequence,
+        sequence * 1_000,
+        [(p, *bids[p]) for p in sorted(bids, reverse=True)],
+        [(p, *asks[p]) for p in sorted(asks)],
+        sequence % 7,
+    )
+
+
+def same(found: Book, wanted: BookView) -> bool:
+    return found == Book(
+        wanted.instrument_id,
+        wanted.sequence,
+        wanted.event_time_ns,
+        tuple(Level(*x) for x in wanted.bids),
+        tuple(Level(*x) for x in wanted.asks),
+        wanted.last_price_nanos,
+        book_view.checksum(wanted.bids, wanted.asks),
+    )
+
+
+@given(st.lists(st.tuples(SIDE, SIDE), min_size=1, max_size=8), st.integers(1, 30))
+def test_a_local_book_follows_the_exchanges(
+    steps: list[tuple[dict[int, tuple[int, int]], dict[int, tuple[int, int]]]], depth: int
+) -> None:
+    local = LocalBook()
+    views = [view(i + 1, *step) for i, step in enumerate(steps)]
+    views = [v._replace(bids=v.bids[:depth], asks=v.asks[:depth]) for v in views]
+    assert same(local.apply(book_view.snapshot(views[0])), views[0])
+    for before, after in itertools.pairwise(views):
+        assert same(local.apply(book_view.delta(before, after)), after)
+
+
+def test_what_does_not_fit_is_damage() -> None:
+    first, second = view(1, {10: (1, 1)}, {}), view(2, {10: (2, 1)}, {})
+    with pytest.raises(BookDamaged, match="before the snapshot"):
+        LocalBook().apply(book_view.delta(first, second))
+    local = LocalBook()
+    local.apply(book_view.snapshot(first))
+    with pytest.raises(BookDamaged, match="follows 9"):
+        local.apply(book_view.delta(first._replace(sequence=9), second))
+    wrong = book_view.delta(first, second)
+    wrong.delta.checksum ^= 1
+    with pytest.raises(BookDamaged, match="checksum"):
+        local.apply(wrong)
+
+
+def test_a_book_knows_its_best_prices() -> None:
+    found = book_from(book_view.book(view(1, {10: (1, 1), 9: (1, 1)}, {12: (3, 1)})))
+    assert found.best_bid == Level(10, 1, 1)
+    assert found.best_ask == Level(12, 3, 1)
+    assert found.spread_nanos == 2
+    empty = replace(found, bids=(), asks=())
+    assert (empty.best_bid, empty.best_ask, empty.spread_nanos) == (None, None, None)
+    assert checksum((), ()) == book_view.checksum((), ())
+
+
+class Market(MarketDataServiceServicer):
+    """Each subscription plays the next script and then breaks; None waits for ever."""
+
+    def __init__(
+        self,
+        books: list[list[pb.WatchBookResponse | None]] | None = None,
+        trades: list[list[pb.WatchTradesResponse]] | None = None,
+    ) -> None:
+        self.books = books or []
+        self.trade_scripts = trades or []
+        self.recent: list[int] = []
+        self.subscriptions = 0
+
+    async def WatchBook(
+        self, request: pb.WatchBookRequest, context: Context
+    ) -> AsyncIterator[pb.WatchBookResponse]:
+        self.subscriptions += 1
+        for message in self.books.pop(0):
+            if message is None:
+                await asyncio.sleep(60)
+            else:
+                yield message
+        await fail(context)
+
+    async def WatchTrades(
+        self, request: pb.WatchTradesRequest, context: Context
+    ) -> AsyncIterator[pb.WatchTradesResponse]:
+        self.recent.append(request.recent)
+        for message in self.trade_scripts.pop(0):
+            yield message
+        if not self.trade_scripts:
+            await asyncio.sleep(60)
+        await fail(context)
+
+    async def ListInstruments(
+        self, request: pb.ListInstrumentsRequest, context: Context
+    ) -> pb.ListInstrumentsResponse:
+        self.subscriptions += 1
+        return pb.ListInstrumentsResponse(
+            instruments=[market_pb2.Instrument(instrument_id=3, name="paper", tick_nanos=5)]
+        )
+
+    async def GetBook(self, request: pb.GetBookRequest, context: Context) -> pb.GetBookResponse:
+        return pb.GetBookResponse(book=book_view.book(view(5, {10: (1, 1)}, {})))
+
+
+ONE, TWO = view(1, {10: (1, 1)}, {}), view(2, {10: (2, 1)}, {})
+THREE = view(3, {10: (2, 1)}, {11: (1, 1)})
+
+
+async def books_of(market: Market, count: int) -> list[int]:
+    async with connected(market) as client:
+        found: list[int] = []
+        async for book in client.market.watch_book("paper"):
+            found.append(book.sequence)
+            if len(found) == count:
+                break
+        return found
+
+
+async def test_a_book_watch_yields_whole_books() -> None:
+    market = Market(
+        [[book_view.snapshot(ONE), book_view.delta(ONE, TWO), book_view.delta(TWO, THREE)]]
+    )
+    assert await books_of(market, 3) == [1, 2, 3]
+
+
+async def test_a_broken_book_watch_subscribes_anew() -> None:
+    market = Market([[book_view.snapshot(ONE)], [], [book_view.snapshot(THREE), None]])
+    assert await books_of(market, 2) == [1, 3]
+
+
+async def test_a_gap_in_a_book_makes_the_watch_subscribe_anew() -> None:
+    market = Market(
+        [
+            [book_view.snapshot(ONE), book_view.delta(TWO, THREE), None],
+            [book_view.snapshot(THREE), None],
+        ]
+    )
+    assert await books_of(market, 2) == [1, 3]
+
+
+async def test_a_book_that_never_fits_is_an_error() -> None:
+    wrong = book_view.snapshot(ONE)
+    wrong.snapshot.checksum ^= 1
+    market = Market([[wrong, None]] * 5)
+    with pytest.raises(BookDamaged):
+        await books_of(market, 1)
+    assert market.subscriptions == 3
+
+
+def trades(*numbers: int) -> pb.WatchTradesResponse:
+    return pb.WatchTradesResponse(
+        trades=[market_pb2.Trade(instrument_id=1, trade_id=n, price_nanos=n) for n in numbers]
+    )
+
+
+async def test_trades_come_once_over_broken_connections() -> None:
+    market = Market(trades=[[trades(1, 2)], [trades(1, 2, 3)], [trades(2, 3), trades(4)]])
+    async with connected(market) as client:
+        found = client.market.watch_trades("paper", recent=2)
+        assert [(await anext(found)).trade_id for _ in range(4)] == [1, 2, 3, 4]
+        await found.aclose()
+    assert market.recent == [2, 1_000, 1_000]
+
+
+async def test_trades_that_were_missed_are_a_gap() -> None:
+    market = Market(trades=[[trades(1)], [trades(*range(1_000, 2_000))]])
+    async with connected(market) as client:
+        found = client.market.watch_trades()
+        await anext(found)
+        with pytest.raises(Gap, match="missed"):
+            await anext(found)
+
+
+async def test_instruments_by_name() -> None:
+    market = Market()
+    async with connected(market) as client:
+        found = await client.market.instrument("paper")
+        assert (found.instrument_id, found.tick_nanos) == (3, 5)
+        assert await client.market.instruments() == (found,)
+        with pytest.raises(NotFound, match="UNKNOWN_INSTRUMENT") as caught:
+            await client.market.instrument("no such")
+        assert caught.value.metadata == {"instrument": "no such"}
+        assert (await client.market.book("paper", depth=5)).sequence == 5
+
+
+async def test_what_is_not_built_says_so() -> None:
+    async with connected(Market()) as client:
+        with pytest.raises(NotImplementedYet):
+            await client.market.candles("paper")
+
+
+async def test_a_refused_subscription_ends_at_once() -> None:
+    class Refusing(Market):
+        async def WatchBook(
+            self, request: pb.WatchBookRequest, context: Context
+        ) -> AsyncIterator[pb.WatchBookResponse]:
+            self.subscriptions += 1
+            await fail(context, grpc.StatusCode.NOT_FOUND, "UNKNOWN_INSTRUMENT")
+            yield pb.WatchBookResponse()
+
+    market = Refusing()
+    with pytest.raises(NotFound):
+        await books_of(market, 1)
+    assert market.subscriptions == 1
+
+
+async def test_a_market_that_stays_away_is_unavailable() -> None:
+    market = Market([[] for _ in range(1_000)])
+    async with connected(market, retry=replace(QUICK, reconnect_s=0.2)) as client:
+        with pytest.raises(Unavailable):
+            await anext(client.market.watch_book("paper"))
