@@ -16,12 +16,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import structlog
-
 from exchange.server.server import GC_THRESHOLD
 from exchange.testing import InProcessExchange
 from flopex.bench import empty
 from flopex.bench.flow import TICK_NANOS
+from flopex.logs import LogLevel, configure_logs
 
 CLIENTS_MAX: Final = 8
 SEGMENT_BYTES: Final = 64 << 20
@@ -69,7 +68,7 @@ async def _serve(kind: str, directory: Path) -> None:
 
 def main() -> None:
     """`python -m flopex.bench.server full|empty DIRECTORY`."""
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    configure_logs(LogLevel.WARNING, as_json=False)
     kind, directory = sys.argv[1:]
     asyncio.run(_serve(kind, Path(directory)))
 

@@ -11,6 +11,7 @@ from flopex.cli import (
     account,
     admin,
     backup,
+    bench,
     demo,
     jobs,
     market,
@@ -77,6 +78,7 @@ app.add_typer(receipt.app, name="receipt")
 app.add_typer(workers.app, name="worker")
 app.add_typer(models.app, name="model")
 app.add_typer(admin.app, name="admin")
+app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:
