@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, get_args, get_type_hints
 
 from exchange.core import commands as c
-from exchange.core.events import LeaseOffered, WorkerState
+from exchange.core.events import InstrumentAdded, LeaseOffered, WorkerState
 from exchange.core.limits import NS_PER_MS, NS_PER_S
 from exchange.core.records import Record
 from tests.exchange.core.scenario import Market, Offer, of_kind, replace, uuid7
@@ -91,9 +91,15 @@ class Chaos:
         return type(command)(**values)
 
     def saw(self, events: Iterable[Any]) -> None:
-        """Remember the leases that were offered."""
-        self.offers += [Offer(self.market, event) for event in of_kind(events, LeaseOffered)]
+        """Remember the leases that were offered, and trade on the newest instruments."""
+        seen = list(events)
+        self.offers += [Offer(self.market, event) for event in of_kind(seen, LeaseOffered)]
         del self.offers[:-KEPT_OFFERS]
+        for added in of_kind(seen, InstrumentAdded):
+            if self.market.exchange.instruments[added.instrument_id].clearing_group_id:
+                self.market.cpu = added.instrument_id
+            else:
+                self.market.paper = added.instrument_id
 
     # One maker per kind of command
 
@@ -193,14 +199,12 @@ class Chaos:
         exchange = market.exchange
         worker = exchange.workers[market.worker]
         if exchange.instruments[market.cpu].state == c.TradingState.CLOSED:
-            market.cpu = exchange.counters.instrument + 1
-            name = f"instant/cpu{market.cpu}/interactive"
+            name = f"instant/cpu{exchange.sequence}/interactive"
             return replace(exchange.instruments[1].terms, name=name)
         if not exchange.instruments[market.cpu].is_open:
             return c.SetInstrumentState(market.cpu, c.TradingState.OPEN)
         if exchange.instruments[market.paper].state == c.TradingState.CLOSED:
-            market.paper = exchange.counters.instrument + 1
-            return replace(exchange.instruments[2].terms, name=f"paper{market.paper}")
+            return replace(exchange.instruments[2].terms, name=f"paper{exchange.sequence}")
         for account_id in (market.buyer, market.seller, market.ann, market.bob):
             if exchange.accounts[account_id].halted:
                 return c.SetAccountHalted(account_id, 0)
