@@ -25,32 +25,14 @@ Context = grpc.aio.ServicerContext[Any, Any]
 KEY: Final = "flx_" + "k" * 43
 QUICK: Final = RetryPolicy(first_s=0.01, longest_s=0.05, reconnect_s=5.0)
 
-_ADD: Final[tuple[tuple[type, Any], ...]] = (
-    (
-        account_service_pb2_grpc.AccountServiceServicer,
-        account_service_pb2_grpc.add_AccountServiceServicer_to_server,
-    ),
-    (
-        admin_service_pb2_grpc.AdminServiceServicer,
-        admin_service_pb2_grpc.add_AdminServiceServicer_to_server,
-    ),
-    (
-        job_service_pb2_grpc.JobServiceServicer,
-        job_service_pb2_grpc.add_JobServiceServicer_to_server,
-    ),
-    (
-        market_data_service_pb2_grpc.MarketDataServiceServicer,
-        market_data_service_pb2_grpc.add_MarketDataServiceServicer_to_server,
-    ),
-    (
-        order_service_pb2_grpc.OrderServiceServicer,
-        order_service_pb2_grpc.add_OrderServiceServicer_to_server,
-    ),
-    (
-        worker_service_pb2_grpc.WorkerServiceServicer,
-        worker_service_pb2_grpc.add_WorkerServiceServicer_to_server,
-    ),
-)
+_SERVICES: Final[dict[str, Any]] = {
+    "AccountService": account_service_pb2_grpc,
+    "AdminService": admin_service_pb2_grpc,
+    "JobService": job_service_pb2_grpc,
+    "MarketDataService": market_data_service_pb2_grpc,
+    "OrderService": order_service_pb2_grpc,
+    "WorkerService": worker_service_pb2_grpc,
+}
 
 
 def free_port() -> int:
@@ -62,13 +44,14 @@ def free_port() -> int:
 
 
 @contextlib.asynccontextmanager
-async def serving(*servicers: object, port: int = 0) -> AsyncIterator[str]:
-    """host:port of a server with these servicers."""
+async def serving(script: object, port: int = 0) -> AsyncIterator[str]:
+    """host:port of a server whose methods are the script's; the others are UNIMPLEMENTED."""
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
-    for servicer in servicers:
-        for kind, add in _ADD:
-            if isinstance(servicer, kind):
-                add(servicer, server)
+    for name, module in _SERVICES.items():
+        servicer = getattr(module, f"{name}Servicer")()
+        for method in {n for n in dir(script) if n[0].isupper()} & set(dir(servicer)):
+            setattr(servicer, method, getattr(script, method))
+        getattr(module, f"add_{name}Servicer_to_server")(servicer, server)
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     try:
@@ -78,10 +61,10 @@ async def serving(*servicers: object, port: int = 0) -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def connected(*servicers: object, **settings: Any) -> AsyncIterator[AsyncClient]:
-    """A client of a server with these servicers; it tries again quickly."""
+async def connected(script: object, **settings: Any) -> AsyncIterator[AsyncClient]:
+    """A client of a server with this script; it tries again quickly."""
     async with (
-        serving(*servicers) as target,
+        serving(script) as target,
         AsyncClient(target, KEY, **({"retry": QUICK} | settings)) as client,
     ):
         yield client

@@ -25,9 +25,7 @@ from exchange.client.connection import Reconnector
 from exchange.v1 import account_service_pb2 as account_pb
 from exchange.v1 import admin_service_pb2 as admin_pb
 from exchange.v1 import job_service_pb2 as job_pb
-from exchange.v1.account_service_pb2_grpc import AccountServiceServicer, AccountServiceStub
-from exchange.v1.admin_service_pb2_grpc import AdminServiceServicer
-from exchange.v1.job_service_pb2_grpc import JobServiceServicer
+from exchange.v1.account_service_pb2_grpc import AccountServiceStub
 from tests.exchange.client.scripted import (
     KEY,
     QUICK,
@@ -50,7 +48,7 @@ async def unavailable(context: Context) -> None:
     await fail(context)
 
 
-class Script(AccountServiceServicer, JobServiceServicer, AdminServiceServicer):
+class Script:
     """Each call takes the next step; the last one stays."""
 
     def __init__(self, *steps: Step) -> None:

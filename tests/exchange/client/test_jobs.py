@@ -31,7 +31,6 @@ from exchange.client import (
 from exchange.client.job_watch import Cursor, watch_job
 from exchange.client.jobs import job_request
 from exchange.v1 import job_service_pb2 as pb
-from exchange.v1.job_service_pb2_grpc import JobServiceServicer
 from tests.exchange.client.scripted import Context, connected, fail
 
 JOB = 7
@@ -39,7 +38,8 @@ Watch = Callable[[pb.WatchJobRequest, Context], AsyncIterator[pb.WatchJobRespons
 
 
 def job(state: JobState = JobState.RUNNING, attempt: int = 1, **more: Any) -> pb.WatchJobResponse:
-    return pb.WatchJobResponse(job=pb.Job(job_id=JOB, state=state, attempt=attempt, **more))
+    values: dict[str, Any] = {"state": state, "attempt": attempt} | more
+    return pb.WatchJobResponse(job=pb.Job(job_id=JOB, **values))
 
 
 def settled(attempt: int = 1) -> pb.WatchJobResponse:
@@ -59,7 +59,7 @@ def out(index: int, attempt: int = 1) -> Output:
     return Output(attempt, index, f"{attempt}.{index} ", 1)
 
 
-class Jobs(JobServiceServicer):
+class Jobs:
     """Each watch plays the next script, message by message; an exception in it ends the watch."""
 
     def __init__(self, *watches: list[pb.WatchJobResponse | None]) -> None:

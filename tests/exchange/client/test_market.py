@@ -18,7 +18,6 @@ from exchange.rpc import book_view
 from exchange.rpc.book_view import BookView
 from exchange.v1 import market_data_service_pb2 as pb
 from exchange.v1 import market_pb2
-from exchange.v1.market_data_service_pb2_grpc import MarketDataServiceServicer
 from tests.exchange.client.scripted import QUICK, Context, connected, fail
 
 SIDE = st.dictionaries(
@@ -89,7 +88,7 @@ def test_a_book_knows_its_best_prices() -> None:
     assert checksum((), ()) == book_view.checksum((), ())
 
 
-class Market(MarketDataServiceServicer):
+class Market:
     """Each subscription plays the next script and then breaks; None waits for ever."""
 
     def __init__(

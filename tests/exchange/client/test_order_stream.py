@@ -29,8 +29,6 @@ from exchange.client import (
 from exchange.client import order_stream as module
 from exchange.v1 import market_data_service_pb2, market_pb2
 from exchange.v1 import order_service_pb2 as pb
-from exchange.v1.market_data_service_pb2_grpc import MarketDataServiceServicer
-from exchange.v1.order_service_pb2_grpc import OrderServiceServicer
 from tests.exchange.client.scripted import Context, connected, fail, until
 
 Answer = Callable[["Orders", pb.TradeRequest, Context], Awaitable[list[pb.TradeResponse]]]
@@ -46,7 +44,7 @@ async def accept(
     return [pb.TradeResponse(request_id=request.request_id, sequence=9, accepted=[span])]
 
 
-class Orders(OrderServiceServicer, MarketDataServiceServicer):
+class Orders:
     """Answers each batch by the next step; the last one stays."""
 
     def __init__(self, *steps: Answer) -> None:
@@ -79,6 +77,11 @@ class Orders(OrderServiceServicer, MarketDataServiceServicer):
     @property
     def sizes(self) -> list[int]:
         return [len(b.instructions) for b in self.batches]
+
+
+def report_of(**values: Any) -> pb.ExecutionReport:
+    """A report; enums as plain numbers."""
+    return pb.ExecutionReport(**values)
 
 
 def place_many(stream: AsyncOrderStream, count: int) -> list[asyncio.Future[Any]]:
@@ -165,7 +168,7 @@ async def test_results_tell_rejects_fills_and_repeats() -> None:
     async def mixed(
         orders: Orders, request: pb.TradeRequest, context: Context
     ) -> list[pb.TradeResponse]:
-        fill = pb.ExecutionReport(
+        fill = report_of(
             index=1,
             execution_type=pb.EXECUTION_TYPE_TRADE,
             state=pb.ORDER_STATE_PARTIALLY_FILLED,
@@ -174,19 +177,17 @@ async def test_results_tell_rejects_fills_and_repeats() -> None:
             leaves_mflop=6,
             trade_id=5,
         )
-        reject = pb.ExecutionReport(
+        reject = report_of(
             index=0,
             execution_type=pb.EXECUTION_TYPE_REJECTED,
             state=pb.ORDER_STATE_REJECTED,
             reason=301,
         )
-        repeat = pb.ExecutionReport(
-            index=2, execution_type=pb.EXECUTION_TYPE_REPEATED, order_id=30, state=1
-        )
-        gone = pb.ExecutionReport(
+        repeat = report_of(index=2, execution_type=pb.EXECUTION_TYPE_REPEATED, order_id=30, state=1)
+        gone = report_of(
             index=3, execution_type=pb.EXECUTION_TYPE_CANCELED, state=4, order_id=7, reason=609
         )
-        other = pb.ExecutionReport(
+        other = report_of(
             index=4, execution_type=pb.EXECUTION_TYPE_CANCELED, state=4, order_id=8, reason=605
         )
         spans = [
@@ -204,9 +205,8 @@ async def test_results_tell_rejects_fills_and_repeats() -> None:
     async with connected(orders) as client, await opened(client) as stream:
         placed = place_many(stream, 3)
         placed += [stream.cancel(order_id=7), *place_many(stream, 1), stream.replace(7, 1, 1)]
-        rejected, filled, repeated, cancelled, beside, unanswered = await asyncio.gather(
-            *placed, return_exceptions=True
-        )
+        results: list[Any] = await asyncio.gather(*placed, return_exceptions=True)
+    rejected, filled, repeated, cancelled, beside, unanswered = results
     assert (rejected.rejected, rejected.reason, rejected.order_id) == (True, "PRICE_OFF_TICK", 0)
     assert (filled.order_id, filled.filled_mflop, filled.fills[0].trade_id) == (41, 4, 5)
     assert filled.state == OrderState.PARTIALLY_FILLED
@@ -265,7 +265,7 @@ async def test_unasked_reports_come_as_they_happen() -> None:
         orders: Orders, request: pb.TradeRequest, context: Context
     ) -> list[pb.TradeResponse]:
         (answer,) = await accept(orders, request, context)
-        report = pb.ExecutionReport(order_id=1, execution_type=pb.EXECUTION_TYPE_TRADE, trade_id=8)
+        report = report_of(order_id=1, execution_type=pb.EXECUTION_TYPE_TRADE, trade_id=8)
         return [answer, pb.TradeResponse(sequence=10, reports=[report])]
 
     async with connected(Orders(fill_later)) as client, await opened(client) as stream:
@@ -287,7 +287,7 @@ async def test_reports_that_nobody_reads_are_bounded(monkeypatch: pytest.MonkeyP
     async def flood(
         orders: Orders, request: pb.TradeRequest, context: Context
     ) -> list[pb.TradeResponse]:
-        reports = [pb.ExecutionReport(order_id=i) for i in range(1, 6)]
+        reports = [report_of(order_id=i) for i in range(1, 6)]
         return [pb.TradeResponse(reports=reports), *await accept(orders, request, context)]
 
     async with connected(Orders(flood)) as client, await opened(client) as stream:
@@ -386,13 +386,13 @@ class Unary(Orders):
     ) -> pb.PlaceOrderResponse:
         if request.order.quantity_mflop == 13:
             await fail(context, grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING")
-        report = pb.ExecutionReport(execution_type=1, state=1, order_id=4, leaves_mflop=10)
+        report = report_of(execution_type=1, state=1, order_id=4, leaves_mflop=10)
         return pb.PlaceOrderResponse(reports=[report])
 
     async def CancelOrder(
         self, request: pb.CancelOrderRequest, context: Context
     ) -> pb.CancelOrderResponse:
-        report = pb.ExecutionReport(execution_type=5, order_id=4, reason=204)
+        report = report_of(execution_type=5, order_id=4, reason=204)
         return pb.CancelOrderResponse(report=report)
 
     async def ListOrders(

@@ -38,13 +38,19 @@ class Background:
         self._stack = contextlib.AsyncExitStack()
         self._thread = LoopThread()
 
-    def serve(self, *servicers: object) -> str:
-        target: str = self._thread.run(self._stack.enter_async_context(serving(*servicers)))
+    def serve(self, script: object) -> str:
+        target: str = self._thread.run(self._serve(script))
         return target
 
+    async def _serve(self, script: object) -> str:
+        return await self._stack.enter_async_context(serving(script))
+
     def close(self) -> None:
-        self._thread.run(self._stack.aclose())
+        self._thread.run(self._close())
         self._thread.close()
+
+    async def _close(self) -> None:
+        await self._stack.aclose()
 
 
 @pytest.fixture

@@ -1,0 +1,85 @@
+"""The examples are run as users run them, against a real exchange."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from exchange.core.commands import Role
+from exchange.metering.cards import INSTANT
+from exchange.testing import InProcessExchange
+from exchange.testing.fake_worker import FakeWorker
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+QUOTED = f"{INSTANT.name}/cpu/interactive"
+
+
+@pytest.fixture
+async def exchange(tmp_path: Path) -> AsyncIterator[InProcessExchange]:
+    async with InProcessExchange(tmp_path) as running:
+        await running.batch_instrument(INSTANT)
+        await running.paper_instrument("paper", tick_nanos=5)
+        key = await running.key("seller", Role.WORKER)
+        async with running.channel() as channel, FakeWorker(channel, key, slots=(2,)) as worker:
+            await worker.register()
+            await worker.quote(QUOTED, 1_000, 2_000)
+            serving = asyncio.create_task(worker.serve("Red, ", "green, ", "blue."))
+            yield running
+            serving.cancel()
+
+
+async def run(exchange: InProcessExchange, key: str, name: str, *arguments: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", str(EXAMPLES / name), *arguments),
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(EXAMPLES.parent),
+            "FLOPEX_TARGET": exchange.address,
+            "FLOPEX_KEY": key,
+            "FLOPEX_MODEL": INSTANT.name,
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        printed, errors = await asyncio.wait_for(process.communicate(), 60)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode == 0, errors.decode()
+    return printed.decode()
+
+
+async def test_submit_a_job(exchange: InProcessExchange) -> None:
+    printed = await run(exchange, await exchange.trader("alice", paper=False), "submit_a_job.py")
+    assert printed.startswith("Red, green, blue.")
+    assert "paid $0.0000" in printed
+
+
+async def test_async_many_jobs(exchange: InProcessExchange) -> None:
+    key = await exchange.trader("alice", paper=False)
+    printed = await run(exchange, key, "async_many_jobs.py", "6")
+    assert printed.startswith("6 of 6 jobs settled: ")
+
+
+async def test_trade_paper(exchange: InProcessExchange) -> None:
+    printed = await run(exchange, await exchange.trader("bob"), "trade_paper.py", "paper")
+    assert "10 orders rest around $0.0000005" in printed
+    assert "immediate or cancel: CANCELED, IMMEDIATE_OR_CANCEL" in printed
+    assert printed.endswith("0 orders left open\n")
+
+
+async def test_watch_the_book(exchange: InProcessExchange) -> None:
+    key = await exchange.trader("bob")
+    printed = await run(exchange, key, "watch_the_book.py", QUOTED, "1")
+    assert printed == "bid nothing | ask 1 at $0.000001/CU\n"
+
+
+def test_every_example_is_run() -> None:
+    text = Path(__file__).read_text()
+    assert [p.name for p in EXAMPLES.glob("*.py") if f'"{p.name}"' not in text] == []
