@@ -1,4 +1,4 @@
-"""Scenes for the reasons that a request meets at once: permission, unknown, shape, idempotency, caps."""
+"""Scenes for the reasons that a request meets at once: 1xx to 5xx."""
 
 from __future__ import annotations
 

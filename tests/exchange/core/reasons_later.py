@@ -1,4 +1,4 @@
-"""Scenes for the reasons that come later: market, leases, workers, receipts."""
+"""Scenes for the reasons that come later: 6xx to 8xx."""
 
 from __future__ import annotations
 
