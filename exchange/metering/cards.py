@@ -94,9 +94,11 @@ def _check(card: ModelCard) -> None:
         "llama": ("layers", "width", "heads", "kv_heads", "head_width", "ff_width", "vocabulary"),
         "instant": ("flops_per_token",),
     }[card.family]
-    for field in (*needed, "bytes_per_token_milli"):
+    for field in needed:
         if numbers[field] < 1:
             raise CardError(f"{field} must be at least 1 for family {card.family}")
+    if card.bytes_per_token_milli < 1_000:
+        raise CardError("bytes_per_token_milli must be at least 1000: a token covers a byte")
 
 
 SMOLLM2_135M: Final = ModelCard(
