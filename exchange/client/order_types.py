@@ -45,18 +45,25 @@ def new_order(
     Raises:
         ValueError: an amount cannot be read.
     """
-    return pb.NewOrder(
+    order = pb.NewOrder(
         client_order_id=terms.get("client_order_id") or uuid7(),
         instrument_id=instrument_id,
         side=side,  # type: ignore[arg-type]
-        order_type=terms.get("order_type", OrderType.LIMIT),  # type: ignore[arg-type]
-        time_in_force=terms.get("time_in_force", TimeInForce.GTC),  # type: ignore[arg-type]
-        self_trade_prevention=terms.get("self_trade", SelfTradePrevention.CANCEL_NEWEST),  # type: ignore[arg-type]
         price_nanos=parse_price(price),
         quantity_mflop=parse_compute(quantity),
-        expire_time_ns=terms.get("expire_time_ns", 0),
-        max_cost_nanos=parse_money(terms.get("max_cost", 0)),
     )
+    # Most orders leave these out, and the exchange has the same defaults.
+    if "order_type" in terms:
+        order.order_type = terms["order_type"]  # type: ignore[assignment]
+    if "time_in_force" in terms:
+        order.time_in_force = terms["time_in_force"]  # type: ignore[assignment]
+    if "self_trade" in terms:
+        order.self_trade_prevention = terms["self_trade"]  # type: ignore[assignment]
+    if "expire_time_ns" in terms:
+        order.expire_time_ns = terms["expire_time_ns"]
+    if "max_cost" in terms:
+        order.max_cost_nanos = parse_money(terms["max_cost"])
+    return order
 
 
 def order_reference(order_id: int, client_order_id: bytes) -> pb.OrderReference:

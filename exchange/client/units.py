@@ -65,8 +65,9 @@ def parse_money(value: int | str) -> int:
     >>> parse_money("$0.002"), parse_money("1,500.25 USD"), parse_money("54321 nanos")
     (2000000, 1500250000000, 54321)
     """
-    if _is_integer(value, "an amount"):
-        return int(value)
+    if type(value) is int:
+        return value
+    _refuse_all_but_text(value, "an amount")
     found = _MONEY.fullmatch(str(value).strip())
     scale = _MONEY_UNITS.get(found["unit"].lower()) if found else None
     if found is None or scale is None or (found["dollar"] and scale == 1):
@@ -99,8 +100,9 @@ def parse_price(value: int | str) -> int:
     >>> parse_price("$0.00044 / CU"), parse_price("1700 nanos/CU"), parse_price(1_700)
     (440000, 1700, 1700)
     """
-    if _is_integer(value, "a price"):
-        return int(value)
+    if type(value) is int:
+        return value
+    _refuse_all_but_text(value, "a price")
     money = re.sub(r"\s*(?:/|per)\s*CU\s*$", "", str(value), flags=re.IGNORECASE)
     return parse_money(money)
 
@@ -127,8 +129,9 @@ def parse_compute(value: int | str) -> int:
     >>> parse_compute("250 CU"), parse_compute("3 GFLOP"), parse_compute("1.5CU")
     (250000000, 3000, 1500000)
     """
-    if _is_integer(value, "a quantity of compute"):
-        return int(value)
+    if type(value) is int:
+        return value
+    _refuse_all_but_text(value, "a quantity of compute")
     found = _QUANTITY.fullmatch(str(value).strip())
     unit = found["unit"].lower().removesuffix("s") if found else ""
     if found is None or unit not in _FLOPS:
@@ -170,8 +173,9 @@ def parse_duration(value: int | str) -> int:
     >>> parse_duration("30s"), parse_duration("1h 30m"), parse_duration("2.5 ms")
     (30000000000, 5400000000000, 2500000)
     """
-    if _is_integer(value, "a duration"):
-        return int(value)
+    if type(value) is int:
+        return value
+    _refuse_all_but_text(value, "a duration")
     text = str(value).strip()
     total = at = 0
     while found := _DURATION.match(text, at):
@@ -197,10 +201,9 @@ def format_duration(duration_ns: int) -> str:
     return f"{duration_ns} ns"
 
 
-def _is_integer(value: object, what: str) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | str):
+def _refuse_all_but_text(value: object, what: str) -> None:
+    if not isinstance(value, str):
         raise TypeError(f"{what} must be an int or a str, not {type(value).__name__}")
-    return isinstance(value, int)
 
 
 def _exact(found: re.Match[str], scale: int, text: str, smallest: str) -> int:

@@ -152,8 +152,8 @@ async def test_tries_end_with_the_timeout() -> None:
     async with connected(script, retry=policy) as client:
         began = time.monotonic()
         with pytest.raises(Unavailable):
-            await client.account.get(timeout_s=0.5)
-    assert time.monotonic() - began < 2
+            await client.account.get(timeout_s=1.0)
+    assert time.monotonic() - began < 5
     assert len(script.requests) > 2
 
 
@@ -190,7 +190,7 @@ async def test_what_would_happen_twice_is_repeated_only_where_it_was_refused() -
 
 async def test_a_deadline_ends_the_call_on_both_sides() -> None:
     script = Script(hang)
-    async with connected(script, timeout_s=0.3) as client:
+    async with connected(script, timeout_s=1.0) as client:
         with pytest.raises(DeadlineExceeded):
             await client.account.get()
         await until(lambda: script.cancelled == 1)

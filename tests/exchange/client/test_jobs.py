@@ -160,7 +160,7 @@ async def test_a_watch_can_begin_in_the_middle() -> None:
 async def test_a_silent_watch_counts_as_broken() -> None:
     jobs = Jobs([job(), None], [settled()])
     async with connected(jobs) as client:
-        updates = watch_job(client._connection, Cursor(JOB), silence_s=0.2)
+        updates = watch_job(client._connection, Cursor(JOB), silence_s=1.0)
         assert told([u async for u in updates]) == [JobState.RUNNING, JobState.SETTLED]
 
 

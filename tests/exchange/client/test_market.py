@@ -88,6 +88,12 @@ def test_a_book_knows_its_best_prices() -> None:
     assert checksum((), ()) == book_view.checksum((), ())
 
 
+def test_the_documented_checksums() -> None:
+    assert checksum((), ()) == 0x8BB1D29A
+    bids = [Level(100, 7, 1), Level(99, 1, 4)]
+    assert checksum(bids, [Level(103, 4, 1)]) == 0x4A8B05E4
+
+
 class Market:
     """Each subscription plays the next script and then breaks; None waits for ever."""
 

@@ -119,7 +119,7 @@ async def test_one_order_does_not_wait_for_others() -> None:
 
 
 async def test_while_a_batch_is_under_way_others_gather(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LINGER_S", 0.05)
+    monkeypatch.setattr(module, "LINGER_S", 30.0)
     orders = Orders()
     orders.pause = asyncio.Event()
     async with connected(orders) as client, await opened(client) as stream:
@@ -130,9 +130,26 @@ async def test_while_a_batch_is_under_way_others_gather(monkeypatch: pytest.Monk
             await asyncio.sleep(0.001)
         orders.pause.set()
         await asyncio.gather(*placed)
-    assert orders.sizes[0] == 1
-    assert sum(orders.sizes) == 11
-    assert len(orders.sizes) <= 4
+    assert orders.sizes == [1, 10]
+
+
+async def test_a_batch_leaves_when_it_is_full_or_has_lingered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "LINGER_S", 30.0)
+    orders = Orders()
+    orders.pause = asyncio.Event()
+    async with connected(orders) as client, await opened(client) as stream:
+        placed = place_many(stream, 1)
+        await until(lambda: bool(orders.sizes))
+        placed += place_many(stream, module.FLUSH_AT)
+        await until(lambda: len(stream._under_way) == 2)
+        monkeypatch.setattr(module, "LINGER_S", 0.001)
+        placed += place_many(stream, 2)
+        await until(lambda: len(stream._under_way) == 3)
+        orders.pause.set()
+        await asyncio.gather(*placed)
+    assert orders.sizes == [1, module.FLUSH_AT, 2]
 
 
 async def test_a_batch_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,6 +177,8 @@ async def test_only_so_many_batches_are_under_way(monkeypatch: pytest.MonkeyPatc
         for _ in range(5):
             place_many(stream, 1)
             await asyncio.sleep(0.05)
+        await until(lambda: len(orders.sizes) == 2)
+        await asyncio.sleep(0.05)
         assert orders.sizes == [1, 1]
         await stream.close(wait=False)
 

@@ -148,3 +148,18 @@ def test_results_have_every_field_of_the_api(ours: str, theirs: Any) -> None:
     names = [f.name for f in theirs.DESCRIPTOR.fields]
     wanted = {n for n in (RENAMED.get(n, n) for n in names) if n}
     assert wanted <= found
+
+
+def test_the_guide_names_what_exists() -> None:
+    guide = Path(__file__).resolve().parents[3] / "docs" / "guides" / "python-sdk.md"
+    text = guide.read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) >= 3
+    for block in blocks:
+        compile(block, str(guide), "exec")
+        for names in re.findall(r"from exchange\.client import (.*)", block):
+            assert set(names.split(", ")) <= set(exchange.client.__all__)
+    with Client("127.0.0.1:1", "k") as client:
+        for part, methods in re.findall(r"^\| `client\.(\w+)` \| (`.*`) \|$", text, re.MULTILINE):
+            found = set(re.findall(r"`(\w+)`", methods))
+            assert found == public(getattr(client, part)).keys()
