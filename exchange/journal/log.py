@@ -56,8 +56,8 @@ from exchange.journal.segment import (
 from exchange.journal.walk import JournalStat, JournalWalk, genesis_digest
 
 LOCK_NAME: Final = "LOCK"
-# What one call of `prepare` writes unless told otherwise: a few milliseconds of a disk's time.
-PREPARE_BYTES: Final = 1 << 20
+# What one call of `prepare` writes unless told otherwise: a millisecond or two of a disk's time.
+PREPARE_BYTES: Final = 256 << 10
 
 
 class LogStore(Protocol):
@@ -85,6 +85,17 @@ class LogStore(Protocol):
 
     def read_from(self, sequence: int) -> Iterator[GroupRecord]:
         """All groups from the one that holds `sequence` on, in order, checked again."""
+
+    @property
+    def wants_preparing(self) -> bool:
+        """Whether an idle moment is well spent on `prepare`."""
+
+    def prepare(self) -> bool:
+        """Do a bounded part of what later groups would wait for; whether all of it is done.
+
+        Raises:
+            JournalWriteFailed: Nothing more can be written.
+        """
 
     def close(self) -> None:
         """Give the log back; more than once is allowed."""
@@ -195,6 +206,12 @@ class LocalLog:
             raise
         self._offset += len(block)
         self._position = Position(group.next_sequence, group.epoch, chain_hash)
+
+    @property
+    def wants_preparing(self) -> bool:
+        """See LogStore: half of the segment is used, and the next one is not all there."""
+        ready = self._next is not None and self._next.ready
+        return self._offset * 2 >= self._file_bytes and not ready
 
     def prepare(self, size: int = PREPARE_BYTES) -> bool:
         """Write up to `size` bytes of the next segment ahead, for a moment of idleness.

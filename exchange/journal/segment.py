@@ -88,12 +88,17 @@ class SegmentBuilder:
         self._path = directory / ("next" + UNFINISHED_SUFFIX)
         self._file = files.open(self._path, create=True)
 
+    @property
+    def ready(self) -> bool:
+        """Whether all zeros are written."""
+        return self._filled == self._segment_bytes
+
     def fill(self, size: int) -> bool:
         """Write and sync the next `size` zeros; whether all are there now."""
         if self._filled < self._segment_bytes:
             self._write_zeros(size)
             self._file.fdatasync()
-        return self._filled == self._segment_bytes
+        return self.ready
 
     def finish(self, header: SegmentHeader) -> Path:
         """Make it a segment; on return it is durable, name and all."""
