@@ -90,6 +90,9 @@ class Remembered(NamedTuple):
     result_id: int
 
 
+_NEW: Final = Remembered(Reason.NONE, 0)
+
+
 def content_digest(command: Record) -> bytes:
     """What must be equal for a repeat to be a repeat: the kind, and eight bytes over the whole."""
     digest = hashlib.blake2b(command.encode(), digest_size=8).digest()
@@ -129,7 +132,7 @@ class ClientIds:
             return Remembered(Reason.CLIENT_ID_IN_FUTURE, 0)
         if len(account.client_ids) >= CLIENT_IDS_PER_ACCOUNT_MAX:
             return Remembered(Reason.TOO_MANY_CLIENT_IDS, 0)
-        return Remembered(Reason.NONE, 0)
+        return _NEW
 
     def remember(self, account: Account, client_id: bytes, content: bytes, result_id: int) -> None:
         """Remember what an id led to."""

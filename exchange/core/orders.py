@@ -7,7 +7,7 @@ maker's price: the exact sum of price x quantity per order, rounded up, minus wh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from exchange.core.accounts import Account, content_digest
 from exchange.core.commands import (
@@ -29,14 +29,13 @@ from exchange.core.events import (
     Repeated,
 )
 from exchange.core.limits import (
-    FLOPS_PER_MFLOP,
     OPEN_ORDERS_PER_ACCOUNT_MAX,
     POSITION_MAX_MFLOP,
 )
 from exchange.core.reasons import Reason
 from exchange.core.timers import TimerKind
-from exchange.metering.costs import cost_nanos, escrow_nanos
-from matching.book import Cancelled, Decremented, Fill, Order
+from exchange.metering.costs import escrow_nanos
+from matching.book import Cancelled, Decremented, Fill, Order, Rested
 from matching.types import CancelReason, SelfTradePrevention, Side, TimeInForce
 
 if TYPE_CHECKING:
@@ -54,42 +53,51 @@ _CANCEL_REASON = {
 }
 
 
+# Looked up, not converted: an enum's constructor costs more than the order's escrow. For the same
+# reason members stand here as plain ints.
+_SIDES: Final = {int(side): side for side in Side}
+_TIMES_IN_FORCE: Final = {int(time_in_force): time_in_force for time_in_force in TimeInForce}
+_SELF_TRADES: Final = {int(mode): mode for mode in SelfTradePrevention}
+_BID: Final = int(Side.BID)
+_GTD: Final = int(TimeInForce.GTD)
+_LIMIT: Final = int(OrderType.LIMIT)
+_MARKET: Final = int(OrderType.MARKET)
+_TRADE: Final = EntryKind.TRADE
+
+
 class OpenOrder:
     """An order that works, as its owner sees it; `resting` is the book's part of it."""
 
     __slots__ = (
+        "account",
+        "account_id",
         "client_order_id",
+        "exposed",
         "instrument_id",
         "max_cost_nanos",
         "notional",
+        "order_id",
         "posted_nanos",
         "resting",
+        "side",
         "transfer_id",
     )
 
-    def __init__(self, command: PlaceOrder, resting: Order, transfer_id: int) -> None:
+    def __init__(
+        self, account: Account, command: PlaceOrder, resting: Order, transfer_id: int
+    ) -> None:
+        self.order_id = resting.order_id
+        self.account = account
+        self.account_id = account.account_id
         self.client_order_id = command.client_order_id
         self.instrument_id = command.instrument_id
+        self.side = resting.side
+        self.exposed = (command.instrument_id, command.side)  # where its leaves count
         self.max_cost_nanos = command.max_cost_nanos  # 0: no cap
         self.resting = resting
         self.transfer_id = transfer_id  # 0 for an ask
         self.notional = 0  # exact sum of price x MFLOP bought
         self.posted_nanos = 0
-
-    @property
-    def order_id(self) -> int:
-        """Id given by the exchange."""
-        return self.resting.order_id
-
-    @property
-    def account_id(self) -> int:
-        """The owner."""
-        return self.resting.account_id
-
-    @property
-    def side(self) -> Side:
-        """Bid or ask."""
-        return self.resting.side
 
     @property
     def price_nanos(self) -> int:
@@ -146,13 +154,13 @@ class OrderDesk:
         instrument = state.instruments.get(command.instrument_id)
         if instrument is None:
             return Reason.UNKNOWN_INSTRUMENT
-        refusal = _refusal(state, account, instrument, command)
+        price = _limit_price(command, instrument)
+        escrow = escrow_nanos(price, command.quantity_mflop)
+        refusal = _refusal(state, account, instrument, command, escrow)
         if refusal:
             return refusal
-        price = _limit_price(command, instrument)
         transfer_id = 0
-        if command.side == Side.BID:
-            escrow = escrow_nanos(price, command.quantity_mflop)
+        if command.side == _BID:
             transfer_id = state.ledger.hold(account.account_id, escrow)
             if not transfer_id:
                 return Reason.INSUFFICIENT_FUNDS
@@ -168,16 +176,16 @@ class OrderDesk:
         resting = Order(
             order_id,
             account.account_id,
-            Side(command.side),
+            _SIDES[command.side],
             price,
             command.quantity_mflop,
             _time_in_force(command),
-            SelfTradePrevention(command.self_trade),
+            _SELF_TRADES[command.self_trade],
         )
-        state.orders[order_id] = OpenOrder(command, resting, transfer_id)
+        order = state.orders[order_id] = OpenOrder(account, command, resting, transfer_id)
         state.client_ids.remember(account, command.client_order_id, content, order_id)
         account.open_orders += 1
-        _expose(account, resting, command.instrument_id, command.quantity_mflop)
+        _expose(order, command.quantity_mflop)
         state.emit(
             OrderAccepted(
                 order_id,
@@ -190,7 +198,7 @@ class OrderDesk:
             )
         )
         self._settle(command.instrument_id, state.books[command.instrument_id].place(resting))
-        if command.time_in_force == TimeInForce.GTD and order_id in state.orders:
+        if command.time_in_force == _GTD and order_id in state.orders:
             state.timers.set(TimerKind.ORDER_EXPIRY, order_id, command.expire_time_ns)
 
     def cancel(self, command: CancelOrder) -> Reason:
@@ -218,8 +226,7 @@ class OrderDesk:
         order = self.find(command.account_id, command.order_id, b"")
         if isinstance(order, Reason):
             return order
-        account = state.accounts[order.account_id]
-        if account.halted:
+        if order.account.halted:
             return Reason.ACCOUNT_HALTED
         instrument = state.instruments[order.instrument_id]
         if not instrument.is_open:
@@ -231,7 +238,7 @@ class OrderDesk:
         resting = order.resting
         leaves = max(0, quantity - (resting.quantity - resting.leaves))
         more = leaves - resting.leaves
-        if more > 0 and _position_refusal(account, order.instrument_id, order.side, more):
+        if more > 0 and _exceeds_position(order.account, *order.exposed, more):
             return Reason.POSITION_TOO_LARGE
         worst = order.posted_nanos + escrow_nanos(price, leaves)
         if order.max_cost_nanos and worst > order.max_cost_nanos:
@@ -241,7 +248,7 @@ class OrderDesk:
         events = state.books[order.instrument_id].replace(order.order_id, price, quantity)
         assert events is not None, "an open order is not in its book"
         if leaves:  # else the book has cancelled it: replaced below what is filled
-            _expose(account, resting, order.instrument_id, more)
+            _expose(order, more)
             state.emit(
                 OrderReplaced(
                     order.order_id, order.account_id, order.instrument_id, price, quantity, leaves
@@ -263,54 +270,52 @@ class OrderDesk:
 
     def _settle(self, instrument_id: int, events: Iterable[BookEvent]) -> None:
         for event in events:
+            if isinstance(event, Rested):
+                continue
             if isinstance(event, Fill):
                 self._fill(instrument_id, event)
             elif isinstance(event, Cancelled):
                 order = self._state.orders[event.order_id]
                 self._end(order, OrderState.CANCELED, _CANCEL_REASON[event.reason])
-            elif isinstance(event, Decremented):
+            else:
                 self._decrement(event)
 
     def _fill(self, instrument_id: int, fill: Fill) -> None:
         state = self._state
-        maker, taker = state.orders[fill.maker_order_id], state.orders[fill.taker_order_id]
-        buyer, seller = (taker, maker) if taker.side == Side.BID else (maker, taker)
+        (
+            maker_id, maker_account_id, taker_id, taker_account_id,
+            price, quantity, maker_leaves, taker_leaves,
+        ) = fill  # fmt: skip
+        maker, taker = state.orders[maker_id], state.orders[taker_id]
+        buyer, seller = (taker, maker) if taker.transfer_id else (maker, taker)
         state.counters.trade += 1
         trade_id = state.counters.trade
-        buyer.notional += fill.price * fill.quantity
-        amount = cost_nanos(1, buyer.notional * FLOPS_PER_MFLOP) - buyer.posted_nanos
+        buyer.notional += price * quantity
+        amount = escrow_nanos(1, buyer.notional) - buyer.posted_nanos
         buyer.posted_nanos += amount
         state.ledger.post(buyer.transfer_id, seller.account_id, amount)
-        for order, signed in ((buyer, fill.quantity), (seller, -fill.quantity)):
-            account = state.accounts[order.account_id]
-            held = account.positions.get(instrument_id, 0) + signed
-            account.positions[instrument_id] = held
-            _expose(account, order.resting, instrument_id, -fill.quantity)
-        state.instruments[instrument_id].last_price_nanos = fill.price
+        bought, sold = buyer.account.positions, seller.account.positions
+        bought[instrument_id] = bought.get(instrument_id, 0) + quantity
+        sold[instrument_id] = sold.get(instrument_id, 0) - quantity
+        _expose(buyer, -quantity)
+        _expose(seller, -quantity)
+        state.instruments[instrument_id].last_price_nanos = price
         state.emit(
             OrderFilled(
-                trade_id,
-                instrument_id,
-                fill.price,
-                fill.quantity,
-                fill.maker_order_id,
-                fill.maker_account_id,
-                fill.maker_leaves,
-                fill.taker_order_id,
-                fill.taker_account_id,
-                fill.taker_leaves,
-                taker.side,
+                trade_id, instrument_id, price, quantity,
+                maker_id, maker_account_id, maker_leaves,
+                taker_id, taker_account_id, taker_leaves, taker.side,
             )
-        )
-        state.emit(Posted(EntryKind.TRADE, buyer.account_id, seller.account_id, amount, trade_id))
-        for order, leaves in ((maker, fill.maker_leaves), (taker, fill.taker_leaves)):
-            if not leaves:
-                self._forget(order)
+        )  # fmt: skip
+        state.emit(Posted(_TRADE, buyer.account_id, seller.account_id, amount, trade_id))
+        if not maker_leaves:
+            self._forget(maker)
+        if not taker_leaves:
+            self._forget(taker)
 
     def _decrement(self, event: Decremented) -> None:
         order = self._state.orders[event.order_id]
-        account = self._state.accounts[order.account_id]
-        _expose(account, order.resting, order.instrument_id, -event.quantity)
+        _expose(order, -event.quantity)
         if event.leaves:
             if order.transfer_id:
                 worst = order.posted_nanos + escrow_nanos(order.price_nanos, event.leaves)
@@ -331,8 +336,7 @@ class OrderDesk:
     def _end(self, order: OpenOrder, ending: OrderState, reason: Reason) -> None:
         """The order is out of its book with something left."""
         leaves = order.leaves_mflop
-        account = self._state.accounts[order.account_id]
-        _expose(account, order.resting, order.instrument_id, -leaves)
+        _expose(order, -leaves)
         self._forget(order)
         self._state.emit(
             OrderClosed(
@@ -345,30 +349,31 @@ class OrderDesk:
         del state.orders[order.order_id]
         if order.transfer_id:
             state.ledger.void(order.transfer_id)
-        if order.time_in_force == TimeInForce.GTD:
+        if order.resting.time_in_force == _GTD:
             state.timers.cancel(TimerKind.ORDER_EXPIRY, order.order_id)
-        account = state.accounts[order.account_id]
-        account.open_orders -= 1
-        state.client_ids.ended(account, order.client_order_id, state.now_ns)
+        order.account.open_orders -= 1
+        state.client_ids.ended(order.account, order.client_order_id, state.now_ns)
 
 
 def _time_in_force(command: PlaceOrder) -> TimeInForce:
     """A market order never rests."""
-    time_in_force = TimeInForce(command.time_in_force)
-    if command.order_type == OrderType.MARKET and time_in_force != TimeInForce.FOK:
+    time_in_force = _TIMES_IN_FORCE[command.time_in_force]
+    if command.order_type != _LIMIT and time_in_force != TimeInForce.FOK:
         return TimeInForce.IOC
     return time_in_force
 
 
 def _limit_price(command: PlaceOrder, instrument: Instrument) -> int:
     """A market order's limit is the edge of the band."""
-    if command.order_type == OrderType.LIMIT:
+    if command.order_type == _LIMIT:
         return command.price_nanos
     terms = instrument.terms
-    return terms.price_max_nanos if command.side == Side.BID else terms.price_min_nanos
+    return terms.price_max_nanos if command.side == _BID else terms.price_min_nanos
 
 
-def _refusal(state: State, account: Account, instrument: Instrument, command: PlaceOrder) -> Reason:
+def _refusal(
+    state: State, account: Account, instrument: Instrument, command: PlaceOrder, escrow: int
+) -> Reason:
     """Why the order cannot be taken, or NONE. Nothing has changed yet."""
     if account.halted:
         return Reason.ACCOUNT_HALTED
@@ -376,14 +381,14 @@ def _refusal(state: State, account: Account, instrument: Instrument, command: Pl
         return Reason.INSTRUMENT_HALTED
     if instrument.terms.mode != ClearingMode.CONTINUOUS or account.kind != AccountKind.PAPER:
         return Reason.ORDER_TYPE_UNSUPPORTED
-    if command.side not in (1, 2) or command.order_type not in (1, 2):
+    if command.side not in _SIDES or command.order_type not in (_LIMIT, _MARKET):
         return Reason.FIELD_INVALID
-    if not 1 <= command.time_in_force <= 4 or not 1 <= command.self_trade <= 4:
+    if command.time_in_force not in _TIMES_IN_FORCE or command.self_trade not in _SELF_TRADES:
         return Reason.FIELD_INVALID
-    if command.time_in_force == TimeInForce.GTD and command.expire_time_ns <= state.now_ns:
+    if command.time_in_force == _GTD and command.expire_time_ns <= state.now_ns:
         return Reason.DEADLINE_PASSED
     refusal = instrument.quantity_refusal(command.quantity_mflop)
-    if not refusal and command.order_type == OrderType.LIMIT:
+    if not refusal and command.order_type == _LIMIT:
         refusal = instrument.price_refusal(command.price_nanos)
     if refusal:
         return refusal
@@ -391,27 +396,25 @@ def _refusal(state: State, account: Account, instrument: Instrument, command: Pl
         return Reason.TOO_MANY_OPEN_ORDERS
     if command.max_cost_nanos < 0:
         return Reason.AMOUNT_NOT_POSITIVE
-    worst = escrow_nanos(_limit_price(command, instrument), command.quantity_mflop)
-    if command.max_cost_nanos and worst > command.max_cost_nanos:
+    if command.max_cost_nanos and escrow > command.max_cost_nanos:
         return Reason.MONEY_CAP
-    side, quantity = Side(command.side), command.quantity_mflop
-    return _position_refusal(account, command.instrument_id, side, quantity)
+    if _exceeds_position(account, command.instrument_id, command.side, command.quantity_mflop):
+        return Reason.POSITION_TOO_LARGE
+    return Reason.NONE
 
 
-def _position_refusal(account: Account, instrument_id: int, side: Side, more: int) -> Reason:
+def _exceeds_position(account: Account, instrument_id: int, side: int, more: int) -> bool:
     """Whether the position could pass its bound if all that is open on this side filled."""
-    held = account.positions.get(instrument_id, 0) * (1 if side == Side.BID else -1)
+    held = account.positions.get(instrument_id, 0)
     open_mflop = account.exposure.get((instrument_id, side), 0)
-    return (
-        Reason.POSITION_TOO_LARGE if held + open_mflop + more > POSITION_MAX_MFLOP else Reason.NONE
-    )
+    return (held if side == _BID else -held) + open_mflop + more > POSITION_MAX_MFLOP
 
 
-def _expose(account: Account, order: Order, instrument_id: int, change_mflop: int) -> None:
+def _expose(order: OpenOrder, change_mflop: int) -> None:
     """Keep count of what an account has open on one side of one instrument."""
-    key = (instrument_id, int(order.side))
-    left = account.exposure.get(key, 0) + change_mflop
+    exposure, key = order.account.exposure, order.exposed
+    left = exposure.get(key, 0) + change_mflop
     if left:
-        account.exposure[key] = left
+        exposure[key] = left
     else:
-        account.exposure.pop(key, None)
+        exposure.pop(key, None)

@@ -38,6 +38,7 @@ from exchange.core.reasons import Reason
 from exchange.core.settlement import UNSEEN_TOKENS_MAX
 from matching.types import CLASSES_MAX
 from tests.exchange.core.scenario import ASK, Market, of_kind, replace
+from tests.exchange.core.sizes import SOAK
 
 NO_BOUNDS: Final = {
     "NS_PER_MS",
@@ -277,6 +278,9 @@ def test_keys_of_an_account(market: Market) -> None:
 @reaches("OPEN_ORDERS_PER_ACCOUNT_MAX")
 def test_open_orders(market: Market) -> None:
     most = limits.OPEN_ORDERS_PER_ACCOUNT_MAX
+    if SOAK == 1:
+        most = 2_000
+        market.lower("orders", "OPEN_ORDERS_PER_ACCOUNT_MAX", most)
     first = market.order(quantity_mflop=1)
     answers = market.bulk(
         replace(first, client_order_id=market.new_id(), price_nanos=1 + i % 1_000)
@@ -292,6 +296,9 @@ def test_open_orders(market: Market) -> None:
 def test_open_jobs(market: Market) -> None:
     first = market.job()
     most = limits.OPEN_JOBS_PER_ACCOUNT_MAX
+    if SOAK == 1:
+        most = 1_000
+        market.lower("jobs", "OPEN_JOBS_PER_ACCOUNT_MAX", most)
     answers = market.bulk(replace(first, client_job_id=market.new_id()) for i in range(most))
     assert len(of_kind(answers, JobQueued)) == most
     assert market.refused(first) == Reason.TOO_MANY_OPEN_JOBS
