@@ -30,6 +30,7 @@ class Cursor:
         self.attempt = attempt
         self.next_index = next_index
         self.job: Job | None = None
+        self._opening = True
 
     @property
     def ended(self) -> bool:
@@ -37,7 +38,8 @@ class Cursor:
         return self.job is not None and not self.job.is_open
 
     def request(self) -> pb.WatchJobRequest:
-        """What to send to go on from here."""
+        """What to send to go on from here, on a new stream."""
+        self._opening = True
         return pb.WatchJobRequest(
             job_id=self.job_id, from_index=self.next_index, attempt=self.attempt
         )
@@ -48,11 +50,16 @@ class Cursor:
         Raises:
             Unavailable: a piece is missing: the watch must be opened again.
         """
+        opening, self._opening = self._opening, False
         kind = message.WhichOneof("update")
         if kind == "chunk":
             yield from self._take_chunk(message.chunk)
         elif kind == "job":
-            yield from self._take_job(job_from(message.job))
+            job = job_from(message.job)
+            # A stream never ends with its first message: of a job that has ended before, the end
+            # comes again after the output.
+            if job.is_open or not opening:
+                yield from self._take_job(job)
 
     def _take_chunk(self, chunk: pb.OutputChunk) -> Iterator[Update]:
         yield from self._enter(chunk.attempt)

@@ -1,8 +1,8 @@
 """JobService: submit, watch, cancel, get, list.
 
 A watch is a cursor into the job's output: it can begin at any chunk, goes on after a reconnection
-where it left off, and ends with the terminal job. A reader that falls behind loses no output and
-sees only the newest of the job's states.
+where it left off, begins with the job and ends with the terminal job. A reader that falls behind
+loses no output and sees only the newest of the job's states.
 """
 
 from __future__ import annotations
@@ -126,14 +126,15 @@ class JobServicer(JobServiceServicer):
     async def _updates(
         self, job: Job, request: pb.WatchJobRequest, watcher: Watcher
     ) -> AsyncIterator[pb.WatchJobResponse]:
-        """The job's states and output until its end."""
+        """The job, its states and its output until its end, the terminal job."""
         attempt, index = request.attempt, request.from_index
         told: tuple[object, ...] = ()
         stored: tuple[int, list[Piece]] | None = None
         while True:
             ended = not job.is_open
             state = (job.state, job.attempt, job.lease_id, job.cancelling)
-            if state != told and not ended:
+            # The end is told after the output; before it only where it is the first message.
+            if state != told and not (ended and told):
                 told = state
                 yield pb.WatchJobResponse(job=self._job(job))
             if stored is None:

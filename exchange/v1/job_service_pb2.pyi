@@ -479,7 +479,10 @@ class WatchJobResponse(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def job(self) -> Global___Job:
-        """The job's state, first message and at each change. The last one is terminal."""
+        """The job's state: the first message, then at each change. The last message is the terminal
+        job. Of a job that had ended before the watch began both are sent, with the output between
+        them: the first message never ends a watch.
+        """
 
     @_builtins.property
     def chunk(self) -> Global___OutputChunk:

@@ -109,6 +109,14 @@ async def test_a_watch_tells_states_output_and_the_end() -> None:
     assert await watched(jobs) == [JobState.RUNNING, out(0), out(1), JobState.SETTLED]
 
 
+async def test_a_watch_of_an_ended_job_tells_its_output_before_its_end() -> None:
+    jobs = Jobs([settled(), chunk(0), chunk(1), settled()])
+    assert await watched(jobs) == [out(0), out(1), JobState.SETTLED]
+    # Also where the connection breaks in between.
+    jobs = Jobs([settled()], [settled(), chunk(0)], [settled(), chunk(1), settled()])
+    assert await watched(jobs) == [out(0), out(1), JobState.SETTLED]
+
+
 async def test_a_broken_watch_goes_on_where_it_was_without_repeating_itself() -> None:
     jobs = Jobs([job(), chunk(0)], [], [job(), chunk(0), chunk(1)], [chunk(2), settled()])
     assert await watched(jobs) == [JobState.RUNNING, out(0), out(1), out(2), JobState.SETTLED]
@@ -157,8 +165,14 @@ async def test_a_watch_can_begin_in_the_middle() -> None:
     assert found[0] == OutputVoided(1, 4)
 
 
+async def test_the_end_of_a_job_that_had_ended_is_told_after_its_output() -> None:
+    jobs = Jobs([settled(), chunk(0)], [settled(), chunk(1), settled()])
+    assert await watched(jobs) == [out(0), out(1), JobState.SETTLED]
+    assert jobs.asked == [(0, 0), (1, 1)]
+
+
 async def test_a_silent_watch_counts_as_broken() -> None:
-    jobs = Jobs([job(), None], [settled()])
+    jobs = Jobs([job(), None], [settled(), settled()])
     async with connected(jobs) as client:
         updates = watch_job(client._connection, Cursor(JOB), silence_s=1.0)
         assert told([u async for u in updates]) == [JobState.RUNNING, JobState.SETTLED]

@@ -160,6 +160,26 @@ async def test_a_watch_tells_the_whole_life(rig: Rig) -> None:
     assert rest[-1].job.output_tokens == 3
 
 
+@pytest.mark.parametrize("words", [(), ("a ", "b")])
+async def test_the_job_is_the_first_message_and_its_end_the_last(
+    rig: Rig, words: tuple[str, ...]
+) -> None:
+    job = await rig.submit()
+    if words:
+        live = rig.watch(job)
+        async with rig.worker() as worker:
+            await rig.ready(worker)
+            await worker.run(await worker.offer(), *words)
+        told = [update.WhichOneof("update") for update in await live.all()]
+        assert (told[0], told[-1]) == ("job", "job")
+    else:
+        await rig.jobs.CancelJob(pb.CancelJobRequest(job_id=job.job_id))
+    updates = await rig.watch(job).all()
+    kinds = [update.WhichOneof("update") for update in updates]
+    assert kinds == ["job", *["chunk"] * len(words), "job"]
+    assert updates[0].job == updates[-1].job == (await rig.get(job)).job
+
+
 @pytest.mark.parametrize("from_index", [0, 2, 3, 9])
 async def test_a_watch_begins_at_any_chunk_also_after_the_end(rig: Rig, from_index: int) -> None:
     job = await rig.submit()
