@@ -2,9 +2,3 @@
 
 It imports all other packages; nothing imports it.
 """
-
-from __future__ import annotations
-
-from importlib.metadata import version
-
-__version__ = version("flopex")

@@ -6,8 +6,6 @@ import logging
 import sys
 from enum import StrEnum
 
-import structlog
-
 
 class LogLevel(StrEnum):
     """The least serious lines to write."""
@@ -20,6 +18,8 @@ class LogLevel(StrEnum):
 
 def configure_logs(level: LogLevel, as_json: bool) -> None:
     """Send the exchange's (structlog) and the worker's (logging) lines to stderr."""
+    import structlog
+
     number = logging.getLevelNamesMapping()[level.name]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

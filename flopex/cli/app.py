@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-import flopex
 from flopex.cli import (
     account,
     admin,
@@ -42,7 +41,9 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"flopex {flopex.__version__}")
+        from importlib.metadata import version
+
+        typer.echo(f"flopex {version('flopex')}")
         raise typer.Exit
 
 

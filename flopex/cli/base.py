@@ -36,6 +36,8 @@ P = ParamSpec("P")
 SHARED_PANEL: Final = "Shared options"
 SHARED_NAMES: Final = ("config", "target", "key_file", "data", "as_json")
 ENVIRONMENT_PREFIX: Final = "FLOPEX"
+CONNECT_ATTEMPTS: Final = 4
+"""Tries of one call before the exchange counts as unreachable, 0.1 to 0.4 s apart."""
 
 
 class Session:
@@ -85,9 +87,11 @@ class Session:
         Raises:
             CommandError: there is no key.
         """
-        from exchange.client import AsyncClient
+        from exchange.client import AsyncClient, RetryPolicy
 
-        return AsyncClient(self.target, self.key())
+        # A person waits: an exchange that is not there is said so within a second.
+        retry = RetryPolicy(attempts=CONNECT_ATTEMPTS)
+        return AsyncClient(self.target, self.key(), retry=retry)
 
 
 def _load_settings(ctx: typer.Context, path: Path | None) -> Path | None:
@@ -255,7 +259,7 @@ def _run(
     except ConfigError as error:
         output.error(CommandError(str(error), code=ExitCode.USAGE, reason="CONFIG"))
         raise typer.Exit(ExitCode.USAGE) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):  # Ctrl-C; SIGTERM where it is caught
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except BrokenPipeError:
         # The reader of our output has gone: say nothing more, also not at the interpreter's end.

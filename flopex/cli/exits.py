@@ -27,7 +27,7 @@ EXIT_TEXTS: Final[dict[ExitCode, str]] = {
     ExitCode.FUNDS: "not enough money, or a cap of the account is reached",
     ExitCode.KEY: "no API key, an unknown one, or one without the role that is needed",
     ExitCode.NOT_FOUND: "no such job, order, instrument, account or worker",
-    ExitCode.INTERRUPTED: "ended by Ctrl-C",
+    ExitCode.INTERRUPTED: "ended by Ctrl-C (a demo also by SIGTERM) before it was done",
 }
 """Every exit code's meaning, as the help and the documents print it."""
 

@@ -1,4 +1,8 @@
-"""Options with a unit: money, prices, compute, durations; wrong ones say how to write them."""
+"""Options with a unit: money, prices, compute, durations; wrong ones say how to write them.
+
+The reading is the client's; it is imported where it is used, because help and completion are not to
+wait for it.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +12,41 @@ from typing import Final
 
 import typer
 
-from exchange.client.units import parse_compute, parse_duration, parse_money, parse_price
-
 _BARE: Final = re.compile(r"[\d_.,]+")
 
 
-def _option(parse: Callable[[int | str], int], unit: str = "") -> Callable[[object], int]:
-    """A parser for Typer; `unit` is what a bare number gets."""
+def money_option(value: object) -> int:
+    """Nano-dollars from dollars, or from text with the unit nanos."""
+    from exchange.client.units import parse_money
 
-    def read(value: object) -> int:
-        # Typer parses a default that is a number again, and a settings file may hold a number.
-        text = str(value).strip()
-        try:
-            return parse(f"{text}{unit}" if unit and _BARE.fullmatch(text) else text)
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from error
-
-    return read
+    return _read(parse_money, value)
 
 
-money_option: Final = _option(parse_money)
-"""Nano-dollars from dollars, or from text with the unit nanos."""
-price_option: Final = _option(parse_price)
-"""Nano-dollars per CU."""
-compute_option: Final = _option(parse_compute, "MFLOP")
-"""MFLOP."""
-duration_option: Final = _option(parse_duration, "s")
-"""Nanoseconds; a bare number is seconds."""
+def price_option(value: object) -> int:
+    """Nano-dollars per CU, written like money."""
+    from exchange.client.units import parse_price
+
+    return _read(parse_price, value)
+
+
+def compute_option(value: object) -> int:
+    """MFLOP; a bare number is MFLOP."""
+    from exchange.client.units import parse_compute
+
+    return _read(parse_compute, value, "MFLOP")
+
+
+def duration_option(value: object) -> int:
+    """Nanoseconds; a bare number is seconds."""
+    from exchange.client.units import parse_duration
+
+    return _read(parse_duration, value, "s")
+
+
+def _read(parse: Callable[[int | str], int], value: object, unit: str = "") -> int:
+    # Typer parses a default that is a number again, and a settings file may hold a number.
+    text = str(value).strip()
+    try:
+        return parse(f"{text}{unit}" if unit and _BARE.fullmatch(text) else text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error

@@ -1,4 +1,4 @@
-"""The demo's exchange and workers as processes: started, watched, restarted once, stopped."""
+"""The demo's exchange and workers as processes: started, watched, started again once, stopped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flopex.demo.stage import Kind, Stage
 START_WITHIN_S: Final = 60.0
 """How long the exchange gets to open, also on a busy machine."""
 RESTARTS_MAX: Final = 1
-"""How often an exchange that died is started again."""
+"""How often a process that died is started again."""
 
 
 class DemoFailed(Exception):
@@ -147,13 +147,19 @@ class Cast:
             self._watchers.append(asyncio.create_task(self._watch_worker(child)))
 
     async def _watch_worker(self, child: Child) -> None:
-        status = await child.wait()
-        if child.stopping:
-            return
-        self._stage.say(
-            Kind.TROUBLE,
-            f"worker {child.name} died (exit status {status}): what it ran goes back into the book",
-        )
+        """Report a worker that dies; start it again under its name, once."""
+        for restart in range(RESTARTS_MAX + 1):
+            status = await child.wait()
+            if child.stopping:
+                return
+            self._stage.say(
+                Kind.TROUBLE,
+                f"worker {child.name} died (exit status {status}): "
+                "what it ran goes back into the book",
+            )
+            if restart < RESTARTS_MAX:
+                await child.start()
+                self._stage.say(Kind.TROUBLE, f"worker {child.name} is started again")
         if not any(worker.alive for worker in self._workers):
             self._fail(f"both workers died; the last one said:\n{child.last_words()}")
 

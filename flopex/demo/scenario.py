@@ -144,7 +144,7 @@ BUYERS: Final = (
                 180_000,
                 32,
                 BATCH,
-                max_cost_nanos=12_000,
+                max_cost_nanos=30_000,
             ),
             JobPart(2.5, "Write one sentence about the sea.", 32, 170_000, 32, BATCH),
         ),

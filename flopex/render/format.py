@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from exchange.client.units import format_money
-
 PRICE_UNIT: Final = "nano$/CU"
 MFLOP_PER_CU: Final = 1_000_000
 MFLOP_PER_GFLOP: Final = 1_000
@@ -28,6 +26,9 @@ def money(nanos: int) -> str:
     >>> money(1_500_000_000), money(9_812), money(-20)
     ('$1.50', '$0.000009812', '-$0.00000002')
     """
+    # The whole client comes with it, which only commands that talk to an exchange need.
+    from exchange.client.units import format_money
+
     return format_money(nanos)
 
 

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.flopex.cli.conftest import INTERACTIVE, MODEL, Site, read_line
+
+pytestmark = pytest.mark.integration
+
+SUBMIT = ("submit", "--model", MODEL, "--value", "0.001")
+
+
+def test_submit_streams_the_answer_and_prints_its_bill(site: Site, worker: str) -> None:
+    result = site.flopex(*SUBMIT, "Say something.", "--max-tokens", "5")
+    assert result.code == 0
+    assert result.out == "token token token token token \n"
+    assert "settled: $0.0000000" in result.err
+    assert "cut short by its --max-tokens" in result.err
+
+
+def test_a_prompt_can_come_from_stdin_and_the_stream_as_json(site: Site, worker: str) -> None:
+    result = site.flopex(*SUBMIT, "-", "--max-tokens", "3", "--json", stdin="Say something.")
+    assert result.code == 0
+    assert result.err == ""
+    *updates, summary = result.lines()
+    assert {u["type"] for u in updates} == {"job", "output"}
+    assert "".join(u["text"] for u in updates if u["type"] == "output") == "token " * 3
+    assert summary["type"] == "summary"
+    assert summary["job"]["state"] == "settled"
+    assert summary["job"]["paid_nanos"] > 0
+    shown = site.flopex("jobs", str(summary["job"]["job_id"]), "--json").object()
+    assert shown["output"] == "token " * 3
+    assert shown["job"]["job_id"] == summary["job"]["job_id"]
+
+
+def test_a_budget_cuts_the_answer_short_and_the_job_settles(site: Site, worker: str) -> None:
+    result = site.flopex(*SUBMIT, "Hello.", "--budget", "30 MFLOP", "--max-tokens", "99")
+    assert result.code == 0
+    assert "cut short by its compute budget" in result.err
+
+
+def test_jobs_are_listed_newest_first(site: Site, worker: str) -> None:
+    for _ in range(2):
+        assert site.flopex(*SUBMIT, "Hello.", "--max-tokens", "1").code == 0
+    found = site.flopex("jobs", "--limit", "2", "--json").object()["jobs"]
+    assert [job["state"] for job in found] == ["settled", "settled"]
+    assert found[0]["job_id"] > found[1]["job_id"]
+    table = site.flopex("jobs", "--limit", "2").out
+    assert "settled" in table
+    assert str(found[0]["job_id"]) in table
+
+
+def test_a_job_that_waits_is_cancelled_without_a_bill(site: Site) -> None:
+    result = site.flopex(*SUBMIT, "Hi.", "--limit", "1 nanos", "--detach", "--value", "0")
+    job = result.out.strip()
+    assert site.flopex("jobs", "--open", "--json").object()["jobs"][0]["job_id"] == int(job)
+    cancelled = site.flopex("cancel", job, "--json").object()
+    assert (cancelled["state"], cancelled["paid_nanos"]) == ("cancelled", 0)
+    again = site.flopex("cancel", job)
+    assert again.code == 1
+    assert again.err.startswith("error: ")
+
+
+def test_ctrl_c_cancels_the_job_and_prints_its_bill(site: Site, worker: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flopex", *SUBMIT, "Go on.", "--max-tokens", "1500", "--json"],
+        cwd=site.directory,
+        env=dict(site.environment, FLOPEX_TARGET=site.address, FLOPEX_KEY=site.keys["ada"]),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while json.loads(read_line(process))["type"] != "output":
+            pass
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert err == ""
+    last = json.loads(out.splitlines()[-1])
+    assert last["type"] == "summary"
+    assert last["job"]["state"] == "cancelled"
+    assert last["job"]["stop_cause"] == "cancelled"
+    assert 0 < last["job"]["output_tokens"] < 1_500
+    assert last["job"]["paid_nanos"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "code", "reason"),
+    [
+        (("submit", "Hello.", "--model", MODEL), "ada", 2, "VALUE_MISSING"),
+        ((*SUBMIT, "-"), "ada", 2, "PROMPT"),
+        ((*SUBMIT, "Hello.", "--value", "0.5"), "poor", 4, "INSUFFICIENT_FUNDS"),
+        ((*SUBMIT, "Hello.", "--model", "gpt-9"), "ada", 6, "UNKNOWN_MODEL"),
+        ((*SUBMIT, "Hello.", "--tier", "golden"), "ada", 6, "UNKNOWN_INSTRUMENT"),
+        ((*SUBMIT, "Hello.", "--deadline", "1ns"), "ada", 1, "DEADLINE_INFEASIBLE"),
+        ((*SUBMIT, "Hello."), "owner", 5, "ROLE_MISSING"),
+        ((*SUBMIT, "Hello."), "", 5, "KEY_MISSING"),
+        (("cancel", "999999"), "ada", 6, "UNKNOWN_JOB"),
+        (("jobs", "999999"), "ada", 6, "UNKNOWN_JOB"),
+        (("receipt", "show", "999999"), "ada", 6, "UNKNOWN_LEASE"),
+    ],
+)
+def test_each_refusal_has_its_exit_code_and_reason(
+    site: Site, arguments: tuple[str, ...], key: str, code: int, reason: str
+) -> None:
+    result = site.flopex(*arguments, "--json", key=key)
+    assert (result.code, result.error()["reason"]) == (code, reason)
+    assert result.out == ""
+
+
+def test_an_exchange_that_is_not_there_is_said_so(site: Site) -> None:
+    result = site.flopex("account", "--target", "127.0.0.1:9")
+    assert result.code == 3
+    assert result.err.splitlines() == [
+        "error: cannot reach an exchange at 127.0.0.1:9",
+        "       is it running? start one with: flopex serve; or name another with --target",
+    ]
+
+
+def test_a_receipt_is_verified_here_and_from_a_file(
+    site: Site, worker: str, tmp_path: Path
+) -> None:
+    submitted = site.flopex(*SUBMIT, "Hello.", "--max-tokens", "4", "--json").lines()
+    job = str(submitted[-1]["job"]["job_id"])
+    verified = site.flopex("receipt", "verify", job, "--json").object()
+    assert verified["valid"] is True
+    checks = {c["check"]: c["good"] for c in verified["checks"]}
+    assert checks["signature"] is checks["FLOPs"] is checks["output"] is checks["bill"] is True
+    shown = site.flopex("receipt", "show", job, "--json")
+    path = tmp_path / "receipt.json"
+    path.write_text(shown.out)
+    key = shown.object()["public_key"]
+    good = site.flopex("receipt", "verify", "--file", str(path), "--public-key", key, key="")
+    assert good.code == 0
+    assert "the receipt holds" in good.out
+    forged = {**shown.object(), "billed_nanos": shown.object()["billed_nanos"] + 1}
+    path.write_text(json.dumps(forged))
+    bad = site.flopex("receipt", "verify", "--file", str(path), key="")
+    assert bad.code == 1
+    assert "WRONG" in bad.out
+    assert site.flopex("receipt", "verify", key="").code == 2
+
+
+def test_a_worker_is_paused_and_resumed_by_its_owner(site: Site, worker: str) -> None:
+    assert site.flopex("worker", "pause", worker, key="owner").out == "worker swift: paused\n"
+    status = site.flopex("worker", "status", worker, "--json", key="owner").object()
+    assert status["workers"][0]["state"] == "paused"
+    assert site.flopex("worker", "resume", worker, key="owner").out == "worker swift: ready\n"
+    assert INTERACTIVE in site.flopex("worker", "status", worker, key="owner").out
+    missing = site.flopex("worker", "status", "nobody", key="owner")
+    assert missing.code == 6
+    assert site.flopex("worker", "drain", "nobody", key="owner").code == 6

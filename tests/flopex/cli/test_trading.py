@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.flopex.cli.conftest import INTERACTIVE, PAPER, Site, read_line
+
+pytestmark = pytest.mark.integration
+
+
+def place(site: Site, side: str, price: int, mflop: int, key: str = "paper-ada") -> int:
+    result = site.flopex(
+        *("order", "place", side, PAPER, "--price", f"{price} nanos", "--quantity", str(mflop)),
+        "--json",
+        key=key,
+    )
+    assert result.code == 0, result.err
+    order_id: int = result.object()["order_id"]
+    return order_id
+
+
+def test_orders_are_placed_replaced_listed_and_cancelled(site: Site) -> None:
+    order = place(site, "bid", 1_000, 500)
+    replaced = site.flopex(
+        *("order", "replace", str(order), "--price", "1100 nanos", "--quantity", "400"),
+        key="paper-ada",
+    )
+    assert replaced.out == f"order {order}: replaced, new\n"
+    listed = site.flopex("order", "list", "--instrument", PAPER, "--json", key="paper-ada")
+    terms = [
+        (o["order_id"], o["price_nanos"], o["quantity_mflop"]) for o in listed.object()["orders"]
+    ]
+    assert terms == [(order, 1_100, 400)]
+    assert PAPER in site.flopex("order", "list", key="paper-ada").out
+    cancelled = site.flopex("order", "cancel", str(order), key="paper-ada")
+    assert cancelled.out == f"order {order}: canceled (cancelled by owner)\n"
+    assert site.flopex("order", "list", key="paper-ada").out == "no open orders\n"
+
+
+def test_orders_meet_and_positions_follow(site: Site) -> None:
+    place(site, "ask", 2_000, 300, key="paper-ben")
+    book = site.flopex("book", PAPER, "--json").object()
+    assert book["asks"] == [{"price_nanos": 2_000, "quantity": 300, "orders": 1}]
+    assert "ask MFLOP" in site.flopex("book", PAPER).out
+    bought = site.flopex(
+        *("order", "place", "bid", PAPER, "--market", "--quantity", "300", "--tif", "fok"),
+        key="paper-ada",
+    )
+    assert "traded 300 MFLOP at 2,000 nano$/CU" in bought.out
+    account = site.flopex("account", "--ledger", "5", "--json", key="paper-ada").object()
+    assert account["account"]["positions"][0]["quantity_mflop"] == 300
+    assert account["ledger"][0]["kind"] == "trade"
+    assert PAPER in site.flopex("account", key="paper-ada").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (("bid", PAPER, "--price", "1005 nanos", "--quantity", "1"), 1, "PRICE_OFF_TICK"),
+        (("bid", PAPER, "--price", "1", "--quantity", "1"), 1, "PRICE_OUT_OF_BAND"),
+        (("bid", PAPER, "--price", "10 nanos", "--quantity", "0"), 1, "QUANTITY_NOT_POSITIVE"),
+        (("bid", "nowhere", "--price", "10 nanos", "--quantity", "1"), 6, "UNKNOWN_INSTRUMENT"),
+        (("bid", PAPER, "--quantity", "1"), 2, "PRICE"),
+        (
+            ("bid", PAPER, "--price", "10 nanos", "--quantity", "1", "--tif", "gtd"),
+            2,
+            "EXPIRES",
+        ),
+    ],
+)
+def test_a_refused_order_has_its_exit_code_and_reason(
+    site: Site, arguments: tuple[str, ...], code: int, reason: str
+) -> None:
+    result = site.flopex("order", "place", *arguments, "--json", key="paper-ada")
+    assert (result.code, result.error()["reason"]) == (code, reason)
+
+
+def test_instruments_are_listed(site: Site) -> None:
+    found = site.flopex("instruments", "--json").object()["instruments"]
+    assert {i["name"] for i in found} >= {INTERACTIVE, PAPER}
+    assert INTERACTIVE in site.flopex("instruments").out
+
+
+def test_a_watched_book_is_a_stream_that_ends_with_ctrl_c(site: Site) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flopex", "book", PAPER, "--watch", "--json"],
+        cwd=site.directory,
+        env=dict(site.environment, FLOPEX_TARGET=site.address, FLOPEX_KEY=site.keys["ada"]),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert json.loads(read_line(process))["type"] == "book"
+        place(site, "bid", 500, 7, key="paper-ben")
+        book = json.loads(read_line(process))
+        assert {"price_nanos": 500, "quantity": 7, "orders": 1} in book["bids"]
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, err
+    assert json.loads(out.splitlines()[-1]) == {"type": "summary", "updates": 2}
