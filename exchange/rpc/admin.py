@@ -62,7 +62,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
     ) -> pb.CreateAccountResponse:
         """See the service's definition."""
         self._operator(context)
-        if not ACCOUNT_NAME.match(request.name):
+        if not ACCOUNT_NAME.fullmatch(request.name):
             raise invalid("name", f"must match {ACCOUNT_NAME.pattern}")
         kind = AccountKind.PAPER if request.paper else AccountKind.REAL
         outcome = await self._services.execute(OpenAccount(kind, request.name))
@@ -91,7 +91,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         return pb.RevokeKeyResponse()
 
     def _find_key(self, named: str) -> bytes:
-        if auth.SECRET_PATTERN.match(named):
+        if auth.SECRET_PATTERN.fullmatch(named):
             return auth.hash_secret(named)
         if len(named) < KEY_PREFIX_MIN:
             raise invalid("key", f"must be the secret or at least {KEY_PREFIX_MIN} characters")

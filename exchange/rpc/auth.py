@@ -84,7 +84,7 @@ def authenticate(core: Exchange, metadata: Iterable[tuple[str, str | bytes]] | N
     for name, value in metadata or ():
         if name == "authorization" and isinstance(value, str):
             secret = value.removeprefix(_BEARER)
-            if not SECRET_PATTERN.match(secret):
+            if not SECRET_PATTERN.fullmatch(secret):
                 break
             digest = hash_secret(secret)
             key = core.keys.get(digest)

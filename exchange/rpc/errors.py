@@ -19,7 +19,11 @@ DOMAIN: Final = "exchange.v1"
 RETRY_AFTER_NS: Final = 100_000_000
 """How long a client is asked to wait before it repeats a call that was refused for load."""
 DETAILS_KEY: Final = "grpc-status-details-bin"
-MESSAGE_CHARS_MAX: Final = 1_000
+MESSAGE_CHARS_MAX: Final = 400
+"""Longest message of an error. A character may take 12 bytes of a trailer as gRPC escapes it, and
+clients refuse an error whose trailers exceed 16 KiB: they would not even learn its status."""
+METADATA_CHARS_MAX: Final = 120
+"""Longest value of an error's metadata: what the caller sent comes back cut."""
 
 Code = grpc.StatusCode
 
@@ -69,8 +73,10 @@ class RpcError(Exception):
         super().__init__(f"{reason}: {message}")
         self.code = code
         self.reason = reason
-        self.message = message[:MESSAGE_CHARS_MAX]
-        self.metadata = {key: str(value) for key, value in (metadata or {}).items()}
+        self.message = _cut(message, MESSAGE_CHARS_MAX)
+        self.metadata = {
+            key: _cut(str(value), METADATA_CHARS_MAX) for key, value in (metadata or {}).items()
+        }
         self.retry_after_ns = retry_after_ns
 
     def details(self) -> bytes:
@@ -89,6 +95,10 @@ class RpcError(Exception):
     async def send(self, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
         """End this call with the error."""
         await context.abort(self.code, self.message, ((DETAILS_KEY, self.details()),))
+
+
+def _cut(text: str, chars_max: int) -> str:
+    return text if len(text) <= chars_max else text[: chars_max - 1] + "…"
 
 
 def _any(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:

@@ -91,6 +91,8 @@ class LedgerFile:
 
     def read(self, first: int, count: int) -> list[Entry]:
         """Up to `count` entries from number `first` (from 1) on, oldest first."""
+        if first > self._count:
+            return []
         self._flush()
         data = os.pread(self._fd, count * _RECORD.size, (first - 1) * _RECORD.size)
         return [Entry(n, *fields) for n, fields in enumerate(_RECORD.iter_unpack(data), first)]

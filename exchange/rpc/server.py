@@ -62,7 +62,13 @@ class RpcServer:
         services.job_blobs = JobBlobs(services)
         services.sessions = SessionHub(services, sessions)
         # Before the servicers' own readers, so that what those read is up to date.
-        for reader in (services.history, services.outputs, services.job_blobs, services.sessions):
+        for reader in (
+            services.history,
+            services.outputs,
+            services.job_blobs,
+            services.sessions,
+            services.open_calls,
+        ):
             services.engine.subscribe(reader.on_group)
         self._health = health.aio.HealthServicer()
         self._server = self._build()

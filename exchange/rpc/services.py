@@ -13,6 +13,7 @@ from exchange.core.commands import Command
 from exchange.core.exchange import Exchange
 from exchange.engine import Clock, Engine, EngineBusy, EngineStopped, Outcome
 from exchange.rpc.errors import busy, draining, refusal
+from exchange.rpc.open_calls import OpenCalls
 
 if TYPE_CHECKING:
     from exchange.blobs import BlobStore
@@ -77,7 +78,13 @@ class Drain:
 
 @dataclass(slots=True)
 class Services:
-    """What every servicer is given; `RpcServer` makes the last two."""
+    """What every servicer is given; `RpcServer` makes the last two.
+
+    Attributes:
+        counters: Calls by method ("calls M") and their errors ("errors M REASON").
+        streams: Streaming calls under way.
+        open_calls: All calls under way, by whose they are.
+    """
 
     engine: Engine
     blobs: BlobStore
@@ -87,6 +94,8 @@ class Services:
     outputs: OutputHub
     drain: Drain = field(default_factory=Drain)
     counters: Counter[str] = field(default_factory=Counter)
+    streams: int = 0
+    open_calls: OpenCalls = field(default_factory=OpenCalls)
     job_blobs: JobBlobs = field(init=False)
     sessions: SessionHub = field(init=False)
 

@@ -31,7 +31,7 @@ async def ensure_operator(engine: Engine, path: Path, given: str = "") -> str | 
         ValueError: `given` is no API key.
     """
     core = engine.core
-    if given and not auth.SECRET_PATTERN.match(given):
+    if given and not auth.SECRET_PATTERN.fullmatch(given):
         raise ValueError("an API key is flx_ and 43 characters from A-Z a-z 0-9 _ -")
     if OPERATOR_NAME not in core.account_by_name:
         await engine.submit(OpenAccount(AccountKind.REAL, OPERATOR_NAME))
@@ -52,7 +52,7 @@ def _read(path: Path) -> str | None:
     """A secret that an earlier start wrote and could not journal any more."""
     with contextlib.suppress(FileNotFoundError):
         secret = path.read_text().strip()
-        if auth.SECRET_PATTERN.match(secret):
+        if auth.SECRET_PATTERN.fullmatch(secret):
             return secret
     return None
 

@@ -57,7 +57,7 @@ def submission(core: Exchange, account_id: int, request: pb.SubmitJobRequest) ->
     if model_id is None:
         raise refusal(Reason.UNKNOWN_MODEL, f"no model {request.model!r}", {"model": request.model})
     tier = request.tier or TIER_DEFAULT
-    if not TIER_PATTERN.match(tier):
+    if not TIER_PATTERN.fullmatch(tier):
         raise invalid("tier", f"must match {TIER_PATTERN.pattern}")
     text_bytes = _check_input(request.input)
     payload = request.input.SerializeToString(deterministic=True)

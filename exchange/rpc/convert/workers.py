@@ -45,7 +45,7 @@ def register_worker(account_id: int, message: pb.Register) -> RegisterWorker:
     Raises:
         RpcError: a field is out of range, or the signature is not by the key.
     """
-    if not WORKER_NAME_PATTERN.match(message.name):
+    if not WORKER_NAME_PATTERN.fullmatch(message.name):
         raise invalid("name", f"must match {WORKER_NAME_PATTERN.pattern}")
     if len(message.public_key) != DIGEST_BYTES:
         raise invalid("public_key", f"must have {DIGEST_BYTES} bytes")

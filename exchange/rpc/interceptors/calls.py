@@ -1,7 +1,8 @@
 """The interceptor around every call.
 
-In this order: a request id, the key, whether the message can be read, a deadline, and what becomes
-of exceptions. Unexpected ones are logged with the request id; the client learns the id, no more.
+In this order: the key, how much its account has open, a deadline, whether the message can be read,
+and what becomes of exceptions. Unexpected ones are logged with a request id; the client learns the
+id, no more.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from exchange.core.records import RecordError
 from exchange.rpc import auth
 from exchange.rpc.errors import RpcError, refusal
 from exchange.rpc.interceptors.handlers import (
-    MALFORMED,
     Context,
     Handler,
+    Requests,
     Stream,
+    Take,
     Unary,
-    well_formed,
     wrap,
 )
+from exchange.rpc.open_calls import Call
 from exchange.rpc.services import DEADLINE_DEFAULT_S, Services
 
 OPEN_SERVICES: Final = ("/grpc.health.v1.Health/", "/grpc.reflection.")
@@ -50,14 +52,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> Any:
         """See grpc.aio. Wrapped handlers are kept, as methods are few and fixed."""
         method = handler_call_details.method
-        if method.startswith(OPEN_SERVICES):
-            return await continuation(handler_call_details)
         found = self._wrapped.get(method)
         if found is None:
             handler: Handler | None = await continuation(handler_call_details)
             if handler is None:
                 return None
-            guard = _Guard(self._services, method)
+            of_open_service = method.startswith(OPEN_SERVICES)
+            guard = (_OpenGuard if of_open_service else _Guard)(self._services, method)
             found = self._wrapped[method] = wrap(handler, guard.unary, guard.stream)
         return found
 
@@ -69,48 +70,56 @@ class _Guard:
         self._services = services
         self._method = method.removeprefix("/")
 
-    def unary(self, inner: Unary) -> Unary:
-        async def call(request: Any, context: Context) -> Any:
+    def unary(self, inner: Unary, take: Take) -> Unary:
+        """The method's behaviour between the checks; `take` reads its request."""
+
+        async def call(requests: Requests, context: Context) -> Any:
             try:
-                request = self._begin(request, context)
-                # None without a deadline, whatever the stubs say.
-                left: float | None = cast("float | None", context.time_remaining())
-                if left is not None:
-                    return await inner(request, context)
-                async with asyncio.timeout(DEADLINE_DEFAULT_S):
-                    return await inner(request, context)
+                with self._hold(context):
+                    # None without a deadline, whatever the stubs say.
+                    left: float | None = cast("float | None", context.time_remaining())
+                    if left is not None:
+                        return await inner(await take(requests), context)
+                    async with asyncio.timeout(DEADLINE_DEFAULT_S):
+                        return await inner(await take(requests), context)
             except Exception as error:
                 await self._fail(error, context)
 
         return call
 
-    def stream(self, inner: Stream) -> Stream:
-        async def call(request: Any, context: Context) -> AsyncGenerator[Any, None]:
+    def stream(self, inner: Stream, take: Take) -> Stream:
+        """The same for a stream of responses, which ends once its key is revoked."""
+
+        async def call(requests: Requests, context: Context) -> AsyncGenerator[Any, None]:
+            self._services.streams += 1
+            task = asyncio.current_task()
+            held = None
             try:
-                request = self._begin(request, context)
-                async with contextlib.aclosing(inner(request, context)) as responses:
-                    async for response in responses:
-                        yield response
+                with self._hold(context, task) as held:
+                    request = await take(requests)
+                    async with contextlib.aclosing(inner(request, context)) as responses:
+                        async for response in responses:
+                            yield response
+            except asyncio.CancelledError:
+                if task is None or held is None or not held.revoked:
+                    raise
+                task.uncancel()
+                await self._fail(auth.key_unknown(), context)
             except Exception as error:
                 await self._fail(error, context)
+            finally:
+                self._services.streams -= 1
 
         return call
 
-    def _begin(self, request: Any, context: Context) -> Any:
+    def _hold(
+        self, context: Context, task: asyncio.Task[Any] | None = None
+    ) -> contextlib.AbstractContextManager[Call]:
+        """Check the key and count the call."""
         self._services.counters[f"calls {self._method}"] += 1
-        auth.set_caller(auth.authenticate(self._services.core, context.invocation_metadata()))
-        if request is MALFORMED:
-            self._refuse_malformed()
-        if hasattr(request, "__aiter__"):
-            return well_formed(request, self._refuse_malformed)
-        return request
-
-    def _refuse_malformed(self) -> NoReturn:
-        raise RpcError(
-            grpc.StatusCode.INVALID_ARGUMENT,
-            "MESSAGE_MALFORMED",
-            "the bytes are not this method's message; text fields must be valid UTF-8",
-        )
+        caller = auth.authenticate(self._services.core, context.invocation_metadata())
+        auth.set_caller(caller)
+        return self._services.open_calls.hold(caller, task)
 
     async def _fail(self, error: Exception, context: Context) -> NoReturn:
         if isinstance(error, grpc.aio.AbortError):
@@ -144,3 +153,30 @@ class _Guard:
             f"something is wrong with the exchange; its log tells more under {request_id}",
             {"request_id": request_id},
         )
+
+
+class _OpenGuard(_Guard):
+    """What surrounds a method that needs no key: few of them at a time."""
+
+    def stream(self, inner: Stream, take: Take) -> Stream:
+        """GRPC's own servicers yield their responses or write them; so this one writes."""
+
+        async def call(requests: Requests, context: Context) -> None:
+            try:
+                with self._hold(context):
+                    answering: Any = inner(await take(requests), context)
+                    if hasattr(answering, "__aiter__"):
+                        async for response in answering:
+                            await context.write(response)
+                    else:
+                        await answering
+            except Exception as error:
+                await self._fail(error, context)
+
+        return cast("Stream", call)
+
+    def _hold(
+        self, context: Context, task: asyncio.Task[Any] | None = None
+    ) -> contextlib.AbstractContextManager[Call]:
+        del context, task
+        return self._services.open_calls.hold_without_key()

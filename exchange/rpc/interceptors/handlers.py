@@ -1,15 +1,29 @@
-"""Wrapping of gRPC method handlers: one wrapper for unary calls, one for streams."""
+"""Wrapping of gRPC method handlers: one wrapper for unary answers, one for streams of them.
+
+A method with one request is given to gRPC as one with a stream of them, which looks the same on the
+wire. So its behaviour begins before the message has come: the key is checked before anything is
+read, and a call whose message never comes is counted and ends.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import grpc
 from google.protobuf.message import DecodeError
 
+from exchange.rpc.errors import RpcError
+
+REQUEST_WITHIN_S: Final = 10.0
+"""The message of a call with one request must have come within this time."""
+
 Context = grpc.aio.ServicerContext[Any, Any]
 Handler = Any  # grpc.RpcMethodHandler is generic in the stubs only
+Requests = AsyncIterator[Any]
+Take = Callable[[Requests], Awaitable[Any]]
+"""Makes of the requests what the method wants: the one request, or all of them."""
 Unary = Callable[[Any, Context], Awaitable[Any]]
 Stream = Callable[[Any, Context], AsyncGenerator[Any, None]]
 
@@ -23,8 +37,8 @@ MALFORMED: Final = Malformed()
 
 def wrap(
     handler: Handler,
-    around_unary: Callable[[Unary], Unary],
-    around_stream: Callable[[Stream], Stream],
+    around_unary: Callable[[Unary, Take], Unary],
+    around_stream: Callable[[Stream, Take], Stream],
 ) -> Handler:
     """The same method with other behaviour, and malformed requests as `MALFORMED`.
 
@@ -40,30 +54,50 @@ def wrap(
         except DecodeError:
             return MALFORMED
 
-    make = _MAKERS[bool(handler.request_streaming), bool(handler.response_streaming)]
     found = handler.unary_unary or handler.unary_stream
     found = found or handler.stream_unary or handler.stream_stream
     behaviour: Any = found
-    around: Any = around_stream if handler.response_streaming else around_unary
-    wrapped: Handler = make(
-        around(behaviour), request_deserializer=lenient, response_serializer=encode
+    take = _all if handler.request_streaming else _only
+    if handler.response_streaming:
+        return grpc.stream_stream_rpc_method_handler(
+            around_stream(behaviour, take),
+            request_deserializer=lenient,
+            response_serializer=encode,
+        )
+    return grpc.stream_unary_rpc_method_handler(
+        around_unary(behaviour, take), request_deserializer=lenient, response_serializer=encode
     )
-    return wrapped
 
 
-_MAKERS: Final[dict[tuple[bool, bool], Callable[..., Any]]] = {
-    (False, False): grpc.unary_unary_rpc_method_handler,
-    (False, True): grpc.unary_stream_rpc_method_handler,
-    (True, False): grpc.stream_unary_rpc_method_handler,
-    (True, True): grpc.stream_stream_rpc_method_handler,
-}
+async def _only(requests: Requests) -> Any:
+    try:
+        async with asyncio.timeout(REQUEST_WITHIN_S):
+            request = await anext(aiter(requests), MALFORMED)
+    except TimeoutError as error:
+        raise RpcError(
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            "MESSAGE_MISSING",
+            f"the call's message did not come within {REQUEST_WITHIN_S:g} s",
+        ) from error
+    if request is MALFORMED:
+        raise _malformed()
+    return request
 
 
-async def well_formed(
-    requests: AsyncIterator[Any], refuse: Callable[[], NoReturn]
-) -> AsyncIterator[Any]:
-    """The requests of a stream; calls `refuse` for a malformed one."""
+async def _all(requests: Requests) -> Any:
+    return _well_formed(requests)
+
+
+async def _well_formed(requests: Requests) -> Requests:
     async for request in requests:
         if request is MALFORMED:
-            refuse()
+            raise _malformed()
         yield request
+
+
+def _malformed() -> RpcError:
+    return RpcError(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "MESSAGE_MALFORMED",
+        "the bytes are not this method's message; text fields must be valid UTF-8",
+    )

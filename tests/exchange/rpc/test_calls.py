@@ -17,17 +17,20 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from exchange.core.reasons import Reason
 from exchange.core.records import RecordError
 from exchange.engine import EngineBusy, EngineStopped
-from exchange.rpc import auth
+from exchange.rpc import auth, open_calls
+from exchange.rpc.convert import paging
 from exchange.rpc.convert.enums import PAIRS
-from exchange.rpc.errors import STATUS
-from exchange.rpc.interceptors import calls
+from exchange.rpc.errors import MESSAGE_CHARS_MAX, METADATA_CHARS_MAX, STATUS
+from exchange.rpc.interceptors import calls, handlers
 from exchange.rpc.server import SERVICE_NAMES
 from exchange.rpc.services import MESSAGE_BYTES_MAX
 from exchange.testing import metadata
 from exchange.v1 import account_service_pb2 as account_pb
+from exchange.v1 import admin_service_pb2 as admin_pb
 from exchange.v1 import market_data_service_pb2 as market_pb
 from exchange.v1 import order_service_pb2 as order_pb
 from exchange.v1.account_service_pb2_grpc import AccountServiceStub
+from exchange.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 from tests.exchange.rpc.desk import BID, INSTRUMENT, Desk, open_desk
 from tests.exchange.rpc.rig import error_info
 
@@ -222,6 +225,101 @@ async def test_a_draining_exchange_takes_no_new_work(desk: Desk) -> None:
     reference = order_pb.OrderReference(order_id=new.order_id)
     report = await desk.alice.CancelOrder(order_pb.CancelOrderRequest(order=reference))
     assert report.report.state == order_pb.ORDER_STATE_CANCELED
+
+
+@pytest.mark.parametrize("name", ["x" * 100_000, "\U0001f600" * 50_000])
+async def test_what_the_caller_sent_does_not_blow_the_error_up(desk: Desk, name: str) -> None:
+    error = await failure(desk.data.GetBook(market_pb.GetBookRequest(instrument=name)))
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+    info = error_info(error)
+    assert info.reason == "UNKNOWN_INSTRUMENT"
+    assert all(len(value) <= METADATA_CHARS_MAX for value in info.metadata.values())
+    assert len(error.details() or "") <= MESSAGE_CHARS_MAX
+
+
+async def test_a_page_token_of_nobody(desk: Desk) -> None:
+    token = paging.encode_token(2**64 - 1)
+    request = account_pb.ListLedgerEntriesRequest(page_token=token)
+    assert not (await desk.accounts.ListLedgerEntries(request)).entries
+
+
+async def test_names_end_where_they_end(desk: Desk) -> None:
+    request = admin_pb.CreateAccountRequest(name="carol\n")
+    error = await failure(desk.admin.CreateAccount(request))
+    assert error_info(error).metadata["field"] == "name"
+
+
+async def test_a_key_is_checked_before_the_message_has_come(desk: Desk) -> None:
+    call = desk.channel.stream_stream(LIST_ORDERS)()
+    error = await failure(call.read())
+    assert error_info(error).reason == "KEY_MISSING"
+
+
+async def test_a_message_that_never_comes(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "REQUEST_WITHIN_S", 0.05)
+    call = desk.channel.stream_stream(LIST_ORDERS)(metadata=metadata(desk.keys[0]))
+    error = await failure(call.read())
+    assert error_info(error).reason == "MESSAGE_MISSING"
+    silent = desk.channel.stream_unary(LIST_ORDERS)
+    error = await failure(silent(iter(()), metadata=metadata(desk.keys[0])))
+    assert error_info(error).reason == "MESSAGE_MALFORMED"
+
+
+async def open_streams(desk: Desk, count: int) -> None:
+    """Wait until so many streams are open."""
+    async with asyncio.timeout(10):
+        while desk.services.streams != count:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.005)
+
+
+async def test_an_account_has_a_maximum_of_streams(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_calls, "CALLS_PER_ACCOUNT_MAX", 2)
+    streams = [desk.alice.Trade(), desk.alice.Trade()]
+    await open_streams(desk, 2)
+    error = await failure(desk.alice.ListOrders(order_pb.ListOrdersRequest()))
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert error_info(error).reason == "OVERLOADED"
+    await desk.bob.ListOrders(order_pb.ListOrdersRequest())
+    for stream in streams:
+        stream.cancel()
+    await open_streams(desk, 0)
+    await desk.alice.ListOrders(order_pb.ListOrdersRequest())
+
+
+async def test_calls_without_a_key_leave_room_for_the_others(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_calls, "OPEN_CALLS_MAX", 3)
+    health: Any = health_pb2_grpc.HealthStub(desk.channel)
+    watches = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(3)]
+    for watch in watches:
+        await watch.read()
+    error = await failure(health.Check(health_pb2.HealthCheckRequest()))
+    assert error_info(error).reason == "OVERLOADED"
+    await desk.alice.ListOrders(order_pb.ListOrdersRequest())
+    for watch in watches:
+        watch.cancel()
+
+
+async def test_streams_of_a_revoked_key_end(desk: Desk) -> None:
+    key = await desk.exchange.trader("alice", funds=0)
+    other = desk.data.WatchTrades(market_pb.WatchTradesRequest())
+    mine = [
+        desk.channel.stream_stream(TRADE)(metadata=metadata(key)),
+        MarketDataServiceStub(desk.channel).WatchTrades(
+            market_pb.WatchTradesRequest(), metadata=metadata(key)
+        ),
+    ]
+    await open_streams(desk, 3)
+    await desk.admin.RevokeKey(admin_pb.RevokeKeyRequest(key=key))
+    for stream in mine:
+        error = await failure(stream.read())
+        assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert error_info(error).reason == "KEY_UNKNOWN"
+    assert not other.done()
+    other.cancel()
 
 
 def test_the_documents_list_every_reason() -> None:
