@@ -16,6 +16,7 @@ from exchange.journal.errors import (
     JournalGroupTooLarge,
     JournalLocked,
     JournalMismatch,
+    JournalMissing,
     JournalNotFound,
     JournalOutOfOrder,
     JournalPoisoned,
@@ -34,7 +35,12 @@ from exchange.journal.format import (
     GroupRecord,
 )
 from exchange.journal.log import LocalLog, LogStore
-from exchange.journal.reader import JournalFollower, read_journal, verify_journal
+from exchange.journal.reader import (
+    JournalFollower,
+    has_journal,
+    read_journal,
+    verify_journal,
+)
 from exchange.journal.segment import TornTail
 from exchange.journal.walk import JournalStat, SegmentStat
 
@@ -54,6 +60,7 @@ __all__ = [
     "JournalGroupTooLarge",
     "JournalLocked",
     "JournalMismatch",
+    "JournalMissing",
     "JournalNotFound",
     "JournalOutOfOrder",
     "JournalPoisoned",
@@ -68,6 +75,7 @@ __all__ = [
     "SegmentStat",
     "TornTail",
     "backup_journal",
+    "has_journal",
     "read_journal",
     "restore_journal",
     "verify_journal",

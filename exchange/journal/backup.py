@@ -25,11 +25,16 @@ MANIFEST_BYTES_MAX: Final = 4096
 
 
 def backup_journal(
-    directory: Path, target: Path, *, files: FileSystem | None = None
+    directory: Path,
+    target: Path,
+    *,
+    beginning_kept: bool = True,
+    files: FileSystem | None = None,
 ) -> JournalStat:
     """Copy every whole group to a new folder, while the journal may be in use. O(bytes).
 
-    Payloads of jobs are in the blob store and are not part of it.
+    Payloads of jobs are in the blob store and are not part of it. `beginning_kept` is False where
+    the oldest segments may have been removed on purpose.
 
     Returns:
         What was copied, read back from the copy.
@@ -41,12 +46,12 @@ def backup_journal(
     """
     disk = OsFileSystem() if files is None else files
     _need_empty(disk, target)
-    stat = verify_journal(directory, files=disk)
+    stat = verify_journal(directory, beginning_kept=beginning_kept, files=disk)
     try:
         disk.make_directory(target)
         for segment in stat.segments:
             _copy(disk, segment, target, fill=False)
-        copied = _compare(disk, target, stat.next_sequence, stat.chain_hash)
+        copied = _compare(disk, target, stat.next_sequence, stat.chain_hash, beginning_kept)
         _write_manifest(disk, target, copied)
     except OSError as error:
         raise JournalWriteFailed(target, 0, str(error)) from error
@@ -54,9 +59,15 @@ def backup_journal(
 
 
 def restore_journal(
-    backup: Path, directory: Path, *, files: FileSystem | None = None
+    backup: Path,
+    directory: Path,
+    *,
+    beginning_kept: bool = True,
+    files: FileSystem | None = None,
 ) -> JournalStat:
     """Put a backup into a new folder, from which a log can be opened. O(bytes).
+
+    `beginning_kept` is as it was for the backup.
 
     Returns:
         What was restored, read back.
@@ -70,7 +81,7 @@ def restore_journal(
     disk = OsFileSystem() if files is None else files
     _need_empty(disk, directory)
     next_sequence, chain_hash = _read_manifest(disk, backup)
-    stat = _compare(disk, backup, next_sequence, chain_hash)
+    stat = _compare(disk, backup, next_sequence, chain_hash, beginning_kept)
     try:
         disk.make_directory(directory)
         # The first segment comes last: a folder without it is no journal, so a restore that was
@@ -79,7 +90,7 @@ def restore_journal(
             _copy(disk, segment, directory, fill=True)
     except OSError as error:
         raise JournalWriteFailed(directory, 0, str(error)) from error
-    return _compare(disk, directory, next_sequence, chain_hash)
+    return _compare(disk, directory, next_sequence, chain_hash, beginning_kept)
 
 
 def _need_empty(disk: FileSystem, target: Path) -> None:
@@ -119,8 +130,10 @@ def _copy_bytes(source: JournalFile, copy: JournalFile, size: int) -> None:
         write_all(copy, source.pread(length, at).ljust(length, b"\0"), at)
 
 
-def _compare(disk: FileSystem, copy: Path, next_sequence: int, chain_hash: bytes) -> JournalStat:
-    stat = verify_journal(copy, files=disk)
+def _compare(
+    disk: FileSystem, copy: Path, next_sequence: int, chain_hash: bytes, beginning_kept: bool
+) -> JournalStat:
+    stat = verify_journal(copy, beginning_kept=beginning_kept, files=disk)
     if (stat.next_sequence, stat.chain_hash) != (next_sequence, chain_hash):
         last = stat.segments[-1]
         raise JournalDamaged(

@@ -4,6 +4,7 @@ JournalError
 ├── JournalLocked            another process writes to this journal
 ├── JournalClosed            used after close()
 ├── JournalNotFound          there is no journal in this folder
+│   └── JournalMissing       there was one: what belongs to it is still there
 ├── JournalTargetExists      a backup or a restore would overwrite something
 ├── JournalRefused           this group is not written; the journal stays usable
 │   ├── JournalOutOfOrder    wrong first sequence
@@ -53,6 +54,24 @@ class JournalNotFound(JournalError):
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         super().__init__(f"there is no journal in {directory}: check the data directory's name")
+
+
+class JournalMissing(JournalNotFound):
+    """The journal is gone, and beginning a new one would forget everything it said.
+
+    Attributes:
+        traces: What shows that an exchange has run here.
+    """
+
+    def __init__(self, directory: Path, traces: list[Path]) -> None:
+        self.directory = directory
+        self.traces = traces
+        JournalError.__init__(
+            self,
+            f"there is no journal in {directory}, but {' and '.join(map(str, traces))} shows that "
+            "an exchange has run here: put its files back or restore a backup into another data "
+            "directory; for a new exchange name a data directory that does not exist yet",
+        )
 
 
 class JournalTargetExists(JournalError):

@@ -9,10 +9,19 @@ from typing import Final
 from exchange.journal.errors import JournalDamaged, JournalReadFailed
 from exchange.journal.files import FileSystem, OsFileSystem
 from exchange.journal.format import FIRST_SEQUENCE, HEADER_BYTES, GroupRecord
-from exchange.journal.segment import SegmentScan, read_header, segment_path
+from exchange.journal.segment import SegmentScan, read_header, segment_path, segment_paths
 from exchange.journal.walk import JournalStat, JournalWalk
 
 POLL_GROUPS_MAX: Final = 4096
+
+
+def has_journal(directory: Path, *, files: FileSystem | None = None) -> bool:
+    """Whether the folder holds a segment, in whatever state.
+
+    Raises:
+        JournalReadFailed: The device failed.
+    """
+    return bool(segment_paths(OsFileSystem() if files is None else files, directory))
 
 
 def verify_journal(
@@ -20,6 +29,7 @@ def verify_journal(
     *,
     rules_version: int | None = None,
     genesis: bytes | None = None,
+    beginning_kept: bool = True,
     files: FileSystem | None = None,
 ) -> JournalStat:
     """Read and check every byte, and say what is there. O(bytes); changes nothing.
@@ -28,6 +38,7 @@ def verify_journal(
         directory: The journal's folder; a writer may be at work in it.
         rules_version: Refuse another; None takes any.
         genesis: Refuse another; None takes any.
+        beginning_kept: False where the oldest segments may have been removed on purpose.
         files: Another file system, for tests.
 
     Raises:
@@ -37,7 +48,13 @@ def verify_journal(
         JournalReadFailed: The device failed.
     """
     disk = OsFileSystem() if files is None else files
-    return JournalWalk(disk, directory, rules_version=rules_version, genesis=genesis).stat()
+    return JournalWalk(
+        disk,
+        directory,
+        rules_version=rules_version,
+        genesis=genesis,
+        beginning_kept=beginning_kept,
+    ).stat()
 
 
 def read_journal(

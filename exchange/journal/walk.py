@@ -90,6 +90,8 @@ class JournalWalk:
         genesis: Refuse another exchange's journal; None takes any.
         give_up_damaged_tail: Report a last group that is damaged, with nothing good after it, as
             a torn tail although it was written whole.
+        beginning_kept: False where the oldest segments may have been removed on purpose; then the
+            header of the first one that is left is trusted.
 
     Raises:
         JournalNotFound: The folder holds no segment.
@@ -107,6 +109,7 @@ class JournalWalk:
         rules_version: int | None = None,
         genesis: bytes | None = None,
         give_up_damaged_tail: bool = False,
+        beginning_kept: bool = True,
     ) -> None:
         self._files = files
         self._rules_version = rules_version
@@ -119,7 +122,8 @@ class JournalWalk:
         # All headers before the first group: a wrong journal is refused before it is replayed.
         self._segments = [(path, self._header(path)) for path in paths]
         first_path, first = self._segments[0]
-        if first.first_sequence != FIRST_SEQUENCE or first.previous_hash != first.genesis:
+        begins = first.first_sequence == FIRST_SEQUENCE and first.previous_hash == first.genesis
+        if beginning_kept and not begins:
             reason = f"the segments before sequence {first.first_sequence} are missing"
             raise JournalDamaged(first_path, 0, reason, length=HEADER_BYTES)
         while len(self._segments) > 1 and self._segments[1][1].first_sequence <= from_sequence:
