@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 import grpc
 
-from exchange.blobs import BlobError
 from exchange.core.commands import Role
 from exchange.core.events import ReceiptRefused, ReceiptSettled
 from exchange.core.leases import Lease
 from exchange.core.reasons import Reason
+from exchange.metering.receipts import parse_signed_bytes
 from exchange.rpc import auth
 from exchange.rpc.convert import accounts, enums, paging
 from exchange.rpc.errors import refusal
-from exchange.rpc.job_blobs import receipt_name
 from exchange.rpc.services import Services
 from exchange.v1 import account_service_pb2 as pb
 from exchange.v1 import account_service_pb2_grpc as pb_grpc
-
-SIGNATURE_BYTES: Final = 64
-"""An Ed25519 signature; it ends the stored receipt."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -84,12 +79,11 @@ class AccountServicer(pb_grpc.AccountServiceServicer):
 
     async def _receipt(self, lease: Lease) -> pb.StoredReceipt:
         core = self._services.core
-        try:
-            stored = await asyncio.to_thread(self._services.blobs.get, receipt_name(lease.lease_id))
-        except BlobError as error:
+        stored = await self._services.job_blobs.receipt(lease.lease_id)
+        if stored is None or not _is_of(stored[0], lease):
             raise refusal(
                 Reason.UNKNOWN_LEASE, f"lease {lease.lease_id} has no receipt", {"part": "receipt"}
-            ) from error
+            )
         job = core.jobs[lease.job_id]
         worker = core.workers[lease.worker_id]
         result = lease.first_result
@@ -98,8 +92,8 @@ class AccountServicer(pb_grpc.AccountServiceServicer):
             job_id=lease.job_id,
             worker=worker.name,
             public_key=worker.public_key,
-            signed_bytes=stored[:-SIGNATURE_BYTES],
-            signature=stored[-SIGNATURE_BYTES:],
+            signed_bytes=stored[0],
+            signature=stored[1],
             flops=lease.flops,
             price_nanos=lease.price_nanos,
             billed_nanos=lease.billed_nanos,
@@ -118,3 +112,13 @@ class AccountServicer(pb_grpc.AccountServiceServicer):
         keys = self._services.core.keys.items()
         found = [accounts.key(h, key) for h, key in keys if key.account_id == account_id]
         return pb.ListKeysResponse(keys=found)
+
+
+def _is_of(signed: bytes, lease: Lease) -> bool:
+    """Whether the signed bytes of a receipt speak of this lease.
+
+    After a restore the journal goes on from an earlier point than the receipts do, and gives the
+    same lease ids again, under other fencing tokens.
+    """
+    body = parse_signed_bytes(signed)
+    return lease.has_fence(body.fence_epoch, body.fence_sequence)

@@ -1,8 +1,8 @@
-"""Prompts, outputs and receipts in the blob store: their names, when they are written, how long.
+"""Prompts and outputs in the blob store, receipts in their own: when they are written, how long.
 
 A payload is stored before its job is sequenced, an output and a receipt before they are settled:
 what the journal names is there. Prompts and outputs are forgotten some time after the job's end;
-receipts stay. The store syncs several times for each blob, so it is called in threads.
+receipts are kept for years. Storing waits for the disk, so it is done in threads.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from exchange.core.events import JobEnded
 from exchange.core.limits import NS_PER_S
 from exchange.core.reasons import Reason
 from exchange.engine import Group, Outcome
+from exchange.receipts import Receipt, ReceiptNotFound, ReceiptsError
 from exchange.rpc.errors import RETRY_AFTER_NS, RpcError, busy, refusal
 from exchange.rpc.locks import KeyedLocks
 from exchange.rpc.outputs import Output, StoredOutput
+from exchange.rpc.receipt_writer import ReceiptWriter
 
 if TYPE_CHECKING:
     from exchange.core.jobs import Job
@@ -34,6 +36,10 @@ PAYLOAD_RETENTION_NS: Final = 3_600 * NS_PER_S
 """A prompt is forgotten this long after its job's end."""
 OUTPUT_RETENTION_NS: Final = 23 * 3_600 * NS_PER_S
 """An output is forgotten this long after its job's end; the core remembers jobs a little longer."""
+RECEIPT_RETENTION_NS: Final = 10 * 365 * 24 * 3_600 * NS_PER_S
+"""A receipt is kept at least this long: it proves a bill."""
+SIGNATURE_BYTES: Final = 64
+"""An Ed25519 signature; it ends the stored receipt."""
 SWEEP_PERIOD_S: Final = 30.0
 PUTS_MAX: Final = 8
 """Blobs written at the same time; more wait."""
@@ -62,16 +68,12 @@ def output_name(lease_id: int) -> str:
     return f"lease-{lease_id}/output"
 
 
-def receipt_name(lease_id: int) -> str:
-    """Name of a lease's receipt: the signed bytes and after them the 64 bytes of the signature."""
-    return f"lease-{lease_id}/receipt"
-
-
 class JobBlobs:
-    """The jobs' part of the blob store."""
+    """What is stored of jobs beside the journal."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._receipts = ReceiptWriter(services.receipts)
         self._submitting: KeyedLocks[str] = KeyedLocks()
         self._submissions = 0
         self._submitting_bytes = 0
@@ -91,6 +93,7 @@ class JobBlobs:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._receipts.stop()
 
     def on_group(self, group: Group) -> None:
         """A reader of the event feed: notes the jobs that ended."""
@@ -148,24 +151,40 @@ class JobBlobs:
 
     # ---- outputs and receipts ----
 
-    async def keep_settlement(self, lease_id: int, output: Output | None, receipt: bytes) -> None:
+    async def keep_settlement(
+        self, lease_id: int, output: Output | None, signed: bytes, signature: bytes
+    ) -> None:
         """Store a lease's receipt and output, before the receipt is sequenced.
 
         Args:
             lease_id: The lease.
             output: What it put out; None where the receipt does not vouch for it.
-            receipt: The signed bytes and the signature.
+            signed: The receipt's signed bytes.
+            signature: Of another length than a signature has, it is cut or filled: it is none.
 
         Raises:
-            RpcError: the store takes nothing.
+            RpcError: a store takes nothing.
         """
-        puts = [self._put(receipt_name(lease_id), receipt)]
+        content = signed + signature[:SIGNATURE_BYTES].ljust(SIGNATURE_BYTES, b"\0")
+        receipt = Receipt(lease_id, self._services.clock.now_ns(), content)
+        puts = [self._receipts.keep(receipt)]
         if output is not None:
             puts.append(self._put(output_name(lease_id), output.stored().encode()))
         results = await asyncio.gather(*puts, return_exceptions=True)
         for error in results:
             if isinstance(error, BaseException):
                 raise error
+
+    async def receipt(self, lease_id: int) -> tuple[bytes, bytes] | None:
+        """A lease's receipt: the signed bytes and the signature; None where it cannot be read."""
+        try:
+            content = await self._receipts.get(lease_id)
+            return content[:-SIGNATURE_BYTES], content[-SIGNATURE_BYTES:]
+        except ReceiptNotFound:
+            return None
+        except ReceiptsError as error:
+            _log.error("a receipt cannot be read", lease_id=lease_id, error=str(error))
+            return None
 
     async def output(self, job: Job) -> StoredOutput | None:
         """The output of an ended job; None where it has none, or not any more."""
@@ -232,6 +251,14 @@ class JobBlobs:
             count += 1
         return count
 
+    async def sweep_receipts(self) -> int:
+        """Remove the files whose receipts are all older than the retention; how many."""
+        try:
+            return await self._receipts.expire(self._services.clock.now_ns() - RECEIPT_RETENTION_NS)
+        except ReceiptsError as error:
+            _log.error("old receipts cannot be removed", error=str(error))
+            return 0
+
     async def sweep_orphans(self) -> int:
         """Forget payloads whose jobs were never sequenced, left by a crash; how many."""
         blobs = self._services.blobs
@@ -254,6 +281,7 @@ class JobBlobs:
             _log.error("the blob store cannot be listed", error=str(error))
         while True:
             await self.sweep()
+            await self.sweep_receipts()
             await asyncio.sleep(SWEEP_PERIOD_S)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:

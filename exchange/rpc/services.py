@@ -17,6 +17,7 @@ from exchange.rpc.open_calls import OpenCalls
 
 if TYPE_CHECKING:
     from exchange.blobs import BlobStore
+    from exchange.receipts import ReceiptStore
     from exchange.rpc.history import History
     from exchange.rpc.job_blobs import JobBlobs
     from exchange.rpc.outputs import OutputHub
@@ -88,6 +89,7 @@ class Services:
 
     engine: Engine
     blobs: BlobStore
+    receipts: ReceiptStore
     history: History
     clock: Clock
     config: RpcConfig

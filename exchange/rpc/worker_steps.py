@@ -184,7 +184,7 @@ class WorkerSteps:
             output = self._services.outputs.open(lease.job_id, lease.lease_id, lease.attempt)
             tokens, digest = output.tokens, output.digest()
             vouched = output if digest == body.output_digest else None
-            await self._blobs.keep_settlement(lease.lease_id, vouched, signed + message.signature)
+            await self._blobs.keep_settlement(lease.lease_id, vouched, signed, message.signature)
         command = convert.settle_lease(session.worker_id, body, valid, tokens, digest)
         outcome = await self._services.submit(command)
         if mine and isinstance(outcome.first, ReceiptRefused):

@@ -15,7 +15,8 @@ import structlog
 
 from exchange.blobs import BlobStore
 from exchange.engine import Clock, Engine, EngineConfig, Group, Recovery, SystemClock
-from exchange.journal import SEGMENT_BYTES
+from exchange.journal import SEGMENT_BYTES, JournalMissing, has_journal
+from exchange.receipts import ReceiptStore
 from exchange.rpc.history import History
 from exchange.rpc.outputs import OutputHub
 from exchange.rpc.server import RpcServer
@@ -41,12 +42,13 @@ class ServerConfig:
     """Settings of a server.
 
     Attributes:
-        directory: The data directory: journal, blobs, keys. Made if it does not exist.
+        directory: The data directory: journal, blobs, receipts, keys. Made if it does not exist.
         address: host:port to listen on; port 0 lets the system choose.
         operator_secret: An API key that shall have the operator role; empty: a new exchange makes
             one and writes it to `operator.key` in the data directory.
         segment_bytes: Size of a journal segment, bytes.
-        cut_damaged_tail: The operator's decision to give up a damaged last journal group.
+        cut_damaged_tail: The operator's decision to give up a damaged last group of the journal or
+            of the receipts.
         reflection: Whether the gRPC schema can be asked for.
         sessions: How long workers may be silent or away.
     """
@@ -99,8 +101,9 @@ class Server:
         """Recover, begin to commit, begin to serve.
 
         Raises:
-            JournalError: the journal is in use, damaged, or of another exchange or version.
+            JournalError: the journal is in use, damaged, of another exchange or version, or gone.
             BlobError: the blob store cannot be opened.
+            ReceiptsError: the receipts cannot be opened.
             OSError: the address or the data directory cannot be had.
             ValueError: the given operator secret is no API key.
         """
@@ -113,6 +116,7 @@ class Server:
     async def _start(self) -> None:
         config = self.config
         config.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _refuse_lost_journal(config.directory)
         history = History(config.directory / "read-model")
         self._closing.callback(history.close)
         outputs = OutputHub()
@@ -130,11 +134,15 @@ class Server:
         self._running = asyncio.create_task(engine.run())
         blobs = BlobStore(config.directory / "blobs", config.directory / "master.key")
         self._closing.callback(blobs.close)
+        receipts = ReceiptStore(
+            config.directory / "receipts", cut_damaged_tail=config.cut_damaged_tail
+        )
+        self._closing.callback(receipts.close)
         self.operator_secret = await ensure_operator(
             engine, config.operator_key_path, config.operator_secret
         )
         rpc_config = RpcConfig(config.address, reflection=config.reflection)
-        self.services = Services(engine, blobs, history, self._clock, rpc_config, outputs)
+        self.services = Services(engine, blobs, receipts, history, self._clock, rpc_config, outputs)
         self._rpc = RpcServer(self.services, config.sessions)
         port = await self._rpc.start()
         self.address = f"{config.address.rpartition(':')[0]}:{port}"
@@ -174,6 +182,24 @@ class Server:
             # What it failed of, if it did, is told by `wait`.
             await asyncio.gather(self._running, return_exceptions=True)
         self._closing.close()
+
+
+def _refuse_lost_journal(directory: Path) -> None:
+    """Go on where there is a journal, or where nothing shows that there was one.
+
+    The first start makes the journal before anything else.
+
+    Raises:
+        JournalMissing: it is gone.
+    """
+    journal = directory / "journal"
+    if has_journal(journal):
+        return
+    seal, receipts = directory / "blobs" / "SEAL", directory / "receipts"
+    traces = [seal] if seal.exists() else []
+    traces += [receipts] if has_journal(receipts) else []
+    if traces:
+        raise JournalMissing(journal, traces)
 
 
 async def serve(

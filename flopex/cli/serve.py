@@ -43,6 +43,7 @@ async def serve(
     """
     from exchange.blobs import BlobError
     from exchange.journal import JournalError
+    from exchange.receipts import ReceiptsError
     from exchange.server import ServerConfig, ServerFailed
     from exchange.server import serve as run_server
 
@@ -65,6 +66,8 @@ async def serve(
         raise CommandError(f"the journal: {error}", hint, reason="JOURNAL") from error
     except BlobError as error:
         raise CommandError(f"the blob store: {error}", reason="BLOBS") from error
+    except ReceiptsError as error:
+        raise CommandError(f"the receipts: {error}", reason="RECEIPTS") from error
     except ServerFailed as error:
         hint = "nothing that was not durable has been published; start it again once it is mended"
         raise CommandError(str(error), hint, reason="SERVER_FAILED") from error

@@ -15,7 +15,7 @@ from exchange.metering import signing
 from exchange.metering.receipts import parse_signed_bytes
 from exchange.metering.traces import DenseTrace
 from exchange.rpc import outputs
-from exchange.rpc.job_blobs import output_name, receipt_name
+from exchange.rpc.job_blobs import output_name
 from exchange.rpc.sessions import SessionConfig
 from exchange.testing.fake_worker import FakeWorker
 from exchange.v1 import job_service_pb2 as jobs_pb
@@ -85,8 +85,7 @@ async def test_a_false_receipt_fails_the_attempt(
         assert (result.accepted, result.paid_nanos) == (False, 0)
         assert Reason.Name(result.reason) == f"REASON_{reason}"
         # The receipt is recorded; the output that nobody vouches for is not kept.
-        blobs = rig.services.blobs
-        signed = blobs.get(receipt_name(offer.lease_id))[: -len(receipt.signature)]
+        signed = rig.services.receipts.get(offer.lease_id)[:-64]
         assert parse_signed_bytes(signed).lease_id == offer.lease_id
         await rig.until(lambda: not kept(rig, output_name(offer.lease_id)))
         # The same receipt again gets the same answer.
@@ -162,7 +161,7 @@ async def test_somebody_elses_lease_cannot_be_touched(rig: Rig) -> None:
         ended = await rig.ended(job)
         assert (ended.state, ended.worker) == (jobs_pb.JOB_STATE_SETTLED, "honest")
         assert (await rig.get(job, include_output=True)).output == TEXT
-        signed = rig.services.blobs.get(receipt_name(offer.lease_id))
+        signed = rig.services.receipts.get(offer.lease_id)
         assert signing.verify(honest.public_key, signed[-64:], signed[:-64])
 
 
@@ -277,7 +276,7 @@ async def test_a_repeated_receipt_is_paid_once(rig: Rig) -> None:
         # Another receipt for the same lease gets the first one's answer and replaces nothing.
         other = worker.receipt(offer, "a dearer answer", DenseTrace(3, 12))
         assert await worker.settle(other) == results[0]
-        signed = rig.services.blobs.get(receipt_name(offer.lease_id))
+        signed = rig.services.receipts.get(offer.lease_id)
         assert signed[-64:] == receipt.signature
 
 

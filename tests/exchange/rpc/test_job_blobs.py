@@ -12,8 +12,9 @@ import grpc
 import pytest
 
 from exchange.blobs import BlobRef, BlobStoreFull, BlobWriteFailed
+from exchange.receipts import Receipt
 from exchange.rpc import job_blobs
-from exchange.rpc.job_blobs import output_name, payload_name, receipt_name
+from exchange.rpc.job_blobs import output_name, payload_name
 from exchange.rpc.locks import KeyedLocks
 from exchange.testing.fake_worker import SessionEnded
 from exchange.v1 import job_service_pb2 as pb
@@ -87,7 +88,7 @@ async def test_what_a_crash_left_under_a_leases_name_is_replaced(rig: Rig) -> No
         await rig.ready(worker)
         job = await rig.submit()
         offer = await worker.offer()
-        rig.services.blobs.put(receipt_name(offer.lease_id), b"never sequenced")
+        rig.services.receipts.append([Receipt(offer.lease_id, 1, b"never sequenced")])
         rig.services.blobs.put(output_name(offer.lease_id), b"never sequenced")
         assert (await worker.run(offer, "true")).accepted
         assert (await rig.get(job, include_output=True)).output == "true"

@@ -22,7 +22,6 @@ from exchange.rpc.job_blobs import (
     PAYLOAD_RETENTION_NS,
     output_name,
     payload_name,
-    receipt_name,
 )
 from exchange.v1 import job_service_pb2 as pb
 from tests.exchange.rpc.rig import TOO_DEAR, Rig, error_info, open_rig
@@ -359,7 +358,7 @@ async def test_payload_and_output_are_forgotten_in_time_and_receipts_stay(rig: R
     with pytest.raises(BlobNotFound):
         blobs.get(output_name(job.lease_id))
     assert (await rig.get(job, include_output=True)).output == ""
-    assert blobs.get(receipt_name(job.lease_id))
+    assert rig.services.receipts.get(job.lease_id)
 
 
 class LaterClock:
