@@ -151,7 +151,8 @@ async def test_tries_end_with_the_timeout() -> None:
     policy = RetryPolicy(attempts=1_000, first_s=0.05, longest_s=0.05)
     async with connected(script, retry=policy) as client:
         began = time.monotonic()
-        with pytest.raises(Unavailable):
+        # On a busy machine the last try may be under way when time runs out.
+        with pytest.raises((Unavailable, DeadlineExceeded)):
             await client.account.get(timeout_s=1.0)
     assert time.monotonic() - began < 5
     assert len(script.requests) > 2
