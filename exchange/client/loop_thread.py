@@ -143,6 +143,6 @@ async def _settled() -> None:
 
 
 def _ignore_poller_noise(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Where a process has several loops, gRPC's poller wakes all of them for one event."""
+    """Older grpcio wakes every loop of a process for one event; all but one then find nothing."""
     if not isinstance(context.get("exception"), BlockingIOError):
         loop.default_exception_handler(context)
