@@ -160,6 +160,11 @@ class SessionHub:
 
     # ---- sessions ----
 
+    @property
+    def connected(self) -> int:
+        """Open sessions."""
+        return len(self._sessions)
+
     def is_connected(self, worker_id: int) -> bool:
         """Whether the worker's session is open."""
         return worker_id in self._sessions

@@ -1,4 +1,4 @@
-"""One process that is the whole exchange: engine, blob store, gRPC."""
+"""One process that is the whole exchange: engine, blob store, gRPC, HTTP."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import structlog
 
 from exchange.blobs import BlobStore
 from exchange.engine import Clock, Engine, EngineConfig, Group, Recovery, SystemClock
+from exchange.http import HttpServer, Sources
 from exchange.journal import SEGMENT_BYTES, JournalMissing, has_journal
 from exchange.receipts import ReceiptStore
 from exchange.rpc.history import History
@@ -44,6 +45,7 @@ class ServerConfig:
     Attributes:
         directory: The data directory: journal, blobs, receipts, keys. Made if it does not exist.
         address: host:port to listen on; port 0 lets the system choose.
+        http_address: The same for HTTP; empty: no HTTP.
         operator_secret: An API key that shall have the operator role; empty: a new exchange makes
             one and writes it to `operator.key` in the data directory.
         segment_bytes: Size of a journal segment, bytes.
@@ -55,6 +57,7 @@ class ServerConfig:
 
     directory: Path
     address: str = ADDRESS_DEFAULT
+    http_address: str = ""
     operator_secret: str = ""
     segment_bytes: int = SEGMENT_BYTES
     cut_damaged_tail: bool = False
@@ -82,8 +85,10 @@ class Server:
         self._engine: Engine | None = None
         self._running: asyncio.Task[None] | None = None
         self._rpc: RpcServer | None = None
+        self._http: HttpServer | None = None
         self.services: Services
         self.address = ""
+        self.http_address = ""
         self.operator_secret: str | None = None
 
     @property
@@ -146,14 +151,24 @@ class Server:
         self._rpc = RpcServer(self.services, config.sessions)
         port = await self._rpc.start()
         self.address = f"{config.address.rpartition(':')[0]}:{port}"
+        await self._start_http()
         _log.info(
             "the exchange is open",
             address=self.address,
+            http_address=self.http_address,
             directory=str(config.directory),
             records=engine.recovered.records,
             torn_tail=engine.recovered.torn_tail,
             recovery_s=round(engine.recovered.elapsed_s, 3),
         )
+
+    async def _start_http(self) -> None:
+        address = self.config.http_address
+        if not address:
+            return
+        self._http = HttpServer(_sources(self.services), address)
+        port = await self._http.start()
+        self.http_address = f"{address.rpartition(':')[0]}:{port}"
 
     async def wait(self) -> None:
         """Return when the server was stopped.
@@ -177,6 +192,9 @@ class Server:
         """
         if self._rpc is not None:
             await self._rpc.stop(grace_s)
+        if self._http is not None:
+            # Until here it has told that the exchange drains.
+            await self._http.stop()
         if self._engine is not None and self._running is not None:
             await self._engine.stop()
             # What it failed of, if it did, is told by `wait`.
@@ -200,6 +218,19 @@ def _refuse_lost_journal(directory: Path) -> None:
     traces += [receipts] if has_journal(receipts) else []
     if traces:
         raise JournalMissing(journal, traces)
+
+
+def _sources(services: Services) -> Sources:
+    """What HTTP may read: neither edge knows the other."""
+    return Sources(
+        engine=services.engine,
+        recent_trades=services.history.trades,
+        is_connected=services.sessions.is_connected,
+        sessions=lambda: services.sessions.connected,
+        streams=lambda: services.streams,
+        counters=lambda: services.counters,
+        draining=lambda: services.drain.active,
+    )
 
 
 async def serve(

@@ -53,6 +53,7 @@ class InProcessExchange:
         clock: The machine's by default.
         sessions: How long workers may be silent or away.
         segment_bytes: Size of a journal segment, bytes.
+        http: Whether it serves HTTP, too.
     """
 
     def __init__(
@@ -61,11 +62,13 @@ class InProcessExchange:
         clock: Clock | None = None,
         sessions: SessionConfig | None = None,
         segment_bytes: int = SEGMENT_BYTES,
+        http: bool = False,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
         self.config = ServerConfig(
             directory,
             "127.0.0.1:0",
+            http_address="127.0.0.1:0" if http else "",
             operator_secret=auth.new_secret(),
             segment_bytes=segment_bytes,
             sessions=sessions or SessionConfig(),
@@ -93,6 +96,11 @@ class InProcessExchange:
     def address(self) -> str:
         """host:port."""
         return self.server.address
+
+    @property
+    def http_address(self) -> str:
+        """host:port of HTTP; empty without it."""
+        return self.server.http_address
 
     @property
     def operator_key(self) -> str:

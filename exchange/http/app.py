@@ -1,0 +1,169 @@
+"""The HTTP server: routes, what surrounds each request, start and stop."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from exchange.http import errors, pages
+from exchange.http.errors import ApiError
+from exchange.http.feed import OverviewFeed
+from exchange.http.metrics import Metrics
+from exchange.http.sockets import OverviewSockets
+from exchange.http.sources import Sources
+
+BODY_BYTES_MAX: Final = 16 * 1024
+"""Longest request body: nothing here takes one."""
+CLOSE_WITHIN_S: Final = 2.0
+"""How long requests get to finish when the server stops."""
+
+SECURITY_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""On every response."""
+
+_log = structlog.get_logger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class HttpServer:
+    """Serves the page, the overview, health and metrics until stopped.
+
+    Args:
+        sources: Where to read.
+        address: host:port to listen on; port 0 lets the system choose.
+    """
+
+    def __init__(self, sources: Sources, address: str) -> None:
+        self._sources = sources
+        self._address = address
+        self._feed = OverviewFeed(sources)
+        self._sockets = OverviewSockets(self._feed)
+        self._metrics = Metrics(sources, lambda: len(self._sockets))
+        self._files = pages.load()
+        self._runner = web.AppRunner(
+            self._application(), access_log=None, shutdown_timeout=CLOSE_WITHIN_S
+        )
+
+    def _application(self) -> web.Application:
+        app = web.Application(middlewares=[_surround], client_max_size=BODY_BYTES_MAX)
+        app.router.add_get("/", self._page)
+        app.router.add_get("/static/{name}", self._static)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/metrics", self._exposition)
+        app.router.add_get("/v1/overview", self._overview)
+        app.router.add_get("/ws/v1/overview", self._sockets.handle, allow_head=False)
+        return app
+
+    async def start(self) -> int:
+        """Begin to serve; the port.
+
+        Raises:
+            OSError: the address cannot be had.
+            ValueError: the address is not host:port.
+        """
+        host, port = split_address(self._address)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise OSError(f"cannot listen for HTTP on {self._address}: {error}") from error
+        chosen: int = self._runner.addresses[0][1]
+        return chosen
+
+    async def stop(self) -> None:
+        """Close the WebSockets and the port; may be called again."""
+        await self._sockets.close()
+        await self._runner.cleanup()
+
+    async def _page(self, request: web.Request) -> web.Response:
+        return pages.respond(request, self._files["index.html"])
+
+    async def _static(self, request: web.Request) -> web.Response:
+        file = self._files.get(request.match_info["name"])
+        if file is None:
+            raise web.HTTPNotFound
+        return pages.respond(request, file)
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        status = "ok"
+        if not self._sources.engine.running:
+            status = "stopped"
+        elif self._sources.draining():
+            status = "draining"
+        return _json(msgspec.json.encode({"status": status}), 200 if status == "ok" else 503)
+
+    async def _exposition(self, _: web.Request) -> web.Response:
+        body, content_type = self._metrics.exposition()
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def _overview(self, _: web.Request) -> web.Response:
+        return _json(self._feed.build())
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """The host and the port of "host:port", with an IPv6 host in brackets.
+
+    Raises:
+        ValueError: it is something else.
+
+    >>> split_address("[::1]:7412")
+    ('::1', 7412)
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
+        raise ValueError(f"{address!r} is not host:port")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _json(body: bytes, status: int = 200) -> web.Response:
+    return web.Response(
+        body=body,
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+@web.middleware
+async def _surround(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Security headers on all, and every failure as a typed error."""
+    try:
+        answer = await handler(request)
+    except ApiError as error:
+        answer = errors.response(error)
+    except web.HTTPException as error:
+        answer = _refused(request, error)
+    except Exception as error:
+        answer = _failed(request, error)
+    if not answer.prepared:
+        answer.headers.update(SECURITY_HEADERS)
+    return answer
+
+
+def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
+    """What aiohttp itself refuses, in our form."""
+    if error.status == 404:
+        known = ApiError(404, "NOT_FOUND", f"there is nothing at {request.path}")
+        return errors.response(known)
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        known = ApiError(405, "METHOD_NOT_ALLOWED", f"{request.path} can only be read")
+        return errors.response(known, {"Allow": error.headers["Allow"]})
+    return errors.response(ApiError(error.status, "BAD_REQUEST", error.reason))
+
+
+def _failed(request: web.Request, error: Exception) -> web.Response:
+    request_id = secrets.token_hex(8)
+    _log.error("a request failed", request_id=request_id, path=request.path, exc_info=error)
+    text = f"something is wrong with the exchange; its log tells more under {request_id}"
+    return errors.response(ApiError(500, "INTERNAL", text))

@@ -1,0 +1,71 @@
+"""What the HTTP edge is given to read: an interface, so that it knows no other edge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from exchange.engine import Engine
+
+
+class Trade(Protocol):
+    """One trade of the read model, as `exchange.rpc.history.TradeRecord` describes it."""
+
+    @property
+    def instrument_id(self) -> int:
+        """Where it was."""
+        ...
+
+    @property
+    def trade_id(self) -> int:
+        """Of the trade, or of the lease that a batch granted."""
+        ...
+
+    @property
+    def price_nanos(self) -> int:
+        """Nano-dollars per CU."""
+        ...
+
+    @property
+    def quantity_mflop(self) -> int:
+        """MFLOP."""
+        ...
+
+    @property
+    def event_time_ns(self) -> int:
+        """Journal time, nanoseconds since the epoch."""
+        ...
+
+    @property
+    def taker_side(self) -> int:
+        """1 bid, 2 ask, 0 in a batch, which has no taker."""
+        ...
+
+    @property
+    def sequence(self) -> int:
+        """Journal sequence of the command that caused it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the HTTP edge reads; it changes nothing.
+
+    Attributes:
+        engine: The running engine, and by it the state machine.
+        recent_trades: The last trades of an instrument (0: of all), at most so many, oldest first.
+        is_connected: Whether this worker's session is open.
+        sessions: Open sessions of workers.
+        streams: gRPC streams under way.
+        counters: gRPC calls by method ("calls M") and their errors ("errors M REASON").
+        draining: Whether the exchange takes no new work any more.
+    """
+
+    engine: Engine
+    recent_trades: Callable[[int, int], Sequence[Trade]]
+    is_connected: Callable[[int], bool]
+    sessions: Callable[[], int]
+    streams: Callable[[], int]
+    counters: Callable[[], Mapping[str, int]]
+    draining: Callable[[], bool]

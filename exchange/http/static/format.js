@@ -1,0 +1,96 @@
+// @ts-check
+/** How numbers become text. Integers above 2^53 come as strings and stay exact. */
+
+/** @typedef {number | string} Int */
+
+const GROUPED = new Intl.NumberFormat("en-US");
+const FOUR_DIGITS = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 4 });
+const TWO_DECIMALS = new Intl.NumberFormat("en-US", {
+  minimumFractionDigits: 2,
+  maximumFractionDigits: 2,
+});
+const COMPUTE_UNITS = ["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP"];
+const MFLOP = 2; // position in COMPUTE_UNITS
+
+/** @param {Int} value */
+export function integer(value) {
+  return GROUPED.format(typeof value === "string" ? BigInt(value) : value);
+}
+
+/**
+ * Compute to four digits: 1,234,567 with `unit` MFLOP is "1.235 TFLOP".
+ * @param {Int} value
+ * @param {number} unit position in COMPUTE_UNITS
+ */
+function compute(value, unit) {
+  let scaled = Number(value);
+  while (scaled >= 1000 && unit < COMPUTE_UNITS.length - 1) {
+    scaled /= 1000;
+    unit += 1;
+  }
+  return `${FOUR_DIGITS.format(scaled)} ${COMPUTE_UNITS[unit]}`;
+}
+
+/**
+ * One unit for a column of figures, so that they can be compared at a glance.
+ * @param {number} largest MFLOP
+ * @returns {{name: string, format: (value: any) => string}}
+ */
+export function column(largest) {
+  let unit = MFLOP;
+  let scale = 1;
+  while (largest / scale >= 10_000 && unit < COMPUTE_UNITS.length - 1) {
+    scale *= 1000;
+    unit += 1;
+  }
+  if (scale === 1) return { name: COMPUTE_UNITS[unit], format: integer };
+  const format = (/** @type {Int | bigint} */ value) => TWO_DECIMALS.format(Number(value) / scale);
+  return { name: COMPUTE_UNITS[unit], format };
+}
+
+/** @param {Int} value */
+export function mflop(value) {
+  return compute(value, MFLOP);
+}
+
+/** @param {Int} value */
+export function flops(value) {
+  return compute(value, 0);
+}
+
+/** @param {number} value share from 0 to 1 */
+export function percent(value) {
+  const digits = value < 0.01 ? 2 : value < 0.1 ? 1 : 0;
+  return `${(value * 100).toFixed(digits)} %`;
+}
+
+/** @param {number} seconds */
+export function duration(seconds) {
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 48) return `${hours} h ${minutes % 60} min`;
+  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}
+
+/**
+ * Local time of day, and its milliseconds.
+ * @param {Int} timeNs nanoseconds since the epoch
+ * @returns {[string, string]}
+ */
+export function timeOfDay(timeNs) {
+  const date = new Date(Number(BigInt(timeNs) / 1_000_000n));
+  const two = (/** @type {number} */ part) => String(part).padStart(2, "0");
+  const clock = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
+  return [clock, `.${String(date.getMilliseconds()).padStart(3, "0")}`];
+}
+
+/**
+ * @param {number} count
+ * @param {string} one
+ * @param {string} many
+ */
+export function plural(count, one, many) {
+  return `${integer(count)} ${count === 1 ? one : many}`;
+}
