@@ -36,6 +36,9 @@ from exchange.journal import SEGMENT_BYTES, GroupRecord, LocalLog, LogStore, Tor
 WAIT_MAX_S: Final = 3_600.0
 """Longest sleep; the clock is looked at again after it."""
 
+CATCH_UP_DIVISOR: Final = 4
+"""Journal time that runs ahead of the clock gives back this part of the time that passes."""
+
 _log = structlog.get_logger(__name__)
 
 Callback = Callable[[list[Outcome] | EngineStopped], None]
@@ -110,6 +113,8 @@ class Engine:
         self.stats = EngineStats()
         self._log = log
         self._clock = clock
+        self._seen_ns = clock.now_ns()
+        self._ahead_ns = max(0, core.now_ns - self._seen_ns)
         self._pending: deque[_Submission] = deque()
         self._pending_commands = 0
         self._pending_bytes = 0
@@ -177,6 +182,23 @@ class Engine:
     def pending(self) -> int:
         """Commands that wait for their commit."""
         return self._pending_commands
+
+    def now_ns(self) -> int:
+        """Journal time now, nanoseconds since the epoch: what the next group will be stamped with.
+
+        It never steps back and never stands still. Where the clock stepped back, or lies behind the
+        journal at the start, journal time goes on from where it was, a quarter slower than the
+        clock until both agree: waiting for the clock would stop every timer and every batch.
+        """
+        seen_ns = self._clock.now_ns()
+        passed_ns = seen_ns - self._seen_ns
+        self._seen_ns = seen_ns
+        if passed_ns < 0:
+            self._ahead_ns -= passed_ns
+            _log.warning("the clock stepped back; the journal's time goes on", by_ns=-passed_ns)
+        elif self._ahead_ns:
+            self._ahead_ns = max(0, self._ahead_ns - passed_ns // CATCH_UP_DIVISOR)
+        return max(self.core.now_ns, seen_ns + self._ahead_ns)
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call this with every group from now on, in order, once it is durable.
@@ -304,7 +326,7 @@ class Engine:
         due_ns = self.core.next_timer_ns()
         handle = None
         if due_ns is not None:
-            delay = min(WAIT_MAX_S, max(0, due_ns - self._clock.now_ns()) / 1e9)
+            delay = min(WAIT_MAX_S, max(0, due_ns - self.now_ns()) / 1e9)
             handle = loop.call_later(delay, self.wake)
         try:
             await self._wakeup
@@ -314,7 +336,7 @@ class Engine:
                 handle.cancel()
 
     def _commit_due(self) -> None:
-        now_ns = max(self.core.now_ns, self._clock.now_ns())
+        now_ns = self.now_ns()
         if not self._pending:
             due_ns = self.core.next_timer_ns()
             if due_ns is None or due_ns > now_ns:

@@ -199,7 +199,7 @@ class WorkerServicer(WorkerServiceServicer):
             self._hub.fail_lease(lease, Reason.WORKER_DECLINED)
         if payload is None or self._offered(lease_id) is None:
             return None
-        return convert.lease_offer(core, lease, payload, self._services.clock.now_ns())
+        return convert.lease_offer(core, lease, payload, self._services.engine.now_ns())
 
     def _offered(self, lease_id: int) -> Lease | None:
         lease = self._services.core.leases.get(lease_id)

@@ -274,6 +274,35 @@ async def test_time_never_falls(tmp_path: Path, clock: ManualClock) -> None:
         assert second.now_ns == first.now_ns
 
 
+SECOND_NS = 1_000_000_000
+
+
+async def test_time_goes_on_where_the_clock_was_set_back(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    async with running(Engine.open(config(tmp_path), clock)) as engine:
+        first = await engine.submit(account("a"))
+        clock.advance(-3_600 * SECOND_NS)
+        assert engine.now_ns() == first.now_ns
+        clock.advance(4 * SECOND_NS)
+        second = await engine.submit(account("b"))
+        assert second.now_ns == first.now_ns + 3 * SECOND_NS
+        clock.advance(5 * 3_600 * SECOND_NS)
+        assert engine.now_ns() == clock.now_ns(), "both agree again"
+
+
+async def test_time_goes_on_where_the_clock_lies_behind_the_journal(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    async with running(Engine.open(config(tmp_path), clock)) as engine:
+        await engine.submit(account("a"))
+        last_ns = engine.core.now_ns
+    clock.advance(-3_600 * SECOND_NS)
+    async with running(Engine.open(config(tmp_path), clock)) as engine:
+        clock.advance(4 * SECOND_NS)
+        assert (await engine.submit(account("b"))).now_ns == last_ns + 3 * SECOND_NS
+
+
 async def test_a_due_timer_makes_a_group_of_its_own(
     tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
