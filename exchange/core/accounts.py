@@ -6,6 +6,8 @@ import hashlib
 from collections import deque
 from typing import Final, NamedTuple
 
+import msgspec
+
 from exchange.core.commands import AccountKind
 from exchange.core.limits import (
     CLIENT_ID_AHEAD_MAX_NS,
@@ -30,6 +32,7 @@ class Account:
         "client_ids",
         "exposure",
         "halted",
+        "job_ids",
         "kind",
         "name",
         "open_jobs",
@@ -46,6 +49,7 @@ class Account:
         self.open_orders = 0
         self.open_jobs = 0
         self.queued_bytes = 0
+        self.job_ids: dict[int, None] = {}  # remembered jobs, oldest first
         self.positions: dict[int, int] = {}  # instrument -> MFLOP, negative is short
         self.exposure: dict[tuple[int, int], int] = {}  # (instrument, side) -> open MFLOP
         self.client_ids: dict[bytes, tuple[bytes, int]] = {}  # id -> (content, result)
@@ -95,8 +99,12 @@ _NEW: Final = Remembered(Reason.NONE, 0)
 
 def content_digest(command: Record) -> bytes:
     """What must be equal for a repeat to be a repeat: the kind, and eight bytes over the whole."""
-    digest = hashlib.blake2b(command.encode(), digest_size=8).digest()
-    return command.KIND.to_bytes() + digest
+    layout = command.layout()
+    if layout.has_variable:
+        content = command.encode()
+    else:  # a fixed record is its fields; its head would only cost time
+        content = layout.fixed.pack(*msgspec.structs.astuple(command))
+    return command.KIND.to_bytes() + hashlib.blake2b(content, digest_size=8).digest()
 
 
 def id_time_ns(client_id: bytes) -> int | None:

@@ -157,8 +157,8 @@ class Exchange(State):
         return _WAITING[why.reason] if why else Reason.NONE
 
     def jobs_of(self, account_id: int) -> list[int]:
-        """Ids of an account's remembered jobs, newest first. O(jobs)."""
-        return [i for i in reversed(self.jobs) if self.jobs[i].account_id == account_id]
+        """Ids of an account's remembered jobs, newest first. O(jobs of the account)."""
+        return list(reversed(self.accounts[account_id].job_ids))
 
     def open_orders_of(self, account_id: int) -> list[OpenOrder]:
         """An account's open orders by id. O(orders)."""
@@ -190,7 +190,9 @@ class Exchange(State):
 
     def _check_counts(self) -> None:
         for account_id, account in self.accounts.items():
-            jobs = [j for j in self.jobs.values() if j.account_id == account_id and j.is_open]
+            mine = [j for j in self.jobs.values() if j.account_id == account_id]
+            assert list(account.job_ids) == [j.job_id for j in mine]
+            jobs = [j for j in mine if j.is_open]
             assert account.open_jobs == len(jobs)
             assert account.queued_bytes == sum(j.terms.payload_bytes for j in jobs)
             assert account.open_orders == len(self.open_orders_of(account_id))

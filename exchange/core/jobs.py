@@ -148,6 +148,7 @@ class JobDesk:
         job = Job(state.counters.job, command, plan, state.now_ns)
         job.transfer_id = transfer_id
         state.jobs[job.job_id] = job
+        account.job_ids[job.job_id] = None
         state.client_ids.remember(account, command.client_job_id, content, job.job_id)
         account.open_jobs += 1
         account.queued_bytes += command.payload_bytes
@@ -271,5 +272,7 @@ class JobDesk:
 
     def forget_due(self, job_id: int) -> None:
         """Timer: the job ended long ago; the journal still has it."""
-        for lease_id in self._state.jobs.pop(job_id).lease_ids:
+        job = self._state.jobs.pop(job_id)
+        del self._state.accounts[job.account_id].job_ids[job_id]
+        for lease_id in job.lease_ids:
             del self._state.leases[lease_id]

@@ -244,11 +244,13 @@ class LeaseDesk:
             return lease
         if not lease.is_open:
             return Reason.LEASE_CLOSED
-        if command.reason not in DECLINE_REASONS:
+        ours = command.reason == Reason.OPERATOR_FAULT  # the gateway's word, never a worker's
+        if not ours and command.reason not in DECLINE_REASONS:
             return Reason.FIELD_INVALID
         offered = lease.state == LeaseState.OFFERED
         ending = LeaseState.DECLINED if offered else LeaseState.FAILED
-        self._fail(lease, ending, Fault.WORKER, Reason(command.reason))
+        fault = Fault.OPERATOR if ours else Fault.WORKER
+        self._fail(lease, ending, fault, Reason(command.reason))
         return Reason.NONE
 
     # Timers

@@ -93,7 +93,7 @@ class Reason(IntEnum):
     WORKER_DRAINED = 713  # The worker drained and left.
     WORKER_BUSY = 714  # The worker declined: it has no free slot after all.
     MODEL_NOT_LOADED = 715  # The worker declined: the model is not loaded.
-    OPERATOR_FAULT = 716  # The exchange was down too long to keep the lease.
+    OPERATOR_FAULT = 716  # The exchange could not serve the lease; the worker is not to blame.
     RECEIPT_BAD_SIGNATURE = 801  # The receipt's signature does not verify.
     RECEIPT_WRONG_MODEL = 802  # The receipt names another model than the lease.
     RECEIPT_WRONG_INPUT = 803  # The receipt names another input than the job's payload.

@@ -80,19 +80,20 @@ def _unpack_variable(code: str, data: bytes) -> Any:
     return data
 
 
+_LAYOUTS: Final[dict[type, Layout]] = {}
+
+
 class Record(msgspec.Struct, frozen=True, gc=False):
     """Base of all packed records; a subclass states `KIND` and annotated fields, nothing else."""
 
     KIND: ClassVar[int] = 0
-    _cached_layout: ClassVar[Layout | None] = None
 
     @classmethod
     def layout(cls) -> Layout:
         """The class's layout, derived on first use."""
-        found = cls.__dict__.get("_cached_layout")
-        if not isinstance(found, Layout):
-            found = _layout(cls)
-            cls._cached_layout = found
+        found = _LAYOUTS.get(cls)
+        if found is None:
+            found = _LAYOUTS[cls] = _layout(cls)
         return found
 
     def encode(self) -> bytes:

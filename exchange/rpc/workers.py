@@ -196,7 +196,7 @@ class WorkerServicer(WorkerServiceServicer):
             return None
         payload = await self._blobs.payload(core.jobs[lease.job_id])
         if payload is None:
-            self._hub.fail_lease(lease, Reason.WORKER_DECLINED)
+            self._hub.fail_lease(lease, Reason.OPERATOR_FAULT)
         if payload is None or self._offered(lease_id) is None:
             return None
         return convert.lease_offer(core, lease, payload, self._services.engine.now_ns())

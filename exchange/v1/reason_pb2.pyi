@@ -175,7 +175,7 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_MODEL_NOT_LOADED: _Reason.ValueType  # 715
     """The worker declined: the model is not loaded."""
     REASON_OPERATOR_FAULT: _Reason.ValueType  # 716
-    """The exchange was down too long to keep the lease."""
+    """The exchange could not serve the lease; the worker is not to blame."""
     REASON_RECEIPT_BAD_SIGNATURE: _Reason.ValueType  # 801
     """The receipt's signature does not verify."""
     REASON_RECEIPT_WRONG_MODEL: _Reason.ValueType  # 802
@@ -354,7 +354,7 @@ REASON_WORKER_BUSY: Reason.ValueType  # 714
 REASON_MODEL_NOT_LOADED: Reason.ValueType  # 715
 """The worker declined: the model is not loaded."""
 REASON_OPERATOR_FAULT: Reason.ValueType  # 716
-"""The exchange was down too long to keep the lease."""
+"""The exchange could not serve the lease; the worker is not to blame."""
 REASON_RECEIPT_BAD_SIGNATURE: Reason.ValueType  # 801
 """The receipt's signature does not verify."""
 REASON_RECEIPT_WRONG_MODEL: Reason.ValueType  # 802

@@ -252,6 +252,13 @@ def test_decline_reasons(market: Market, reason: int) -> None:
         assert market.refused(command) == Reason.FIELD_INVALID
 
 
+def test_a_lease_that_the_exchange_gives_back_is_not_the_workers_fault(market: Market) -> None:
+    offer = market.leased()
+    (ended,) = of_kind(offer.decline(Reason.OPERATOR_FAULT), LeaseEnded)
+    assert (ended.fault, ended.reason) == (Fault.OPERATOR, Reason.OPERATOR_FAULT)
+    assert market.exchange.workers[ended.worker_id].leases_failed == 0
+
+
 # Receipts
 
 LIES: dict[str, tuple[dict[str, Any], Reason]] = {
