@@ -24,6 +24,8 @@ from typing import Any, Final
 
 ADDRESS_DEFAULT: Final = "127.0.0.1:7411"
 """Where `serve` listens and where the other commands look for it."""
+HTTP_DEFAULT: Final = "127.0.0.1:7412"
+"""Where `serve` answers browsers and scrapers of metrics: this machine's only."""
 CONFIG_BYTES_MAX: Final = 1 << 20
 KEY_BYTES_MAX: Final = 1_024
 OPERATOR_KEY_NAME: Final = "operator.key"

@@ -30,7 +30,9 @@ MARK_NAME: Final = "DEMO"
 MODEL_DEFAULT: Final = "smollm2-135m"
 
 NEXT: Final = """
-It stays up until Ctrl-C. In another terminal (API key: the account "you", funded with a dollar):
+It stays up until Ctrl-C. Its page, for a browser: http://{http}/
+
+In another terminal (API key: the account "you", funded with a dollar):
 
   export FLOPEX_TARGET={address} FLOPEX_KEY={key}
   flopex submit "Write one sentence about mountains."{model} --value 0.001
@@ -212,6 +214,7 @@ class _Show:
                 {
                     "type": "open",
                     "address": address,
+                    "http": demo.cast.http_address,
                     "key": keys.yours,
                     "paper_key": keys.paper,
                     "instrument": interactive,
@@ -223,6 +226,7 @@ class _Show:
             self._console.print(
                 NEXT.format(
                     address=address,
+                    http=demo.cast.http_address,
                     key=keys.yours,
                     paper_key=keys.paper,
                     model=model,

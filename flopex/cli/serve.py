@@ -10,7 +10,7 @@ import typer
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
 from flopex.cli.output import Output
-from flopex.config import ADDRESS_DEFAULT
+from flopex.config import ADDRESS_DEFAULT, HTTP_DEFAULT
 from flopex.logs import LogLevel, configure_logs
 
 if TYPE_CHECKING:
@@ -25,6 +25,12 @@ async def serve(
     address: Annotated[
         str, typer.Option(help="host:port to listen on; port 0 lets the system choose.")
     ] = ADDRESS_DEFAULT,
+    http: Annotated[
+        str,
+        typer.Option(
+            help="host:port of the page, metrics and health, which need no key; '' for none."
+        ),
+    ] = HTTP_DEFAULT,
     log_level: Annotated[LogLevel, typer.Option(help="Least serious log lines.")] = LogLevel.INFO,
     cut_damaged_tail: Annotated[
         bool,
@@ -51,6 +57,7 @@ async def serve(
     config = ServerConfig(
         session.data,
         address,
+        http,
         operator_secret=os.environ.get("FLOPEX_OPERATOR_KEY", ""),
         cut_damaged_tail=cut_damaged_tail,
         reflection=reflection,
@@ -73,7 +80,8 @@ async def serve(
         raise CommandError(str(error), hint, reason="SERVER_FAILED") from error
     except (OSError, RuntimeError, ValueError) as error:
         hint = (
-            f"is {address} free, and {session.data} writable? choose others with --address, --data"
+            f"are {' and '.join(filter(None, (address, http)))} free, and is {session.data} "
+            "writable? choose others with --address, --http, --data"
         )
         raise CommandError(f"cannot start: {error}", hint, ExitCode.FAILED, "START") from error
     session.output.summary(address=config.address, data=str(session.data))
@@ -86,6 +94,7 @@ def _announce(output: Output, server: Server) -> None:
             {
                 "type": "started",
                 "address": server.address,
+                "http": server.http_address,
                 "data": str(config.directory.absolute()),
                 "operator_key_file": str(config.operator_key_path.absolute()),
                 "epoch": server.engine.core.epoch,
@@ -97,6 +106,8 @@ def _announce(output: Output, server: Server) -> None:
         )
         return
     output.show(f"address  {server.address}")
+    if server.http_address:
+        output.show(f"page     http://{server.http_address}/")
     output.show(f"data     {config.directory.absolute()}")
     if config.operator_key_path.exists():
         output.show(f"key      {config.operator_key_path.absolute()} (the operator's)")

@@ -88,7 +88,10 @@ class Demo:
         stage.step = "starting the exchange"
         stage.say(Kind.SETUP, f"data directory {self.settings.directory}")
         await cast.start_exchange()
-        stage.say(Kind.SETUP, f"the exchange is open at {cast.address}")
+        stage.say(
+            Kind.SETUP,
+            f"the exchange is open at {cast.address}, its page at http://{cast.http_address}/",
+        )
         async with AsyncClient(cast.address, cast.operator_key) as operator:
             stage.step = "setting up the market"
             self.keys = await set_up(operator, self.card)

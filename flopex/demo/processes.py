@@ -32,11 +32,13 @@ class Settings:
         directory: Data directory of the exchange; logs and the workers' keys lie in it, too.
         engine: What the workers run: llama or instant.
         address: Where the exchange listens; port 0 lets the system choose.
+        http: Where its page is; port 0 lets the system choose.
     """
 
     directory: Path
     engine: str = "llama"
     address: str = "127.0.0.1:0"
+    http: str = "127.0.0.1:0"
 
 
 class Cast:
@@ -53,6 +55,7 @@ class Cast:
         self._watchers: list[asyncio.Task[None]] = []
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.address = ""
+        self.http_address = ""
 
     async def start_exchange(self) -> None:
         """Start the exchange; return once it is open.
@@ -60,7 +63,7 @@ class Cast:
         Raises:
             DemoFailed: it did not open.
         """
-        await self._open(self._settings.address)
+        await self._open(self._settings.address, self._settings.http)
         self._watchers.append(asyncio.create_task(self._watch_exchange()))
 
     @property
@@ -73,12 +76,15 @@ class Cast:
         """The processes, the exchange first."""
         return ([self._exchange] if self._exchange else []) + self._workers
 
-    async def _open(self, address: str) -> dict[str, Any]:
+    async def _open(self, address: str, http: str) -> dict[str, Any]:
         self._opened = asyncio.get_running_loop().create_future()
         directory = str(self._settings.directory)
         self._exchange = exchange = Child(
             "exchange",
-            ["serve", "--json", "--address", address, "--data", directory, "--grace", "2"],
+            [
+                *("serve", "--json", "--address", address, "--http", http),
+                *("--data", directory, "--grace", "2"),
+            ],
             self._logs,
             self._on_exchange_line,
         )
@@ -94,6 +100,7 @@ class Cast:
             ended.cancel()
         started = self._opened.result()
         self.address = self._stage.address = started["address"]
+        self.http_address = started["http"]
         return started
 
     def _on_exchange_line(self, line: str) -> None:
@@ -116,7 +123,7 @@ class Cast:
             if restart == RESTARTS_MAX:
                 break
             try:
-                started = await self._open(self.address)
+                started = await self._open(self.address, self.http_address)
             except DemoFailed as error:
                 self._fail(str(error))
                 return

@@ -129,7 +129,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     serving = start(
         directory,
         environment,
-        *("serve", "--json", "--data", "data", "--address", "127.0.0.1:0", "--grace", "1"),
+        *("serve", "--json", "--data", "data", "--address", "127.0.0.1:0"),
+        *("--http", "", "--grace", "1"),
     )
     try:
         started = json.loads(read_line(serving))

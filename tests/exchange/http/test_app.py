@@ -1,0 +1,274 @@
+"""Health, metrics, the page's files, and what surrounds every request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from exchange.core.commands import AddInstrument
+from exchange.http import app, metrics, pages
+from exchange.http.app import split_address
+from exchange.server import Server, ServerConfig
+from matching.types import Side
+from tests.exchange.http.site import PAPER, Site, eventually, open_site
+
+STATIC = Path(pages.__file__).with_name("static")
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with open_site(tmp_path) as site:
+        yield site
+
+
+# ---- health ----
+
+
+async def test_health_is_ok_then_draining_then_gone(tmp_path: Path) -> None:
+    async with open_site(tmp_path) as site:
+        async with site.http.get("/healthz") as response:
+            assert (response.status, await response.json()) == (200, {"status": "ok"})
+        site.exchange.server.services.drain.begin()
+        async with site.http.get("/healthz") as response:
+            assert (response.status, await response.json()) == (503, {"status": "draining"})
+        assert (await site.overview())["state"] == "draining"
+        await site.exchange.server.stop(0)
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await site.http.get("/healthz")
+
+
+async def test_a_stopped_engine_is_not_healthy(site: Site) -> None:
+    await site.exchange.engine.stop()
+    async with site.http.get("/healthz") as response:
+        assert (response.status, await response.json()) == (503, {"status": "stopped"})
+
+
+# ---- metrics ----
+
+
+async def scrape(site: Site) -> dict[str, Any]:
+    """Each sample's value by name and labels."""
+    async with site.http.get("/metrics") as response:
+        assert response.status == 200
+        assert response.headers["Content-Type"] == metrics.CONTENT_TYPE
+        families = list(text_string_to_metric_families(await response.text()))
+    return {
+        sample.name + "".join(f" {k}={v}" for k, v in sorted(sample.labels.items())): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+async def test_metrics_tell_the_exchange_from_the_inside(site: Site) -> None:
+    await site.order(Side.BID, 90, 7)
+    await site.order(Side.BID, 100, 5)
+    await site.submit_job()
+    async with site.worker(2) as worker:
+        await worker.run(await worker.offer(), "one two")
+        found = await scrape(site)
+    core, stats = site.exchange.core, site.exchange.engine.stats
+    assert found["flopex_up"] == 1
+    assert found["flopex_draining"] == 0
+    assert found["flopex_epoch"] == 1
+    assert found["flopex_journal_records"] == core.sequence
+    assert found["flopex_commands_total"] == stats.commands > 10
+    assert 0 < found["flopex_commit_groups_total"] == stats.groups
+    assert found["flopex_append_seconds_total"] == stats.append_ns / 1e9 > 0
+    assert found["flopex_apply_seconds_total"] > 0
+    assert found["flopex_pending_commands"] == 0
+    assert found["flopex_orders_open"] == 2
+    assert found[f"flopex_book_levels instrument={PAPER} side=bid"] == 2
+    assert found[f"flopex_book_levels instrument={PAPER} side=ask"] == 0
+    assert found["flopex_instruments state=open"] == 2
+    assert (found["flopex_jobs_settled_total"], found["flopex_jobs_unsettled_total"]) == (1, 0)
+    assert (found["flopex_jobs_open"], found["flopex_leases_open"]) == (0, 0)
+    assert found["flopex_settled_flops_total"] > 0
+    assert found["flopex_ledger_imbalance_nanos"] == 0
+    assert found["flopex_workers state=ready"] == found["flopex_worker_sessions"] == 1
+    assert (found["flopex_worker_slots"], found["flopex_worker_slots_in_use"]) == (2, 0)
+    assert found["flopex_rpc_streams"] == 1
+    assert found["flopex_rpc_calls_total method=exchange.v1.JobService/SubmitJob"] == 1
+    assert found["process_resident_memory_bytes"] > 0
+
+
+async def test_streams_and_sessions_are_not_counted_after_their_end(site: Site) -> None:
+    async with site.worker(1):
+        pass
+    await eventually(lambda: not site.exchange.server.services.streams)
+    found = await scrape(site)
+    assert found["flopex_worker_sessions"] == 0
+
+
+async def test_refused_calls_are_counted_by_reason(site: Site) -> None:
+    site.buyer = "flx_" + "x" * 43
+    with pytest.raises(Exception, match="UNAUTHENTICATED"):
+        await site.submit_job()
+    found = await scrape(site)
+    errors = [name for name in found if name.startswith("flopex_rpc_errors_total")]
+    assert len(errors) == 1
+    assert "method=exchange.v1.JobService/SubmitJob reason=KEY" in errors[0]
+
+
+async def test_labels_are_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "INSTRUMENTS_MAX", 1)
+    monkeypatch.setattr(metrics, "BOOK_LEVELS_MAX", 1)
+    await site.order(Side.BID, 90, 7)
+    await site.order(Side.BID, 100, 5)
+    found = await scrape(site)
+    books = {name: value for name, value in found.items() if name.startswith("flopex_book")}
+    assert books == {
+        f"flopex_book_levels instrument={PAPER} side=bid": 1,
+        f"flopex_book_levels instrument={PAPER} side=ask": 0,
+    }
+
+
+async def test_a_name_cannot_break_the_exposition(site: Site) -> None:
+    terms = site.exchange.core.instruments[site.paper_id].terms
+    fields = {f: getattr(terms, f) for f in terms.__struct_fields__} | {"name": 'a"b\\c\nd 1'}
+    await site.exchange.submit(AddInstrument(**fields))
+    found = await scrape(site)
+    assert 'flopex_book_levels instrument=a"b\\c\nd 1 side=bid' in found
+
+
+# ---- the page ----
+
+
+async def test_every_file_of_the_page_is_served_with_its_type_and_policy(site: Site) -> None:
+    types = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+    types[".html"] = "text/html"
+    files = sorted(path for path in STATIC.iterdir() if path.is_file())
+    assert len(files) > 10
+    for path in files:
+        async with site.http.get(f"/static/{path.name}") as response:
+            assert response.status == 200
+            assert await response.read() == path.read_bytes()
+            assert response.content_type == types[path.suffix]
+            if path.suffix != ".svg":
+                assert response.charset == "utf-8"
+            assert response.headers["Content-Security-Policy"] == pages.CONTENT_SECURITY_POLICY
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            etag = response.headers["ETag"]
+        async with site.http.get(
+            f"/static/{path.name}", headers={"If-None-Match": etag}
+        ) as response:
+            assert (response.status, await response.read()) == (304, b"")
+
+
+async def test_the_front_page_loads_only_files_that_are_there(site: Site) -> None:
+    async with site.http.get("/") as response:
+        assert response.content_type == "text/html"
+        assert response.headers["Content-Security-Policy"] == pages.CONTENT_SECURITY_POLICY
+        page = await response.text()
+    names = re.findall(r'(?:src|href)="(/static/[^"]+)"', page)
+    assert len(names) >= 3
+    for name in names:
+        await site.text(name)
+
+
+def test_the_policy_allows_nothing_inline() -> None:
+    directives = dict(d.split(" ", 1) for d in pages.CONTENT_SECURITY_POLICY.split("; "))
+    assert directives["default-src"] == "'none'"
+    assert directives["script-src"] == directives["style-src"] == "'self'"
+    assert "unsafe" not in pages.CONTENT_SECURITY_POLICY
+
+
+def test_the_page_keeps_to_the_policy() -> None:
+    page = (STATIC / "index.html").read_text()
+    assert re.findall(r"<script(?![^>]*\bsrc=)", page) == []
+    assert re.findall(r"<style|\sstyle=|\son[a-z]+=", page) == []
+    for path in STATIC.glob("*.js"):
+        text = path.read_text()
+        assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|eval\(|new Function", text) == []
+        assert '"style"' not in text, f"{path.name} sets a style attribute, which is refused"
+    for path in STATIC.iterdir():
+        # Everything comes from the exchange itself; the name of SVG's vocabulary is no address.
+        text = path.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert re.findall(r"https?://", text) == [], path.name
+
+
+def test_modules_import_only_what_exists_and_exports_it() -> None:
+    pattern = re.compile(r'^import \{([^}]+)\} from "\./([\w.]+)";', re.MULTILINE)
+    found = 0
+    for path in STATIC.glob("*.js"):
+        text = path.read_text()
+        assert len(pattern.findall(text)) == len(re.findall(r"^import ", text, re.MULTILINE))
+        for names, source in pattern.findall(text):
+            target = (STATIC / source).read_text()
+            for name in re.findall(r"\w+", names):
+                found += 1
+                assert re.search(rf"^export (?:const|class|function) {name}\b", target, re.M), name
+    assert found > 20
+
+
+# ---- what surrounds a request ----
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/static/none.js", "/static/..%2fapp.py", "/v1/x"])
+async def test_what_is_not_there_is_a_typed_error(site: Site, path: str) -> None:
+    async with site.http.get(path) as response:
+        assert response.status == 404
+        error = (await response.json())["error"]
+        assert (error["code"], error["type"]) == ("NOT_FOUND", "invalid_request_error")
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+async def test_everything_is_read_only(site: Site, method: str) -> None:
+    for path in ("/", "/v1/overview", "/metrics", "/healthz", "/ws/v1/overview"):
+        async with site.http.request(method, path, data=b"{}") as response:
+            assert response.status == 405
+            assert (await response.json())["error"]["code"] == "METHOD_NOT_ALLOWED"
+            assert "GET" in response.headers["Allow"]
+
+
+async def test_an_unexpected_failure_tells_only_where_to_look(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(pages, "respond", broken)
+    async with site.http.get("/") as response:
+        assert response.status == 500
+        error = (await response.json())["error"]
+    assert (error["code"], error["type"]) == ("INTERNAL", "server_error")
+    assert "secret" not in error["message"]
+
+
+# ---- start and stop ----
+
+
+async def test_an_address_in_use_is_said_and_leaves_nothing_running(
+    tmp_path: Path, site: Site
+) -> None:
+    config = ServerConfig(
+        tmp_path / "second", "127.0.0.1:0", http_address=site.exchange.http_address
+    )
+    with pytest.raises(OSError, match="cannot listen for HTTP"):
+        await Server(config).start()
+    # The journal was given back with the rest.
+    server = Server(ServerConfig(tmp_path / "second", "127.0.0.1:0"))
+    await server.start()
+    assert server.http_address == ""
+    await server.stop(0)
+
+
+@pytest.mark.parametrize("address", ["", "7412", "127.0.0.1", "host:", ":1", "h:70000", "h:x"])
+def test_an_address_is_a_host_and_a_port(address: str) -> None:
+    with pytest.raises(ValueError, match="is not host:port"):
+        split_address(address)
+
+
+def test_brackets_are_for_ipv6() -> None:
+    assert split_address("[::1]:0") == ("::1", 0)
+    assert split_address("localhost:7412") == ("localhost", 7_412)
+
+
+def test_bodies_are_bounded() -> None:
+    assert app.BODY_BYTES_MAX <= 1 << 20
