@@ -201,6 +201,11 @@ def _(market: Market) -> Reason:
     return of_kind(market.leased().decline(R.MODEL_NOT_LOADED), LeaseEnded)[0].reason
 
 
+@gives(R.OPERATOR_FAULT)
+def _(market: Market) -> Reason:
+    return of_kind(market.leased().decline(R.OPERATOR_FAULT), LeaseEnded)[0].reason
+
+
 # 8xx receipts
 
 
