@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from typing import Final
 
 import grpc
@@ -36,6 +37,11 @@ SERVICE_NAMES: Final = (
     "exchange.v1.WorkerService",
 )
 
+CONNECTIONS_MAX: Final = 4_096
+"""Connections open at the same time; fewer where the process may not open so many files."""
+FILES_RESERVED: Final = 128
+"""Open files kept for the journal and the stores: connections never take these."""
+
 OPTIONS: Final = (
     # Two servers on one port would each get half of the calls.
     ("grpc.so_reuseport", 0),
@@ -46,7 +52,17 @@ OPTIONS: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
     # Clients may ping this often; the name with "recv" in it is ignored by gRPC.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # Whoever connects and does not speak HTTP/2 soon, or makes no call for long, is let go.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 600_000),
 )
+
+
+def connections_max(files_max: int) -> int:
+    """How many connections to take where the process may have `files_max` open files."""
+    if files_max == resource.RLIM_INFINITY:
+        return CONNECTIONS_MAX
+    return max(1, min(CONNECTIONS_MAX, files_max - FILES_RESERVED))
 
 
 class RpcServer:
@@ -75,9 +91,13 @@ class RpcServer:
 
     def _build(self) -> grpc.aio.Server:
         services = self._services
+        files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         server = grpc.aio.server(
             interceptors=(CallInterceptor(services),),
-            options=OPTIONS,
+            options=(
+                *OPTIONS,
+                ("grpc.max_allowed_incoming_connections", connections_max(files_max)),
+            ),
             maximum_concurrent_rpcs=STREAMS_MAX,
         )
         account_service_pb2_grpc.add_AccountServiceServicer_to_server(

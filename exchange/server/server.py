@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import resource
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from exchange.journal import SEGMENT_BYTES, JournalMissing, has_journal
 from exchange.receipts import ReceiptStore
 from exchange.rpc.history import History
 from exchange.rpc.outputs import OutputHub
-from exchange.rpc.server import RpcServer
+from exchange.rpc.server import CONNECTIONS_MAX, FILES_RESERVED, RpcServer
 from exchange.rpc.services import RpcConfig, Services
 from exchange.rpc.sessions import SessionConfig
 from exchange.server.bootstrap import ensure_operator
@@ -143,12 +144,13 @@ class Server:
             config.directory / "receipts", cut_damaged_tail=config.cut_damaged_tail
         )
         self._closing.callback(receipts.close)
+        rpc_config = RpcConfig(config.address, reflection=config.reflection)
+        self.services = Services(engine, blobs, receipts, history, self._clock, rpc_config, outputs)
+        # Before the first turn of the engine, so that the readers of its feed miss nothing.
+        self._rpc = RpcServer(self.services, config.sessions)
         self.operator_secret = await ensure_operator(
             engine, config.operator_key_path, config.operator_secret
         )
-        rpc_config = RpcConfig(config.address, reflection=config.reflection)
-        self.services = Services(engine, blobs, receipts, history, self._clock, rpc_config, outputs)
-        self._rpc = RpcServer(self.services, config.sessions)
         port = await self._rpc.start()
         self.address = f"{config.address.rpartition(':')[0]}:{port}"
         await self._start_http()
@@ -220,6 +222,15 @@ def _refuse_lost_journal(directory: Path) -> None:
         raise JournalMissing(journal, traces)
 
 
+def _allow_open_files(wanted: int) -> None:
+    """Raise the process's own limit of open files; shells and service managers set it low."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _sources(services: Services) -> Sources:
     """What HTTP may read: neither edge knows the other."""
     return Sources(
@@ -250,6 +261,7 @@ async def serve(
         Exception: start-up failed, as `Server.start` says.
     """
     gc.set_threshold(GC_THRESHOLD, 50, 100)
+    _allow_open_files(CONNECTIONS_MAX + FILES_RESERVED)
     server = Server(config)
     await server.start()
     gc.freeze()

@@ -19,7 +19,7 @@ import structlog
 from exchange.core.reasons import Reason
 from exchange.core.records import RecordError
 from exchange.rpc import auth
-from exchange.rpc.errors import RpcError, refusal
+from exchange.rpc.errors import RpcError, draining, refusal
 from exchange.rpc.interceptors.handlers import (
     Context,
     Handler,
@@ -34,6 +34,9 @@ from exchange.rpc.services import DEADLINE_DEFAULT_S, Services
 
 OPEN_SERVICES: Final = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 """Services that need no key: they say nothing about accounts."""
+
+OPEN_STREAMS_LAST_S: Final = 0.2
+"""Once the exchange drains, watchers of its health get this long to hear of it; then they end."""
 
 _log = structlog.get_logger(__name__)
 
@@ -159,17 +162,30 @@ class _OpenGuard(_Guard):
     """What surrounds a method that needs no key: few of them at a time."""
 
     def stream(self, inner: Stream, take: Take) -> Stream:
-        """GRPC's own servicers yield their responses or write them; so this one writes."""
+        """Servicers that gRPC brings yield their responses or write them; so this one writes."""
 
         async def call(requests: Requests, context: Context) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            drain = self._services.drain
+            later = asyncio.get_running_loop().call_later
+
+            def end_soon() -> None:
+                later(OPEN_STREAMS_LAST_S, task.cancel)
+
             try:
-                with self._hold(context):
+                with self._hold(context), drain.calls(end_soon):
                     answering: Any = inner(await take(requests), context)
                     if hasattr(answering, "__aiter__"):
                         async for response in answering:
                             await context.write(response)
                     else:
                         await answering
+            except asyncio.CancelledError:
+                if not drain.active:
+                    raise
+                task.uncancel()
+                await self._fail(draining(), context)
             except Exception as error:
                 await self._fail(error, context)
 

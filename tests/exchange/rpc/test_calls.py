@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,17 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from exchange.core.reasons import Reason
 from exchange.core.records import RecordError
 from exchange.engine import EngineBusy, EngineStopped
-from exchange.rpc import auth, open_calls
+from exchange.rpc import auth, open_calls, server
 from exchange.rpc.convert import paging
 from exchange.rpc.convert.enums import PAIRS
 from exchange.rpc.errors import MESSAGE_CHARS_MAX, METADATA_CHARS_MAX, STATUS
 from exchange.rpc.interceptors import calls, handlers
-from exchange.rpc.server import SERVICE_NAMES
+from exchange.rpc.server import (
+    CONNECTIONS_MAX,
+    FILES_RESERVED,
+    SERVICE_NAMES,
+    connections_max,
+)
 from exchange.rpc.services import MESSAGE_BYTES_MAX
 from exchange.testing import metadata
 from exchange.v1 import account_service_pb2 as account_pb
@@ -301,6 +308,39 @@ async def test_calls_without_a_key_leave_room_for_the_others(
     await desk.alice.ListOrders(order_pb.ListOrdersRequest())
     for watch in watches:
         watch.cancel()
+
+
+async def test_watches_of_health_end_when_the_exchange_drains(desk: Desk) -> None:
+    health: Any = health_pb2_grpc.HealthStub(desk.channel)
+    watch = health.Watch(health_pb2.HealthCheckRequest())
+    await watch.read()
+    desk.services.drain.begin()
+    error = await failure(watch.read())
+    assert error_info(error).reason == "DRAINING"
+
+
+def test_connections_leave_files_for_the_journal() -> None:
+    assert connections_max(1_024) == 1_024 - FILES_RESERVED
+    assert connections_max(10**6) == connections_max(resource.RLIM_INFINITY) == CONNECTIONS_MAX
+
+
+async def test_connections_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "CONNECTIONS_MAX", 4)
+    async with open_desk(tmp_path) as desk:
+        await desk.alice.ListOrders(order_pb.ListOrdersRequest())
+        host, port = desk.exchange.address.rsplit(":", 1)
+        opened = [await asyncio.open_connection(host, int(port)) for _ in range(12)]
+        refused = 0
+        for reader, writer in opened:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    with contextlib.suppress(ConnectionError):
+                        while await reader.read(4_096):
+                            pass
+                    refused += 1
+            writer.close()
+        assert refused >= 12 - 4
+        await desk.alice.ListOrders(order_pb.ListOrdersRequest())
 
 
 async def test_streams_of_a_revoked_key_end(desk: Desk) -> None:
