@@ -26,6 +26,8 @@ ADDRESS_DEFAULT: Final = "127.0.0.1:7411"
 """Where `serve` listens and where the other commands look for it."""
 HTTP_DEFAULT: Final = "127.0.0.1:7412"
 """Where `serve` answers browsers and scrapers of metrics: this machine's only."""
+HTTP_OFF: Final = "off"
+"""In place of an address. An empty variable of the environment would count as none given."""
 CONFIG_BYTES_MAX: Final = 1 << 20
 KEY_BYTES_MAX: Final = 1_024
 OPERATOR_KEY_NAME: Final = "operator.key"

@@ -10,7 +10,7 @@ import typer
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
 from flopex.cli.output import Output
-from flopex.config import ADDRESS_DEFAULT, HTTP_DEFAULT
+from flopex.config import ADDRESS_DEFAULT, HTTP_DEFAULT, HTTP_OFF
 from flopex.logs import LogLevel, configure_logs
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ async def serve(
     http: Annotated[
         str,
         typer.Option(
-            help="host:port of the page, metrics and health, which need no key; '' for none."
+            help="host:port of the page, metrics and health, which need no key; off for none."
         ),
     ] = HTTP_DEFAULT,
     log_level: Annotated[LogLevel, typer.Option(help="Least serious log lines.")] = LogLevel.INFO,
@@ -57,7 +57,7 @@ async def serve(
     config = ServerConfig(
         session.data,
         address,
-        http,
+        "" if http == HTTP_OFF else http,
         operator_secret=os.environ.get("FLOPEX_OPERATOR_KEY", ""),
         cut_damaged_tail=cut_damaged_tail,
         reflection=reflection,
@@ -80,7 +80,7 @@ async def serve(
         raise CommandError(str(error), hint, reason="SERVER_FAILED") from error
     except (OSError, RuntimeError, ValueError) as error:
         hint = (
-            f"are {' and '.join(filter(None, (address, http)))} free, and is {session.data} "
+            f"are {address} and {http} free, and is {session.data} "
             "writable? choose others with --address, --http, --data"
         )
         raise CommandError(f"cannot start: {error}", hint, ExitCode.FAILED, "START") from error

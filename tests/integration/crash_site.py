@@ -104,7 +104,8 @@ class CrashSite:
     async def start(self) -> None:
         """Start the exchange and wait until it answers."""
         self._server = await self._spawn(
-            "server", "", "serve", "--data", str(self.data), "--address", self.address, "--http", ""
+            *("server", "", "serve", "--data", str(self.data)),
+            *("--address", self.address, "--http", "off"),
         )
         async with asyncio.timeout(START_WITHIN_S):
             while True:

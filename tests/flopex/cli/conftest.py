@@ -130,7 +130,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         directory,
         environment,
         *("serve", "--json", "--data", "data", "--address", "127.0.0.1:0"),
-        *("--http", "", "--grace", "1"),
+        *("--http", "off", "--grace", "1"),
     )
     try:
         started = json.loads(read_line(serving))

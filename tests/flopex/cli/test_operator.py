@@ -89,7 +89,7 @@ def test_a_backup_of_a_running_exchange_is_restored_and_served(site: Site, tmp_p
     serving = start(
         tmp_path,
         site.environment,
-        *("serve", "--json", "--data", restored, "--address", "127.0.0.1:0", "--http", ""),
+        *("serve", "--json", "--data", restored, "--address", "127.0.0.1:0", "--http", "off"),
     )
     try:
         started = json.loads(read_line(serving))
