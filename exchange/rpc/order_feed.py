@@ -45,6 +45,7 @@ class TradeStream(Mailbox[Answer | Push]):
 
     Attributes:
         in_flight: Batches taken from the client and not yet answered to it.
+        instructions_in_flight: Instructions in them.
         last_sequence: Up to here the mailbox is complete, once it overflowed.
         failure: Why the engine cannot answer any more.
     """
@@ -53,6 +54,7 @@ class TradeStream(Mailbox[Answer | Push]):
         super().__init__(BEHIND_MAX)
         self.account_id = account_id
         self.in_flight = 0
+        self.instructions_in_flight = 0
         self.last_sequence = 0
         self.failure: EngineStopped | None = None
 
@@ -78,6 +80,10 @@ class OrderFeed:
         stream = TradeStream(account_id)
         self._streams.setdefault(account_id, set()).add(stream)
         return stream
+
+    def streams_of(self, account_id: int) -> int:
+        """Open streams of an account."""
+        return len(self._streams.get(account_id, ()))
 
     def close(self, stream: TradeStream) -> None:
         """A stream ended."""
@@ -107,6 +113,7 @@ class OrderFeed:
             sequence = self._engine.core.sequence
             stream.tell(sequence, Answer(request_id, batch, ()))
         stream.in_flight += 1
+        stream.instructions_in_flight += batch.size
 
     def _on_group(self, group: Group) -> None:
         answered, self._answered = self._answered, []

@@ -26,6 +26,11 @@ INSTRUCTIONS_MAX: Final = 4_096
 """Instructions of one TradeRequest (the engine's GROUP_COMMANDS_MAX)."""
 IN_FLIGHT_MAX: Final = 64
 """Batches of one stream that may wait for their answer; then the stream is not read."""
+INSTRUCTIONS_IN_FLIGHT_MAX: Final = 16_384
+"""Instructions in those batches, after which the stream is not read either: this bounds the memory
+that a client can hold which sends and never reads."""
+STREAMS_PER_ACCOUNT_MAX: Final = 64
+"""Trade streams of one account; one more is refused with OVERLOADED."""
 BUSY_WAIT_MAX_S: Final = 5.0
 """How long a batch waits for room in the engine before its stream ends with OVERLOADED."""
 BUSY_RETRY_S: Final = 0.002
@@ -49,6 +54,8 @@ class OrderServicer(pb_grpc.OrderServiceServicer):
         caller = auth.caller(context)
         caller.require(Role.TRADER)
         self._services.refuse_new_work()
+        if self._feed.streams_of(caller.account_id) >= STREAMS_PER_ACCOUNT_MAX:
+            raise busy(f"the account has {STREAMS_PER_ACCOUNT_MAX} order streams open")
         stream = self._feed.open(caller.account_id)
         reader = _Reader(self._services, self._feed, stream, caller)
         reading = asyncio.create_task(reader.run(request_iterator))
@@ -74,7 +81,7 @@ class OrderServicer(pb_grpc.OrderServiceServicer):
             for item in _runs(stream.take(MESSAGE_REPORTS_MAX)):
                 if isinstance(item, Answer):
                     yield orders.answer(core, item.request_id, item.batch, item.outcomes)
-                    reader.answered()
+                    reader.answered(item)
                 else:
                     yield _unasked(stream.account_id, item)
             if stream:
@@ -187,10 +194,19 @@ class _Reader:
         self._room = asyncio.Event()
         self._room.set()
 
-    def answered(self) -> None:
+    def answered(self, answer: Answer) -> None:
         """One batch's answer is on its way to the client."""
         self._stream.in_flight -= 1
-        self._room.set()
+        self._stream.instructions_in_flight -= answer.batch.size
+        if not self._is_full():
+            self._room.set()
+
+    def _is_full(self) -> bool:
+        stream = self._stream
+        return (
+            stream.in_flight >= IN_FLIGHT_MAX
+            or stream.instructions_in_flight >= INSTRUCTIONS_IN_FLIGHT_MAX
+        )
 
     async def run(self, requests: AsyncIterator[pb.TradeRequest]) -> None:
         """Read until the client ends its side.
@@ -226,7 +242,7 @@ class _Reader:
                 await asyncio.sleep(BUSY_RETRY_S)
             except EngineStopped as error:
                 raise draining() from error
-        if self._stream.in_flight >= IN_FLIGHT_MAX:
+        if self._is_full():
             self._room.clear()
 
 

@@ -50,6 +50,11 @@ class Batch(NamedTuple):
     indexes: list[int]
     rejects: list[Reject]
 
+    @property
+    def size(self) -> int:
+        """Instructions of the request."""
+        return len(self.commands) + len(self.rejects)
+
 
 def place_order(account_id: int, order: pb.NewOrder) -> PlaceOrder | Reason:
     """The command for a new order, or why there is none."""

@@ -278,6 +278,40 @@ async def test_the_largest_batch_is_taken(desk: Desk) -> None:
     assert [(r.first_index, r.count) for r in response.accepted] == [(0, 4_096)]
 
 
+async def test_a_client_that_never_reads_holds_a_bounded_amount(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orders, "INSTRUCTIONS_IN_FLIGHT_MAX", 10)
+    most = 0
+    submit = order_feed.OrderFeed.submit
+
+    def counting(feed: order_feed.OrderFeed, stream: Any, *rest: Any) -> None:
+        nonlocal most
+        submit(feed, stream, *rest)
+        most = max(most, stream.instructions_in_flight)
+
+    monkeypatch.setattr(order_feed.OrderFeed, "submit", counting)
+    async with TradeCall(desk.alice) as trade:
+        for _ in range(20):
+            await trade.send(*places(desk.order(BID, 1, 1) for _ in range(4)))
+        assert len(await trade.finish()) == 20
+    assert 0 < most <= 12, "a batch that begins below the bound is taken whole"
+
+
+async def test_an_account_has_a_maximum_of_order_streams(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orders, "STREAMS_PER_ACCOUNT_MAX", 1)
+    async with TradeCall(desk.alice) as trade:
+        await trade.exchange(*places([desk.order(BID, 1, 1)]))
+        async with TradeCall(desk.alice) as second:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await second.finish()
+        assert error_info(caught.value).reason == "OVERLOADED"
+        async with TradeCall(desk.bob) as other:
+            await other.exchange(*places([desk.order(BID, 1, 1)]))
+
+
 async def test_a_slow_reader_is_cut_off_with_the_sequence(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
