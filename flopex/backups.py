@@ -1,8 +1,8 @@
 """Backups of a data directory, taken while its exchange runs, and putting them back.
 
-A backup holds the journal (all money, orders, jobs and leases) and the encrypted prompts, outputs
-and receipts. Their keys go to a folder of their own, or nowhere: whoever keeps a copy of them can
-read what was erased since.
+A backup holds the journal (all money, orders, jobs and leases), the receipts, and the encrypted
+prompts and outputs. Their keys go to a folder of their own, or nowhere: whoever keeps a copy of
+them can read what was erased since.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import os
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from exchange.journal import JournalStat, backup_journal, restore_journal
+from exchange.blobs import BlobStore, CopiedBlobs, backup_blobs, restore_blobs
+from exchange.journal import JournalStat, backup_journal, has_journal, restore_journal
+from exchange.receipts import backup_receipts, restore_receipts
 
 JOURNAL: Final = "journal"
+RECEIPTS: Final = "receipts"
 BLOBS: Final = "blobs"
-SEAL: Final = "SEAL"
-KEYS: Final = "keys"
-CIPHERTEXTS: Final = "ciphertexts"
 MASTER_KEY: Final = "master.key"
-_COPY_BYTES: Final = 1 << 20
+OPERATOR_KEY: Final = "operator.key"
 
 
 class BackupRefused(Exception):
@@ -31,67 +31,81 @@ class Copied(NamedTuple):
 
     Attributes:
         journal: The copied journal, read back and checked.
-        ciphertexts: Encrypted blobs.
-        keys: Keys of blobs, the master key not counted.
+        receipts: Receipts.
+        blobs: Ciphertexts and their keys, the master key not counted.
+        operator_key: Whether the operator's key is in it.
     """
 
     journal: JournalStat
-    ciphertexts: int
-    keys: int
+    receipts: int
+    blobs: CopiedBlobs
+    operator_key: bool
 
 
-def back_up(data: Path, target: Path, keys: Path | None) -> Copied:
+def back_up(data: Path, target: Path, keys: Path | None, *, operator_key: bool = False) -> Copied:
     """Copy a data directory; its exchange may be running.
 
     Args:
         data: The data directory.
-        target: A new folder for journal and ciphertexts.
+        target: A new folder for journal, receipts and ciphertexts.
         keys: A new folder for the keys; None leaves them out.
+        operator_key: Whether the operator's API key shall lie with the keys.
 
     Raises:
-        BackupRefused: a folder is not empty, or one lies in the other.
-        JournalError: the journal cannot be copied.
+        BackupRefused: a folder is not empty, or there is no folder for the operator's key.
+        JournalError: the journal or the receipts cannot be copied.
         OSError: a file cannot be.
     """
+    if operator_key and keys is None:
+        raise BackupRefused("the operator's key lies with the keys: name their folder with --keys")
     _need_new(keys)
-    # A job's blobs are there before its command is journalled, and a blob's ciphertext is there
-    # before its key: in this order nothing that is copied names what is not.
+    # The journal comes first: what a command names was durable before it was journalled, so it is
+    # there when its folder is copied. Prompts are kept for an hour after their jobs end, so a
+    # backup that takes less has all that the journal's open jobs need.
     journal = backup_journal(data / JOURNAL, target / JOURNAL)
-    copied_keys = 0
+    receipts = 0
+    if has_journal(data / RECEIPTS):
+        receipts = backup_receipts(data / RECEIPTS, target / RECEIPTS).records
+    blobs = backup_blobs(data / BLOBS, target / BLOBS, keys)
     if keys is not None:
-        copied_keys = _copy_folder(data / BLOBS / KEYS, keys / KEYS, ".key")
-        _copy_file(data / MASTER_KEY, keys / MASTER_KEY)
-    ciphertexts = _copy_folder(data / BLOBS / CIPHERTEXTS, target / BLOBS / CIPHERTEXTS, ".bin")
-    _copy_file(data / BLOBS / SEAL, target / BLOBS / SEAL)
-    os.sync()
-    return Copied(journal, ciphertexts, copied_keys)
+        _copy_secret(data / MASTER_KEY, keys / MASTER_KEY)
+    has_operator = keys is not None and operator_key and (data / OPERATOR_KEY).exists()
+    if has_operator and keys is not None:
+        _copy_secret(data / OPERATOR_KEY, keys / OPERATOR_KEY)
+    return Copied(journal, receipts, blobs, has_operator)
 
 
 def restore(backup: Path, data: Path, keys: Path | None) -> Copied:
-    """Put a backup into a new data directory, from which an exchange can start.
+    """Put a backup into a new data directory, from which an exchange can start, and check it.
 
-    Without the keys nothing encrypted can be read again: the ciphertexts are left out, and the
-    exchange begins an empty blob store.
+    Every journal block, every receipt and, with the keys, every blob is read back. Without the keys
+    nothing encrypted can be read again: the ciphertexts are left out, and the exchange begins an
+    empty blob store.
 
     Raises:
         BackupRefused: the data directory is not empty, or the keys are not those of a backup.
-        JournalError: the journal in the backup is not whole, or cannot be copied.
-        OSError: a file cannot be.
+        JournalError: the journal or the receipts in the backup are not whole, or cannot be copied.
+        BlobError: a blob cannot be read with these keys.
+        OSError: a file cannot be copied.
     """
     _need_new(data)
     if keys is not None and not (keys / MASTER_KEY).is_file():
         raise BackupRefused(f"{keys} holds no {MASTER_KEY}: name the folder that --keys made")
-    ciphertexts = copied_keys = 0
+    blobs, receipts, has_operator = CopiedBlobs(0, 0), 0, False
     data.mkdir(0o700, parents=True, exist_ok=True)
     if keys is not None:
-        ciphertexts = _copy_folder(backup / BLOBS / CIPHERTEXTS, data / BLOBS / CIPHERTEXTS, ".bin")
-        copied_keys = _copy_folder(keys / KEYS, data / BLOBS / KEYS, ".key")
-        _copy_file(backup / BLOBS / SEAL, data / BLOBS / SEAL)
-        _copy_file(keys / MASTER_KEY, data / MASTER_KEY)
-        os.sync()
+        blobs = restore_blobs(backup / BLOBS, keys, data / BLOBS)
+        _copy_secret(keys / MASTER_KEY, data / MASTER_KEY)
+        with BlobStore(data / BLOBS, data / MASTER_KEY) as store:
+            store.check()
+        has_operator = (keys / OPERATOR_KEY).is_file()
+        if has_operator:
+            _copy_secret(keys / OPERATOR_KEY, data / OPERATOR_KEY)
+    if has_journal(backup / RECEIPTS):
+        receipts = restore_receipts(backup / RECEIPTS, data / RECEIPTS).records
     # The journal comes last: a restore that was interrupted is never taken for an exchange.
     journal = restore_journal(backup / JOURNAL, data / JOURNAL)
-    return Copied(journal, ciphertexts, copied_keys)
+    return Copied(journal, receipts, blobs, has_operator)
 
 
 def _need_new(folder: Path | None) -> None:
@@ -99,23 +113,10 @@ def _need_new(folder: Path | None) -> None:
         raise BackupRefused(f"{folder} is not empty: name a folder that does not exist yet")
 
 
-def _copy_folder(source: Path, target: Path, suffix: str) -> int:
-    """Copy the files with this suffix; one that goes away meanwhile was erased, and is left out."""
-    target.mkdir(0o700, parents=True, exist_ok=True)
-    copied = 0
-    for path in sorted(source.glob(f"*{suffix}")):
-        try:
-            _copy_file(path, target / path.name)
-            copied += 1
-        except FileNotFoundError:
-            (target / path.name).unlink(missing_ok=True)
-    return copied
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    with source.open("rb") as reading:
-        target.parent.mkdir(0o700, parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        with os.fdopen(os.open(target, flags, 0o600), "wb") as writing:
-            while part := reading.read(_COPY_BYTES):
-                writing.write(part)
+def _copy_secret(source: Path, target: Path) -> None:
+    target.parent.mkdir(0o700, parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    with os.fdopen(os.open(target, flags, 0o600), "wb") as writing:
+        writing.write(source.read_bytes())
+        writing.flush()
+        os.fsync(writing.fileno())

@@ -1,9 +1,10 @@
 """Payloads and outputs: encrypted with one key each, durable before `put` returns, erasable.
 
-`BlobStore` is all of it; the errors are in `exchange.blobs.errors`. The journal holds digests and
-sizes only.
+`BlobStore` is all of it; `backup_blobs` and `restore_blobs` copy it beside a running exchange; the
+errors are in `exchange.blobs.errors`. The journal holds digests and sizes only.
 """
 
+from exchange.blobs.copying import CopiedBlobs, backup_blobs, restore_blobs
 from exchange.blobs.errors import (
     BlobConflict,
     BlobDamaged,
@@ -52,4 +53,7 @@ __all__ = [
     "BlobStoreLocked",
     "BlobTooLarge",
     "BlobWriteFailed",
+    "CopiedBlobs",
+    "backup_blobs",
+    "restore_blobs",
 ]

@@ -57,10 +57,12 @@ STORE_BYTES_MAX: Final = 16 << 30
 RECORDS_MAX: Final = 1_000_000
 LOCK_NAME: Final = "LOCK"
 SEAL_NAME: Final = "SEAL"
+KEYS_NAME: Final = "keys"
+CIPHERTEXTS_NAME: Final = "ciphertexts"
+KEY_SUFFIX: Final = ".key"
+CIPHERTEXT_SUFFIX: Final = ".bin"
 
 _SEAL_SAYS: Final = b"flopex blob store 1"
-_KEY_SUFFIX: Final = ".key"
-_CIPHERTEXT_SUFFIX: Final = ".bin"
 # A ciphertext has this name while its key is being destroyed; start-up finishes what was begun.
 _ERASING_SUFFIX: Final = ".erasing"
 # Calls for different ids run side by side; those for the same id wait for each other.
@@ -115,8 +117,8 @@ class BlobStore:
         records_max: int = RECORDS_MAX,
     ) -> None:
         self._directory = directory
-        self._keys = directory / "keys"
-        self._ciphertexts = directory / "ciphertexts"
+        self._keys = directory / KEYS_NAME
+        self._ciphertexts = directory / CIPHERTEXTS_NAME
         self._blob_bytes_max = blob_bytes_max
         self._store_bytes_max = store_bytes_max
         self._records_max = records_max
@@ -367,16 +369,16 @@ class BlobStore:
 
     def _key_path(self, blob_id: str) -> Path:
         check_blob_id(blob_id)
-        return self._keys / (sha256(blob_id.encode()).hexdigest() + _KEY_SUFFIX)
+        return self._keys / (sha256(blob_id.encode()).hexdigest() + KEY_SUFFIX)
 
     def _ciphertext_path(self, blob_id: str) -> Path:
-        return self._ciphertexts / (sha256(blob_id.encode()).hexdigest() + _CIPHERTEXT_SUFFIX)
+        return self._ciphertexts / (sha256(blob_id.encode()).hexdigest() + CIPHERTEXT_SUFFIX)
 
     def _is_erasing(self, blob_id: str) -> bool:
         return self._ciphertext_path(blob_id).with_suffix(_ERASING_SUFFIX).exists()
 
     def _key_paths(self) -> list[Path]:
-        return list(self._keys.glob("*" + _KEY_SUFFIX))
+        return list(self._keys.glob("*" + KEY_SUFFIX))
 
     def _ref(self, record: KeyRecord) -> BlobRef:
         return BlobRef(record.blob_id, record.digest, record.size, self.key_id)
@@ -454,7 +456,7 @@ class BlobStore:
 
     def _finish_erasing(self, erasing: Path) -> None:
         """Do at start-up what `_erase` had begun."""
-        path = self._keys / (erasing.stem + _KEY_SUFFIX)
+        path = self._keys / (erasing.stem + KEY_SUFFIX)
         # A damaged record holds no key that could be used, and its id is not known.
         with suppress(BlobDamaged):
             record = self._read_record(path)

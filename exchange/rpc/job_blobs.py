@@ -18,7 +18,7 @@ import structlog
 
 from exchange.blobs import BlobConflict, BlobErased, BlobError, BlobNotFound, BlobRefused
 from exchange.core.commands import SubmitJob
-from exchange.core.events import JobEnded
+from exchange.core.events import JobEnded, ReceiptSettled
 from exchange.core.limits import NS_PER_S
 from exchange.core.reasons import Reason
 from exchange.engine import Group, Outcome
@@ -49,6 +49,7 @@ SUBMITTING_BYTES_MAX: Final = 64 << 20
 """Payload bytes of those jobs."""
 
 _PAYLOAD_NAME: Final = re.compile(r"^job-(\d+)-([0-9a-f]{32})/payload-")
+_OUTPUT_NAME: Final = re.compile(r"^lease-(\d+)/output$")
 
 _log = structlog.get_logger(__name__)
 
@@ -136,7 +137,12 @@ class JobBlobs:
             self._submitting_bytes -= len(payload)
 
     def _is_wanted(self, name: str) -> bool:
-        """Whether a job lives on the payload of this name."""
+        """Whether a job lives on the payload of this name, or has or may get the output."""
+        if found := _OUTPUT_NAME.match(name):
+            lease = self._services.core.leases.get(int(found[1]))
+            return lease is not None and (
+                lease.is_open or isinstance(lease.first_result, ReceiptSettled)
+            )
         found = _PAYLOAD_NAME.match(name)
         account = self._services.core.accounts.get(int(found[1])) if found else None
         if found is None or account is None:
@@ -260,10 +266,10 @@ class JobBlobs:
             return 0
 
     async def sweep_orphans(self) -> int:
-        """Forget payloads whose jobs were never sequenced, left by a crash; how many."""
-        blobs = self._services.blobs
+        """Forget what no job has, left by a crash or a restore; how many blobs that were."""
+        blobs, ours = self._services.blobs, (_PAYLOAD_NAME, _OUTPUT_NAME)
         names = await asyncio.to_thread(
-            lambda: [name for name in blobs.ids() if name.startswith("job-")]
+            lambda: [name for name in blobs.ids() if any(kind.match(name) for kind in ours)]
         )
         count = 0
         for name in names:
@@ -276,7 +282,7 @@ class JobBlobs:
     async def _keep_tidy(self) -> None:
         try:
             if found := await self.sweep_orphans():
-                _log.info("payloads of jobs that were never sequenced are erased", count=found)
+                _log.info("payloads and outputs that no job has are erased", count=found)
         except BlobError as error:
             _log.error("the blob store cannot be listed", error=str(error))
         while True:

@@ -161,6 +161,8 @@ class Server:
             directory=str(config.directory),
             records=engine.recovered.records,
             torn_tail=engine.recovered.torn_tail,
+            receipts=receipts.count,
+            receipts_torn_tail=receipts.torn_tail,
             recovery_s=round(engine.recovered.elapsed_s, 3),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,15 +32,22 @@ async def backup(
         Path | None,
         typer.Option(help="New folder for the keys of prompts and outputs; keep it apart."),
     ] = None,
+    operator_key: Annotated[
+        bool,
+        typer.Option("--operator-key", help="Put the operator's API key with the keys, too."),
+    ] = False,
 ) -> None:
     """Copy a data directory on this machine, also while its exchange runs.
 
-    Every journal block and the hash chain are checked. Without --keys the copy of prompts, outputs
-    and receipts cannot be read; money, orders, jobs and leases need no key.
+    Every journal block, every receipt and both hash chains are checked. Without --keys the copy of
+    prompts and outputs cannot be read; money, orders, jobs, leases and receipts need no key. With
+    it, whoever has both folders can read every prompt and output that was there, also after the
+    exchange has erased it.
     """
     from flopex import backups
 
-    copied = await _copying(backups.back_up, session.data, directory, keys)
+    take = partial(backups.back_up, operator_key=operator_key)
+    copied = await _copying(take, session.data, directory, keys)
     session.output.answer(_facts(copied, directory), _shown("backed up", copied, directory))
     if keys is None:
         session.output.note("the keys of prompts and outputs are not in it: see --keys")
@@ -65,12 +73,13 @@ async def restore(
     copied = await _copying(backups.restore, source, session.data, keys)
     session.output.answer(_facts(copied, session.data), _shown("restored", copied, session.data))
     if keys is None:
-        session.output.note("without --keys no prompt, output or receipt was restored")
+        session.output.note("without --keys no prompt and no output was restored")
 
 
 async def _copying(
     function: Callable[..., Copied], source: Path, target: Path, keys: Path | None
 ) -> Copied:
+    from exchange.blobs import BlobError
     from exchange.journal import JournalError
     from flopex.backups import BackupRefused
 
@@ -80,6 +89,8 @@ async def _copying(
         raise CommandError(str(error), code=ExitCode.USAGE, reason="FOLDER") from error
     except JournalError as error:
         raise CommandError(str(error), reason="JOURNAL") from error
+    except BlobError as error:
+        raise CommandError(str(error), reason="BLOBS") from error
     except OSError as error:
         raise CommandError(f"cannot copy: {error}", reason="COPY") from error
 
@@ -92,14 +103,17 @@ def _facts(copied: Copied, where: Path) -> dict[str, Any]:
         "journal_bytes": journal.used_bytes,
         "epoch": journal.epoch,
         "chain_hash": journal.chain_hash,
-        "blobs": copied.ciphertexts,
-        "keys": copied.keys,
+        "receipts": copied.receipts,
+        "blobs": copied.blobs.ciphertexts,
+        "keys": copied.blobs.keys,
+        "operator_key": copied.operator_key,
     }
 
 
 def _shown(verb: str, copied: Copied, where: Path) -> str:
     return (
         f"{verb} in {where}: {grouped(copied.journal.records)} journal records, "
-        f"{grouped(copied.ciphertexts)} blobs, {grouped(copied.keys)} keys\n"
+        f"{grouped(copied.receipts)} receipts, {grouped(copied.blobs.ciphertexts)} blobs, "
+        f"{grouped(copied.blobs.keys)} keys\n"
         f"chain hash {copied.journal.chain_hash.hex()}"
     )

@@ -380,6 +380,28 @@ async def test_payloads_that_a_crash_left_are_swept(rig: Rig) -> None:
     assert blob_ids(rig) == [wanted]
 
 
+async def test_outputs_that_no_job_has_are_swept(rig: Rig) -> None:
+    settled = await settled_job(rig)
+    blobs = rig.services.blobs
+    async with rig.worker("other") as worker:
+        await rig.ready(worker)
+        await rig.submit()
+        offer = await worker.offer()
+        await worker.begin(offer)
+        # Stored for a lease that still runs; for one that failed; for one that a restore undid.
+        blobs.put(output_name(offer.lease_id), b"may yet be settled")
+        blobs.put(output_name(77), b"never granted here")
+        blobs.put("lease-77/other", b"of something else")
+        assert await rig.services.job_blobs.sweep_orphans() == 1
+        kept = {output_name(settled.lease_id), output_name(offer.lease_id), "lease-77/other"}
+        assert set(blob_ids(rig, "lease-")) == kept
+        blobs.forget(output_name(offer.lease_id))
+        failed = worker.receipt(offer, "", cause=pb.STOP_CAUSE_FAILED)
+        assert not (await worker.settle(failed)).accepted
+        blobs.put(output_name(offer.lease_id), b"left by a crash")
+        assert await rig.services.job_blobs.sweep_orphans() == 1
+
+
 async def test_the_largest_prompt_is_taken(rig: Rig) -> None:
     text = PAYLOAD_BYTES_MAX - 100
     error = await refused(rig.jobs.SubmitJob(rig.request("x" * PAYLOAD_BYTES_MAX)))
