@@ -169,12 +169,17 @@ class SessionHub:
         """Whether the worker's session is open."""
         return worker_id in self._sessions
 
-    def is_back(self, worker_id: int) -> bool:
-        """The worker has come back: it is not given up now. Whether it was away."""
+    def is_back(self, worker_id: int) -> int | None:
+        """The worker has come back: it is not given up now.
+
+        Returns:
+            Where it was away, the nanoseconds that it had left.
+        """
         handle = self._away.pop(worker_id, None)
-        if handle is not None:
-            handle.cancel()
-        return handle is not None
+        if handle is None:
+            return None
+        handle.cancel()
+        return max(0, int((handle.when() - asyncio.get_running_loop().time()) * NS_PER_S))
 
     def connect(self, session: WorkerSession) -> None:
         """The worker's session is this one now; an older one is told so and ends."""

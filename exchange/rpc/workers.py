@@ -89,12 +89,13 @@ class WorkerServicer(WorkerServiceServicer):
             raise invalid("register", "must be the first message")
         command = convert.register_worker(account_id, first.register)
         known = self._services.core.worker_by_name.get((account_id, command.name))
-        was_away = known is not None and self._hub.is_back(known)
+        left_ns = self._hub.is_back(known) if known is not None else None
         try:
             outcome = await self._services.execute(command)
         except BaseException:
-            if known is not None and was_away:
-                self._hub.expect_back(known, self._hub.config.reconnect_within_ns)
+            # Knocking with a wrong key must not keep a lost worker alive.
+            if known is not None and left_ns is not None:
+                self._hub.expect_back(known, left_ns)
             raise
         event = outcome.first
         assert isinstance(event, WorkerRegistered)

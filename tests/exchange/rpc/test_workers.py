@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,9 +11,11 @@ import grpc
 import pytest
 
 from exchange.core.commands import Role
+from exchange.core.events import WorkerState
+from exchange.testing.fake_worker import SessionEnded
 from exchange.v1 import worker_service_pb2 as pb
 from exchange.v1.worker_service_pb2_grpc import WorkerServiceStub
-from tests.exchange.rpc.rig import INSTRUMENT, Calls, Rig, error_info, open_rig
+from tests.exchange.rpc.rig import INSTRUMENT, QUICK, Calls, Rig, error_info, open_rig
 
 
 @pytest.fixture
@@ -105,3 +109,24 @@ async def test_another_owners_worker_is_not_to_be_paused(rig: Rig) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.SetWorker(pb.SetWorkerRequest(worker_id=1, action=pb.WORKER_ACTION_PAUSE))
         assert error_info(caught.value).reason == "NOT_OWNER"
+
+
+async def test_knocking_with_a_wrong_key_keeps_no_lost_worker_alive(tmp_path: Path) -> None:
+    async with open_rig(tmp_path, QUICK) as rig:
+        worker = rig.worker()
+        await worker.register()
+        assert worker.registered is not None
+        found = rig.core.workers[worker.registered.worker_id]
+        await worker.vanish()
+
+        async def knock() -> None:
+            while True:
+                async with rig.worker() as other:
+                    with pytest.raises(SessionEnded):
+                        await other.register()
+
+        knocking = asyncio.create_task(knock())
+        await rig.until(lambda: found.state is WorkerState.LOST, wait_s=5)
+        knocking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await knocking
