@@ -14,6 +14,8 @@ RESEND_SHARE: Final = 3
 """A quote is sent again after this part of its time to live."""
 RETRY_S: Final = 5.0
 """A refused quote is tried again after this time: its instrument may come or open later."""
+REQUOTE_S: Final = 1.0
+"""After a decline the quotes are sent again after this time."""
 NS_PER_S: Final = 1_000_000_000
 
 
@@ -32,6 +34,11 @@ class QuoteBoard:
     def restart(self) -> None:
         """Nothing stands at the exchange any more: every quote is due."""
         self._due_at = dict.fromkeys(self._plans, 0.0)
+
+    def declined(self, now_s: float) -> None:
+        """An offer was declined, and the exchange ended the pool's quotes: quote again soon."""
+        for instrument, due_at in self._due_at.items():
+            self._due_at[instrument] = min(due_at, now_s + REQUOTE_S)
 
     def refused(self, instrument: str, reason: Reason.ValueType, now_s: float) -> bool:
         """A quote was refused; whether that is news."""

@@ -230,8 +230,11 @@ class Session:
         if len(self._declines) >= DECLINES_MAX:
             raise ConnectionError("the exchange offers leases and does not read the answers")
         self._declines.append(pb.Decline(lease_id=offer.lease_id, fence=offer.fence, reason=reason))
+        self._quotes.declined(asyncio.get_running_loop().time())
 
     def _revoked(self, lease_id: int, reason: Reason.ValueType) -> None:
+        if reason == Reason.REASON_ACCEPT_TIMEOUT:
+            self._quotes.declined(asyncio.get_running_loop().time())
         if self._workshop.revoke(lease_id):
             log.warning("lease %d revoked: %s", lease_id, _reason_name(reason))
 

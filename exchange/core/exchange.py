@@ -81,13 +81,13 @@ class Exchange(State):
             c.SetWorker: workers.set_state,
             c.LeaveWorker: leases.leave,
         }
+        self._uncross = leases.uncross_due
         self._timer_handlers: dict[TimerKind, Callable[[int], None]] = {
             TimerKind.LEASE_STEP: leases.step_due,
             TimerKind.LEASE_SETTLE: leases.settle_due,
             TimerKind.QUOTE_EXPIRY: workers.quote_due,
             TimerKind.ORDER_EXPIRY: orders.expiry_due,
             TimerKind.JOB_INFEASIBLE: jobs.infeasible_due,
-            TimerKind.UNCROSS: leases.uncross_due,
             TimerKind.JOB_FORGET: jobs.forget_due,
         }
 
@@ -109,9 +109,16 @@ class Exchange(State):
         """Time goes on: timers that are due fire, late client ids are forgotten."""
         self.now_ns = max(self.now_ns, command.now_ns)
         # All fire at the new time: after a pause a lease must not expire in the past it was
-        # granted in. Nothing that a timer arms is due at once, so this ends.
+        # granted in. Nothing that a timer arms is due at once, so this ends. Clearings come last:
+        # what expired meanwhile must not trade.
+        clearings = []
         while (key := self.timers.pop_due(self.now_ns)) is not None:
-            self._timer_handlers[key[0]](key[1])
+            if key[0] == TimerKind.UNCROSS:
+                clearings.append(key[1])
+            else:
+                self._timer_handlers[key[0]](key[1])
+        for group_id in clearings:
+            self._uncross(group_id)
         self.client_ids.sweep(self.now_ns)
         if not self.events:
             self.emit(TimeAdvanced(self.now_ns))

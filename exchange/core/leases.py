@@ -251,7 +251,16 @@ class LeaseDesk:
         ending = LeaseState.DECLINED if offered else LeaseState.FAILED
         fault = Fault.OPERATOR if ours else Fault.WORKER
         self._fail(lease, ending, fault, Reason(command.reason))
+        if offered and not ours:
+            self._stop_quoting(lease)
         return Reason.NONE
+
+    def _stop_quoting(self, lease: Lease) -> None:
+        """The slot was quoted and not given: its pool's quotes go until the worker quotes anew.
+
+        Otherwise the cheapest worker could use up all attempts of a job by declining it.
+        """
+        self._workers.end_pool_quotes(self._state.workers[lease.worker_id], lease.pool)
 
     # Timers
 
@@ -261,6 +270,8 @@ class LeaseDesk:
         offered = lease.state == LeaseState.OFFERED
         reason = Reason.ACCEPT_TIMEOUT if offered else Reason.START_TIMEOUT
         self._fail(lease, LeaseState.EXPIRED, Fault.WORKER, reason)
+        if offered:
+            self._stop_quoting(lease)
 
     def settle_due(self, lease_id: int) -> None:
         """Timer: settle_by has passed without a receipt."""

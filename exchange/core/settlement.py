@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from exchange.core.commands import StopCause
 from exchange.core.limits import FLOPS_PER_MFLOP, TRACE_BYTES_MAX
 from exchange.core.reasons import Reason
-from exchange.metering.traces import TraceError, decode_trace, flops
+from exchange.metering.traces import DenseTrace, TraceError, decode_trace, flops, flops_worst
 
 if TYPE_CHECKING:
     from exchange.core.commands import SettleLease
@@ -53,7 +53,24 @@ def judge(receipt: SettleLease, job: Job, model: Model) -> Verdict:
     tokens_max = min(receipt.tokens_received, job.terms.output_tokens_max) + UNSEEN_TOKENS_MAX
     if trace.prompt_tokens > job.terms.input_tokens_max or trace.tokens_given > tokens_max:
         return Verdict(Reason.RECEIPT_TOKENS_IMPLAUSIBLE, 0)
+    if not _cause_holds(receipt.cause, trace, job, model):
+        return Verdict(Reason.RECEIPT_TOKENS_IMPLAUSIBLE, 0)
     return Verdict(Reason.NONE, done)
+
+
+def _cause_holds(cause: int, trace: DenseTrace, job: Job, model: Model) -> bool:
+    """Whether the attempt can have ended for the reason that it gives.
+
+    An answer that finished has a token; a budget that stopped it cannot pay for one more. Without
+    this a worker could end a job unanswered by doing nothing.
+    """
+    if cause in (StopCause.FINISHED, StopCause.LENGTH):
+        return trace.tokens_given > 0
+    if cause == StopCause.BUDGET:
+        budget = job.terms.quantity_mflop * FLOPS_PER_MFLOP
+        prompt = trace.prompt_tokens or job.terms.input_tokens_max
+        return flops_worst(model.card, prompt, trace.tokens_given + 1) > budget
+    return True
 
 
 def _digests_refusal(receipt: SettleLease, job: Job, model: Model) -> Reason:

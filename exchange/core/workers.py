@@ -266,6 +266,11 @@ class WorkerDesk:
         for key in sorted(worker.quotes):
             self.end_quote(worker, key)
 
+    def end_pool_quotes(self, worker: Worker, pool: int) -> None:
+        """Take the quotes on one pool out."""
+        for key in sorted(key for key in worker.quotes if key[1] == pool):
+            self.end_quote(worker, key)
+
     def quote_due(self, quote_id: int) -> None:
         """Timer: a quote's time to live has passed."""
         worker_id, instrument_id, pool = self._state.quotes[quote_id]

@@ -317,6 +317,7 @@ async def test_a_job_that_fails_on_every_attempt_ends_unpaid(rig: Rig) -> None:
         job = await rig.submit()
         for _ in range(5):
             await worker.decline(await worker.offer())
+            await worker.quote(INSTRUMENT, 1_000)
         ended = await rig.ended(job)
         assert (ended.state, ended.paid_nanos) == (jobs_pb.JOB_STATE_FAILED, 0)
         assert (ended.fault, ended.attempt) == (jobs_pb.FAULT_WORKER, 5)

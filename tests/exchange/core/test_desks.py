@@ -371,7 +371,7 @@ def test_the_price_of_a_slot_depends_on_those_in_use(market: Market) -> None:
     assert market.leased().event.ask_nanos == ASK
     second = market.leased()
     assert second.event.ask_nanos == ASK * 3 // 2
-    second.decline()
+    second.run().settle()
     assert market.exchange.depth(market.cpu, 5)[1] == [(ASK * 3 // 2, 1, 1)]
 
 

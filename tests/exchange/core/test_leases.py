@@ -22,6 +22,7 @@ from exchange.core.events import (
     LeaseStarted,
     LeaseState,
     Posted,
+    QuoteEnded,
     ReceiptRefused,
     ReceiptSettled,
     Refused,
@@ -76,12 +77,12 @@ def test_a_receipt_may_come_before_the_start_was_told(market: Market) -> None:
 
 
 def test_a_job_stopped_by_its_budget_is_settled(market: Market) -> None:
-    events = market.running().settle(10, 5, cause=c.StopCause.BUDGET)
+    events = market.running(quantity_mflop=15).settle(10, 5, cause=c.StopCause.BUDGET)
     assert of_kind(events, JobEnded)[0].state == JobState.SETTLED
 
 
 def test_nothing_done_costs_nothing(market: Market) -> None:
-    events = market.running().settle(0, 0, cause=c.StopCause.BUDGET)
+    events = market.running(quantity_mflop=39).settle(0, 0, cause=c.StopCause.BUDGET)
     assert of_kind(events, Posted)[0].amount_nanos == 0
     assert market.real(market.buyer) == FUNDS
 
@@ -169,6 +170,7 @@ def test_whoever_holds_another_token_changes_nothing(
 def test_a_new_attempt_has_a_new_fence(market: Market) -> None:
     first = market.leased()
     first.decline()
+    market.quote()
     (second,) = market.offers(market.batch())
     assert (second.job_id, second.event.attempt) == (first.job_id, 2)
     assert second.token[2:] != first.token[2:]
@@ -252,6 +254,18 @@ def test_decline_reasons(market: Market, reason: int) -> None:
         assert market.refused(command) == Reason.FIELD_INVALID
 
 
+def test_who_declines_is_asked_again_only_after_a_new_quote(market: Market) -> None:
+    """Else the cheapest worker could decline a job's attempts away."""
+    dear = market.worker_of(market.seller, name="dear", public_key=b"d" * 32)
+    market.quote(worker_id=dear, prices_nanos=(ASK + 1,))
+    first = market.leased()
+    assert first.event.worker_id != dear
+    (ended,) = of_kind(first.decline(), QuoteEnded)
+    assert ended.worker_id == first.event.worker_id
+    (second,) = market.offers(market.batch())
+    assert second.event.worker_id == dear
+
+
 def test_a_lease_that_the_exchange_gives_back_is_not_the_workers_fault(market: Market) -> None:
     offer = market.leased()
     (ended,) = of_kind(offer.decline(Reason.OPERATOR_FAULT), LeaseEnded)
@@ -276,6 +290,11 @@ LIES: dict[str, tuple[dict[str, Any], Reason]] = {
     "most flops": ({"flops": 2**64 - 1}, Reason.RECEIPT_FLOPS_MISMATCH),
     "prompt": ({"prompt": 41}, Reason.RECEIPT_TOKENS_IMPLAUSIBLE),
     "output tokens": ({"steps": 24}, Reason.RECEIPT_TOKENS_IMPLAUSIBLE),
+    "budget that had room": (
+        {"cause": c.StopCause.BUDGET},
+        Reason.RECEIPT_TOKENS_IMPLAUSIBLE,
+    ),
+    "nothing done": ({"prompt": 0, "steps": 0}, Reason.RECEIPT_TOKENS_IMPLAUSIBLE),
     "over budget": ({"steps": 991}, Reason.RECEIPT_OVER_BUDGET),
 }
 

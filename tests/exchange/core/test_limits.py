@@ -329,6 +329,7 @@ def test_attempts(market: Market) -> None:
     offer = market.leased()
     for attempt in range(1, limits.ATTEMPTS_MAX):
         assert of_kind(offer.decline(), JobQueued)[0].attempt == attempt + 1
+        market.quote()
         (offer,) = market.offers(market.batch())
     (ended,) = of_kind(offer.decline(), JobEnded)
     assert (ended.state, ended.reason) == (JobState.FAILED, Reason.WORKER_BUSY)

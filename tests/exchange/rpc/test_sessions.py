@@ -171,6 +171,7 @@ async def test_an_unknown_reason_to_decline_counts_as_declined(rig: Rig) -> None
         await rig.submit()
         offer = await worker.offer()
         await worker.decline(offer, Reason.REASON_NOT_OWNER)
+        await worker.quote(INSTRUMENT, 1_000)
         assert (await worker.offer()).attempt == 2
 
 
