@@ -35,6 +35,8 @@ from exchange.rpc.services import DEADLINE_DEFAULT_S, Services
 OPEN_SERVICES: Final = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 """Services that need no key: they say nothing about accounts."""
 
+REQUEST_WITHIN_S: Final = 10.0
+"""The request of a stream of responses must have come within this time."""
 OPEN_STREAMS_LAST_S: Final = 0.2
 """Once the exchange drains, watchers of its health get this long to hear of it; then they end."""
 
@@ -82,9 +84,9 @@ class _Guard:
                     # None without a deadline, whatever the stubs say.
                     left: float | None = cast("float | None", context.time_remaining())
                     if left is not None:
-                        return await inner(await take(requests), context)
+                        return await inner(await take(requests, context), context)
                     async with asyncio.timeout(DEADLINE_DEFAULT_S):
-                        return await inner(await take(requests), context)
+                        return await inner(await take(requests, context), context)
             except Exception as error:
                 await self._fail(error, context)
 
@@ -99,7 +101,7 @@ class _Guard:
             held = None
             try:
                 with self._hold(context, task) as held:
-                    request = await take(requests)
+                    request = await self._take_soon(take, requests, context)
                     async with contextlib.aclosing(inner(request, context)) as responses:
                         async for response in responses:
                             yield response
@@ -114,6 +116,18 @@ class _Guard:
                 self._services.streams -= 1
 
         return call
+
+    async def _take_soon(self, take: Take, requests: Requests, context: Context) -> Any:
+        """The request of a stream of responses: it may last for ever once that has come."""
+        try:
+            async with asyncio.timeout(REQUEST_WITHIN_S):
+                return await take(requests, context)
+        except TimeoutError as error:
+            raise RpcError(
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                "MESSAGE_MISSING",
+                f"the call's message did not come within {REQUEST_WITHIN_S:g} s",
+            ) from error
 
     def _hold(
         self, context: Context, task: asyncio.Task[Any] | None = None
@@ -175,7 +189,8 @@ class _OpenGuard(_Guard):
 
             try:
                 with self._hold(context), drain.calls(end_soon):
-                    answering: Any = inner(await take(requests), context)
+                    request = await self._take_soon(take, requests, context)
+                    answering: Any = inner(request, context)
                     if hasattr(answering, "__aiter__"):
                         async for response in answering:
                             await context.write(response)

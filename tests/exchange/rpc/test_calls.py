@@ -23,7 +23,7 @@ from exchange.rpc import auth, open_calls, server
 from exchange.rpc.convert import paging
 from exchange.rpc.convert.enums import PAIRS
 from exchange.rpc.errors import MESSAGE_CHARS_MAX, METADATA_CHARS_MAX, STATUS
-from exchange.rpc.interceptors import calls, handlers
+from exchange.rpc.interceptors import calls
 from exchange.rpc.server import (
     CONNECTIONS_MAX,
     FILES_RESERVED,
@@ -42,6 +42,7 @@ from tests.exchange.rpc.desk import BID, INSTRUMENT, Desk, open_desk
 from tests.exchange.rpc.rig import error_info
 
 LIST_ORDERS = "/exchange.v1.OrderService/ListOrders"
+WATCH_TRADES = "/exchange.v1.MarketDataService/WatchTrades"
 TRADE = "/exchange.v1.OrderService/Trade"
 NOT_UTF8 = b"\x0a\x02\xff\xfe"  # field 1, two bytes that are no text
 NO_MESSAGE = b"\x0a\xff"  # field 1 is longer than the message
@@ -263,10 +264,12 @@ async def test_a_key_is_checked_before_the_message_has_come(desk: Desk) -> None:
 
 
 async def test_a_message_that_never_comes(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handlers, "REQUEST_WITHIN_S", 0.05)
-    call = desk.channel.stream_stream(LIST_ORDERS)(metadata=metadata(desk.keys[0]))
-    error = await failure(call.read())
-    assert error_info(error).reason == "MESSAGE_MISSING"
+    monkeypatch.setattr(calls, "REQUEST_WITHIN_S", 0.05)
+    monkeypatch.setattr(calls, "DEADLINE_DEFAULT_S", 0.05)
+    for method, reason in ((WATCH_TRADES, "MESSAGE_MISSING"), (LIST_ORDERS, "DEADLINE_DEFAULT")):
+        call = desk.channel.stream_stream(method)(metadata=metadata(desk.keys[0]))
+        error = await failure(call.read())
+        assert error_info(error).reason == reason
     silent = desk.channel.stream_unary(LIST_ORDERS)
     error = await failure(silent(iter(()), metadata=metadata(desk.keys[0])))
     assert error_info(error).reason == "MESSAGE_MALFORMED"
