@@ -1,4 +1,4 @@
-"""Leases: every transition, fences, timeouts, receipts honest and not, and whose fault it was."""
+"""Outages of the exchange, and workers that come back: what stands, and whose fault it was."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_after_an_outage_timers_are_extended_and_fences_hold(market: Market) -> 
     outage = 30 * NS_PER_S
     market.do(c.Recovered(2, outage))
     market.later(outage + RECOVERY_GRACE_NS)
-    assert lease_state(market, offer) == LeaseState.OFFERED
+    assert market.exchange.leases[offer.event.lease_id].state == LeaseState.OFFERED
     offer.run()
     assert isinstance(offer.settle()[0], ReceiptSettled)
 
