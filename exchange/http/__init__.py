@@ -4,6 +4,7 @@ It knows the state machine and the engine; all else that it shows is handed to i
 """
 
 from exchange.http.app import HttpServer
+from exchange.http.listener import connections_max
 from exchange.http.sources import Sources
 
-__all__ = ["HttpServer", "Sources"]
+__all__ = ["HttpServer", "Sources", "connections_max"]

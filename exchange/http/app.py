@@ -13,6 +13,7 @@ from aiohttp import web
 from exchange.http import errors, pages
 from exchange.http.errors import ApiError
 from exchange.http.feed import OverviewFeed
+from exchange.http.listener import CONNECTIONS_MAX, Listener
 from exchange.http.metrics import Metrics
 from exchange.http.sockets import OverviewSockets
 from exchange.http.sources import Sources
@@ -41,11 +42,13 @@ class HttpServer:
     Args:
         sources: Where to read.
         address: host:port to listen on; port 0 lets the system choose.
+        connections: Connections open at the same time.
     """
 
-    def __init__(self, sources: Sources, address: str) -> None:
+    def __init__(self, sources: Sources, address: str, connections: int = CONNECTIONS_MAX) -> None:
         self._sources = sources
         self._address = address
+        self._listener = Listener(connections)
         self._feed = OverviewFeed(sources)
         self._sockets = OverviewSockets(self._feed)
         self._metrics = Metrics(sources, lambda: len(self._sockets))
@@ -55,7 +58,7 @@ class HttpServer:
         )
 
     def _application(self) -> web.Application:
-        app = web.Application(middlewares=[_surround], client_max_size=BODY_BYTES_MAX)
+        app = web.Application(middlewares=[self._note, _surround], client_max_size=BODY_BYTES_MAX)
         app.router.add_get("/", self._page)
         app.router.add_get("/static/{name}", self._static)
         app.router.add_get("/healthz", self._healthz)
@@ -73,18 +76,24 @@ class HttpServer:
         """
         host, port = split_address(self._address)
         await self._runner.setup()
+        server = self._runner.server
+        assert server is not None
         try:
-            await web.TCPSite(self._runner, host, port).start()
+            return await self._listener.open(server, host, port)
         except OSError as error:
             await self._runner.cleanup()
             raise OSError(f"cannot listen for HTTP on {self._address}: {error}") from error
-        chosen: int = self._runner.addresses[0][1]
-        return chosen
 
     async def stop(self) -> None:
         """Close the WebSockets and the port; may be called again."""
+        self._listener.close()
         await self._sockets.close()
         await self._runner.cleanup()
+
+    @web.middleware
+    async def _note(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self._listener.spoke(request)
+        return await handler(request)
 
     async def _page(self, request: web.Request) -> web.Response:
         return pages.respond(request, self._files["index.html"])

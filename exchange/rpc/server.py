@@ -92,6 +92,8 @@ class RpcServer:
     def _build(self) -> grpc.aio.Server:
         services = self._services
         files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if files_max != resource.RLIM_INFINITY:
+            files_max -= services.config.files_kept
         server = grpc.aio.server(
             interceptors=(CallInterceptor(services),),
             options=(

@@ -38,10 +38,12 @@ class RpcConfig:
     Attributes:
         address: host:port to listen on; port 0 lets the system choose.
         reflection: Whether the schema can be asked for.
+        files_kept: Open files that other edges of the process may take.
     """
 
     address: str
     reflection: bool = True
+    files_kept: int = 0
 
 
 class Drain:

@@ -16,7 +16,8 @@ import structlog
 
 from exchange.blobs import BlobStore
 from exchange.engine import Clock, Engine, EngineConfig, Group, Recovery, SystemClock
-from exchange.http import HttpServer, Sources
+from exchange.http import HttpServer, Sources, connections_max
+from exchange.http.listener import CONNECTIONS_MAX as HTTP_CONNECTIONS_MAX
 from exchange.journal import SEGMENT_BYTES, JournalMissing, has_journal
 from exchange.receipts import ReceiptStore
 from exchange.rpc.history import History
@@ -87,6 +88,7 @@ class Server:
         self._running: asyncio.Task[None] | None = None
         self._rpc: RpcServer | None = None
         self._http: HttpServer | None = None
+        self._http_connections = connections_max(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self.services: Services
         self.address = ""
         self.http_address = ""
@@ -144,7 +146,11 @@ class Server:
             config.directory / "receipts", cut_damaged_tail=config.cut_damaged_tail
         )
         self._closing.callback(receipts.close)
-        rpc_config = RpcConfig(config.address, reflection=config.reflection)
+        rpc_config = RpcConfig(
+            config.address,
+            reflection=config.reflection,
+            files_kept=self._http_connections if config.http_address else 0,
+        )
         self.services = Services(engine, blobs, receipts, history, self._clock, rpc_config, outputs)
         # Before the first turn of the engine, so that the readers of its feed miss nothing.
         self._rpc = RpcServer(self.services, config.sessions)
@@ -170,7 +176,7 @@ class Server:
         address = self.config.http_address
         if not address:
             return
-        self._http = HttpServer(_sources(self.services), address)
+        self._http = HttpServer(_sources(self.services), address, self._http_connections)
         port = await self._http.start()
         self.http_address = f"{address.rpartition(':')[0]}:{port}"
 
@@ -263,7 +269,7 @@ async def serve(
         Exception: start-up failed, as `Server.start` says.
     """
     gc.set_threshold(GC_THRESHOLD, 50, 100)
-    _allow_open_files(CONNECTIONS_MAX + FILES_RESERVED)
+    _allow_open_files(CONNECTIONS_MAX + HTTP_CONNECTIONS_MAX + FILES_RESERVED)
     server = Server(config)
     await server.start()
     gc.freeze()
