@@ -137,7 +137,7 @@ class JobBlobs:
             self._submitting_bytes -= len(payload)
 
     def _is_wanted(self, name: str) -> bool:
-        """Whether a job lives on the payload of this name, or has or may get the output."""
+        """Whether a job needs the payload of this name, or has or may get the output."""
         if found := _OUTPUT_NAME.match(name):
             lease = self._services.core.leases.get(int(found[1]))
             return lease is not None and (
@@ -149,7 +149,10 @@ class JobBlobs:
             return False
         known = account.client_ids.get(bytes.fromhex(found[2]))
         job = self._services.core.jobs.get(known[1]) if known is not None else None
-        return job is not None and payload_name(job.terms) == name
+        if job is None or payload_name(job.terms) != name:
+            return False
+        # A repeat of a job that ended long ago has stored its prompt once more.
+        return job.is_open or self._services.clock.now_ns() < job.ended_ns + PAYLOAD_RETENTION_NS
 
     async def payload(self, job: Job) -> bytes | None:
         """A job's serialized JobInput; None where it cannot be read."""

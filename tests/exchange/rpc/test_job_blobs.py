@@ -171,3 +171,18 @@ async def test_keyed_locks_keep_order_and_leave_nothing() -> None:
     assert alone == ["1 in", "1 out", "2 in", "2 out", "3 in", "3 out"]
     assert log.index("x in") < log.index("1 out")
     assert len(locks) == 0
+
+
+async def test_a_repeat_does_not_bring_an_erased_prompt_back(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_blobs, "PAYLOAD_RETENTION_NS", 0)
+    request = rig.request("secret words")
+    async with rig.worker() as worker:
+        await rig.ready(worker)
+        job = (await rig.jobs.SubmitJob(request)).job
+        await worker.run(await worker.offer(), "done")
+        await rig.ended(job)
+    await rig.services.job_blobs.sweep()
+    assert (await rig.jobs.SubmitJob(request)).repeated_request
+    assert await rig.services.job_blobs.payload(rig.core.jobs[job.job_id]) is None
