@@ -330,7 +330,9 @@ class LeaseDesk:
             self._refuse_receipt(command, late)
             return Reason.NONE
         job = self._state.jobs[lease.job_id]
-        verdict = judge(command, job, self._state.models[job.terms.model_id])
+        context_tokens = self._state.instruments[lease.instrument_id].terms.context_tokens_max
+        model = self._state.models[job.terms.model_id]
+        verdict = judge(command, job, model, context_tokens)
         if verdict.reason:
             lease.first_result = self._refuse_receipt(command, verdict.reason)
             self._fail(lease, LeaseState.FAILED, Fault.WORKER, verdict.reason)

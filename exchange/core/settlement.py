@@ -31,8 +31,8 @@ class Verdict(NamedTuple):
     flops: int
 
 
-def judge(receipt: SettleLease, job: Job, model: Model) -> Verdict:
-    """Check a receipt of the right worker for a lease that runs."""
+def judge(receipt: SettleLease, job: Job, model: Model, context_tokens_max: int) -> Verdict:
+    """Check a receipt of the right worker for a lease that runs, of a class with this context."""
     reason = _digests_refusal(receipt, job, model)
     if reason:
         return Verdict(reason, 0)
@@ -53,19 +53,24 @@ def judge(receipt: SettleLease, job: Job, model: Model) -> Verdict:
     tokens_max = min(receipt.tokens_received, job.terms.output_tokens_max) + UNSEEN_TOKENS_MAX
     if trace.prompt_tokens > job.terms.input_tokens_max or trace.tokens_given > tokens_max:
         return Verdict(Reason.RECEIPT_TOKENS_IMPLAUSIBLE, 0)
-    if not _cause_holds(receipt.cause, trace, job, model):
+    too_long = job.terms.input_tokens_max >= context_tokens_max
+    if not _cause_holds(receipt.cause, trace, job, model, too_long=too_long):
         return Verdict(Reason.RECEIPT_TOKENS_IMPLAUSIBLE, 0)
     return Verdict(Reason.NONE, done)
 
 
-def _cause_holds(cause: int, trace: DenseTrace, job: Job, model: Model) -> bool:
+def _cause_holds(cause: int, trace: DenseTrace, job: Job, model: Model, *, too_long: bool) -> bool:
     """Whether the attempt can have ended for the reason that it gives.
 
     An answer that finished has a token; a budget that stopped it cannot pay for one more. Without
-    this a worker could end a job unanswered by doing nothing.
+    this a worker could end a job unanswered by doing nothing. An answer that its length stopped has
+    one, too, unless the prompt may be `too_long` for the context: only the worker, who tokenises
+    it, can tell, and that it is is not his fault.
     """
-    if cause in (StopCause.FINISHED, StopCause.LENGTH):
+    if cause == StopCause.FINISHED:
         return trace.tokens_given > 0
+    if cause == StopCause.LENGTH:
+        return trace.tokens_given > 0 or too_long
     if cause == StopCause.BUDGET:
         budget = job.terms.quantity_mflop * FLOPS_PER_MFLOP
         prompt = trace.prompt_tokens or job.terms.input_tokens_max

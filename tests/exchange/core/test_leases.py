@@ -84,6 +84,14 @@ def test_nothing_done_costs_nothing(market: Market) -> None:
     assert market.real(market.buyer) == FUNDS
 
 
+def test_a_prompt_that_may_not_fit_its_context_can_end_with_nothing_done(market: Market) -> None:
+    context = market.exchange.instruments[1].terms.context_tokens_max
+    for most, kind in ((context, ReceiptSettled), (context - 1, ReceiptRefused)):
+        offer = market.running(input_tokens_max=most)
+        assert isinstance(offer.settle(0, 0, cause=c.StopCause.LENGTH)[0], kind)
+    assert market.real(market.buyer) == FUNDS
+
+
 # Transitions: each step in each state
 
 
