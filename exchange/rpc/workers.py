@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 REGISTER_WITHIN_S: Final = 10.0
 """A session's first message must come within this time."""
+STALL_S: Final = 1.0
+"""A timer that is this late shows that the exchange itself was held up, seconds."""
 
 _log = structlog.get_logger(__name__)
 
@@ -167,9 +169,13 @@ class WorkerServicer(WorkerServiceServicer):
                 self._hub.give_up(session.worker_id)
                 session.end(lost())
                 break
+            until_s = loop.time() + silent_max_s - silent_s
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(silent_max_s - silent_s):
+                async with asyncio.timeout_at(until_s):
                     await session.ended.wait()
+            if loop.time() - until_s > STALL_S:
+                # It was this process that stood still: what the worker said lies unread.
+                session.heard()
         # Its stream may hang in a write for long; what is due now goes to its next session.
         self._hub.disconnect(session)
 

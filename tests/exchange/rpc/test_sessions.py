@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -344,6 +345,19 @@ async def test_a_silent_worker_is_lost(tmp_path: Path) -> None:
             await worker.receive("never")
         assert ended.value.error is not None
         assert error_info(ended.value.error).reason == "WORKER_LOST"
+
+
+async def test_a_worker_is_not_lost_because_the_exchange_stood_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "STALL_S", 0.1)
+    async with open_rig(tmp_path, QUICK) as rig, rig.worker() as worker:
+        await rig.ready(worker)
+        # What a stopped process, or a machine that swaps, looks like.
+        asyncio.get_running_loop().call_soon(time.sleep, 1.0)
+        await asyncio.sleep(0.5)
+        assert rig.core.workers[1].state.name == "READY"
+        assert rig.services.sessions.is_connected(1)
 
 
 async def test_a_worker_that_leaves_its_messages_unread_is_cut_off(rig: Rig) -> None:
