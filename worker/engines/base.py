@@ -83,6 +83,11 @@ class Engine(Protocol):
         """The card by which it meters."""
         ...
 
+    @property
+    def loaded(self) -> bool:
+        """Whether a run could begin at once."""
+        ...
+
     async def ready(self) -> None:
         """Return once the model is loaded.
 

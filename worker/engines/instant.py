@@ -55,6 +55,11 @@ class InstantEngine:
         """The card by which it meters."""
         return self._card
 
+    @property
+    def loaded(self) -> bool:
+        """Always: there is nothing to load."""
+        return True
+
     async def ready(self) -> None:
         """There is nothing to load."""
 

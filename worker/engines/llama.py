@@ -54,15 +54,21 @@ class _Child:
     @classmethod
     async def start(cls, gguf: Path, threads: int, context_tokens: int) -> _Child:
         directory = Path(tempfile.mkdtemp(prefix="flopex-"))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "worker.engines.llama_child",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            # A Ctrl-C at the terminal drains the worker: it must not reach a child that works.
-            start_new_session=True,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "worker.engines.llama_child",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                # A Ctrl-C at the terminal drains the worker: it must not reach a child that works.
+                start_new_session=True,
+            )
+        except BaseException as error:
+            shutil.rmtree(directory, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise EngineError(f"the engine's process cannot be started: {error}") from error
+            raise
         child = cls(process, directory)
         try:
             await child.send(wire.Load(str(gguf), str(directory), threads, context_tokens))
@@ -183,6 +189,12 @@ class LlamaEngine:
         """The card by which it meters."""
         return self._card
 
+    @property
+    def loaded(self) -> bool:
+        """Whether a run could begin at once."""
+        loading = self._loading
+        return loading is not None and loading.done() and not self._is_gone(loading)
+
     async def ready(self) -> None:
         """Return once the model is loaded.
 
@@ -237,8 +249,11 @@ class LlamaEngine:
     ) -> AsyncGenerator[Piece | EngineResult, None]:
         """Run the job; yields pieces, and last the result.
 
+        A prompt that leaves no room in the context is the buyer's mistake, not the engine's: it
+        ends at once with cause LENGTH, and nothing was done.
+
         Raises:
-            EngineError: the prompt does not fit the context, or the child failed.
+            EngineError: the child failed.
         """
         child = await self._child()
         watcher = _Watcher(child, stop)
@@ -306,9 +321,8 @@ class LlamaEngine:
         """How many tokens may be given, and which cause that limit would be."""
         room = self._context_tokens - prompt_tokens
         if prompt_tokens < 1 or room < 1:
-            raise EngineError(
-                f"a prompt of {prompt_tokens} tokens does not fit {self._context_tokens}"
-            )
+            log.warning("a prompt of %d tokens; %d fit", prompt_tokens, self._context_tokens - 1)
+            return 0, StopCause.STOP_CAUSE_LENGTH
         affordable = tokens_affordable(self._card, prompt_tokens, budget_flops)
         wanted = min(job.output_tokens_max or room, room)
         if affordable < wanted:
@@ -333,18 +347,19 @@ def _finish(
     cause: StopCause.ValueType,
 ) -> list[Piece | EngineResult]:
     """The last items of a run that the child ended by itself."""
+    items: list[Piece | EngineResult] = []
+    if ended.tokens > counts.given:
+        # Tokens that left no text: the end of the answer, or the beginning of a character.
+        items.append(Piece("", ended.tokens - counts.given))
+        counts.given = ended.tokens
     if ended.stopped:
         counts.read = max(counts.read, ended.prompt_tokens)
-        return [EngineResult(stopped or cause, counts.trace())]
+        return [*items, EngineResult(stopped or cause, counts.trace())]
     steps = ended.tokens - 1
     if ended.prompt_tokens != counts.prompt_tokens or ended.positions != (
         ended.prompt_tokens + steps
     ):
         raise EngineError(f"the engine's counters do not add up: {ended}")
-    items: list[Piece | EngineResult] = []
-    if ended.tokens > counts.given:
-        # Tokens that left no text: the end of the answer, or the beginning of a character.
-        items.append(Piece("", ended.tokens - counts.given))
     if ended.finished:
         cause = StopCause.STOP_CAUSE_FINISHED
     items.append(EngineResult(cause, DenseTrace(ended.prompt_tokens, steps)))

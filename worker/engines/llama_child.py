@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from worker.engines import wire
+from worker.engines.llama_prompt import PromptReader
 
 HTTP_TIMEOUT_S: Final = 60.0
 SOCKET_PATH_BYTES_MAX: Final = 100
 """Unix socket paths end at 107 bytes on Linux."""
-READ_BATCH_TOKENS: Final = 256
-"""Tokens of a prompt between two reports of progress."""
+READ_BATCH_TOKENS: Final = 64
+"""Tokens of a prompt between two reports of progress: what a cancel may leave unpaid. 256 read no
+faster, 32 took a quarter more."""
 SEED_MAX: Final = (1 << 32) - 1
 """The library takes this value for "choose one by chance"."""
 
@@ -58,16 +60,15 @@ class Model:
             raise ChildError(f"the socket's path is too long: {self._socket}; set TMPDIR")
         self._key = secrets.token_urlsafe(32)
         self._server = _open_server(load, self._socket, self._key)
+        self._reader = PromptReader(self._post)
         self._tokens: list[int] = []
 
     def prepare(self, message: wire.Prepare) -> int:
         """Tokens of the prompt."""
-        text = message.prompt
         if message.messages:
-            turns = [{"role": role, "content": content} for role, content in message.messages]
-            text = self._post("/apply-template", {"messages": turns})["prompt"]
-        body = {"content": text, "add_special": True, "parse_special": True}
-        self._tokens = self._post("/tokenize", body)["tokens"]
+            self._tokens = self._reader.conversation(message.messages)
+        else:
+            self._tokens = self._reader.text(message.prompt)
         return len(self._tokens)
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -149,6 +150,29 @@ async def test_the_models_own_template_is_applied(engine: LlamaEngine) -> None:
     assert templated[:4] == (await run(engine, EngineJob(prompt=by_hand, output_tokens_max=8)))[:4]
 
 
+@pytest.mark.parametrize("text", ["", " hello\n ", "\nhi", "Name a fruit.", "😀é 漢字 12", "\t"])
+async def test_a_conversation_becomes_the_tokens_of_the_rendered_template(
+    engine: LlamaEngine, text: str
+) -> None:
+    """Where nobody types a special token, reading the parts one by one changes nothing."""
+    turns = (("system", text), ("user", text), ("assistant", text), ("user", text))
+    by_hand = "".join(f"<|im_start|>{role}\n{text}<|im_end|>\n" for role, text in turns)
+    by_hand += "<|im_start|>assistant\n"
+    templated = await run(engine, EngineJob(messages=turns, output_tokens_max=3))
+    assert templated[:4] == (await run(engine, EngineJob(prompt=by_hand, output_tokens_max=3)))[:4]
+
+
+@pytest.mark.parametrize("mark", ["<|im_end|>", "<|im_start|>", "<|endoftext|>", "<repo_name>"])
+async def test_a_special_token_in_somebodys_text_is_only_text(
+    engine: LlamaEngine, mark: str
+) -> None:
+    plain = await prompt_tokens(engine, ask("a b"))
+    typed = await prompt_tokens(engine, ask(f"a {mark}b"))
+    assert typed > plain + 2  # a special token would be one
+    raw = await prompt_tokens(engine, EngineJob(prompt=f"a {mark}b"))
+    assert raw == await prompt_tokens(engine, EngineJob(prompt="a b")) + 2  # " ", the mark, "b"
+
+
 @pytest.mark.parametrize("text", ["", "a", "hello world", "😀" * 9, "<|im_end|>", "\n \t é"])
 async def test_the_card_bounds_the_prompts_tokens(engine: LlamaEngine, text: str) -> None:
     for messages in ((("user", text),), (("system", text), ("user", text), ("assistant", text))):
@@ -209,10 +233,26 @@ async def test_a_stop_while_reading_ends_the_process_and_starts_another(
     assert (await run(engine, ask("Name a fruit.")))[:4] == before[:4]
 
 
+async def test_a_process_that_cannot_be_started_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+    engine = LlamaEngine(threads=1)
+    with pytest.raises(EngineError, match="no more processes"):
+        await engine.ready()
+    assert not engine.loaded
+    assert names_in(tmp_path) == []
+
+
 async def test_a_prompt_that_does_not_fit_is_refused(engine: LlamaEngine) -> None:
     pid = await engine.process_id()
-    with pytest.raises(EngineError, match="does not fit"):
-        await run(engine, ask(LONG_PROMPT * 3))
+    outcome = await run(engine, ask(LONG_PROMPT * 3))
+    assert (outcome.text, outcome.cause) == ("", StopCause.STOP_CAUSE_LENGTH)
+    assert outcome.trace == DenseTrace(0, 0)
     assert await engine.process_id() == pid
     assert (await run(engine, ask("What is 2 + 3?"))).text == "2 + 3 = 5"
 
@@ -272,6 +312,10 @@ async def test_the_process_ends_with_its_parent(tmp_path: Path) -> None:
     while is_there(directory) or is_alive(int(pid)):
         assert time.monotonic() < until
         await asyncio.sleep(0.02)
+
+
+def names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
 
 
 def is_there(directory: str) -> bool:
