@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 from collections.abc import Iterator
 from typing import Final
@@ -20,6 +21,7 @@ from worker.engines.llama import LlamaEngine
 from worker.facts import hardware_facts
 from worker.identity import Identity, open_identity
 from worker.session import Intent, Session, SessionEnd, WorkerRefused
+from worker.spool import Spool
 from worker.workshop import Workshop
 
 EXIT_DRAINED: Final = 0
@@ -27,6 +29,8 @@ EXIT_STOPPED: Final = 1
 """Stopped at once, or the drain took too long, or the engine broke: leases may have been lost."""
 GOODBYE_S: Final = 0.25
 """How long a stop waits for the goodbye to be sent."""
+SAME_WISH_S: Final = 0.5
+"""Signals that come within this time mean one thing: `timeout` and terminals send two at once."""
 STABLE_S: Final = 10.0
 """A session that lasted this long was good: the next redial is quick."""
 
@@ -57,7 +61,7 @@ class Agent:
         self._config = config
         self._identity = identity
         self._intent = Intent()
-        self._workshop = Workshop(engines, identity, self._intent.news.set)
+        self._workshop = Workshop(engines, identity, Spool(config.data_dir), self._intent.news.set)
         self._facts = {
             **hardware_facts(),
             "engine": config.engine,
@@ -93,7 +97,7 @@ class Agent:
         tasks = (serving, stopping, overdue)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if serving.done() and not self._stopped.is_set():
+            if serving.done() and (not self._stopped.is_set() or not self._workshop.held):
                 serving.result()
                 return EXIT_STOPPED if self._workshop.broken else EXIT_DRAINED
             log.warning("stopped with %d leases open", len(self._workshop.held))
@@ -182,11 +186,19 @@ def make_engines(config: WorkerConfig) -> list[Engine]:
 
 @contextlib.contextmanager
 def _signals(agent: Agent) -> Iterator[None]:
-    """SIGTERM and SIGINT drain; a second one stops at once."""
+    """SIGTERM and SIGINT drain; one that comes later stops at once."""
     loop = asyncio.get_running_loop()
     caught = (signal.SIGTERM, signal.SIGINT)
+    heard_at = -math.inf
+
+    def hear() -> None:
+        nonlocal heard_at
+        if loop.time() - heard_at >= SAME_WISH_S:
+            heard_at = loop.time()
+            agent.drain()
+
     for number in caught:
-        loop.add_signal_handler(number, agent.drain)
+        loop.add_signal_handler(number, hear)
     try:
         yield
     finally:

@@ -33,20 +33,40 @@ def open_identity(directory: Path) -> Iterator[Identity]:
     """The key in this directory, made where there is none; held against a second worker.
 
     Raises:
-        IdentityError: the file is not a key, others can read it, or another worker uses it.
+        IdentityError: the file is not a key, others can read it, or another worker uses it; the
+            directory or the file cannot be used at all.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = directory / KEY_FILE
-    if not path.exists():
-        _create(path)
-    with path.open("rb") as file:
+    with _lock(directory):
+        yield _load(directory / KEY_FILE)
+
+
+@contextlib.contextmanager
+def _lock(directory: Path) -> Iterator[None]:
+    """The directory, not the key: two workers that start at once must not both make one."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise IdentityError(f"cannot use {directory} as a data directory: {error}") from error
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise IdentityError(f"another worker uses {directory}") from error
-        if os.fstat(file.fileno()).st_mode & 0o077:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _load(path: Path) -> Identity:
+    try:
+        if not path.exists():
+            _create(path)
+        if path.stat().st_mode & 0o077:
             raise IdentityError(f"others can read {path}: run chmod 600 on it")
-        yield _parse(path, file.read())
+        return _parse(path, path.read_bytes())
+    except OSError as error:
+        raise IdentityError(f"cannot use {path}: {error}") from error
 
 
 def _parse(path: Path, text: bytes) -> Identity:

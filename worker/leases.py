@@ -7,7 +7,8 @@ session sends, and after a reconnection it simply rewinds and asks again.
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Self
 
 from exchange.v1 import worker_service_pb2 as pb
 from exchange.v1.job_service_pb2 import StopCause
@@ -49,6 +50,21 @@ class HeldLease:
         self._start_due = False
         self._next_chunk = 0
         self._receipt_due_at = 0.0
+
+    @classmethod
+    def finished(cls, receipt: pb.Receipt, chunks: Sequence[pb.Chunk]) -> Self:
+        """A lease that an earlier process finished: all that is left is to have it settled."""
+        lease = cls(pb.LeaseOffer(lease_id=receipt.lease_id, fence=receipt.fence))
+        lease._chunks = list(chunks)
+        lease._sealed = lease._next_chunk = len(chunks)
+        lease._started, lease._accept_due = bool(chunks), False
+        lease.finish(receipt)
+        return lease
+
+    @property
+    def chunks(self) -> Sequence[pb.Chunk]:
+        """The output so far, as it is sent."""
+        return self._chunks
 
     @property
     def lease_id(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -28,12 +29,18 @@ class QuoteBoard:
             plan.instrument: on_tick(plan.policy.prices_nanos(slots), plan.tick_nanos)
             for plan in plans
         }
+        self._slots = slots
         self._due_at = dict.fromkeys(self._plans, 0.0)
         self._refused: dict[str, Reason.ValueType] = {}
 
     def restart(self) -> None:
         """Nothing stands at the exchange any more: every quote is due."""
         self._due_at = dict.fromkeys(self._plans, 0.0)
+
+    def drop(self, instrument: str) -> None:
+        """Never quote it again: the engine cannot serve it."""
+        for kept in (self._plans, self._prices, self._due_at):
+            kept.pop(instrument, None)
 
     def declined(self, now_s: float) -> None:
         """An offer was declined, and the exchange ended the pool's quotes: quote again soon."""
@@ -42,24 +49,30 @@ class QuoteBoard:
 
     def refused(self, instrument: str, reason: Reason.ValueType, now_s: float) -> bool:
         """A quote was refused; whether that is news."""
-        if instrument not in self._plans:
-            return False
+        if instrument not in self._plans or not self._slots:
+            return False  # to withdraw what does not stand changes nothing
         self._due_at[instrument] = now_s + RETRY_S
         news = self._refused.get(instrument) != reason
         self._refused[instrument] = reason
         return news
 
-    def due(self, now_s: float) -> list[pb.Quote]:
-        """The quotes to send now; asking for them counts as sending them."""
+    def due(self, now_s: float, slots: int) -> list[pb.Quote]:
+        """The quotes to send now, for so many slots; asking for them counts as sending them.
+
+        No slots: one quote without prices, which withdraws the one that stands.
+        """
+        if slots != self._slots:
+            self._slots = slots
+            self.restart()
         quotes = []
         for instrument, plan in self._plans.items():
             if self._due_at[instrument] > now_s:
                 continue
-            self._due_at[instrument] = now_s + plan.ttl_s / RESEND_SHARE
+            self._due_at[instrument] = now_s + plan.ttl_s / RESEND_SHARE if slots else math.inf
             quotes.append(
                 pb.Quote(
                     instrument=instrument,
-                    prices_nanos=self._prices[instrument],
+                    prices_nanos=self._prices[instrument][:slots],
                     ttl_ns=round(plan.ttl_s * NS_PER_S),
                 )
             )

@@ -231,6 +231,10 @@ class Session:
             raise ConnectionError("the exchange offers leases and does not read the answers")
         self._declines.append(pb.Decline(lease_id=offer.lease_id, fence=offer.fence, reason=reason))
         self._quotes.declined(asyncio.get_running_loop().time())
+        if offer.model != self._workshop.model:
+            # Each such lease would cost its buyer an attempt.
+            log.error("%s is of another model: not quoted any more", offer.instrument)
+            self._quotes.drop(offer.instrument)
 
     def _revoked(self, lease_id: int, reason: Reason.ValueType) -> None:
         if reason == Reason.REASON_ACCEPT_TIMEOUT:
@@ -310,10 +314,12 @@ class Session:
         if self._intent.draining and not self._drain_sent:
             self._drain_sent = True
             messages.append(pb.SessionRequest(drain=pb.Drain()))
+        if self._quoting:
+            # Before receipts: the slot that one frees must not be sold while its engine reloads.
+            quotes = self._quotes.due(now_s, self._workshop.loaded_slots)
+            messages += [pb.SessionRequest(quote=quote) for quote in quotes]
         said = (lease.next_message(now_s) for lease in self._workshop.held)
         messages += [message for message in said if message is not None]
-        if self._quoting:
-            messages += [pb.SessionRequest(quote=quote) for quote in self._quotes.due(now_s)]
         if not messages and now_s >= self._heartbeat_at:
             messages.append(pb.SessionRequest(heartbeat=jobs_pb.Heartbeat()))
         return messages

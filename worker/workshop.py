@@ -26,6 +26,7 @@ from worker.engines.base import (
 from worker.identity import Identity
 from worker.leases import HeldLease
 from worker.receipts import make_receipt
+from worker.spool import Spool
 
 STOP_MARGIN_S: Final = 0.2
 """An engine is stopped this long before the lease's end, seconds."""
@@ -43,28 +44,48 @@ class Workshop:
     Args:
         engines: The slots' engines, all of one model.
         identity: Signs the receipts.
+        spool: Keeps receipts until they are answered; what lies in it already is sent, too.
         wake: Called when a lease has something new to say.
     """
 
     def __init__(
-        self, engines: Sequence[Engine], identity: Identity, wake: Callable[[], None]
+        self,
+        engines: Sequence[Engine],
+        identity: Identity,
+        spool: Spool,
+        wake: Callable[[], None],
     ) -> None:
         self._engines = tuple(engines)
         self._card = engines[0].card
         self._identity = identity
+        self._spool = spool
         self._wake = wake
+        self._reloading = 0
         self._free: asyncio.Queue[Engine] = asyncio.Queue()
         for engine in engines:
             self._free.put_nowait(engine)
-        self._leases: dict[int, HeldLease] = {}
+        self._leases = {
+            receipt.lease_id: HeldLease.finished(receipt, chunks)
+            for receipt, chunks in spool.kept()
+        }
         self._tasks: set[asyncio.Task[None]] = set()
         self.broken = ""
         """Why an engine cannot load its model any more, if so: no lease is taken then."""
 
     @property
+    def model(self) -> str:
+        """Name of the model that the engines run."""
+        return self._card.name
+
+    @property
     def slots(self) -> int:
         """Leases that can run at once."""
         return len(self._engines)
+
+    @property
+    def loaded_slots(self) -> int:
+        """Slots whose engines need not load their model anew before they can run a lease."""
+        return self.slots - self._reloading
 
     @property
     def held(self) -> list[HeldLease]:
@@ -85,10 +106,13 @@ class Workshop:
         if known is not None:
             self.revoke(known.lease_id)
         lease = self._leases[offer.lease_id] = HeldLease(offer)
-        task = asyncio.create_task(self._work(lease))
+        self._spawn(self._work(lease))
+        return Reason.REASON_UNSPECIFIED
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return Reason.REASON_UNSPECIFIED
 
     def cancel(self, lease_id: int, fence: pb.Fence) -> None:
         """Stop a lease; its receipt settles what was done."""
@@ -102,6 +126,7 @@ class Workshop:
         if lease is None:
             return False
         lease.void = True
+        self._spool.forget(lease_id, lease.offer.fence)
         lease.stop.stop(StopCause.STOP_CAUSE_CANCELLED)
         self._wake()
         return True
@@ -112,6 +137,7 @@ class Workshop:
         if lease is None or lease.receipt is None:
             return False
         del self._leases[lease_id]
+        self._spool.forget(lease_id, lease.offer.fence)
         self._wake()
         return True
 
@@ -143,9 +169,10 @@ class Workshop:
 
     async def close(self) -> None:
         """Stop everything now."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:  # a task that ends may leave another, which loads its engine again
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(engine.close() for engine in self._engines))
 
     async def _work(self, lease: HeldLease) -> None:
@@ -168,7 +195,7 @@ class Workshop:
         if lease.void:
             log.info("lease %d ended without a receipt", lease.lease_id)
             return
-        self._sign(lease, job, result, detail)
+        await self._finish(lease, self._sign(lease, job, result, detail))
         log.info(
             "lease %d done: %s, %d tokens, %d MFLOP, %.2f s%s",
             lease.lease_id,
@@ -179,8 +206,10 @@ class Workshop:
             f" ({detail})" if detail else "",
         )
 
-    def _sign(self, lease: HeldLease, job: EngineJob, result: EngineResult, detail: str) -> None:
-        receipt = make_receipt(
+    def _sign(
+        self, lease: HeldLease, job: EngineJob, result: EngineResult, detail: str
+    ) -> pb.Receipt:
+        return make_receipt(
             lease.offer,
             self._card,
             result,
@@ -190,6 +219,16 @@ class Workshop:
             identity=self._identity,
             detail=detail,
         )
+
+    async def _finish(self, lease: HeldLease, receipt: pb.Receipt) -> None:
+        """Keep the receipt on disk, so that it is sent even if this process dies; then send it."""
+        try:
+            await asyncio.to_thread(self._spool.keep, receipt, lease.chunks)
+        except OSError as error:
+            log.error("lease %d: its receipt could not be kept: %s", lease.lease_id, error)
+        if lease.void:
+            self._spool.forget(lease.lease_id, lease.offer.fence)
+            return
         lease.finish(receipt)
         self._wake()
 
@@ -198,13 +237,30 @@ class Workshop:
         if engine is None:
             return EngineResult(lease.stop.cause, NOTHING_DONE)
         try:
-            # An engine that was killed by a cancel may still be loading its model again.
+            # An engine whose process died since its last run has to load its model again.
             await _unless_stopped(lease, self._ready(engine))
             if lease.stop:
                 return EngineResult(lease.stop.cause, NOTHING_DONE)
             return await self._run(lease, job, engine)
         finally:
+            self._give_back(engine)
+
+    def _give_back(self, engine: Engine) -> None:
+        """The slot is free again; until its engine has loaded its model, it is not quoted."""
+        if engine.loaded:
             self._free.put_nowait(engine)
+            return
+        self._reloading += 1
+        self._spawn(self._reload(engine))
+
+    async def _reload(self, engine: Engine) -> None:
+        try:
+            with contextlib.suppress(EngineError):
+                await self._ready(engine)
+        finally:
+            self._reloading -= 1
+            self._free.put_nowait(engine)
+            self._wake()
 
     async def _ready(self, engine: Engine) -> None:
         try:

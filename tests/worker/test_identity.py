@@ -42,6 +42,15 @@ def test_two_workers_cannot_share_a_directory(tmp_path: Path) -> None:
         pass
 
 
+def test_a_directory_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(IdentityError, match="data directory"), open_identity(tmp_path / "file"):
+        pass
+    (tmp_path / KEY_FILE).mkdir(mode=0o700)
+    with pytest.raises(IdentityError, match="cannot use"), open_identity(tmp_path):
+        pass
+
+
 @pytest.mark.parametrize("text", ["", "zz", "ab" * 31, "ab" * 33])
 def test_a_damaged_key_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / KEY_FILE

@@ -117,16 +117,38 @@ def test_ticks_round_up(prices: list[int], tick: int) -> None:
 
 def test_a_board_sends_each_quote_when_it_is_due() -> None:
     board = QuoteBoard([QuotePlan("a", Static((1,)), ttl_s=30), QuotePlan("b", Static((2,)))], 1)
-    assert [q.instrument for q in board.due(100.0)] == ["a", "b"]
-    assert board.due(109.0) == []
+    assert [q.instrument for q in board.due(100.0, 1)] == ["a", "b"]
+    assert board.due(109.0, 1) == []
     assert board.next_due_at() == 110.0
-    assert [q.instrument for q in board.due(110.0)] == ["a"]
+    assert [q.instrument for q in board.due(110.0, 1)] == ["a"]
     assert board.refused("b", CLOSED, 111.0)
     assert not board.refused("b", CLOSED, 112.0)
     assert not board.refused("unknown", CLOSED, 112.0)
-    assert [q.instrument for q in board.due(112.0 + RETRY_S)] == ["b"]
+    assert [q.instrument for q in board.due(112.0 + RETRY_S, 1)] == ["b"]
     board.restart()
-    assert len(board.due(118.0)) == 2
+    assert len(board.due(118.0, 1)) == 2
+
+
+def test_slots_whose_engine_reloads_are_not_quoted() -> None:
+    board = QuoteBoard([QuotePlan("a", Static((1, 2)), ttl_s=30)], 3)
+
+    def prices(now_s: float, slots: int) -> list[list[int]]:
+        return [list(quote.prices_nanos) for quote in board.due(now_s, slots)]
+
+    assert prices(0.0, 3) == [[1, 2, 2]]
+    assert prices(1.0, 2) == [[1, 2]]
+    assert prices(2.0, 0) == [[]]  # withdrawn
+    assert not board.refused("a", CLOSED, 3.0)
+    assert prices(1_000.0, 0) == []
+    assert prices(1_001.0, 3) == [[1, 2, 2]]
+
+
+def test_an_instrument_that_cannot_be_served_is_not_quoted_again() -> None:
+    board = QuoteBoard([QuotePlan("a", Static((1,))), QuotePlan("b", Static((2,)))], 1)
+    board.drop("a")
+    board.drop("a")
+    board.restart()
+    assert [quote.instrument for quote in board.due(0.0, 1)] == ["b"]
 
 
 def test_a_worker_without_quotes_has_nothing_due() -> None:

@@ -31,6 +31,7 @@ from worker import session as sessions
 from worker.agent import EXIT_DRAINED
 from worker.config import InstantOptions, QuotePlan
 from worker.engines.base import Piece
+from worker.engines.instant import InstantEngine
 from worker.quoting import Static
 
 
@@ -255,6 +256,44 @@ async def test_a_refused_quote_is_tried_again(
         refusal = pb.Refusal(instrument=INSTRUMENT, reason=Reason.REASON_UNKNOWN_INSTRUMENT)
         await session.send(refusal=refusal)
         await session.next("quote", ignore=("heartbeat",))
+
+
+async def test_an_instrument_of_another_model_is_offered_once(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    quotes = (QuotePlan(INSTRUMENT, Static((10,)), ttl_s=0.3),)
+    async with running_worker(make_config(exchange.target, tmp_path, quotes=quotes)):
+        session = await exchange.session()
+        await session.welcome()
+        await session.next("quote", ignore=("heartbeat",))
+        await session.offer(model="smollm2-135m")
+        await session.next("decline")
+        seen = len(session.seen)
+        await asyncio.sleep(0.5)
+        assert not any(message.HasField("quote") for message in session.seen[seen:])
+
+
+async def test_a_slot_is_not_quoted_until_its_engine_has_loaded_again(
+    exchange: ScriptedExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = asyncio.Event()
+    async with running_worker(make_config(exchange.target, tmp_path, instant=STUCK)):
+        session, offer = await begin(exchange)
+        monkeypatch.setattr(InstantEngine, "loaded", property(lambda _: loaded.is_set()))
+        monkeypatch.setattr(InstantEngine, "ready", lambda _: loaded.wait())
+        await session.send(cancel=pb.CancelLease(lease_id=1, fence=offer.fence))
+        _, receipt = await session.output()
+        assert receipt.cause == StopCause.STOP_CAUSE_CANCELLED
+        # The quote was taken back before the slot that it was for was given back.
+        quotes = [message.quote for message in session.seen if message.HasField("quote")]
+        assert not quotes[-1].prices_nanos
+        assert session.seen[-1].HasField("receipt")
+        await session.accepted()
+        loaded.set()
+        quote = await session.next("quote", ignore=("heartbeat",))
+        while not quote.prices_nanos:
+            quote = await session.next("quote", ignore=("heartbeat",))
+        assert list(quote.prices_nanos) == [10]
 
 
 async def test_chunks_are_joined_while_they_wait() -> None:
