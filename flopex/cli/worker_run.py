@@ -15,6 +15,7 @@ from flopex.cli.exits import CommandError, ExitCode
 from flopex.logs import LogLevel, configure_logs
 
 if TYPE_CHECKING:
+    from exchange.client import Instrument
     from worker.config import QuotePlan
 
 RETRY_S: Final = 2.0
@@ -28,6 +29,10 @@ class EngineName(StrEnum):
 
     LLAMA = "llama"
     INSTANT = "instant"
+
+
+MODELS: Final = {EngineName.LLAMA: "smollm2-135m", EngineName.INSTANT: "instant"}
+"""The model that each engine runs: a quote for another one would fail its buyers' jobs."""
 
 
 @command(
@@ -86,7 +91,7 @@ async def run(
         key=key,
         name=worker_name,
         data_dir=(worker_data or session.data / "workers" / worker_name).expanduser(),
-        quotes=await _plans(session, quote),
+        quotes=await _plans(session, quote, MODELS[engine]),
         engine=engine.value,
         slots=slots,
         threads=threads,
@@ -96,7 +101,10 @@ async def run(
     try:
         status = await run_worker(config)
     except WorkerRefused as error:
-        hint = "the key needs the role worker, and the name must not be another owner's"
+        hint = (
+            "the key needs the role worker; a name that was taken before needs the worker.key "
+            "with which it was taken"
+        )
         raise CommandError(f"the exchange refused: {error}", hint, reason="REFUSED") from error
     except EngineError as error:
         hint = "install the weights with: flopex model add smollm2"
@@ -108,25 +116,26 @@ async def run(
         raise CommandError("stopped before its leases were finished", reason="STOPPED")
 
 
-async def _plans(session: Session, quotes: list[str]) -> tuple[QuotePlan, ...]:
-    """The standing quotes, each on its instrument's tick."""
+async def _plans(session: Session, quotes: list[str], model: str) -> tuple[QuotePlan, ...]:
+    """The standing quotes, each on its instrument's tick; all must be of the engine's model."""
     from worker.config import QuotePlan
     from worker.quoting import parse_policy
 
-    ticks = await _ticks(session)
+    instruments = await _instruments(session)
     plans = []
     for text in quotes:
-        instrument, _, policy = text.partition("=")
-        if instrument not in ticks:
-            known = ", ".join(sorted(ticks)) or "none"
+        name, _, policy = text.partition("=")
+        instrument = instruments.get(name)
+        if instrument is None or instrument.model != model:
+            known = ", ".join(sorted(n for n, i in instruments.items() if i.model == model))
             raise CommandError(
-                f"the exchange has no instrument {instrument!r}",
-                f"it has: {known}",
+                f"the exchange has no instrument {name!r} of the engine's model, {model}",
+                f"it has: {known or 'none'}",
                 ExitCode.NOT_FOUND,
                 "UNKNOWN_INSTRUMENT",
             )
         try:
-            plans.append(QuotePlan(instrument, parse_policy(policy), ticks[instrument]))
+            plans.append(QuotePlan(name, parse_policy(policy), instrument.tick_nanos))
         except ValueError as error:
             raise CommandError(
                 f"--quote {text}: {error}",
@@ -137,15 +146,15 @@ async def _plans(session: Session, quotes: list[str]) -> tuple[QuotePlan, ...]:
     return tuple(plans)
 
 
-async def _ticks(session: Session) -> dict[str, int]:
-    """Each instrument's tick; waits for an exchange that is not there yet, as a worker does."""
+async def _instruments(session: Session) -> dict[str, Instrument]:
+    """All instruments by name; waits for an exchange that is not there yet, as a worker does."""
     from exchange.client import Unavailable
 
     waiting = False
     while True:
         try:
             async with session.connect() as client:
-                return {i.name: i.tick_nanos for i in await client.market.instruments()}
+                return {i.name: i for i in await client.market.instruments()}
         except Unavailable:
             if not waiting:
                 session.output.note(f"waiting for the exchange at {session.target} ...")

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from exchange.metering.cards import INSTANT, SMOLLM2_135M
+from flopex.cli.exits import ExitCode
 from flopex.cli.output import plain
+from flopex.cli.worker_run import MODELS, EngineName
 from tests.flopex.cli.conftest import INTERACTIVE, PAPER, Site, end, read_line, start
 
 pytestmark = pytest.mark.integration
@@ -132,3 +135,16 @@ def test_json_says_enums_in_words_and_bytes_in_hexadecimal() -> None:
         "raw": "01ff",
         "many": [{"1": 2}],
     }
+
+
+def test_a_worker_quotes_no_instrument_of_another_model(site: Site) -> None:
+    """Each lease of it would be declined, and cost its buyer an attempt."""
+    for engine, instrument in (("llama", INTERACTIVE), ("instant", "nowhere"), ("instant", PAPER)):
+        ran = site.flopex(
+            *("worker", "run", "--name", "odd", "--engine", engine),
+            f"--quote={instrument}=static:1000",
+            key="owner",
+        )
+        assert ran.code == ExitCode.NOT_FOUND
+        assert MODELS[EngineName(engine)] in ran.err
+    assert {EngineName.LLAMA: SMOLLM2_135M.name, EngineName.INSTANT: INSTANT.name} == MODELS
