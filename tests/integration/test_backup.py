@@ -110,6 +110,7 @@ async def test_a_backup_of_a_running_exchange_goes_on_elsewhere(tmp_path: Path) 
         queued = [await clients.submit(f"waiting {n}") for n in range(QUEUED)]
         receipts = [await clients.receipt(job_id) for job_id in finished]
 
+        await asyncio.sleep(QUIET_S)
         before = await site.invariants(full=True)
         taken = await flopex("backup", backup, "--keys", keys, "--data", site.data)
         assert (await site.invariants(full=True)).digest == before.digest, "it was not quiet"
