@@ -34,6 +34,8 @@ from tests.integration.crash_site import INSTRUMENT, CrashSite
 pytestmark = pytest.mark.integration
 
 FINISHED, QUEUED = 3, 4
+QUIET_S = 0.3
+"""Long enough for the batch that the last submission armed."""
 
 
 async def flopex(*arguments: str | Path) -> dict[str, Any]:
