@@ -14,6 +14,7 @@ import os
 import queue
 import secrets
 import shutil
+import signal
 import socket
 import sys
 import threading
@@ -257,6 +258,10 @@ def _serve(inbox: queue.SimpleQueue[wire.ToChild], send: Sender, stop: threading
 
 def main() -> None:
     """Serve the parent until it goes away."""
+    # Supervisors that stop a worker signal all of its processes; the worker drains, and the leases
+    # that it finishes need this one.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     # The library prints; what it prints must not land between frames.
     frames = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

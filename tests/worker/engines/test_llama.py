@@ -265,6 +265,18 @@ async def test_a_process_that_dies_fails_the_run_and_is_replaced(engine: LlamaEn
     assert (await run(engine, ask("What is 2 + 3?"))).text == "2 + 3 = 5"
 
 
+async def test_a_signal_to_all_processes_of_a_worker_does_not_end_its_leases(
+    engine: LlamaEngine,
+) -> None:
+    pid = await engine.process_id()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.call_later(0.1, os.kill, pid, number)
+    outcome = await run(engine, ask("Tell me a story.", 20))
+    assert outcome.tokens == 20
+    assert await engine.process_id() == pid
+
+
 async def test_nobody_else_can_reach_the_model(engine: LlamaEngine) -> None:
     child = child_of(engine)
     assert stat.S_IMODE(child._directory.stat().st_mode) == 0o700
