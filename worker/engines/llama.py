@@ -131,10 +131,12 @@ class _Child:
             # Not Popen.kill(): that one polls, and takes the exit status from asyncio's watcher.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process.pid, signal.SIGKILL)
-        await self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        try:
+            await self._process.wait()
+        finally:
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+            shutil.rmtree(self._directory, ignore_errors=True)
 
 
 class _Counts:

@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -25,6 +26,8 @@ from worker.engines import wire
 from worker.engines.llama_prompt import PromptReader
 
 HTTP_TIMEOUT_S: Final = 60.0
+TIDY_S: Final = 2.0
+"""How long a process that nobody reads any more may take to remove its directory."""
 SOCKET_PATH_BYTES_MAX: Final = 100
 """Unix socket paths end at 107 bytes on Linux."""
 READ_BATCH_TOKENS: Final = 64
@@ -170,6 +173,8 @@ class Sender:
             self._file.write(wire.encode(message))
             self._file.flush()
         except BrokenPipeError:
+            # The parent is gone: the listening thread tidies up and ends this process.
+            time.sleep(TIDY_S)
             os._exit(1)
 
 

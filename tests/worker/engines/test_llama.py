@@ -302,12 +302,15 @@ async def test_nobody_else_can_reach_the_model(engine: LlamaEngine) -> None:
 async def test_the_process_ends_with_its_parent(tmp_path: Path) -> None:
     script = (
         "import asyncio, os, signal\n"
+        "from worker.engines.base import EngineJob, StopSignal\n"
         "from worker.engines.llama import LlamaEngine\n"
         "async def main():\n"
         "    engine = LlamaEngine()\n"
         "    await engine.ready()\n"
         "    child = engine._loading.result()\n"
         "    print(child.pid, child._directory, flush=True)\n"
+        "    job = EngineJob(prompt='Once', output_tokens_max=500)\n"
+        "    await anext(engine.run(job, 10**15, StopSignal()))\n"  # the child is writing
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "asyncio.run(main())\n"
     )
