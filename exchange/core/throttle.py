@@ -95,7 +95,8 @@ class TokenBucket:
 class RatioTerms(NamedTuple):
     """At most `allowance` + `ratio` x trades messages of an account on an instrument per window.
 
-    Windows follow each other without overlap from time 0; a `window_ns` of 0 is no limit.
+    Windows follow each other without overlap from time 0; a `window_ns` of 0 is no limit. Where
+    there is one, the allowance is positive, or nobody could ever send.
     """
 
     window_ns: int
@@ -118,7 +119,7 @@ class OrderToTrade:
             ValueError: a term is outside its limits.
         """
         require_within("window_ns", terms.window_ns, 0, RATIO_WINDOW_MAX_NS)
-        require_within("allowance", terms.allowance, 1, RATIO_MAX)
+        require_within("allowance", terms.allowance, 1 if terms.window_ns else 0, RATIO_MAX)
         require_within("ratio", terms.ratio, 0, RATIO_MAX)
         self.terms = terms
         self._window = 0

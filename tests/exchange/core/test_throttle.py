@@ -118,7 +118,7 @@ class TestOrderToTrade:
         assert ratio.state() == (S, 2, 3, 1, (((7, 1), (1, 0)),))
 
     def test_a_window_of_zero_is_no_limit_and_counts_nothing(self) -> None:
-        ratio = OrderToTrade(RatioTerms(0, 1, 0))
+        ratio = OrderToTrade(RatioTerms(0, 0, 0))
         for _ in range(5):
             assert ratio.allows(1, 1, 0)
             ratio.message(1, 1, 0)
