@@ -23,6 +23,8 @@ from exchange.rpc.streams import Mailbox
 BEHIND_MAX: Final = 10_000
 """Answers and unasked reports that a Trade stream may be behind before it is cut off."""
 
+_CONCERNS_ORDER: Final[frozenset[type]] = frozenset({OrderFilled, OrderClosed, OrderReplaced})
+
 
 class Answer(NamedTuple):
     """A batch is durable (or, without outcomes, held nothing that the core could judge)."""
@@ -134,13 +136,12 @@ class OrderFeed:
 
     def _pushes(self, group: Group) -> list[tuple[Sequence[TradeStream], Push]]:
         found: list[tuple[Sequence[TradeStream], Push]] = []
-        for command, outcome in group.notable:
-            for event in outcome.events:
-                account_id = _concerned(event)
-                streams = self._streams.get(account_id)
-                if streams and account_id != _cause(command):
-                    push = Push(outcome.sequence, outcome.now_ns, event)
-                    found.append((tuple(streams), push))
+        for command, outcome, event in group.events_of(_CONCERNS_ORDER):
+            account_id = _concerned(event)
+            streams = self._streams.get(account_id)
+            if streams and account_id != _cause(command):
+                push = Push(outcome.sequence, outcome.now_ns, event)
+                found.append((tuple(streams), push))
         return found
 
 
