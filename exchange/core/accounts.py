@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -17,6 +17,11 @@ from exchange.core.limits import (
 )
 from exchange.core.reasons import Reason
 from exchange.core.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from exchange.core.orders import OpenOrder
 
 EXTERNAL_ID: Final = 1
 """The world outside, in credit: deposits come from it, withdrawals go to it."""
@@ -36,7 +41,7 @@ class Account:
         "kind",
         "name",
         "open_jobs",
-        "open_orders",
+        "orders",
         "positions",
         "queued_bytes",
     )
@@ -46,7 +51,7 @@ class Account:
         self.kind = kind
         self.name = name
         self.halted = False
-        self.open_orders = 0
+        self.orders: dict[int, OpenOrder] = {}  # open ones, oldest first
         self.open_jobs = 0
         self.queued_bytes = 0
         self.job_ids: dict[int, None] = {}  # remembered jobs, oldest first
@@ -54,10 +59,15 @@ class Account:
         self.exposure: dict[tuple[int, int], int] = {}  # (instrument, side) -> open MFLOP
         self.client_ids: dict[bytes, tuple[bytes, int]] = {}  # id -> (content, result)
 
-    def result_of(self, kind: type[Record], client_id: bytes) -> int | None:
+    @property
+    def open_orders(self) -> int:
+        """How many orders work."""
+        return len(self.orders)
+
+    def result_of(self, kinds: Iterable[type[Record]], client_id: bytes) -> int | None:
         """What a remembered client id led to, if it came with such a command; else None."""
         known = self.client_ids.get(client_id)
-        return known[1] if known and known[0][0] == kind.KIND else None
+        return known[1] if known and any(known[0][0] == kind.KIND for kind in kinds) else None
 
     def state(self) -> tuple[object, ...]:
         """Canonical state, for the digest."""
@@ -66,7 +76,7 @@ class Account:
             int(self.kind),
             self.name,
             self.halted,
-            self.open_orders,
+            list(self.orders),
             self.open_jobs,
             self.queued_bytes,
             sorted(self.positions.items()),
