@@ -11,7 +11,6 @@ import msgspec
 from exchange.core.commands import AccountKind
 from exchange.core.limits import (
     CLIENT_ID_AHEAD_MAX_NS,
-    CLIENT_ID_RETENTION_NS,
     CLIENT_IDS_PER_ACCOUNT_MAX,
     NS_PER_MS,
 )
@@ -131,7 +130,8 @@ class ClientIds:
     id that is older than the retention is refused, so no id can ever act twice.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, retention_ns: int) -> None:
+        self._retention_ns = retention_ns
         self._forget: deque[tuple[int, Account, bytes]] = deque()
 
     def find(self, account: Account, client_id: bytes, content: bytes, now_ns: int) -> Remembered:
@@ -144,7 +144,7 @@ class ClientIds:
         made_ns = id_time_ns(client_id)
         if made_ns is None:
             return Remembered(Reason.CLIENT_ID_INVALID, 0)
-        if made_ns < now_ns - CLIENT_ID_RETENTION_NS:
+        if made_ns < now_ns - self._retention_ns:
             return Remembered(Reason.CLIENT_ID_TOO_OLD, 0)
         if made_ns > now_ns + CLIENT_ID_AHEAD_MAX_NS:
             return Remembered(Reason.CLIENT_ID_IN_FUTURE, 0)
@@ -158,7 +158,7 @@ class ClientIds:
 
     def ended(self, account: Account, client_id: bytes, now_ns: int) -> None:
         """What the id led to is over: forget it once a late repeat would be too old."""
-        due = now_ns + CLIENT_ID_RETENTION_NS + CLIENT_ID_AHEAD_MAX_NS
+        due = now_ns + self._retention_ns + CLIENT_ID_AHEAD_MAX_NS
         self._forget.append((due, account, client_id))
 
     def sweep(self, now_ns: int) -> None:

@@ -126,6 +126,7 @@ class Exchange(State):
         for group_id in clearings:
             self._uncross(group_id)
         self.client_ids.sweep(self.now_ns)
+        self.order_ids.sweep(self.now_ns)
         if not self.events:
             self.emit(TimeAdvanced(self.now_ns))
         return Reason.NONE
@@ -252,6 +253,7 @@ class Exchange(State):
             self.ledger.state(),
             self.timers.state(),
             self.client_ids.state(),
+            self.order_ids.state(),
             [self.accounts[i].state() for i in sorted(self.accounts)],
             sorted((key_hash, *key) for key_hash, key in self.keys.items()),
             [(i, self.models[i].card_bytes) for i in sorted(self.models)],

@@ -157,7 +157,7 @@ class OrderDesk:
         if account is None:
             return Reason.UNKNOWN_ACCOUNT
         content = content_digest(_as_the_client_wrote(command))
-        known = state.client_ids.find(account, command.client_order_id, content, state.now_ns)
+        known = state.order_ids.find(account, command.client_order_id, content, state.now_ns)
         if known.reason:
             return known.reason
         if known.result_id:
@@ -195,7 +195,7 @@ class OrderDesk:
             _SELF_TRADES[command.self_trade],
         )
         order = state.orders[order_id] = OpenOrder(account, command, resting, transfer_id)
-        state.client_ids.remember(account, command.client_order_id, content, order_id)
+        state.order_ids.remember(account, command.client_order_id, content, order_id)
         account.orders[order_id] = order
         _expose(order, command.quantity_mflop)
         state.emit(
@@ -404,7 +404,7 @@ class OrderDesk:
         if order.resting.time_in_force == _GTD:
             state.timers.cancel(TimerKind.ORDER_EXPIRY, order.order_id)
         del order.account.orders[order.order_id]
-        state.client_ids.ended(order.account, order.client_order_id, state.now_ns)
+        state.order_ids.ended(order.account, order.client_order_id, state.now_ns)
 
 
 def _as_the_client_wrote(command: PlaceOrder) -> PlaceOrder:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from exchange.core.accounts import ClientIds
 from exchange.core.ledger import Ledger
+from exchange.core.limits import CLIENT_ID_RETENTION_NS, ORDER_ID_RETENTION_NS
 from exchange.core.timers import Timers
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ class State:
         self.events: list[AnyEvent] = []
         self.ledger = Ledger()
         self.timers = Timers()
-        self.client_ids = ClientIds()
+        self.client_ids = ClientIds(CLIENT_ID_RETENTION_NS)
+        self.order_ids = ClientIds(ORDER_ID_RETENTION_NS)
         self.accounts: dict[int, Account] = {}
         self.account_by_name: dict[str, int] = {}
         self.keys: dict[bytes, Key] = {}
