@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
-
-import msgspec
 
 from exchange.core.commands import AccountKind
 from exchange.core.limits import (
@@ -108,12 +106,7 @@ _NEW: Final = Remembered(Reason.NONE, 0)
 
 def content_digest(command: Record) -> bytes:
     """What must be equal for a repeat to be a repeat: the kind, and eight bytes over the whole."""
-    layout = command.layout()
-    if layout.has_variable:
-        content = command.encode()
-    else:  # a fixed record is its fields; its head would only cost time
-        content = layout.fixed.pack(*msgspec.structs.astuple(command))
-    return command.KIND.to_bytes() + hashlib.blake2b(content, digest_size=8).digest()
+    return command.KIND_BYTE + blake2b(command.content(), digest_size=8).digest()
 
 
 def id_time_ns(client_id: bytes) -> int | None:
