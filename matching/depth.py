@@ -1,10 +1,11 @@
 """The visible book, rebuilt from per-order events: levels (L2), best prices (L1), a checksum.
 
-The engine reports what happens to single orders (L3). A reader applies those events to a `Depth`
-and has the book that everybody may see: only displayed quantity shows, so a hidden order is never
-in it, and an iceberg is there with its display alone. Three kinds of event are enough:
+The engine reports what happens to single orders (L3, the public rows of `matching.packed`). A
+reader applies them to a `Depth` and has the book that everybody may see: only displayed quantity
+shows, so a hidden order is never in it, and an iceberg is there with its peak alone. `apply` takes
+packed rows; underneath, three events are enough:
 
-* `add`: an order, or the next display of an iceberg, joins the end of the queue at its price;
+* `add`: an order, or the next peak of an iceberg, joins the end of the queue at its price;
 * `change`: its displayed quantity is now another, and its place in the queue is kept;
 * `remove`: it is gone.
 
@@ -26,12 +27,19 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from matching.packed import EVENT, EVENT_BYTES, Kind
 from matching.types import Side
 
 CHECKSUM_LEVELS: Final = 10
 """How many levels of each side the checksum covers."""
 
-_BID: Final = 1
+# Plain ints: in the inner loop an enum member costs an attribute look-up each time.
+_BID: Final = int(Side.BID)
+_ASK: Final = int(Side.ASK)
+_ADD: Final = int(Kind.ADD)
+_EXECUTE: Final = int(Kind.EXECUTE)
+_REDUCE: Final = int(Kind.REDUCE)
+_DELETE: Final = int(Kind.DELETE)
 
 
 class Level(NamedTuple):
@@ -95,7 +103,7 @@ class BookMismatchError(ValueError):
 class _Order:
     __slots__ = ("order_id", "price", "quantity", "side")
 
-    def __init__(self, order_id: int, side: Side, price: int, quantity: int) -> None:
+    def __init__(self, order_id: int, side: int, price: int, quantity: int) -> None:
         self.order_id = order_id
         self.side = side
         self.price = price
@@ -172,7 +180,55 @@ class Depth:
             self.sequence = snapshot.sequence
             self.take_changes()
 
-    def add(self, sequence: int, order_id: int, side: Side, price: int, quantity: int) -> None:
+    @classmethod
+    def from_rows(cls, sequence: int, rows: bytes) -> Depth:
+        """The book that the ADD rows of `Book.snapshot` describe, at the book's `sequence`.
+
+        Raises:
+            BookMismatchError: another row is among them, or they contradict each other.
+        """
+        depth = cls()
+        _whole(rows)
+        for kind, side, _, _, _, _, order_id, price, quantity, *_ in EVENT.iter_unpack(rows):
+            if kind != _ADD:
+                raise BookMismatchError(f"a snapshot holds no row of kind {kind}")
+            depth._insert(order_id, side, price, quantity)
+        depth.sequence = sequence
+        depth.take_changes()
+        return depth
+
+    def apply(self, rows: bytes) -> None:
+        """Follow packed event rows; private ones (sequence 0) are passed over.
+
+        Raises:
+            SequenceGapError: a row is missing. All rows before the gap have been applied.
+            BookMismatchError: a row does not fit. All rows before it have been applied.
+        """
+        for (
+            kind,
+            side,
+            _,
+            _,
+            _,
+            sequence,
+            order_id,
+            price,
+            quantity,
+            leaves,
+            *_,
+        ) in EVENT.iter_unpack(rows):
+            if sequence == 0:
+                continue
+            if kind == _ADD:
+                self.add(sequence, order_id, side, price, quantity)
+            elif kind == _DELETE or (kind == _EXECUTE and leaves == 0):
+                self.remove(sequence, order_id)
+            elif kind in {_EXECUTE, _REDUCE}:
+                self.change(sequence, order_id, leaves)
+            else:
+                self.skip(sequence)
+
+    def add(self, sequence: int, order_id: int, side: int, price: int, quantity: int) -> None:
         """An order joins the end of the queue at its price, showing `quantity`.
 
         Raises:
@@ -257,12 +313,12 @@ class Depth:
         asks.sort(key=lambda order: order.price)
         return Snapshot(
             self.sequence,
-            tuple(VisibleOrder(o.order_id, o.side, o.price, o.quantity) for o in bids + asks),
+            tuple(VisibleOrder(o.order_id, Side(o.side), o.price, o.quantity) for o in bids + asks),
         )
 
     def check(self) -> None:
         """Assert that the levels are the sums of the orders, and sorted."""
-        sums: dict[tuple[Side, int], tuple[int, int]] = {}
+        sums: dict[tuple[int, int], tuple[int, int]] = {}
         for order_id, order in self._orders.items():
             assert order.order_id == order_id, "an order stands under another's id"
             assert order.quantity > 0, "an order shows nothing"
@@ -276,18 +332,23 @@ class Depth:
                 assert sums.pop((side, level.price)) == (level.quantity, level.orders)
         assert not sums, "orders stand outside all levels"
 
-    def _ladder(self, side: Side) -> _Ladder:
+    def _ladder(self, side: int) -> _Ladder:
         return self._bids if side == _BID else self._asks
 
     def _expect(self, sequence: int) -> None:
         if sequence != self.sequence + 1:
             raise SequenceGapError(self.sequence + 1, sequence)
 
-    def _insert(self, order_id: int, side: Side, price: int, quantity: int) -> None:
-        if order_id in self._orders or quantity < 1:
+    def _insert(self, order_id: int, side: int, price: int, quantity: int) -> None:
+        if order_id in self._orders or quantity < 1 or side not in {_BID, _ASK}:
             raise BookMismatchError(f"order {order_id} cannot be added with {quantity}")
         self._orders[order_id] = _Order(order_id, side, price, quantity)
         self._ladder(side).shift(price, quantity, 1)
+
+
+def _whole(rows: bytes) -> None:
+    if len(rows) % EVENT_BYTES:
+        raise BookMismatchError(f"{len(rows)} bytes are no whole number of rows")
 
 
 def levels_checksum(bids: Iterable[Level], asks: Iterable[Level]) -> int:
