@@ -1,11 +1,14 @@
 """One measurement of one contestant, in a process of its own: prints one JSON object.
 
-    python -m flopex.bench.matching.contestant NAME TASK FILE FIRST [--interpreted]
+    python -m flopex.bench.matching.contestant NAME TASK FILE FIRST [--limit COMMANDS]
 
-Tasks: `check` (the digest of the trades), `rate` (CPU time of all commands, and that digest),
+Tasks: `rate` (CPU time of all commands, and that digest),
 `latency` (percentiles per command after FIRST), `steady` (CPU time of what comes after FIRST),
-`memory` (growth of the resident set by the first FIRST commands). Standard library only, because a
-peer's interpreter runs it too.
+`memory` (growth of the resident set by the first FIRST commands). Flopex alone is asked for more
+(`flopex_only`): `market-data`, `rules`, and for uncrosses `auction` and `managed`, which take a
+number of orders for FIRST and no file. Standard library only, because a peer's interpreter runs it.
+
+With FLOPEX_BENCH_SOURCE set, Flopex's engine runs from source where it is compiled, too.
 
 CPU time is the process's own, user and system. The garbage collector is off and its objects are
 frozen while the clock runs, for every contestant.
@@ -19,6 +22,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,16 +31,18 @@ from flopex.bench.matching.workloads import COMMAND, trades_digest
 if TYPE_CHECKING:
     from flopex.bench.matching.engines import Engine
 
+TASKS: Final = ("rate", "latency", "steady", "memory", "market-data", "rules", "auction", "managed")
+SOURCE_VARIABLE: Final = "FLOPEX_BENCH_SOURCE"
 FLOPEX: Final = "flopex"
 MISSING_STATUS: Final = 3
 """Exit status when the contestant's package is not installed."""
 
 
-def _engine(name: str, interpreted: bool) -> Engine:
+def _engine(name: str) -> Engine:
     if name == FLOPEX:
         from flopex.bench.matching import engines
 
-        if interpreted:
+        if os.environ.get(SOURCE_VARIABLE):
             engines.interpret_matching()
         return engines.Flopex()
     from flopex.bench.matching.peers import PEERS
@@ -87,8 +93,8 @@ MEMORY_CHUNK: Final = 1_000
 """Commands that are prepared at a time, so that what is measured is the books' and not ours."""
 
 
-def _memory(name: str, interpreted: bool, data: bytes) -> dict[str, float]:
-    engine = _engine(name, interpreted)
+def _memory(name: str, data: bytes) -> dict[str, float]:
+    engine = _engine(name)
     engine.load(data[: COMMAND.size])
     engine.run(0, 1)
     gc.collect()
@@ -106,11 +112,45 @@ def _memory(name: str, interpreted: bool, data: bytes) -> dict[str, float]:
     return {"bytes_per_order": (_resident_bytes() - before) / (count - 1)}
 
 
-def measure(name: str, task: str, data: bytes, first: int, interpreted: bool) -> dict[str, Any]:
+def _market_data(data: bytes, first: int) -> dict[str, Any]:
+    from flopex.bench.matching.flopex_only import market_data
+
+    return {**market_data(data[: first * COMMAND.size] if first else data)}
+
+
+def _rules(data: bytes, first: int) -> dict[str, Any]:
+    from flopex.bench.matching.flopex_only import rules
+
+    return {**rules(data[: first * COMMAND.size] if first else data)}
+
+
+def _auction(_: bytes, first: int) -> dict[str, Any]:
+    from flopex.bench.matching.flopex_only import auction
+
+    return auction(first, seed=1)
+
+
+def _managed(_: bytes, first: int) -> dict[str, Any]:
+    from flopex.bench.matching.flopex_only import managed
+
+    return managed(first, seed=1)
+
+
+_FLOPEX_ONLY: Final[dict[str, Callable[[bytes, int], dict[str, Any]]]] = {
+    "market-data": _market_data,
+    "rules": _rules,
+    "auction": _auction,
+    "managed": _managed,
+}
+
+
+def measure(name: str, task: str, data: bytes, first: int) -> dict[str, Any]:
     """Carry out one task; its figures."""
     if task == "memory":
-        return _memory(name, interpreted, data[: first * COMMAND.size])
-    engine = _engine(name, interpreted)
+        return _memory(name, data[: first * COMMAND.size])
+    engine = _engine(name)
+    if task in _FLOPEX_ONLY:
+        return _FLOPEX_ONLY[task](data, first)
     count = engine.load(data)
     if task == "latency":
         return {"commands": count - first, **_latency(engine, first, count)}
@@ -126,17 +166,16 @@ def main() -> None:
     """Measure what the command line says."""
     parser = argparse.ArgumentParser()
     parser.add_argument("name")
-    parser.add_argument("task", choices=["check", "rate", "latency", "steady", "memory"])
+    parser.add_argument("task", choices=TASKS)
     parser.add_argument("file", type=Path)
     parser.add_argument("first", type=int)
     parser.add_argument("--limit", type=int, default=None, help="Only so many commands.")
-    parser.add_argument("--interpreted", action="store_true")
     asked = parser.parse_args()
     data = asked.file.read_bytes()
     if asked.limit is not None:
         data = data[: asked.limit * COMMAND.size]
     try:
-        figures = measure(asked.name, asked.task, data, asked.first, asked.interpreted)
+        figures = measure(asked.name, asked.task, data, asked.first)
     except ImportError as error:
         print(error, file=sys.stderr)
         sys.exit(MISSING_STATUS)

@@ -119,17 +119,24 @@ class Flopex:
         from matching.packed import EVENT, Kind
 
         trading = {int(Kind.EXECUTE), int(Kind.TRADE)}
-        return [
+        made = [
             Trade(row[10], row[6], row[7], row[8])
             for events in self._events
             for row in EVENT.iter_unpack(events)
             if row[0] in trading
         ]
+        # Inside a batch the books took turns; an order's id is the number of its command.
+        made.sort(key=lambda trade: trade.taker_id)
+        return made
 
     def forget(self) -> None:
         """See `Engine`."""
         self._rows.clear()
         self._events.clear()
+
+    def rows(self) -> list[tuple[int, bytes]]:
+        """The prepared commands, (book, packed row) each; may be changed before they run."""
+        return self._rows
 
     def events(self) -> list[bytes]:
         """The packed event rows so far, batch by batch."""
