@@ -204,29 +204,20 @@ class Depth:
             SequenceGapError: a row is missing. All rows before the gap have been applied.
             BookMismatchError: a row does not fit. All rows before it have been applied.
         """
-        for (
-            kind,
-            side,
-            _,
-            _,
-            _,
-            sequence,
-            order_id,
-            price,
-            quantity,
-            leaves,
-            *_,
-        ) in EVENT.iter_unpack(rows):
+        for row in EVENT.iter_unpack(rows):
+            kind, side, _, _, _, sequence, order_id, price, quantity, _, shown, _, _ = row
             if sequence == 0:
                 continue
             if kind == _ADD:
                 self.add(sequence, order_id, side, price, quantity)
-            elif kind == _DELETE or (kind == _EXECUTE and leaves == 0):
+            elif kind == _DELETE:
                 self.remove(sequence, order_id)
-            elif kind in {_EXECUTE, _REDUCE}:
-                self.change(sequence, order_id, leaves)
-            else:
+            elif kind not in {_EXECUTE, _REDUCE}:
                 self.skip(sequence)
+            elif shown:
+                self.change(sequence, order_id, shown)
+            else:
+                self.remove(sequence, order_id)
 
     def add(self, sequence: int, order_id: int, side: int, price: int, quantity: int) -> None:
         """An order joins the end of the queue at its price, showing `quantity`.

@@ -12,9 +12,10 @@ import csv
 import gzip
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.conformance.tables import GZIP_MAGIC, Row
 
@@ -34,6 +35,9 @@ TEXTS = {"Time": "time", "ExpireTime": "expire_time"}
 
 
 NONE = ("", "0")
+
+
+SIDES = ("BUY", "SELL")
 
 
 class BadCases(Exception):
@@ -139,3 +143,114 @@ def _beside(folder: Path, name: str) -> Path | None:
 
 def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+class Resting(NamedTuple):
+    """A row of a book, as far as cases state it. `order_id` is the case's own."""
+
+    side: str
+    order_id: int
+    type: str
+    quantity: int
+    price: int
+    stop_price: int
+    minimum: int
+    expires: str
+
+
+def expected_rows(case: JsonRow) -> tuple[list[Resting], list[str]]:
+    """The expected book, with fields that nothing in the case could change read as entered."""
+    entered: dict[int, list[JsonRow]] = defaultdict(list)
+    touched = set()
+    for row in case["initial_orders"] + (case["input"] if case["action"] == "NEW" else []):
+        entered[row["order_id"]].append(row)
+    if case["action"] != "NEW":
+        touched = {row["order_id"] for row in case["input"]}
+    rows: list[Resting] = []
+    readings: list[str] = []
+    for row in case["expected_book"]:
+        sources = entered[row["order_id"]]
+        read = row
+        said: list[str] = []
+        if len(sources) == 1:
+            read, said = _as_entered(row, sources[0], row["order_id"] in touched)
+        readings += said
+        rows.append(
+            Resting(
+                read["side"],
+                read["order_id"],
+                read["type"],
+                read["qty"],
+                read["price"],
+                read["stop_price"] if read["type"] == "STOP_LIMIT" else 0,
+                read.get("min_exec_size", 0),
+                read.get("expire_time", ""),
+            )
+        )
+    return rows, readings
+
+
+def _as_entered(row: JsonRow, source: JsonRow, touched: bool) -> tuple[JsonRow, list[str]]:
+    """An expected row without its contradictions to how the order was entered."""
+    fields = ["side"]
+    if not touched and "price" in source:
+        fields += ["price", "stop_price"]
+    if "stop_price" in row and source["type"] == "STOP_LIMIT":
+        # It still has a stop to wait for.
+        fields.append("type")
+    wrong = [name for name in fields if name in row and row[name] != source.get(name, row[name])]
+    said = [
+        f"order {row['order_id']}: expected book says {name} {row[name]}, "
+        f"the case entered {source[name]}"
+        for name in wrong
+    ]
+    return {**row, **{name: source[name] for name in wrong}}, said
+
+
+def unbalanced(case: JsonRow) -> str | None:
+    """Why no engine can pass: what is entered is neither traded nor left.
+
+    Only for a side on which nothing may vanish: limit and stop-limit orders that rest.
+    """
+    traded = sum(trade["qty"] for trade in case["expected_trades"])
+    for side in SIDES:
+        orders = {n: row for n, row in enumerate(case["initial_orders"]) if row["side"] == side}
+        for row in case["input"]:
+            if row["side"] == side:
+                same = [n for n, old in orders.items() if old["order_id"] == row["order_id"]]
+                # A replace states the order's new total.
+                orders[same[0] if case["action"] == "REPLACE" and same else -len(orders) - 1] = row
+        plain = {"LIMIT", "STOP_LIMIT"}
+        if case["action"] == "CANCEL" or any(
+            row["type"] not in plain or row.get("tif", 0) in {3, 4} for row in orders.values()
+        ):
+            continue
+        entered = sum(row["qty"] for row in orders.values())
+        left = sum(row["qty"] for row in case["expected_book"] if row["side"] == side)
+        if entered != traded + left:
+            return (
+                f"the case does not add up: {side} orders of {entered} in all, of which {traded} "
+                f"trade and {left} are said to be left"
+            )
+    return None
+
+
+def passed_over(case: JsonRow) -> str | None:
+    """Whether the case lets a shown order wait while a worse one of its side trades.
+
+    The rule book's section 2 decides otherwise: no order is passed over for a worse price.
+    """
+    left = {(row["side"], row["order_id"]): row["qty"] for row in case["expected_book"]}
+    entered = case["initial_orders"] + case["input"]
+    for number, waiting in enumerate(entered):
+        sign = 1 if waiting["side"] == "BUY" else -1
+        waits = left.get((waiting["side"], waiting["order_id"])) == waiting.get("qty", 0)
+        for row in entered[number + 1 :]:
+            traded = left.get((row["side"], row["order_id"]), 0) < row.get("qty", 0)
+            shown = waiting["type"] == row["type"] == "LIMIT" and waiting["side"] == row["side"]
+            if waits and traded and shown and sign * (waiting["price"] - row["price"]) > 0:
+                return (
+                    f"rule 2 decides otherwise: order {waiting['order_id']} at {waiting['price']} "
+                    f"would be passed over for order {row['order_id']} at {row['price']}"
+                )
+    return None

@@ -116,11 +116,14 @@ class Flopex:
 
     def trades(self) -> list[Trade]:
         """See `Engine`."""
-        from matching.packed import EVENT, Kind
+        from matching.packed import EVENT, EVENT_DTYPE, Kind
 
         trading = {int(Kind.EXECUTE), int(Kind.TRADE)}
+        columns = [name for name, _ in EVENT_DTYPE]
+        wanted = ("taker_id", "order_id", "price", "quantity")
+        taker, maker, price, quantity = (columns.index(name) for name in wanted)
         made = [
-            Trade(row[10], row[6], row[7], row[8])
+            Trade(row[taker], row[maker], row[price], row[quantity])
             for events in self._events
             for row in EVENT.iter_unpack(events)
             if row[0] in trading

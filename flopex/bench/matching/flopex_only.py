@@ -86,58 +86,59 @@ RULED_SHARE: Final = 10
 STOP_DISTANCE: Final = 5
 
 
-def _rules() -> dict[str, Callable[[list[int]], None]]:
-    """By name: what makes a plain limit order's packed row carry the rule."""
+Row = dict[str, int]
+"""A packed command by its columns."""
+
+
+def _rules() -> dict[str, Callable[[Row], Row]]:
+    """By name: the columns that make a plain limit order carry the rule."""
     from matching.types import Side, Terms, TimeInForce
 
-    terms, price, quantity, minimum, display, stop, low = 4, 7, 8, 9, 10, 11, 13
-    time_in_force, account = 2, 6
+    def stop(row: Row) -> Row:
+        away = STOP_DISTANCE if row["side"] == Side.BID else -STOP_DISTANCE
+        return {"terms": Terms.STOP, "stop_price": row["price"] + away}
 
-    def add(row: list[int], flag: int, column: int = 0, value: int = 0) -> None:
-        row[terms] |= flag
-        if column:
-            row[column] = value
+    def budget(row: Row) -> Row:
+        half = row["price"] * row["quantity"] // 2
+        return {"terms": Terms.BUDGET, "budget_low": half, "time_in_force": TimeInForce.IOC}
 
-    def stopped(row: list[int]) -> None:
-        away = STOP_DISTANCE if row[1] == Side.BID else -STOP_DISTANCE
-        add(row, Terms.STOP, stop, row[price] + away)
+    def iceberg(row: Row) -> Row:
+        return {"terms": Terms.ICEBERG, "display": 1 + row["quantity"] // 10}
 
-    def budget(row: list[int]) -> None:
-        row[time_in_force] = TimeInForce.IOC
-        add(row, Terms.BUDGET, low, row[price] * row[quantity] // 2)
-
-    def same_account(row: list[int]) -> None:
-        row[account] = 1
+    def minimum(row: Row) -> Row:
+        return {"terms": Terms.MINIMUM, "minimum": 1 + row["quantity"] // 2}
 
     return {
-        "one account (self-trade prevention)": same_account,
-        "post-only": lambda row: add(row, Terms.POST_ONLY),
-        "hidden": lambda row: add(row, Terms.HIDDEN),
-        "iceberg": lambda row: add(row, Terms.ICEBERG, display, 1 + row[quantity] // 10),
-        "minimum": lambda row: add(row, Terms.MINIMUM, minimum, 1 + row[quantity] // 2),
-        "all or none": lambda row: add(row, Terms.ALL_OR_NONE),
-        "stop-limit": stopped,
+        "plain": lambda _: {},
+        "one account (self-trade prevention)": lambda _: {"account_id": 1},
+        "post-only": lambda _: {"terms": Terms.POST_ONLY},
+        "hidden": lambda _: {"terms": Terms.HIDDEN},
+        "iceberg": iceberg,
+        "minimum": minimum,
+        "all or none": lambda _: {"terms": Terms.ALL_OR_NONE},
+        "stop-limit": stop,
         "budget": budget,
-        "fill or kill": lambda row: row.__setitem__(time_in_force, TimeInForce.FOK),
+        "fill or kill": lambda _: {"time_in_force": TimeInForce.FOK},
     }
 
 
 def rules(data: bytes) -> dict[str, float]:
     """Microseconds per command if one limit order in ten carries a rule; `plain`: if none does."""
-    from matching.packed import COMMAND, Op
+    from matching.packed import COMMAND, COMMAND_DTYPE, Op
     from matching.types import TimeInForce
 
+    columns = [name for name, _ in COMMAND_DTYPE]
     spent: dict[str, float] = {}
-    for name, change in {"plain": lambda _: None, **_rules()}.items():
+    for name, change in _rules().items():
         engine = Flopex()
         count = engine.load(data)
         pick = Random(1)
         for number, (book, packed) in enumerate(engine.rows()):
-            row = list(COMMAND.unpack(packed))
-            limit = row[0] == Op.PLACE and row[2] == TimeInForce.GTC
+            row = dict(zip(columns, COMMAND.unpack(packed), strict=True))
+            limit = row["op"] == Op.PLACE and row["time_in_force"] == TimeInForce.GTC
             if limit and pick.randrange(RULED_SHARE) == 0:
-                change(row)
-                engine.rows()[number] = (book, COMMAND.pack(*row))
+                row |= change(row)
+                engine.rows()[number] = (book, COMMAND.pack(*row.values()))
         with _quiet() as watch:
             engine.run(0, count)
         spent[name] = watch.spent / count * 1e6

@@ -67,7 +67,6 @@ QUICK: Final[dict[str, Any]] = {
     "mixed": 20_000,
     "sweeps": 5,
     "depths": (1_000, 10_000),
-    "managed_bids": 10_000,
 }
 """What `--quick` changes: enough to see that all is well, not to publish."""
 
