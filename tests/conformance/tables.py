@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
@@ -49,12 +50,12 @@ def open_text(path: Path) -> Iterator[IO[str]]:
         with path.open("rb") as raw:
             zipped = raw.read(2) == GZIP_MAGIC
         opener: Callable[..., IO[str]] = gzip.open if zipped else open
-        with opener(path, "rt", encoding="utf-8", newline="") as lines:
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as lines:
             yield lines
     except FileNotFoundError as error:
         msg = f"{path}: there is no such file (--help says where to get it)"
         raise BadTable(msg) from error
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         msg = f"{path}: cannot be read: {error}"
         raise BadTable(msg) from error
 

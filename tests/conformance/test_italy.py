@@ -216,6 +216,9 @@ def test_absent_and_damaged_files_are_named(
     curves, prices = Sample(2).write(tmp_path)
     cut = tmp_path / "cut.csv.gz"
     cut.write_bytes(Path(curves).read_bytes()[:-100])
+    flipped = tmp_path / "flipped.csv.gz"
+    whole = Path(curves).read_bytes()
+    flipped.write_bytes(whole[:50] + bytes(byte ^ 255 for byte in whole[50:90]) + whole[90:])
     other = write_table(tmp_path / "other.csv", PRICES[:3], [("2031-01-05", 1, "EAST")])
     empty = write_table(tmp_path / "empty.csv", PRICES, [])
     for files, message in (
@@ -223,6 +226,7 @@ def test_absent_and_damaged_files_are_named(
         ([curves, str(tmp_path / "none.csv")], "none.csv: there is no such file"),
         ([str(tmp_path), prices], "cannot be read"),
         ([str(cut), prices], "cut.csv.gz: cannot be read"),
+        ([str(flipped), prices], "flipped.csv.gz: cannot be read"),
         ([prices, prices], "prices.csv: no column side, price_eur_per_mwh, quantity_mwh; it has"),
         ([curves, str(other)], "no column published_price_eur_per_mwh or price_eur_per_mwh"),
         ([curves, str(empty)], "empty.csv: no rows"),
