@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from flopex.cli.base import Session, command
+from flopex.cli.bench_journal import journal
 from flopex.cli.bench_matching import matching
 from flopex.cli.exits import CommandError
 
@@ -88,6 +89,14 @@ command(
     "flopex bench matching --quick\n"
     "flopex bench matching --liquibook ../liquibook --json",
 )(matching)
+
+
+command(
+    app,
+    "journal",
+    example="flopex bench journal --directory ./exchange\n"
+    "flopex bench journal --real-time --rounds 40 --json",
+)(journal)
 
 
 def _table(result: dict[str, Any], modes: tuple[str, ...]) -> Table:
