@@ -296,7 +296,7 @@ class LocalLog:
         self._offset = last.used_bytes
         try:
             self._cut(last.path, last.segment_bytes, stat.torn_tail)
-            self._open_segment(last.path, last.segment_bytes, walk.alignment)
+            self._open_segment(last.path, last.segment_bytes, last.alignment)
         except OSError as error:
             raise JournalWriteFailed(last.path, self._offset, str(error)) from error
         return stat
