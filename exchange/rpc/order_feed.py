@@ -33,6 +33,8 @@ BEHIND_MAX: Final = 10_000
 END_RETRY_S: Final = 0.01
 """Time between two tries to tell a busy engine that a stream is over."""
 
+_CONCERNS_ORDER: Final[frozenset[type]] = frozenset({OrderFilled, OrderClosed, OrderReplaced})
+
 
 class Answer(NamedTuple):
     """A batch is durable (or, without outcomes, held nothing that the core could judge)."""
@@ -47,7 +49,7 @@ class Push(NamedTuple):
 
     sequence: int
     now_ns: int
-    events: Sequence[AnyEvent]
+    events: list[AnyEvent]
 
 
 class TradeStream(Mailbox[Answer | Push]):
@@ -167,16 +169,17 @@ class OrderFeed:
 
     def _pushes(self, group: Group) -> list[tuple[Sequence[TradeStream], Push]]:
         found: list[tuple[Sequence[TradeStream], Push]] = []
-        for command, outcome in group.notable:
-            concerned: dict[int, list[AnyEvent]] = {}
-            cause = _cause(command)
-            for event in outcome.events:
-                account_id = _concerned(event)
-                if account_id != cause and account_id in self._streams:
-                    concerned.setdefault(account_id, []).append(event)
-            for account_id, events in concerned.items():
-                push = Push(outcome.sequence, outcome.now_ns, events)
-                found.append((tuple(self._streams[account_id]), push))
+        last: dict[int, Push] = {}
+        for command, outcome, event in group.events_of(_CONCERNS_ORDER):
+            account_id = _concerned(event)
+            if account_id not in self._streams or account_id == _cause(command):
+                continue
+            push = last.get(account_id)
+            if push is not None and push.sequence == outcome.sequence:
+                push.events.append(event)
+                continue
+            push = last[account_id] = Push(outcome.sequence, outcome.now_ns, [event])
+            found.append((tuple(self._streams[account_id]), push))
         return found
 
 

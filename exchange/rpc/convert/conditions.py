@@ -36,6 +36,7 @@ def placement(plain: PlaceOrder, order: pb.NewOrder, stream_id: int) -> PlaceOrd
         **fields,
         post_only=asked.post_only,
         all_or_none=int(asked.all_or_none),
+        hidden=int(asked.hidden),
         min_quantity_mflop=asked.min_quantity_mflop,
         display_quantity_mflop=asked.display_quantity_mflop,
         stop_price_nanos=asked.stop_price_nanos,

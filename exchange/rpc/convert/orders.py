@@ -106,7 +106,13 @@ def cancel_order(account_id: int, reference: pb.OrderReference) -> CancelOrder |
 
 def replace_order(account_id: int, terms: pb.OrderReplacement) -> ReplaceOrder:
     """The command for a replacement."""
-    return ReplaceOrder(account_id, terms.order_id, terms.price_nanos, terms.quantity_mflop)
+    return ReplaceOrder(
+        account_id,
+        terms.order_id,
+        terms.price_nanos,
+        terms.quantity_mflop,
+        terms.stop_price_nanos,
+    )
 
 
 def mass_cancel(account_id: int, selection: pb.OrderSelection) -> MassCancel | Reason:
