@@ -25,21 +25,21 @@ the caller checks first. Unknown ids in `cancel` and `replace` are an answer, No
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from itertools import pairwise
 from typing import Final
 
 from matching.events import BookEvent, Cancelled, Decremented, Fill, Rested
+from matching.levels import BookSide, Level
+from matching.order import Order
 from matching.types import (
     PRICE_MAX,
     QUANTITY_MAX,
+    BookState,
     CancelReason,
-    SelfTradePrevention,
     Side,
-    TimeInForce,
 )
 
-__all__ = ["Book", "BookEvent", "Cancelled", "Decremented", "Fill", "Order", "Rested"]
+__all__ = ["Book"]
 
 # Plain ints: in the inner loop an enum member costs an attribute look-up each time.
 _BID: Final = 1
@@ -50,145 +50,12 @@ _CANCEL_OLDEST: Final = 2
 _CANCEL_BOTH: Final = 3
 
 
-class Order:
-    """One order, before, in and after the book. `leaves` is the part still open."""
-
-    __slots__ = (
-        "account_id",
-        "leaves",
-        "level",
-        "newer",
-        "older",
-        "order_id",
-        "price",
-        "quantity",
-        "self_trade",
-        "side",
-        "time_in_force",
-    )
-
-    def __init__(
-        self,
-        order_id: int,
-        account_id: int,
-        side: Side,
-        price: int,
-        quantity: int,
-        time_in_force: TimeInForce,
-        self_trade: SelfTradePrevention,
-    ) -> None:
-        self.order_id = order_id
-        self.account_id = account_id
-        self.side = side
-        self.price = price
-        self.quantity = quantity
-        self.leaves = quantity
-        self.time_in_force = time_in_force
-        self.self_trade = self_trade
-        self.level: Level | None = None
-        self.older: Order | None = None
-        self.newer: Order | None = None
-
-    def row(self) -> tuple[int, ...]:
-        """Every field that the market can see, as plain ints."""
-        return (
-            self.order_id,
-            self.account_id,
-            self.quantity,
-            self.leaves,
-            int(self.time_in_force),
-            int(self.self_trade),
-        )
-
-
-class Level:
-    """The orders at one price, oldest first, and their total."""
-
-    __slots__ = ("count", "newest", "oldest", "price", "quantity")
-
-    def __init__(self, price: int) -> None:
-        self.price = price
-        self.quantity = 0
-        self.count = 0
-        self.oldest: Order | None = None
-        self.newest: Order | None = None
-
-    def append(self, order: Order) -> None:
-        """Put an order at the end of the queue."""
-        newest = self.newest
-        if newest is None:
-            self.oldest = order
-        else:
-            newest.newer = order
-            order.older = newest
-        self.newest = order
-        order.level = self
-        self.quantity += order.leaves
-        self.count += 1
-
-    def remove(self, order: Order) -> None:
-        """Take an order out, wherever it stands."""
-        older, newer = order.older, order.newer
-        if older is None:
-            self.oldest = newer
-        else:
-            older.newer = newer
-        if newer is None:
-            self.newest = older
-        else:
-            newer.older = older
-        order.level = order.older = order.newer = None
-        self.quantity -= order.leaves
-        self.count -= 1
-
-
-class BookSide:
-    """One side: levels by key, keys sorted with the best last."""
-
-    __slots__ = ("keys", "levels", "sign")
-
-    def __init__(self, sign: int) -> None:
-        self.sign = sign
-        self.keys: list[int] = []
-        self.levels: dict[int, Level] = {}
-
-    def add(self, order: Order) -> None:
-        """Rest an order behind all others at its price."""
-        key = self.sign * order.price
-        level = self.levels.get(key)
-        if level is None:
-            level = self.levels[key] = Level(order.price)
-            keys = self.keys
-            if keys and key < keys[-1]:
-                insort(keys, key)
-            else:
-                keys.append(key)
-        level.append(order)
-
-    def remove(self, order: Order) -> None:
-        """Take a resting order out, and its level if that was the last one."""
-        level = order.level
-        assert level is not None
-        level.remove(order)
-        if level.oldest is None:
-            key = self.sign * level.price
-            keys = self.keys
-            if keys[-1] == key:
-                keys.pop()
-            else:
-                del keys[bisect_left(keys, key)]
-            del self.levels[key]
-
-    def best_first(self) -> list[Level]:
-        """All levels, best price first."""
-        levels = self.levels
-        return [levels[key] for key in reversed(self.keys)]
-
-
 class Book:
     """A continuous book of one instrument."""
 
-    def __init__(self) -> None:
+    def __init__(self, tick: int = 1, lot: int = 1) -> None:
+        self.tick = tick
+        self.lot = lot
         self._bids = BookSide(1)
         self._asks = BookSide(-1)
         self._orders: dict[int, Order] = {}
@@ -244,6 +111,88 @@ class Book:
         order.quantity = quantity
         order.leaves = quantity - filled
         return self._enter(order)
+
+    # Declared first, built next
+
+    def mass_cancel(self, account_id: int, side: int = 0) -> list[BookEvent]:
+        """Cancel all orders of an account, on one side or (0) on both, stops included.
+
+        Events in this order: bids, then asks; best price first; at one price the shown before the
+        hidden, oldest first; then the stop orders, oldest first. After them what the change makes
+        tradable. Costs O(orders in the book).
+        """
+        raise NotImplementedError
+
+    def set_state(self, state: int) -> list[BookEvent]:
+        """Go to a `BookState`. Opening a book that is crossed is refused (CROSSED).
+
+        Opening re-checks resting minimums, then stop orders against the last trade.
+        """
+        raise NotImplementedError
+
+    def uncross(self, price: int) -> list[BookEvent]:
+        """Trade a book in auction at one price; what is left of IOC orders is cancelled.
+
+        Bids at `price` or higher meet asks at `price` or lower, each side in price-visibility-time
+        order. The book stays in auction. `matching.auction` finds the price, `interest` is what it
+        needs to know.
+        """
+        raise NotImplementedError
+
+    def interest(self, side: int) -> list[tuple[int, int]]:
+        """(price, quantity) of all that an uncross may trade, best price first.
+
+        Hidden quantity and the reserve of icebergs count; orders with a minimum do not: they take
+        part in an uncross, not in its price.
+        """
+        raise NotImplementedError
+
+    def apply(self, rows: bytes) -> bytes:
+        """Carry out packed command rows; returns the packed event rows (`matching.packed`).
+
+        Raises:
+            ValueError: the bytes are no whole number of rows; nothing is changed.
+        """
+        raise NotImplementedError
+
+    def last_rows(self) -> bytes:
+        """The packed event rows of the last command given by a method of this class."""
+        raise NotImplementedError
+
+    @property
+    def sequence(self) -> int:
+        """The sequence of the last public event row; 0 before the first."""
+        raise NotImplementedError
+
+    @property
+    def state_now(self) -> BookState:
+        """What the book does with orders now."""
+        raise NotImplementedError
+
+    @property
+    def last_price(self) -> int:
+        """The price of the last trade; 0 before the first."""
+        raise NotImplementedError
+
+    def snapshot(self) -> bytes:
+        """The displayed book as ADD rows, each with the sequence of the last public row.
+
+        Bids then asks, best price first, oldest first: adding them in turn gives the book that the
+        public rows up to that sequence give.
+        """
+        raise NotImplementedError
+
+    def stops(self) -> list[Order]:
+        """The stop orders that wait, oldest first."""
+        raise NotImplementedError
+
+    def restore(self, order: Order) -> None:
+        """Put an order, or a waiting stop, where `orders()` and `stops()` had it; no matching.
+
+        Raises:
+            ValueError: the order would be refused.
+        """
+        raise NotImplementedError
 
     def best(self, side: Side) -> int | None:
         """The best resting price of a side. Costs O(1)."""

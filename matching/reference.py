@@ -11,9 +11,9 @@ from bisect import bisect_left
 from functools import partial
 
 from matching.bids import Bid, validate_bid
-from matching.book import Order
 from matching.clearing import LeaseFill, Uncross, WhyNot, bid_row, quote_row
 from matching.events import BookEvent, Cancelled, Decremented, Fill, Rested
+from matching.order import Order
 from matching.slots import StandingQuote
 from matching.types import (
     PRICE_MAX,

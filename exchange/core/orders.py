@@ -43,7 +43,8 @@ from exchange.core.limits import (
 from exchange.core.reasons import Reason
 from exchange.core.timers import TimerKind
 from exchange.metering.costs import escrow_nanos
-from matching.book import Cancelled, Decremented, Fill, Order, Rested
+from matching.events import Cancelled, Decremented, Fill, Rested
+from matching.order import Order
 from matching.types import CancelReason, SelfTradePrevention, Side, TimeInForce
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
     from exchange.core.instruments import Instrument
     from exchange.core.state import State
-    from matching.book import BookEvent
+    from matching.events import BookEvent
 
 _CANCEL_REASON = {
     CancelReason.IOC_REST: Reason.IMMEDIATE_OR_CANCEL,
@@ -101,7 +102,7 @@ class OpenOrder:
         self.account_id = account.account_id
         self.client_order_id = command.client_order_id
         self.instrument_id = command.instrument_id
-        self.side = resting.side
+        self.side = _SIDES[resting.side]
         self.exposed = (command.instrument_id, command.side)  # where its leaves count
         self.max_cost_nanos = command.max_cost_nanos  # 0: no cap
         self.resting = resting
@@ -128,7 +129,7 @@ class OpenOrder:
     @property
     def time_in_force(self) -> TimeInForce:
         """How long it works."""
-        return self.resting.time_in_force
+        return _TIMES_IN_FORCE[self.resting.time_in_force]
 
     def state_tuple(self) -> tuple[object, ...]:
         """Canonical state beside the book's, for the digest. Notional may exceed 64 bits."""
@@ -329,7 +330,7 @@ class OrderDesk:
             elif isinstance(event, Cancelled):
                 order = self._state.orders[event.order_id]
                 self._end(order, OrderState.CANCELED, _CANCEL_REASON[event.reason])
-            else:
+            elif isinstance(event, Decremented):
                 self._decrement(event)
 
     def _fill(self, instrument_id: int, fill: Fill) -> None:

@@ -110,7 +110,7 @@ class Market:
 
 def make(
     order_id: int,
-    side: Side,
+    side: int,
     quantity: int,
     price: int,
     *,

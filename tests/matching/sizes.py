@@ -13,3 +13,6 @@ GROUP_COMMANDS = 250
 """Per seed."""
 MACHINE_EXAMPLES = 25 * SOAK
 """Examples of each Hypothesis state machine."""
+AUCTION_SEEDS = 4 * SOAK
+AUCTIONS = 500
+"""Per seed."""
