@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
-
-import msgspec
 
 from exchange.core.commands import AccountKind
 from exchange.core.limits import (
     CLIENT_ID_AHEAD_MAX_NS,
-    CLIENT_ID_RETENTION_NS,
     CLIENT_IDS_PER_ACCOUNT_MAX,
     NS_PER_MS,
 )
@@ -21,7 +18,7 @@ from exchange.core.records import Record
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from exchange.core.orders import OpenOrder
+    from exchange.core.open_orders import OpenOrder
 
 EXTERNAL_ID: Final = 1
 """The world outside, in credit: deposits come from it, withdrawals go to it."""
@@ -109,12 +106,7 @@ _NEW: Final = Remembered(Reason.NONE, 0)
 
 def content_digest(command: Record) -> bytes:
     """What must be equal for a repeat to be a repeat: the kind, and eight bytes over the whole."""
-    layout = command.layout()
-    if layout.has_variable:
-        content = command.encode()
-    else:  # a fixed record is its fields; its head would only cost time
-        content = layout.fixed.pack(*msgspec.structs.astuple(command))
-    return command.KIND.to_bytes() + hashlib.blake2b(content, digest_size=8).digest()
+    return command.KIND_BYTE + blake2b(command.content(), digest_size=8).digest()
 
 
 def id_time_ns(client_id: bytes) -> int | None:
@@ -131,7 +123,8 @@ class ClientIds:
     id that is older than the retention is refused, so no id can ever act twice.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, retention_ns: int) -> None:
+        self._retention_ns = retention_ns
         self._forget: deque[tuple[int, Account, bytes]] = deque()
 
     def find(self, account: Account, client_id: bytes, content: bytes, now_ns: int) -> Remembered:
@@ -144,7 +137,7 @@ class ClientIds:
         made_ns = id_time_ns(client_id)
         if made_ns is None:
             return Remembered(Reason.CLIENT_ID_INVALID, 0)
-        if made_ns < now_ns - CLIENT_ID_RETENTION_NS:
+        if made_ns < now_ns - self._retention_ns:
             return Remembered(Reason.CLIENT_ID_TOO_OLD, 0)
         if made_ns > now_ns + CLIENT_ID_AHEAD_MAX_NS:
             return Remembered(Reason.CLIENT_ID_IN_FUTURE, 0)
@@ -158,7 +151,7 @@ class ClientIds:
 
     def ended(self, account: Account, client_id: bytes, now_ns: int) -> None:
         """What the id led to is over: forget it once a late repeat would be too old."""
-        due = now_ns + CLIENT_ID_RETENTION_NS + CLIENT_ID_AHEAD_MAX_NS
+        due = now_ns + self._retention_ns + CLIENT_ID_AHEAD_MAX_NS
         self._forget.append((due, account, client_id))
 
     def sweep(self, now_ns: int) -> None:
