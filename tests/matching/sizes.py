@@ -18,3 +18,7 @@ GROUP_COMMANDS = 250
 """Per seed."""
 MACHINE_EXAMPLES = 25 * SOAK
 """Examples of each Hypothesis state machine."""
+AUCTION_SEEDS = 4 * SOAK
+AUCTIONS = 500
+"""Per seed."""
+AUCTION_BOOKS = 60 * SOAK
