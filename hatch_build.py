@@ -8,6 +8,7 @@ wheel is then pure Python and does the same, slower (docs/adr/0013).
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import sysconfig
@@ -19,13 +20,13 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ROOT = Path(__file__).resolve().parent
 # The naive twins stay as they are read; names and enumerations gain nothing.
-INTERPRETED = {"__init__", "events", "reference", "reference_book", "reference_terms", "types"}
+INTERPRETED = re.compile("__init__|events|types|reference.*")
 
 
 def sources() -> list[str]:
     """The modules to compile, relative to the root."""
     modules = sorted((ROOT / "matching").glob("*.py"))
-    return [f"matching/{path.name}" for path in modules if path.stem not in INTERPRETED]
+    return [f"matching/{path.name}" for path in modules if not INTERPRETED.fullmatch(path.stem)]
 
 
 def has_compiler() -> bool:
