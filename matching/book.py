@@ -231,16 +231,21 @@ class Book:
     def restore(self, order: Order) -> None:
         """Put an order, or a waiting stop, where `orders()` and `stops()` had it; no matching.
 
+        An iceberg's `conditions.reserve` is kept where it leaves no more than a peak to show.
+
         Raises:
             ValueError: the order would be refused.
         """
         reason = entry.refusal(self._sheet, order)
         if reason is not None:
             raise ValueError(f"order {order.order_id}: {reason.name}")
+        reserve = order.conditions.reserve if order.conditions is not None else 0
         if order.terms & STOP:
             self._sheet.stops.add(order)
         else:
             self._sheet.place(order)
+            if order.conditions is not None and order.conditions.reserve < reserve < order.leaves:
+                self._sheet.hold_back(order, reserve)
 
     def __len__(self) -> int:
         """Resting orders, and stops that wait."""
