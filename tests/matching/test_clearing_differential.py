@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from matching import Bid, ClassBid, ClearingGroup, SlotPool, StandingQuote
-from matching.reference import NaiveClearingGroup
+from matching.reference_clearing import NaiveClearingGroup
 from tests.matching.floor import AnyGroup
 from tests.matching.sizes import GROUP_COMMANDS, GROUP_SEEDS, MACHINE_EXAMPLES
 
