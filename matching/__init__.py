@@ -19,10 +19,12 @@ from matching.bids import Bid, ClassBid, validate_bid
 from matching.book import Book, Order
 from matching.clearing import ClearingGroup, LeaseFill, Uncross, WhyNot
 from matching.events import BookEvent, Cancelled, Decremented, Fill, Rested
+from matching.legs import GroupUncross, Leg, LegDesk, MultiLegBid
 from matching.ramp import ramp_price, reach_time_ns, round_down, round_up
 from matching.slots import SlotPool, StandingQuote
 from matching.types import (
     CLASSES_MAX,
+    LEGS_MAX,
     POOL_SLOTS_MAX,
     PRICE_MAX,
     QUANTITY_MAX,
@@ -35,6 +37,7 @@ from matching.types import (
 
 __all__ = [
     "CLASSES_MAX",
+    "LEGS_MAX",
     "POOL_SLOTS_MAX",
     "PRICE_MAX",
     "QUANTITY_MAX",
@@ -47,7 +50,11 @@ __all__ = [
     "ClearingGroup",
     "Decremented",
     "Fill",
+    "GroupUncross",
     "LeaseFill",
+    "Leg",
+    "LegDesk",
+    "MultiLegBid",
     "NoTradeReason",
     "Order",
     "Rested",

@@ -21,6 +21,7 @@ Time never goes back from one call to the next.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ from matching.ramp import round_up
 from matching.slots import AskLadder, StandingQuote
 from matching.types import NoTradeReason
 
-__all__ = ["Bid", "ClassBid", "ClearingGroup", "LeaseFill", "Uncross", "WhyNot"]
+__all__ = ["Bid", "ClassBid", "ClearingGroup", "LeaseFill", "Links", "Uncross", "WhyNot"]
 
 
 class LeaseFill(NamedTuple):
@@ -64,6 +65,18 @@ class WhyNot(NamedTuple):
     reason: NoTradeReason
     bid_price: int
     best_ask: int | None
+
+
+class Links(ABC):
+    """What a group asks and tells about bids that are legs of one order: see `matching.legs`."""
+
+    @abstractmethod
+    def passes(self, bid: Bid, margin: int) -> bool:
+        """Whether a bid lets a turn pass, which would give it `margin` per CU, for another leg."""
+
+    @abstractmethod
+    def leaves(self, bid: Bid) -> None:
+        """A bid has left its group: it has a slot, or was cancelled as a self-trade."""
 
 
 class ClassBook:
@@ -153,17 +166,13 @@ class ClearingGroup:
             msg = f"bid {bid.bid_id} is already here"
             raise ValueError(msg)
         self._bids[bid.bid_id] = bid
-        key = bid.queue_key()
-        for instrument_id, latest_start_ns in bid.classes:
-            self._class(instrument_id).add_bid(bid, key, latest_start_ns, self.k_ns)
+        self._queue(bid)
 
     def remove_bid(self, bid_id: int) -> Bid | None:
         """Take a bid out; None if it is not here. Costs a binary search per class it names."""
         bid = self._bids.pop(bid_id, None)
         if bid is not None:
-            key = bid.queue_key()
-            for instrument_id, _ in bid.classes:
-                self._classes[instrument_id].remove_bid(bid, key)
+            self._unqueue(bid)
         return bid
 
     def set_quote(self, quote: StandingQuote) -> None:
@@ -197,8 +206,10 @@ class ClearingGroup:
         """Halt a class (its bids and quotes stay and take no part), or open it again."""
         self._class(instrument_id).is_open = is_open
 
-    def uncross(self, now_ns: int) -> Uncross:
+    def uncross(self, now_ns: int, links: Links | None = None) -> Uncross:
         """Trade all that can trade now; filled and self-trading bids leave, slots are taken.
+
+        A bid of which `links` says that it passes keeps its place and takes no further part.
 
         Raises:
             ValueError: time went back.
@@ -212,15 +223,18 @@ class ClearingGroup:
                 for queue in book.bids.paying(ask, now_ns, self.k_ns):
                     self._push_head(turns, book, queue, ask)
         heapify(turns)
-        run = _Run()
+        run = _Run(links)
         while turns:
             negated_price, _, _, bid_id, instrument_id, queue = heappop(turns)
             if instrument_id in run.closed:
                 continue
-            bid = self._bids.get(bid_id)
-            # A bid that is gone had its turn through another of its classes.
-            if bid is None or self._take_turn(run, bid, -negated_price):
+            turn = self._bids.get(bid_id)
+            # A bid that is gone or passed had its turn through another of its classes.
+            if turn is None or bid_id in run.passed or self._take_turn(run, turn, -negated_price):
                 self._push_head(turns, self._classes[instrument_id], queue, 1)
+        for bid_id, bid in run.passed.items():
+            if bid_id in self._bids:
+                self._queue(bid)
         return run.result()
 
     def next_trade_ns(self, now_ns: int) -> int | None:
@@ -239,6 +253,26 @@ class ClearingGroup:
                 if at_ns is not None and (first is None or at_ns < first):
                     first = at_ns
         return None if first is None else max(first, now_ns)
+
+    def margin(self, bid_id: int, now_ns: int) -> int | None:
+        """What a bid pays per CU now above the cheapest ask that it could take, maybe negative.
+
+        None if it could take none: no slot is free, every class that could serve it is halted or
+        too slow by now, or the cheapest ask is its own account's.
+
+        Raises:
+            KeyError: there is no such bid.
+        """
+        bid = self._bids[bid_id]
+        best: StandingQuote | None = None
+        for named in bid.classes:
+            book = self._classes[named.instrument_id]
+            quote = book.asks.best() if book.is_open and named.latest_start_ns >= now_ns else None
+            if quote is not None and (best is None or quote.listed < best.listed):
+                best = quote
+        if best is None or best.pool.account_id == bid.account_id:
+            return None
+        return bid.price(now_ns, self.k_ns) - best.listed
 
     def why_not(self, bid_id: int, now_ns: int) -> WhyNot | None:
         """The true reason why a bid does not trade now; None if it can.
@@ -329,6 +363,16 @@ class ClearingGroup:
             book = self._classes[instrument_id] = ClassBook(instrument_id)
         return book
 
+    def _queue(self, bid: Bid) -> None:
+        key = bid.queue_key()
+        for instrument_id, latest_start_ns in bid.classes:
+            self._class(instrument_id).add_bid(bid, key, latest_start_ns, self.k_ns)
+
+    def _unqueue(self, bid: Bid) -> None:
+        key = bid.queue_key()
+        for instrument_id, _ in bid.classes:
+            self._classes[instrument_id].remove_bid(bid, key)
+
     def _advance(self, now_ns: int) -> None:
         if now_ns < self._now_ns:
             msg = f"time went back from {self._now_ns} to {now_ns}"
@@ -348,7 +392,7 @@ class ClearingGroup:
                 heappush(turns, turn)
 
     def _take_turn(self, run: _Run, bid: Bid, price: int) -> bool:
-        """Let a bid take its slot. True if it leaves: with a slot, or cancelled as a self-trade."""
+        """Let a bid take its slot. False if it is refused, and so the next in its queue is too."""
         books = [
             book
             for named in bid.classes
@@ -366,19 +410,29 @@ class ClearingGroup:
             return False
         quote = chosen.asks.best()
         assert quote is not None
+        is_own = quote.pool.account_id == bid.account_id
+        links = run.links
+        if links is not None and not is_own and links.passes(bid, price - cheapest):
+            run.passed[bid.bid_id] = bid
+            self._unqueue(bid)
+            return True
         self.remove_bid(bid.bid_id)
-        if quote.pool.account_id == bid.account_id:
+        if is_own:
             run.self_trades.append(bid.bid_id)
         else:
             quote.pool.take()
             run.accept(bid, quote, price, cheapest)
+        if links is not None:
+            links.leaves(bid)
         return True
 
 
 class _Run:
     """One uncross under way: what was taken, and what that makes of each class's price."""
 
-    def __init__(self) -> None:
+    def __init__(self, links: Links | None) -> None:
+        self.links = links
+        self.passed: dict[int, Bid] = {}
         self.taken: list[tuple[Bid, StandingQuote, int, int]] = []
         self.self_trades: list[int] = []
         # Classes in which a bid was refused; nothing trades there any more.

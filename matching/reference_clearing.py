@@ -11,7 +11,7 @@ from bisect import bisect_left
 from functools import partial
 
 from matching.bids import Bid, validate_bid
-from matching.clearing import LeaseFill, Uncross, WhyNot, bid_row, quote_row
+from matching.clearing import LeaseFill, Links, Uncross, WhyNot, bid_row, quote_row
 from matching.slots import StandingQuote
 from matching.types import NoTradeReason
 
@@ -64,7 +64,7 @@ class NaiveClearingGroup:
         else:
             self._halted.add(instrument_id)
 
-    def uncross(self, now_ns: int) -> Uncross:
+    def uncross(self, now_ns: int, links: Links | None = None) -> Uncross:
         """See `ClearingGroup.uncross`."""
         taken: list[tuple[Bid, StandingQuote, int, int]] = []
         self_trades: list[int] = []
@@ -72,6 +72,8 @@ class NaiveClearingGroup:
         # The first refusal decides a class: too dear (0), or the price of a bid that found no slot.
         refused: dict[int, int] = {}
         for price, bid in self._by_rank(now_ns):
+            if bid not in self._bids:
+                continue  # another leg of its order has just filled
             quote = self._cheapest(bid, now_ns)
             ask = quote.ask() if quote is not None else None
             if quote is None or ask is None or ask > price:
@@ -79,13 +81,18 @@ class NaiveClearingGroup:
                     no_slot = self._best_quote(instrument_id) is None
                     refused.setdefault(instrument_id, price if no_slot else 0)
                 continue
-            self._bids.remove(bid)
-            if quote.pool.account_id == bid.account_id:
-                self_trades.append(bid.bid_id)
+            own = quote.pool.account_id == bid.account_id
+            if links is not None and not own and links.passes(bid, price - ask):
                 continue
-            quote.pool.take()
-            taken.append((bid, quote, price, ask))
-            accepted.setdefault(quote.instrument_id, []).append(ask)
+            self._bids.remove(bid)
+            if own:
+                self_trades.append(bid.bid_id)
+            else:
+                quote.pool.take()
+                taken.append((bid, quote, price, ask))
+                accepted.setdefault(quote.instrument_id, []).append(ask)
+            if links is not None:
+                links.leaves(bid)
         prices = {i: max(*accepted[i], refused.get(i, 0)) for i in sorted(accepted)}
         fills = [
             LeaseFill(
@@ -117,6 +124,15 @@ class NaiveClearingGroup:
                 if first < len(times):
                     found.append(times[first])
         return min(found, default=None)
+
+    def margin(self, bid_id: int, now_ns: int) -> int | None:
+        """See `ClearingGroup.margin`."""
+        bid = next(bid for bid in self._bids if bid.bid_id == bid_id)
+        quote = self._cheapest(bid, now_ns)
+        ask = quote.ask() if quote is not None else None
+        if quote is None or ask is None or quote.pool.account_id == bid.account_id:
+            return None
+        return bid.price(now_ns, self.k_ns) - ask
 
     def why_not(self, bid_id: int, now_ns: int) -> WhyNot | None:
         """See `ClearingGroup.why_not`."""

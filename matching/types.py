@@ -16,6 +16,8 @@ QUANTITY_MAX: Final = 10**15
 """Largest quantity of one order, in MFLOP; the smallest is 1."""
 CLASSES_MAX: Final = 16
 """Most hardware classes that one managed bid may name."""
+LEGS_MAX: Final = 16
+"""Most legs of one multi-leg bid."""
 POOL_SLOTS_MAX: Final = 1_024
 """Most slots of one pool, and most prices of one standing quote."""
 
