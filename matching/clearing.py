@@ -12,9 +12,9 @@ bid is accepted in a class after another was refused there. A bid for which a fr
 sets no price, and from that bid on the class is closed: lower bids could not have paid either,
 whatever becomes of its slots through other quotes on the same pools.
 
-Costs: an uncross reads the head of each queue of bids (one per density and cap) that could ever pay
-the class's best ask, and then what it trades. The next time at which anything can trade is kept per
-class, and computed afresh only when its best ask has changed or that bid has gone.
+Costs: an uncross looks at each shelf of bids that may ever pay a class's best ask (see
+`matching.demand`), and then at what it trades. The next time at which anything can trade is kept
+per class, and computed afresh only when its best ask has changed or that bid has gone.
 
 Time never goes back from one call to the next.
 """
@@ -25,8 +25,8 @@ from abc import ABC, abstractmethod
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
-from matching.bids import Bid, BidQueue, ClassBid, ClassBids, QueueKey, pays_from_ns, validate_bid
-from matching.ramp import round_up
+from matching.bids import Bid, ClassBid, validate_bid
+from matching.demand import ClassBids, Turn
 from matching.slots import AskLadder, StandingQuote
 from matching.types import NoTradeReason
 
@@ -93,18 +93,18 @@ class ClassBook:
         "wake_until_ns",
     )
 
-    def __init__(self, instrument_id: int) -> None:
+    def __init__(self, instrument_id: int, k_ns: int) -> None:
         self.instrument_id = instrument_id
         self.is_open = True
         self.asks = AskLadder()
-        self.bids = ClassBids()
+        self.bids = ClassBids(instrument_id, k_ns)
         # The first bid to pay `wake_ask`, when, and until when it can start; ask 0 is not known.
         self.wake_ask = 0
         self.wake_ns: int | None = None
         self.wake_until_ns = 0
         self.wake_bid_id = 0
 
-    def next_trade_ns(self, now_ns: int, k_ns: int) -> int | None:
+    def next_trade_ns(self, now_ns: int) -> int | None:
         """When a bid first pays the best ask; may lie in the past. None if none ever does."""
         ask = self.asks.best_ask()
         if ask is None:
@@ -113,30 +113,25 @@ class ClassBook:
         if ask != self.wake_ask or expired:
             self.wake_ask = ask
             self.wake_ns = None
-            tick = round_up(ask)
-            for queue in self.bids.above(ask):
-                found = queue.reach(tick, now_ns, k_ns)
-                if found is not None:
-                    self._wake_at(*found)
+            found = self.bids.next_to_pay(ask, now_ns)
+            if found is not None:
+                self.wake_ns, self.wake_until_ns, self.wake_bid_id = found
         return self.wake_ns
 
-    def add_bid(self, bid: Bid, key: QueueKey, class_latest_start_ns: int, k_ns: int) -> None:
-        """Queue a bid; it may be the next to trade."""
-        self.bids.add(bid, key, class_latest_start_ns)
-        if self.wake_ask:
-            at_ns = pays_from_ns(key, bid.latest_start_ns, self.wake_ask, k_ns)
-            if at_ns is not None and at_ns <= class_latest_start_ns:
-                self._wake_at(at_ns, class_latest_start_ns, bid.bid_id)
+    def add_bid(self, bid: Bid, until_ns: int, k_ns: int) -> None:
+        """Let a bid take part until `until_ns`; it may be the next to trade."""
+        self.bids.add(bid, until_ns)
+        at_ns = bid.pays_from_ns(self.wake_ask, k_ns) if self.wake_ask else None
+        if at_ns is None or at_ns > until_ns:
+            return
+        if self.wake_ns is None or at_ns < self.wake_ns:
+            self.wake_ns, self.wake_until_ns, self.wake_bid_id = at_ns, until_ns, bid.bid_id
 
-    def remove_bid(self, bid: Bid, key: QueueKey) -> None:
+    def remove_bid(self, bid: Bid, until_ns: int) -> None:
         """Take a bid out; if it was the next to trade, another is found when asked for."""
-        self.bids.remove(bid, key)
+        self.bids.remove(bid, until_ns)
         if bid.bid_id == self.wake_bid_id:
             self.wake_ask = 0
-
-    def _wake_at(self, at_ns: int, until_ns: int, bid_id: int) -> None:
-        if self.wake_ns is None or at_ns < self.wake_ns:
-            self.wake_ns, self.wake_until_ns, self.wake_bid_id = at_ns, until_ns, bid_id
 
 
 class ClearingGroup:
@@ -215,23 +210,35 @@ class ClearingGroup:
             ValueError: time went back.
         """
         self._advance(now_ns)
-        turns: list[_Turn] = []
+        run = _Run(links)
+        turns: list[Turn] = []
         for instrument_id in sorted(self._classes):
             book = self._classes[instrument_id]
             ask = book.asks.best_ask() if book.is_open else None
             if ask is not None:
-                for queue in book.bids.paying(ask, now_ns, self.k_ns):
-                    self._push_head(turns, book, queue, ask)
+                found = book.bids.turns(ask, now_ns)
+                if found:
+                    run.at_least[instrument_id] = ask
+                    turns += found
         heapify(turns)
-        run = _Run(links)
-        while turns:
-            negated_price, _, _, bid_id, instrument_id, queue = heappop(turns)
-            if instrument_id in run.closed:
+        while turns and run.at_least:
+            turn = heappop(turns)
+            at_least = run.at_least.get(turn[4])
+            if at_least is None:
                 continue
-            turn = self._bids.get(bid_id)
+            bids = self._classes[turn[4]].bids
+            settled = bids.settle(turn, at_least, now_ns)
+            if settled is None:
+                continue
+            if settled[3] != turn[3] or settled[0] != turn[0]:
+                heappush(turns, settled)
+                continue
+            bid = self._bids.get(turn[3])
             # A bid that is gone or passed had its turn through another of its classes.
-            if turn is None or bid_id in run.passed or self._take_turn(run, turn, -negated_price):
-                self._push_head(turns, self._classes[instrument_id], queue, 1)
+            if bid is None or turn[3] in run.passed or self._take_turn(run, bid, -turn[0]):
+                following = bids.after(turn, at_least, now_ns)
+                if following is not None:
+                    heappush(turns, following)
         for bid_id, bid in run.passed.items():
             if bid_id in self._bids:
                 self._queue(bid)
@@ -249,7 +256,7 @@ class ClearingGroup:
         first: int | None = None
         for book in self._classes.values():
             if book.is_open:
-                at_ns = book.next_trade_ns(now_ns, self.k_ns)
+                at_ns = book.next_trade_ns(now_ns)
                 if at_ns is not None and (first is None or at_ns < first):
                     first = at_ns
         return None if first is None else max(first, now_ns)
@@ -314,7 +321,7 @@ class ClearingGroup:
         book = self._classes.get(instrument_id)
         if book is None:
             return [], []
-        return book.bids.depth(now_ns, self.k_ns, levels), book.asks.depth(levels)
+        return book.bids.depth(now_ns, levels), book.asks.depth(levels)
 
     def bids(self) -> list[Bid]:
         """All resting bids by id."""
@@ -353,43 +360,29 @@ class ClearingGroup:
                 for bid in self._bids.values()
                 if any(entry.instrument_id == instrument_id for entry in bid.classes)
             }
-            book.bids.check(named, instrument_id, self._now_ns)
+            book.bids.check(named, self._now_ns)
             book.asks.check()
             assert all(q.instrument_id == instrument_id for q in book.asks.by_pool.values())
 
     def _class(self, instrument_id: int) -> ClassBook:
         book = self._classes.get(instrument_id)
         if book is None:
-            book = self._classes[instrument_id] = ClassBook(instrument_id)
+            book = self._classes[instrument_id] = ClassBook(instrument_id, self.k_ns)
         return book
 
     def _queue(self, bid: Bid) -> None:
-        key = bid.queue_key()
-        for instrument_id, latest_start_ns in bid.classes:
-            self._class(instrument_id).add_bid(bid, key, latest_start_ns, self.k_ns)
+        for instrument_id, until_ns in bid.classes:
+            self._class(instrument_id).add_bid(bid, until_ns, self.k_ns)
 
     def _unqueue(self, bid: Bid) -> None:
-        key = bid.queue_key()
-        for instrument_id, _ in bid.classes:
-            self._classes[instrument_id].remove_bid(bid, key)
+        for instrument_id, until_ns in bid.classes:
+            self._classes[instrument_id].remove_bid(bid, until_ns)
 
     def _advance(self, now_ns: int) -> None:
         if now_ns < self._now_ns:
             msg = f"time went back from {self._now_ns} to {now_ns}"
             raise ValueError(msg)
         self._now_ns = now_ns
-
-    def _push_head(
-        self, turns: list[_Turn], book: ClassBook, queue: BidQueue, at_least: int
-    ) -> None:
-        """Give the head of a queue its turn, if it pays `at_least`."""
-        head = book.bids.head(queue, self._now_ns)
-        if head is not None:
-            start, sequence, bid_id, _ = head
-            price = queue.price(-start, self._now_ns, self.k_ns)
-            if price >= at_least:
-                turn = (-price, -start, -sequence, -bid_id, book.instrument_id, queue)
-                heappush(turns, turn)
 
     def _take_turn(self, run: _Run, bid: Bid, price: int) -> bool:
         """Let a bid take its slot. False if it is refused, and so the next in its queue is too."""
@@ -435,23 +428,23 @@ class _Run:
         self.passed: dict[int, Bid] = {}
         self.taken: list[tuple[Bid, StandingQuote, int, int]] = []
         self.self_trades: list[int] = []
-        # Classes in which a bid was refused; nothing trades there any more.
-        self.closed: set[int] = set()
+        # The best ask at first of the classes in which no bid was refused, where more can trade.
+        self.at_least: dict[int, int] = {}
         self.low: dict[int, int] = {}
+        self.high: dict[int, int] = {}
         self.refused: dict[int, int] = {}
 
     def accept(self, bid: Bid, quote: StandingQuote, bid_price: int, ask_price: int) -> None:
-        """Book one slot taken. Asks of a class never fall, so the last one is the highest."""
+        """Book one slot taken. The last ask of a class is its highest, the last bid its lowest."""
         self.taken.append((bid, quote, bid_price, ask_price))
         self.low[quote.instrument_id] = ask_price
+        self.high[quote.instrument_id] = bid_price
 
     def refuse(self, books: list[ClassBook], price: int) -> None:
         """Close the classes that a bid found too dear, or sold out."""
         for book in books:
-            if book.instrument_id not in self.closed:
-                self.closed.add(book.instrument_id)
-                if book.asks.best() is None:
-                    self.refused[book.instrument_id] = price
+            if self.at_least.pop(book.instrument_id, 0) and book.asks.best() is None:
+                self.refused[book.instrument_id] = price
 
     def result(self) -> Uncross:
         """Price the classes and the fills."""
@@ -459,6 +452,8 @@ class _Run:
             instrument_id: max(low, self.refused.get(instrument_id, 0))
             for instrument_id, low in sorted(self.low.items())
         }
+        for instrument_id, price in prices.items():
+            assert price <= self.high[instrument_id], (instrument_id, prices, self.high)
         fills: list[LeaseFill] = []
         for bid, quote, bid_price, ask_price in self.taken:
             price = prices[quote.instrument_id]
@@ -476,10 +471,6 @@ class _Run:
             )
             fills.append(fill)
         return Uncross(fills, self.self_trades, prices)
-
-
-_Turn = tuple[int, int, int, int, int, BidQueue]
-"""(-price, latest start, sequence, bid id, instrument id, queue): the next turn sorts first."""
 
 
 def bid_row(bid: Bid) -> tuple[object, ...]:
