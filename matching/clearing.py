@@ -21,7 +21,6 @@ Time never goes back from one call to the next.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
@@ -29,34 +28,9 @@ from matching.bids import Bid, ClassBid, validate_bid
 from matching.demand import ClassBids, Turn
 from matching.slots import AskLadder, StandingQuote
 from matching.types import NoTradeReason
+from matching.uncross import LeaseFill, Links, Round, Uncross
 
 __all__ = ["Bid", "ClassBid", "ClearingGroup", "LeaseFill", "Links", "Uncross", "WhyNot"]
-
-
-class LeaseFill(NamedTuple):
-    """A bid took one slot of a quote; it pays `price` per CU, ask_price <= price <= bid_price."""
-
-    bid_id: int
-    buyer_account_id: int
-    quote_id: int
-    instrument_id: int
-    pool_id: int
-    seller_account_id: int
-    bid_price: int
-    ask_price: int
-    price: int
-
-
-class Uncross(NamedTuple):
-    """What one uncross did, in the order in which bids had their turn.
-
-    `self_trades` are bids cancelled because their cheapest ask was their own account's. `prices`
-    has one price for each class that traded, by instrument id.
-    """
-
-    fills: list[LeaseFill]
-    self_trades: list[int]
-    prices: dict[int, int]
 
 
 class WhyNot(NamedTuple):
@@ -65,18 +39,6 @@ class WhyNot(NamedTuple):
     reason: NoTradeReason
     bid_price: int
     best_ask: int | None
-
-
-class Links(ABC):
-    """What a group asks and tells about bids that are legs of one order: see `matching.legs`."""
-
-    @abstractmethod
-    def passes(self, bid: Bid, margin: int) -> bool:
-        """Whether a bid lets a turn pass, which would give it `margin` per CU, for another leg."""
-
-    @abstractmethod
-    def leaves(self, bid: Bid) -> None:
-        """A bid has left its group: it has a slot, or was cancelled as a self-trade."""
 
 
 class ClassBook:
@@ -210,7 +172,7 @@ class ClearingGroup:
             ValueError: time went back.
         """
         self._advance(now_ns)
-        run = _Run(links)
+        run = Round(links)
         turns: list[Turn] = []
         for instrument_id in sorted(self._classes):
             book = self._classes[instrument_id]
@@ -384,7 +346,7 @@ class ClearingGroup:
             raise ValueError(msg)
         self._now_ns = now_ns
 
-    def _take_turn(self, run: _Run, bid: Bid, price: int) -> bool:
+    def _take_turn(self, run: Round, bid: Bid, price: int) -> bool:
         """Let a bid take its slot. False if it is refused, and so the next in its queue is too."""
         books = [
             book
@@ -399,7 +361,9 @@ class ClearingGroup:
             if ask is not None and ask < cheapest:
                 cheapest, chosen = ask, book
         if chosen is None:
-            run.refuse(books, price)
+            for book in books:
+                is_sold_out = book.asks.best() is None
+                run.refuse(book.instrument_id, price, is_sold_out=is_sold_out)
             return False
         quote = chosen.asks.best()
         assert quote is not None
@@ -418,59 +382,6 @@ class ClearingGroup:
         if links is not None:
             links.leaves(bid)
         return True
-
-
-class _Run:
-    """One uncross under way: what was taken, and what that makes of each class's price."""
-
-    def __init__(self, links: Links | None) -> None:
-        self.links = links
-        self.passed: dict[int, Bid] = {}
-        self.taken: list[tuple[Bid, StandingQuote, int, int]] = []
-        self.self_trades: list[int] = []
-        # The best ask at first of the classes in which no bid was refused, where more can trade.
-        self.at_least: dict[int, int] = {}
-        self.low: dict[int, int] = {}
-        self.high: dict[int, int] = {}
-        self.refused: dict[int, int] = {}
-
-    def accept(self, bid: Bid, quote: StandingQuote, bid_price: int, ask_price: int) -> None:
-        """Book one slot taken. The last ask of a class is its highest, the last bid its lowest."""
-        self.taken.append((bid, quote, bid_price, ask_price))
-        self.low[quote.instrument_id] = ask_price
-        self.high[quote.instrument_id] = bid_price
-
-    def refuse(self, books: list[ClassBook], price: int) -> None:
-        """Close the classes that a bid found too dear, or sold out."""
-        for book in books:
-            if self.at_least.pop(book.instrument_id, 0) and book.asks.best() is None:
-                self.refused[book.instrument_id] = price
-
-    def result(self) -> Uncross:
-        """Price the classes and the fills."""
-        prices = {
-            instrument_id: max(low, self.refused.get(instrument_id, 0))
-            for instrument_id, low in sorted(self.low.items())
-        }
-        for instrument_id, price in prices.items():
-            assert price <= self.high[instrument_id], (instrument_id, prices, self.high)
-        fills: list[LeaseFill] = []
-        for bid, quote, bid_price, ask_price in self.taken:
-            price = prices[quote.instrument_id]
-            assert ask_price <= price <= bid_price, (bid, quote.quote_id, price)
-            fill = LeaseFill(
-                bid_id=bid.bid_id,
-                buyer_account_id=bid.account_id,
-                quote_id=quote.quote_id,
-                instrument_id=quote.instrument_id,
-                pool_id=quote.pool.pool_id,
-                seller_account_id=quote.pool.account_id,
-                bid_price=bid_price,
-                ask_price=ask_price,
-                price=price,
-            )
-            fills.append(fill)
-        return Uncross(fills, self.self_trades, prices)
 
 
 def bid_row(bid: Bid) -> tuple[object, ...]:
