@@ -25,7 +25,7 @@ from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from matching.bids import Bid, ClassBid, validate_bid
-from matching.demand import ClassBids, Turn
+from matching.demand import LEVEL, ClassBids, Turn
 from matching.slots import AskLadder, StandingQuote
 from matching.types import NoTradeReason
 from matching.uncross import LeaseFill, Links, Round, Uncross
@@ -189,6 +189,10 @@ class ClearingGroup:
             if at_least is None:
                 continue
             bids = self._classes[turn[4]].bids
+            if turn[1] == LEVEL:
+                for one in bids.expand():
+                    heappush(turns, one)
+                continue
             settled = bids.settle(turn, at_least, now_ns)
             if settled is None:
                 continue

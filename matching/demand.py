@@ -12,6 +12,7 @@ shelf, of which there are about n / 170 + p / 2; each bid that then trades up to
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from typing import Final
 
 from sortedcontainers import SortedList
 
@@ -25,8 +26,12 @@ Limit = tuple[int, int, int, int, int]
 Turn = tuple[int, int, int, int, int, "Shelf | None"]
 """(-price, latest start, sequence, bid id, instrument id, shelf): the next turn sorts first.
 
-A turn from a shelf is no later than that of any bid on it; a turn without a shelf is a limit's.
+A turn from a shelf is no later than that of any bid on it, a turn without a shelf is a limit's. One
+whose latest start is LEVEL stands for all shelves of that price that have not been expanded yet.
 """
+
+LEVEL: Final = -1
+"""Before any time at which a bid can start."""
 
 Wake = tuple[int, int, int]
 """(when a bid first pays, until when it can start, bid id)."""
@@ -35,7 +40,7 @@ Wake = tuple[int, int, int]
 class ClassBids:
     """The bids that may trade in one class."""
 
-    __slots__ = ("_instrument_id", "_k_ns", "_limits", "_peaks", "_rows")
+    __slots__ = ("_instrument_id", "_k_ns", "_limits", "_paying", "_peaks", "_rows", "_tops")
 
     def __init__(self, instrument_id: int, k_ns: int) -> None:
         self._instrument_id = instrument_id
@@ -43,6 +48,9 @@ class ClassBids:
         self._peaks: list[int] = []
         self._rows: dict[int, list[Shelf]] = {}
         self._limits: SortedList[Limit] = SortedList()
+        # During an uncross: the shelves that pay the ask, by what they pay, and those prices.
+        self._paying: dict[int, list[Shelf]] = {}
+        self._tops: list[int] = []
 
     def add(self, bid: Bid, until_ns: int) -> None:
         """Let a bid take part until `until_ns`, the latest time at which it can start here."""
@@ -85,9 +93,13 @@ class ClassBids:
         first: Wake | None = None
         empty: list[Shelf] = []
         for shelf in self._shelves(tick):
-            # What a shelf pays at most until it is stale tells how early it can pay more.
-            if first is not None and shelf.top < tick and shelf.stale_ns >= first[0]:
-                continue
+            if shelf.top < tick and first is not None:
+                # No bid of the shelf pays `tick` sooner than its top rises, or than it was told.
+                known = shelf.stale_ns
+                if 0 < shelf.reach_tick <= tick and shelf.reach_ns > known:
+                    known = shelf.reach_ns
+                if known >= first[0]:
+                    continue
             found = shelf.next_to_pay(tick, now_ns)
             if found is None:
                 empty.append(shelf)
@@ -100,28 +112,48 @@ class ClassBids:
         return first
 
     def turns(self, ask: int, now_ns: int) -> list[Turn]:
-        """Of each shelf with a bid that pays `ask` now a turn, and the best limit's, unsorted."""
+        """What stands for all bids that pay `ask` now: a level of shelves, and a limit."""
         tick = round_up(ask)
+        self._paying = {}
         found: list[Turn] = []
         empty: list[Shelf] = []
-        for shelf in self._shelves(tick):
-            if shelf.stale_ns <= now_ns:
-                if shelf.until_ns < now_ns:
-                    shelf.clear()
-                elif shelf.may_pay(tick, now_ns):
-                    shelf.refresh(now_ns)
-                else:
-                    continue
-            shelf.head = None
-            if shelf.top >= tick:
-                found.append(self._first_turn(shelf))
-            elif not shelf.members:
-                empty.append(shelf)
+        for peak in self._peaks[bisect_left(self._peaks, tick) :]:
+            for shelf in self._rows[peak]:
+                if shelf.stale_ns <= now_ns:
+                    if shelf.until_ns < now_ns:
+                        shelf.clear()
+                    elif shelf.may_pay(tick, now_ns):
+                        shelf.refresh(now_ns)
+                    else:
+                        continue
+                    if not shelf.members:
+                        empty.append(shelf)
+                top = shelf.top
+                if top >= tick:
+                    same = self._paying.get(top)
+                    if same is None:
+                        self._paying[top] = [shelf]
+                    else:
+                        same.append(shelf)
         for shelf in empty:
             self._drop(shelf)
+        self._tops = sorted(self._paying)
+        if self._tops:
+            found.append(self._level_turn())
         limit = self._best_limit(now_ns)
         if limit is not None and -limit[0] >= ask:
             found.append(self._limit_turn(limit))
+        return found
+
+    def expand(self) -> list[Turn]:
+        """The turns that the turn of the present level stands for."""
+        found: list[Turn] = []
+        for shelf in self._paying[self._tops.pop()]:
+            shelf.head = None
+            if shelf.members:
+                found.append(self._first_turn(shelf))
+        if self._tops:
+            found.append(self._level_turn())
         return found
 
     def settle(self, turn: Turn, at_least: int, now_ns: int) -> Turn | None:
@@ -259,6 +291,9 @@ class ClassBids:
             self._instrument_id,
             shelf,
         )
+
+    def _level_turn(self) -> Turn:
+        return -self._tops[-1], LEVEL, 0, 0, self._instrument_id, None
 
     def _limit_turn(self, limit: Limit) -> Turn:
         return limit[0], limit[1], limit[2], limit[3], self._instrument_id, None

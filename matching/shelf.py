@@ -53,10 +53,21 @@ class Shelf:
 
     `top` is the highest price that one of them pays, until `stale_ns`. `head` is the first that
     pays it, if that has been looked up since anything changed. `until_ns` is never before the
-    latest start of any of them.
+    latest start of any of them. None pays `reach_tick` or more before `reach_ns`; 0 says nothing.
     """
 
-    __slots__ = ("_front", "_k_ns", "head", "members", "peak", "stale_ns", "top", "until_ns")
+    __slots__ = (
+        "_front",
+        "_k_ns",
+        "head",
+        "members",
+        "peak",
+        "reach_ns",
+        "reach_tick",
+        "stale_ns",
+        "top",
+        "until_ns",
+    )
 
     def __init__(self, peak: int, k_ns: int, members: list[Member]) -> None:
         self.peak = peak
@@ -66,6 +77,8 @@ class Shelf:
         self.until_ns = max((member.until_ns for member in members), default=0)
         self.top = 0
         self.stale_ns = 0
+        self.reach_tick = 0
+        self.reach_ns = 0
         self.head: Member | None = None
 
     def add(self, member: Member) -> None:
@@ -78,6 +91,7 @@ class Shelf:
         if not _is_hidden(self._front, at, member):
             self._front = _hull([*self._front[:at], member, *self._front[at:]])
             self.stale_ns = 0
+            self.reach_tick = 0
 
     def remove(self, latest_start_ns: int, sequence: int, bid_id: int) -> bool:
         """Take a bid out; False if it is not here. Costs as `add` does."""
@@ -164,7 +178,8 @@ class Shelf:
         while self._front:
             member = self._first_to_reach(tick)
             if member.until_ns >= now_ns:
-                return self._reach_ns(member, tick), member
+                self.reach_tick, self.reach_ns = tick, self._reach_ns(member, tick)
+                return self.reach_ns, member
             self._purge(now_ns)
         return None
 
