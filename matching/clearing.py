@@ -26,9 +26,9 @@ from typing import NamedTuple
 
 from matching.bids import Bid, ClassBid, validate_bid
 from matching.demand import LEVEL, ClassBids, Turn
+from matching.outcome import LeaseFill, Links, Round, Uncross
 from matching.slots import AskLadder, StandingQuote
 from matching.types import NoTradeReason
-from matching.uncross import LeaseFill, Links, Round, Uncross
 
 __all__ = ["Bid", "ClassBid", "ClearingGroup", "LeaseFill", "Links", "Uncross", "WhyNot"]
 
