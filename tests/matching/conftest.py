@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from matching import Book, ClearingGroup
-from matching.reference import NaiveBook
-from matching.reference_clearing import NaiveClearingGroup
+from matching.reference import NaiveBook, NaiveClearingGroup
 from tests.matching.floor import Floor, S
 from tests.matching.market import Market
 

@@ -6,7 +6,7 @@ Times are seconds in the tests and nanoseconds in the group; prices are small wh
 from __future__ import annotations
 
 from matching import Bid, ClassBid, ClearingGroup, SlotPool, StandingQuote, Uncross
-from matching.reference_clearing import NaiveClearingGroup
+from matching.reference import NaiveClearingGroup
 
 AnyGroup = ClearingGroup | NaiveClearingGroup
 S = 10**9

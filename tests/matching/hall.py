@@ -19,8 +19,7 @@ from matching import (
     SlotPool,
     StandingQuote,
 )
-from matching.reference_clearing import NaiveClearingGroup
-from matching.reference_legs import NaiveLegDesk
+from matching.reference import NaiveClearingGroup, NaiveLegDesk
 from tests.matching.floor import FAR_S, S
 
 SECOND_GROUP_FROM = 20

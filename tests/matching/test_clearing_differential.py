@@ -1,6 +1,6 @@
 """Clearing groups and the desk of multi-leg orders against their naive twins.
 
-See `tests.matching.twins` for what is compared after every command.
+See `tests.matching.clearing_twins` for what is compared after every command.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from tests.matching.clearing_twins import CLASSES, GROUPS, Terms, Twins, group_of, random_command
 from tests.matching.sizes import GROUP_COMMANDS, GROUP_SEEDS, MACHINE_EXAMPLES
-from tests.matching.twins import CLASSES, GROUPS, Terms, Twins, group_of, random_command
 
 ORDERS = {"bids": 0.0, "orders": 0.4}
 

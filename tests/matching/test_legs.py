@@ -15,8 +15,7 @@ from matching import (
     NoTradeReason,
     WhyNot,
 )
-from matching.reference_clearing import NaiveClearingGroup
-from matching.reference_legs import NaiveLegDesk
+from matching.reference import NaiveClearingGroup, NaiveLegDesk
 from tests.matching.floor import S
 from tests.matching.hall import Hall
 

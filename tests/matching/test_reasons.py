@@ -11,9 +11,9 @@ import random
 from copy import deepcopy
 
 from matching import Bid, NoTradeReason, SlotPool, StandingQuote
-from matching.reference_clearing import NaiveClearingGroup
+from matching.reference import NaiveClearingGroup
+from tests.matching.clearing_twins import CLASSES, GROUPS, Twins, World, group_of, random_command
 from tests.matching.sizes import REASONS
-from tests.matching.twins import CLASSES, GROUPS, Twins, World, group_of, random_command
 
 R = NoTradeReason
 

@@ -7,11 +7,11 @@ import random
 import pytest
 
 from matching import Bid, ClassBid, ClearingGroup, SlotPool, StandingQuote, ramp_price, round_down
-from matching.reference_clearing import NaiveClearingGroup
+from matching.reference import NaiveClearingGroup
 from matching.shelf import NEVER, SHELF_MAX, Member, Shelf
+from tests.matching.clearing_twins import Twins, random_command
 from tests.matching.floor import AnyGroup
 from tests.matching.sizes import GROUP_COMMANDS, GROUP_SEEDS
-from tests.matching.twins import Twins, random_command
 
 K_NS = 1_000
 SHAPES = ("any", "few densities", "few starts", "on one ramp", "on a curve")
