@@ -11,6 +11,7 @@ from rich.table import Table
 
 from flopex.cli.base import Session, command
 from flopex.cli.bench_clearing import clearing
+from flopex.cli.bench_matching import matching
 from flopex.cli.exits import CommandError
 
 if TYPE_CHECKING:
@@ -86,6 +87,15 @@ command(
     "clearing",
     example="flopex bench clearing\nflopex bench clearing --bids 10000 --rounds 50 --json",
 )(clearing)
+
+
+command(
+    app,
+    "matching",
+    example="make bench-matching LIQUIBOOK=../liquibook\n"
+    "flopex bench matching --quick\n"
+    "flopex bench matching --liquibook ../liquibook --json",
+)(matching)
 
 
 def _table(result: dict[str, Any], modes: tuple[str, ...]) -> Table:

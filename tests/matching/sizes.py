@@ -22,3 +22,7 @@ REASONS = 3_000 * SOAK
 """Bids whose reason for not trading is checked by brute force."""
 MACHINE_EXAMPLES = 25 * SOAK
 """Examples of each Hypothesis state machine."""
+AUCTION_SEEDS = 4 * SOAK
+AUCTIONS = 500
+"""Per seed."""
+AUCTION_BOOKS = 60 * SOAK
