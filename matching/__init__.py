@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from matching.bids import Bid, ClassBid, validate_bid
 from matching.book import COMPILED, Book
+from matching.book_legs import BookLeg, BookLegDesk, LeggedOrder
 from matching.clearing import ClearingGroup, LeaseFill, Uncross, WhyNot
 from matching.events import (
     Armed,
@@ -66,6 +67,8 @@ __all__ = [
     "Bid",
     "Book",
     "BookEvent",
+    "BookLeg",
+    "BookLegDesk",
     "BookState",
     "CancelReason",
     "Cancelled",
@@ -78,6 +81,7 @@ __all__ = [
     "LeaseFill",
     "Leg",
     "LegDesk",
+    "LeggedOrder",
     "MultiLegBid",
     "NoTradeReason",
     "Order",
