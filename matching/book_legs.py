@@ -1,9 +1,9 @@
 """Multi-leg bids over continuous books: at most one leg fills, whole, and cancels the others.
 
 A leg is an all-or-none bid of its own in one book. An order that comes in takes the leg with the
-largest surplus among those that would trade whole at once,
+largest gain among those that would trade whole at once,
 
-    surplus = sum over its trades of (limit of the leg - price) x quantity
+    gain = sum over its trades of (limit of the leg - price) x quantity
 
 and of equal ones the leg named first. If none would, every leg rests in its book, hidden as any
 order with a minimum is, until one trades; then the others are cancelled in the same step.

@@ -6,12 +6,12 @@ leaves its group with a slot, or because it met an ask of its own account, the o
 same step.
 
 Groups that are due at the same time uncross in the order of their ids. A leg whose turn has come
-passes if another leg of its order, whose turn is still to come in this step, has a larger surplus:
+passes if another leg of its order, whose turn is still to come in this step, has a larger gain:
 
-    surplus = (price of the leg now - cheapest ask that it could take) x quantity
+    gain = (price of the leg now - cheapest ask that it could take) x quantity
 
 in nano-dollars per CU times MFLOP, by prices and asks as they stand at that moment. Between equal
-surpluses the leg whose turn comes first stays. A leg that passed has lost its turn in this step,
+gains the leg whose turn comes first stays. A leg that passed has lost its turn in this step,
 even if the other then loses to higher bids; both still rest, and take part in the next.
 
 Costs: what the groups cost, and for a turn of a leg the best asks of its order's other legs.
@@ -142,7 +142,7 @@ class LegDesk:
             for leg in self._orders[order_id].legs
         )
 
-    def surplus(self, leg: Leg, now_ns: int) -> int | None:
+    def gain(self, leg: Leg, now_ns: int) -> int | None:
         """What a resting leg would gain now, nano-dollars per CU times MFLOP; None if nothing."""
         margin = self._groups[leg.group_id].margin(leg.bid.bid_id, now_ns)
         return None if margin is None else margin * leg.quantity
@@ -213,21 +213,21 @@ class _Step(Links):
         self.left = []
 
     def passes(self, bid: Bid, margin: int) -> bool:
-        """Whether another leg, whose turn is still to come, has a larger surplus."""
+        """Whether another leg, whose turn is still to come, has a larger gain."""
         order_id = self._desk.order_of(bid.bid_id)
         order = None if order_id is None else self._desk.order(order_id)
         if order is None:
             return False
-        surplus = 0
+        gain = 0
         best = 0
         for leg in order.legs:
             if leg.bid.bid_id == bid.bid_id:
-                surplus = margin * leg.quantity
+                gain = margin * leg.quantity
             elif leg.group_id in self._to_come and leg.bid.bid_id not in self._passed:
-                other = self._desk.surplus(leg, self._now_ns)
+                other = self._desk.gain(leg, self._now_ns)
                 if other is not None and other > best:
                     best = other
-        if best > surplus:
+        if best > gain:
             self._passed.add(bid.bid_id)
             return True
         return False

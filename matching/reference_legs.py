@@ -94,8 +94,8 @@ class NaiveLegDesk:
             self.groups[leg.group_id].why_not(leg.bid.bid_id, now_ns) for leg in order.legs
         )
 
-    def surplus(self, leg: Leg, now_ns: int) -> int | None:
-        """See `LegDesk.surplus`."""
+    def gain(self, leg: Leg, now_ns: int) -> int | None:
+        """See `LegDesk.gain`."""
         margin = self.groups[leg.group_id].margin(leg.bid.bid_id, now_ns)
         return None if margin is None else margin * leg.quantity
 
@@ -134,7 +134,7 @@ class _NaiveLinks(Links):
         self._turns_had.append(bid.bid_id)
         own = next(leg for leg in order.legs if leg.bid.bid_id == bid.bid_id)
         others = [
-            self._desk.surplus(leg, self._now_ns)
+            self._desk.gain(leg, self._now_ns)
             for leg in order.legs
             if leg.group_id in self._groups and leg.bid.bid_id not in self._turns_had
         ]

@@ -152,7 +152,7 @@ def test_a_leg_trades_whole_or_not_at_all(desks: Desks) -> None:
     assert desks.ladder(B) == ""
 
 
-def test_an_incoming_order_takes_the_leg_with_the_largest_surplus(desks: Desks) -> None:
+def test_an_incoming_order_takes_the_leg_with_the_largest_gain(desks: Desks) -> None:
     desks.ask(2, A, 30, 10)
     desks.ask(3, B, 50, 20)
     desks.ask(4, B, 58, 10)
@@ -162,7 +162,7 @@ def test_an_incoming_order_takes_the_leg_with_the_largest_surplus(desks: Desks) 
     assert desks.ladder(A) == "| 30 | 2:10"
 
 
-def test_of_equal_surpluses_the_leg_named_first(desks: Desks) -> None:
+def test_of_equal_gains_the_leg_named_first(desks: Desks) -> None:
     desks.ask(2, A, 30, 10)
     desks.ask(3, B, 50, 10)
     assert fills(desks.order(1, (B, 60, 10), (A, 40, 10))) == [(B, 50, 10)]

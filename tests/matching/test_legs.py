@@ -50,7 +50,7 @@ def test_the_first_leg_to_fill_cancels_the_others(hall: Hall) -> None:
     assert hall.desk.order(1) is None
 
 
-def test_the_leg_with_the_largest_surplus_goes_first(hall: Hall) -> None:
+def test_the_leg_with_the_largest_gain_goes_first(hall: Hall) -> None:
     hall.slot(11, ask=30)
     hall.slot(21, ask=50)
     # (40 - 30) x 100 is less than (60 - 50) x 300.
@@ -61,7 +61,7 @@ def test_the_leg_with_the_largest_surplus_goes_first(hall: Hall) -> None:
     assert hall.fills(large) == [(21, 50)]
 
 
-def test_of_equal_surpluses_the_group_with_the_lower_id_goes_first(hall: Hall) -> None:
+def test_of_equal_gains_the_group_with_the_lower_id_goes_first(hall: Hall) -> None:
     hall.slot(11, ask=30)
     hall.slot(21, ask=50)
     hall.order(1, (21, 60, 300), (11, 60, 100))
