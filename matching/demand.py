@@ -94,8 +94,8 @@ class ClassBids:
         empty: list[Shelf] = []
         for shelf in self._shelves(tick):
             if shelf.top < tick and first is not None:
-                # No bid of the shelf pays `tick` sooner than its top rises, or than it was told.
-                known = shelf.stale_ns
+                # No bid of the shelf pays `tick` sooner than any of these.
+                known = max(shelf.stale_ns, shelf.not_before_ns(tick))
                 if 0 < shelf.reach_tick <= tick and shelf.reach_ns > known:
                     known = shelf.reach_ns
                 if known >= first[0]:

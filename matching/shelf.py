@@ -57,8 +57,10 @@ class Shelf:
     """
 
     __slots__ = (
+        "_densest",
         "_front",
         "_k_ns",
+        "_soonest_ns",
         "head",
         "members",
         "peak",
@@ -73,10 +75,9 @@ class Shelf:
         self.peak = peak
         self.members = members
         self._k_ns = k_ns
-        self._front = _hull(members)
         self.until_ns = max((member.until_ns for member in members), default=0)
         self.top = 0
-        self.stale_ns = 0
+        self._set_front(_hull(members))
         self.reach_tick = 0
         self.reach_ns = 0
         self.head: Member | None = None
@@ -89,8 +90,7 @@ class Shelf:
         self.head = None
         at = position(self._front, member.latest_start_ns, member.sequence, member.bid_id)
         if not _is_hidden(self._front, at, member):
-            self._front = _hull([*self._front[:at], member, *self._front[at:]])
-            self.stale_ns = 0
+            self._set_front(_hull([*self._front[:at], member, *self._front[at:]]))
             self.reach_tick = 0
 
     def remove(self, latest_start_ns: int, sequence: int, bid_id: int) -> bool:
@@ -103,7 +103,6 @@ class Shelf:
         at = position(self._front, latest_start_ns, sequence, bid_id)
         if at < len(self._front) and self._front[at] is member:
             self._leave_front(at)
-            self.stale_ns = 0
         return True
 
     def split(self) -> Shelf:
@@ -111,27 +110,26 @@ class Shelf:
         middle = len(self.members) // 2
         other = Shelf(self.peak, self._k_ns, self.members[middle:])
         del self.members[middle:]
-        self._front = _hull(self.members)
-        self.stale_ns = 0
+        self._set_front(_hull(self.members))
         self.head = None
         return other
 
     def clear(self) -> None:
         """Take out every bid."""
         self.members = []
-        self._front = []
+        self._set_front([])
         self.refresh(0)
 
     def may_pay(self, tick: int, now_ns: int) -> bool:
-        """False if certainly no bid pays `tick` now: not the densest one, were it also the first.
+        """False if certainly no bid pays `tick` now."""
+        return self.not_before_ns(tick) <= now_ns
 
-        Raises:
-            IndexError: the shelf is empty.
+    def not_before_ns(self, tick: int) -> int:
+        """A time before which no bid pays `tick`: when the densest would, were it also the first.
+
+        Costs no look at any bid.
         """
-        slack_ns = self._front[0].latest_start_ns - now_ns
-        return slack_ns < 0 or self._front[-1].density * self._k_ns >= tick * (
-            self._k_ns + slack_ns
-        )
+        return self._soonest_ns + self._k_ns - self._densest * self._k_ns // tick
 
     def refresh(self, now_ns: int) -> None:
         """Bring `top` up to date. If a bid that is too late to start stands in the way, all leave.
@@ -204,12 +202,18 @@ class Shelf:
         assert all(any(corner is member for member in self.members) for corner in self._front)
         assert all(member.until_ns <= self.until_ns for member in self.members)
 
+    def _set_front(self, front: list[Member]) -> None:
+        """A new front: what it pays is not known."""
+        self._front = front
+        self.stale_ns = 0
+        self._soonest_ns = front[0].latest_start_ns if front else NEVER
+        self._densest = front[-1].density if front else 0
+
     def _purge(self, now_ns: int) -> None:
         """Take out all that are too late to start."""
         self.members = [member for member in self.members if member.until_ns >= now_ns]
-        self._front = _hull(self.members)
+        self._set_front(_hull(self.members))
         self.head = None
-        self.stale_ns = 0
 
     def _highest(self, now_ns: int) -> Member:
         """The bid whose ramp is highest now; no latest start in the front may have passed."""
@@ -261,7 +265,7 @@ class Shelf:
             after = front[at + 1]
             last = 1 + position(self.members, after.latest_start_ns, after.sequence, after.bid_id)
         between = _hull(self.members[first:last])
-        self._front = [*front[: max(0, at - 1)], *between, *front[at + 2 :]]
+        self._set_front([*front[: max(0, at - 1)], *between, *front[at + 2 :]])
 
 
 def position(members: list[Member], latest_start_ns: int, sequence: int, bid_id: int) -> int:

@@ -79,14 +79,15 @@ def test_a_shelf_answers_as_a_scan_does(seed: int, shape: str) -> None:
         if shelf.stale_ns <= now_ns:
             shelf.refresh(now_ns)
         assert shelf.top == scan.top(now_ns)
-        assert shelf.may_pay(shelf.top, now_ns)
         assert shelf.stale_ns > now_ns
         if shelf.top:
+            assert shelf.may_pay(shelf.top, now_ns)
             head = shelf.first_paying(shelf.top, now_ns)
             assert head is not None
             assert head.bid_id == scan.first_paying(shelf.top, now_ns)
         tick = round_down(rng.randint(1, cap))
         reached = shelf.next_to_pay(tick, now_ns)
+        assert reached is None or shelf.not_before_ns(tick) <= reached[0]
         assert (reached[0] if reached else None) == scan.next_to_pay(tick, now_ns)
         prices = sorted(bid.price(now_ns, K_NS) for bid in scan.live(now_ns))
         assert sorted(shelf.prices(now_ns)) == prices
