@@ -15,6 +15,9 @@ of the others: the same commands give the same events.
 
 from __future__ import annotations
 
+from typing import Final
+
+from matching import book as _book
 from matching.bids import Bid, ClassBid, validate_bid
 from matching.book import Book
 from matching.clearing import ClearingGroup, LeaseFill, Uncross, WhyNot
@@ -50,8 +53,12 @@ from matching.types import (
     TimeInForce,
 )
 
+COMPILED: Final = not (_book.__file__ or "").endswith(".py")
+"""Whether the books run as a compiled extension (`make compile`, built wheels) or interpreted."""
+
 __all__ = [
     "CLASSES_MAX",
+    "COMPILED",
     "MINIMUM_ORDERS_MAX",
     "PEAKS_MAX",
     "POOL_SLOTS_MAX",

@@ -8,26 +8,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from matching.types import Terms
-
 if TYPE_CHECKING:
     from matching.levels import Level
 
-MINIMUM: Final = int(Terms.MINIMUM)
-ICEBERG: Final = int(Terms.ICEBERG)
-STOP: Final = int(Terms.STOP)
-BUDGET: Final = int(Terms.BUDGET)
+# Plain ints, which a compiled module holds as constants (`Terms` has the words).
+POST_ONLY: Final = 1
+REPRICE: Final = 2
+HIDDEN: Final = 4
+ALL_OR_NONE: Final = 8
+MINIMUM: Final = 16
+ICEBERG: Final = 32
+STOP: Final = 64
+BUDGET: Final = 128
+AT_LEAST: Final = 8 | 16
+"""Any of these makes an order one with a minimum."""
+UNSEEN: Final = 4 | 8 | 16
+"""Any of these makes a resting order show nothing."""
 
 
 class Conditions:
     """What an order asks beyond a price and a quantity.
 
-    `terms` says which fields apply; the others are 0. `shown` is the part of a resting order that
-    the market sees (0 for a hidden one), `budget` what is left of the money cap, in the unit of
-    price x quantity.
+    `terms` says which fields apply; the others are 0. `reserve` is the part of a resting iceberg
+    that waits behind its peak, `budget` what is left of the money cap, in the unit of price x
+    quantity.
     """
 
-    __slots__ = ("budget", "display", "minimum", "shown", "stop_price", "terms")
+    __slots__ = ("budget", "display", "minimum", "reserve", "stop_price", "terms")
 
     def __init__(
         self, terms: int, minimum: int, display: int, stop_price: int, budget: int
@@ -37,7 +44,7 @@ class Conditions:
         self.display = display
         self.stop_price = stop_price
         self.budget = budget
-        self.shown = 0
+        self.reserve = 0
 
 
 class Order:
@@ -95,7 +102,7 @@ class Order:
             self._ask(terms, minimum, display, stop_price, budget)
 
     def _ask(self, terms: int, minimum: int, display: int, stop_price: int, budget: int) -> None:
-        asked = terms & ~(MINIMUM | ICEBERG | STOP | BUDGET)
+        asked = terms
         if minimum:
             asked |= MINIMUM
         if display:
@@ -116,7 +123,18 @@ class Order:
     def shown(self) -> int:
         """The part of a resting order that the market sees."""
         conditions = self.conditions
-        return self.leaves if conditions is None else conditions.shown
+        if conditions is None:
+            return self.leaves
+        return 0 if conditions.terms & UNSEEN else self.leaves - conditions.reserve
+
+    def least(self) -> int:
+        """The effective minimum: the least that one execution must trade of the order."""
+        conditions = self.conditions
+        if conditions is None or not conditions.terms & AT_LEAST:
+            return 1
+        if conditions.terms & ALL_OR_NONE:
+            return self.leaves
+        return min(conditions.minimum, self.leaves)
 
     def row(self) -> tuple[int, ...]:
         """Every field, as plain ints, in a fixed order."""
@@ -131,4 +149,4 @@ class Order:
         c = self.conditions
         if c is None:
             return plain
-        return (*plain, c.terms, c.minimum, c.display, c.stop_price, c.budget, c.shown)
+        return (*plain, c.terms, c.minimum, c.display, c.stop_price, c.budget, c.reserve)

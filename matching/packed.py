@@ -28,23 +28,25 @@ kind       says (columns not named are 0)
 =========  ================================================================================
 ADD        order_id shows `quantity` at `price` on `side`, behind all others there
 EXECUTE    `quantity` of the displayed order_id (on `side`) traded at `price` with taker_id;
-           `leaves` of it are still shown, 0: it is gone from the display
-TRADE      `quantity` traded at `price`, and the maker was hidden: nothing shown changes
-REDUCE     order_id shows `quantity` less, `leaves` of it are left, in the same place;
-           `reason` SELF_TRADE for a decrement, else 0
-DELETE     order_id, which showed `quantity` at `price`, is gone
+           `shown` of it is still displayed, 0: it is gone from the display
+TRADE      `quantity` traded at `price`, and the maker was hidden: nothing displayed changes
+REDUCE     order_id shows `quantity` less, in the same place, and still shows `shown` (0: it is
+           gone from the display); `reason` SELF_TRADE for a decrement, else 0
+DELETE     order_id, which showed `quantity` at `price`, is gone; `reason`: a `CancelReason`, or 0
+           where a replace moves it
 STATE      the book is in the state `quantity` (a `BookState`)
-RESTED     private: order_id rests hidden at `price` with `leaves`
+RESTED     private: order_id rests hidden at `price` with `leaves`, or its hidden part changed
 CANCELLED  private: what was left (`quantity`) of order_id is cancelled for `reason`
-REDUCED    private: self-trade prevention took `quantity` off order_id, `leaves` are left
+REDUCED    private: self-trade prevention took `quantity` off order_id
 ARMED      private: the stop order_id waits for `price`
 TRIGGERED  private: the stop order_id, which waited for `price`, enters the book
 REJECTED   private: the command about order_id is refused for `reason` (a `RejectReason`)
 =========  ================================================================================
 
-In EXECUTE and TRADE `maker_leaves` and `taker_leaves` are all that is left of the two orders,
-hidden parts included, and in ADD and DELETE `maker_leaves` is all that is left of the order;
-`public_view` blanks them, and TRADE's order_id, for publication.
+`leaves` is all that is left of order_id, hidden parts included, and `taker_leaves` of taker_id: who
+publishes rows blanks these two, and the order_id of TRADE. In EXECUTE `quantity` may be more than
+the display loses only in an uncross, where an iceberg's reserve trades before its peak: `shown` is
+what counts.
 """
 
 from __future__ import annotations
@@ -84,6 +86,29 @@ class Kind(IntEnum):
     REJECTED = 12
 
 
+# The same as plain ints, which a compiled module holds as constants.
+PLACE: Final = 1
+CANCEL: Final = 2
+REPLACE: Final = 3
+MASS_CANCEL: Final = 4
+SET_STATE: Final = 5
+UNCROSS: Final = 6
+ADD: Final = 1
+EXECUTE: Final = 2
+TRADE: Final = 3
+REDUCE: Final = 4
+DELETE: Final = 5
+STATE: Final = 6
+RESTED: Final = 7
+CANCELLED: Final = 8
+REDUCED: Final = 9
+ARMED: Final = 10
+TRIGGERED: Final = 11
+REJECTED: Final = 12
+
+ZEROS_16: Final = bytes(16)
+ZEROS_24: Final = bytes(24)
+
 COMMAND: Final = Struct("<BBBBI9q")
 """One command row."""
 COMMAND_BYTES: Final = 80
@@ -118,7 +143,7 @@ EVENT_DTYPE: Final = (
     ("price", "<i8"),
     ("quantity", "<i8"),
     ("leaves", "<i8"),
+    ("shown", "<i8"),
     ("taker_id", "<i8"),
-    ("maker_leaves", "<i8"),
     ("taker_leaves", "<i8"),
 )

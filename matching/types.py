@@ -117,7 +117,8 @@ class RejectReason(IntEnum):
     TERMS_CONFLICT: a flag, time in force, side or mode that does not exist, or terms that exclude
     each other (the rule book lists them). DISPLAY_TOO_SMALL: the order would have more than
     PEAKS_MAX peaks. HALTED: the book takes cancels only. NOT_IN_AUCTION: FOK and budget orders wait
-    for no auction. CROSSED: the book opens only once its auction has uncrossed it.
+    for no auction. CROSSED: the book opens only once its auction has uncrossed it. NO_AUCTION: only
+    a book in auction is uncrossed.
     """
 
     UNKNOWN_ORDER = 1
@@ -132,6 +133,7 @@ class RejectReason(IntEnum):
     NOT_IN_AUCTION = 10
     CROSSED = 11
     UNKNOWN_COMMAND = 12
+    NO_AUCTION = 13
 
 
 class NoTradeReason(IntEnum):

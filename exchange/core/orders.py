@@ -35,7 +35,7 @@ from exchange.core.limits import (
 from exchange.core.reasons import Reason
 from exchange.core.timers import TimerKind
 from exchange.metering.costs import escrow_nanos
-from matching.events import Cancelled, Decremented, Fill, Rested
+from matching.events import Cancelled, Decremented, Fill, Rejected, Rested
 from matching.order import Order
 from matching.types import CancelReason, SelfTradePrevention, Side, TimeInForce
 
@@ -247,7 +247,6 @@ class OrderDesk:
         if order.transfer_id and not state.ledger.resize(order.transfer_id, worst):
             return Reason.INSUFFICIENT_FUNDS
         events = state.books[order.instrument_id].replace(order.order_id, price, quantity)
-        assert events is not None, "an open order is not in its book"
         if leaves:  # else the book has cancelled it: replaced below what is filled
             _expose(order, more)
             state.emit(
@@ -264,8 +263,9 @@ class OrderDesk:
 
     def close(self, order: OpenOrder, ending: OrderState, reason: Reason) -> None:
         """Take an open order out of its book and end it."""
-        self._state.books[order.instrument_id].cancel(order.order_id)
+        events = self._state.books[order.instrument_id].cancel(order.order_id)
         self._end(order, ending, reason)
+        self._settle(order.instrument_id, events[1:])  # the first is the cancel itself
 
     # What the book did
 
@@ -280,6 +280,8 @@ class OrderDesk:
                 self._end(order, OrderState.CANCELED, _CANCEL_REASON[event.reason])
             elif isinstance(event, Decremented):
                 self._decrement(event)
+            else:
+                assert not isinstance(event, Rejected), f"an order was not checked: {event}"
 
     def _fill(self, instrument_id: int, fill: Fill) -> None:
         state = self._state
