@@ -133,7 +133,7 @@ PASSING = [
         ],
         [],
         [order("BUY", 2, 8, 102)],
-        [(102, 8), (102, 2), (102, 2)],
+        [(102, 4), (102, 6), (102, 2)],
         action="UNCROSS_AUCTION",
     ),
 ]
@@ -170,6 +170,17 @@ def test_differences_carry_the_name_of_their_case(
 def test_the_order_of_trades_counts_outside_an_auction() -> None:
     swapped = case("wrong/order", SELLS, [order("BUY", 3, 20, 102)], [], [(102, 10), (101, 10)])
     assert len(cointossx.run_case(swapped).differences) == 1
+
+
+def test_pairs_of_an_uncross_are_noted_and_volumes_compared() -> None:
+    one = next(passing for passing in PASSING if passing["id"] == "auction/1")
+    assert cointossx.run_case(one).readings == []
+    pairs = {**one, "expected_trades": [{"price": 102, "qty": 12}]}
+    outcome = cointossx.run_case(pairs)
+    assert outcome.differences == []
+    assert outcome.readings == ["pairs: 4 at 102, 6 at 102, 2 at 102 instead of 12 at 102"]
+    for trades in ([{"price": 102, "qty": 11}], [{"price": 101, "qty": 12}]):
+        assert cointossx.run_case({**one, "expected_trades": trades}).differences
 
 
 def test_what_cannot_be_said_here_fails_with_its_reason() -> None:
