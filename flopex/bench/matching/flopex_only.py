@@ -33,7 +33,7 @@ class _Watch:
 
 @contextmanager
 def _quiet() -> Iterator[_Watch]:
-    """A watch that runs while the garbage collector does not."""
+    """A watch that runs while the garbage collector does not, as in a server between commits."""
     gc.collect()
     gc.freeze()
     gc.disable()
