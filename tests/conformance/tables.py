@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import IO
@@ -29,16 +31,31 @@ def read_table(path: Path, columns: Iterable[str]) -> Iterator[Row]:
         BadTable: the file is absent or unreadable, lacks a column, or a row is too short.
     """
     csv.field_size_limit(FIELD_CHARS_MAX)
+    with open_text(path) as lines:
+        try:
+            yield from _rows(path, csv.DictReader(lines), columns)
+        except csv.Error as error:
+            msg = f"{path}: cannot be read: {error}"
+            raise BadTable(msg) from error
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[IO[str]]:
+    """A text file, gzipped or not; its name does not matter.
+
+    Raises:
+        BadTable: the file is absent or unreadable.
+    """
     try:
         with path.open("rb") as raw:
             zipped = raw.read(2) == GZIP_MAGIC
         opener: Callable[..., IO[str]] = gzip.open if zipped else open
-        with opener(path, "rt", encoding="utf-8", newline="") as lines:
-            yield from _rows(path, csv.DictReader(lines), columns)
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as lines:
+            yield lines
     except FileNotFoundError as error:
         msg = f"{path}: there is no such file (--help says where to get it)"
         raise BadTable(msg) from error
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         msg = f"{path}: cannot be read: {error}"
         raise BadTable(msg) from error
 
@@ -71,6 +88,21 @@ def scaled(text: str, decimals: int, where: str) -> int:
         msg = f"{where}: {text!r} is not a number below {NUMBER_MAX}"
         raise BadTable(msg)
     return int(number.scaleb(decimals).to_integral_value())
+
+
+def decimals_of(texts: Iterable[str], where: str) -> int:
+    """How many decimal places hold every one of these numbers exactly.
+
+    Raises:
+        BadTable: one of them is no number. `where` says what was read.
+    """
+    most = 0
+    for text in texts:
+        scaled(text, 0, where)
+        places = Decimal(text).normalize().as_tuple().exponent
+        assert isinstance(places, int)
+        most = max(most, -places)
+    return most
 
 
 def refuse(message: str) -> int:

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
 import random
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from tests.conformance import italy
+from tests.conformance.files import write_table
 
 HOURS = 12
 ZONES = ("EAST", "NORTH", "SOUTH")
 CURVES = ("delivery_day", "period", "zone", "side", "price_eur_per_mwh", "quantity_mwh")
 PRICES = ("delivery_day", "period", "zone", "published_price_eur_per_mwh", "net_export_mwh")
-
-
-def write(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> Path:
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "wt", encoding="utf-8", newline="") as lines:
-        csv.writer(lines).writerows([header, *rows])
-    return path
 
 
 class Sample:
@@ -85,18 +76,18 @@ class Sample:
             self.expected[f"{way}_{what}"] += number
 
     def write(self, folder: Path) -> list[str]:
-        curves = write(folder / "curves.csv.gz", CURVES, self.curves)
-        return [str(curves), str(write(folder / "prices.csv", PRICES, self.prices))]
+        curves = write_table(folder / "curves.csv.gz", CURVES, self.curves)
+        return [str(curves), str(write_table(folder / "prices.csv", PRICES, self.prices))]
 
     def write_as_published(self, folder: Path) -> list[str]:
         """In the source's own layout: net exports in two other files, more zones and columns."""
-        curves = write(
+        curves = write_table(
             folder / "bid-curves.csv", ("timestamp", *CURVES), [("t", *r) for r in self.curves]
         )
         neighbours: list[tuple[object, ...]] = [
             ("2031-01-05", period, "ABROAD", 5.0) for period in range(1, HOURS + 1)
         ]
-        prices = write(
+        prices = write_table(
             folder / "published-prices.csv.gz",
             ("delivery_day", "period", "zone", "price_eur_per_mwh"),
             [row[:4] for row in self.prices] + neighbours,
@@ -107,8 +98,10 @@ class Sample:
             flows.append((day, period, zone, ZONES[(ZONES.index(str(zone)) + 1) % 3], 7.0))
             exchanges.append((day, period, zone, "ABROAD", net_export))
         hour = ("delivery_day", "period")
-        write(folder / "published-flows.csv.gz", (*hour, "from_zone", "to_zone", "flow_mwh"), flows)
-        write(
+        write_table(
+            folder / "published-flows.csv.gz", (*hour, "from_zone", "to_zone", "flow_mwh"), flows
+        )
+        write_table(
             folder / "published-exchanges.csv",
             (*hour, "zone", "external_zone", "exchange_mwh"),
             exchanges,
@@ -140,8 +133,8 @@ def test_a_price_that_does_not_clear_is_named(
     ]
     prices = [("2031-01-05", 1, "EAST", "24.98", "0.25")]
     files = [
-        str(write(tmp_path / "curves.csv", CURVES, curves)),
-        str(write(tmp_path / "prices.csv", PRICES, prices)),
+        str(write_table(tmp_path / "curves.csv", CURVES, curves)),
+        str(write_table(tmp_path / "prices.csv", PRICES, prices)),
     ]
     assert italy.main(files) == 1
     difference = (
@@ -159,9 +152,9 @@ def test_a_price_that_does_not_clear_is_named(
     ]
     # Published prices are finer than the tick: less than a tick away is the same price.
     for price, status in (("24.990001", 0), ("24.99", 1), ("25.0099", 0), ("25.01", 1)):
-        write(tmp_path / "prices.csv", PRICES, [(*prices[0][:3], price, "0.25")])
+        write_table(tmp_path / "prices.csv", PRICES, [(*prices[0][:3], price, "0.25")])
         assert italy.main(files) == status
-    write(tmp_path / "prices.csv", PRICES, [(*prices[0][:3], "25.5", "0.25")])
+    write_table(tmp_path / "prices.csv", PRICES, [(*prices[0][:3], "25.5", "0.25")])
     capsys.readouterr()
     assert italy.main(files) == 1
     assert "2.75 MWh too much is offered" in capsys.readouterr().out
@@ -209,8 +202,8 @@ def test_malformed_curves_are_refused(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    curves = write(tmp_path / "curves.csv", CURVES, rows)
-    prices = write(tmp_path / "prices.csv", PRICES, [("2031-01-05", 1, "EAST", "1", "0")])
+    curves = write_table(tmp_path / "curves.csv", CURVES, rows)
+    prices = write_table(tmp_path / "prices.csv", PRICES, [("2031-01-05", 1, "EAST", "1", "0")])
     assert italy.main([str(curves), str(prices)]) == 2
     captured = capsys.readouterr()
     assert message in captured.err
@@ -223,13 +216,17 @@ def test_absent_and_damaged_files_are_named(
     curves, prices = Sample(2).write(tmp_path)
     cut = tmp_path / "cut.csv.gz"
     cut.write_bytes(Path(curves).read_bytes()[:-100])
-    other = write(tmp_path / "other.csv", PRICES[:3], [("2031-01-05", 1, "EAST")])
-    empty = write(tmp_path / "empty.csv", PRICES, [])
+    flipped = tmp_path / "flipped.csv.gz"
+    whole = Path(curves).read_bytes()
+    flipped.write_bytes(whole[:50] + bytes(byte ^ 255 for byte in whole[50:90]) + whole[90:])
+    other = write_table(tmp_path / "other.csv", PRICES[:3], [("2031-01-05", 1, "EAST")])
+    empty = write_table(tmp_path / "empty.csv", PRICES, [])
     for files, message in (
         ([str(tmp_path / "none.csv"), prices], "none.csv: there is no such file"),
         ([curves, str(tmp_path / "none.csv")], "none.csv: there is no such file"),
         ([str(tmp_path), prices], "cannot be read"),
         ([str(cut), prices], "cut.csv.gz: cannot be read"),
+        ([str(flipped), prices], "flipped.csv.gz: cannot be read"),
         ([prices, prices], "prices.csv: no column side, price_eur_per_mwh, quantity_mwh; it has"),
         ([curves, str(other)], "no column published_price_eur_per_mwh or price_eur_per_mwh"),
         ([curves, str(empty)], "empty.csv: no rows"),
