@@ -10,8 +10,8 @@ FIRST and read no file. Standard library only, because a peer's interpreter runs
 
 With FLOPEX_BENCH_SOURCE set, Flopex's engine runs from source where it is compiled, too.
 
-CPU time is the process's own, user and system. The garbage collector runs as Python comes, for every
-contestant: that is how the peers run at their users'.
+CPU time is the process's own, user and system. The garbage collector runs as Python comes, for
+every contestant: that is how the peers run at their users'.
 """
 
 from __future__ import annotations
