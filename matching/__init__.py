@@ -15,11 +15,8 @@ of the others: the same commands give the same events.
 
 from __future__ import annotations
 
-from typing import Final
-
-from matching import book as _book
 from matching.bids import Bid, ClassBid, validate_bid
-from matching.book import Book
+from matching.book import COMPILED, Book
 from matching.clearing import ClearingGroup, LeaseFill, Uncross, WhyNot
 from matching.events import (
     Armed,
@@ -52,9 +49,6 @@ from matching.types import (
     Terms,
     TimeInForce,
 )
-
-COMPILED: Final = not (_book.__file__ or "").endswith(".py")
-"""Whether the books run as a compiled extension (`make compile`, built wheels) or interpreted."""
 
 __all__ = [
     "CLASSES_MAX",
