@@ -59,7 +59,7 @@ def market_data(data: bytes) -> dict[str, float]:
     count = engine.load(data)
     engine.run(0, count)
     depth, changes = Depth(), 0
-    batches = engine.events()
+    batches = engine.events
     with _quiet() as l2:
         for rows in batches:
             depth.apply(rows)
@@ -133,12 +133,12 @@ def rules(data: bytes) -> dict[str, float]:
         engine = Flopex()
         count = engine.load(data)
         pick = Random(1)
-        for number, (book, packed) in enumerate(engine.rows()):
-            row = dict(zip(columns, COMMAND.unpack(packed), strict=True))
+        for at in range(0, len(engine.rows), COMMAND.size):
+            row = dict(zip(columns, COMMAND.unpack_from(engine.rows, at), strict=True))
             limit = row["op"] == Op.PLACE and row["time_in_force"] == TimeInForce.GTC
             if limit and pick.randrange(RULED_SHARE) == 0:
                 row |= change(row)
-                engine.rows()[number] = (book, COMMAND.pack(*row.values()))
+                COMMAND.pack_into(engine.rows, at, *row.values())
         with _quiet() as watch:
             engine.run(0, count)
         spent[name] = watch.spent / count * 1e6

@@ -17,7 +17,7 @@ from flopex.bench.matching.workloads import CANCEL, IOC, LIMIT, Command, Trade, 
 from flopex.cli.bench_matching import tables
 
 TINY = Settings(
-    rounds=2, mixed=500, sweeps=1, depths=(100, 200), auction_orders=100, managed_bids=50
+    rounds=2, mixed=500, sweeps=1, depths=(100, 5_000), auction_orders=100, managed_bids=50
 )
 PROMISED = (
     "compiled",
