@@ -151,10 +151,10 @@ class AsyncOrderStream:
         return self._enqueue(pb.Instruction(cancel=order), client_order_id, order_id)
 
     def replace(
-        self, order_id: int, price: int | str, quantity: int | str
+        self, order_id: int, price: int | str, quantity: int | str, *, stop_price: int | str = 0
     ) -> asyncio.Future[OrderResult]:
         """Change an open order's price or total quantity; raises as `place`."""
-        terms = order_replacement(order_id, price, quantity)
+        terms = order_replacement(order_id, price, quantity, stop_price)
         return self._enqueue(pb.Instruction(replace=terms), b"", order_id)
 
     def cancel_all(

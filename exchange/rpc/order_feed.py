@@ -23,6 +23,7 @@ from exchange.core.events import (
     OrderClosed,
     OrderFilled,
     OrderReplaced,
+    OrderTriggered,
 )
 from exchange.engine import Engine, EngineBusy, EngineStopped, Group, Outcome
 from exchange.rpc.convert.orders import Batch
@@ -33,7 +34,9 @@ BEHIND_MAX: Final = 10_000
 END_RETRY_S: Final = 0.01
 """Time between two tries to tell a busy engine that a stream is over."""
 
-_CONCERNS_ORDER: Final[frozenset[type]] = frozenset({OrderFilled, OrderClosed, OrderReplaced})
+_CONCERNS_ORDER: Final[frozenset[type]] = frozenset(
+    {OrderFilled, OrderClosed, OrderReplaced, OrderTriggered}
+)
 
 
 class Answer(NamedTuple):
@@ -169,18 +172,17 @@ class OrderFeed:
 
     def _pushes(self, group: Group) -> list[tuple[Sequence[TradeStream], Push]]:
         found: list[tuple[Sequence[TradeStream], Push]] = []
-        pushes: dict[tuple[int, int], Push] = {}  # by account and command
+        last: dict[int, Push] = {}
         for command, outcome, event in group.events_of(_CONCERNS_ORDER):
-            account_id = _concerned(event)
-            streams = self._streams.get(account_id)
-            if not streams or account_id == _cause(command):
-                continue
-            push = pushes.get((account_id, outcome.sequence))
-            if push is None:
-                push = Push(outcome.sequence, outcome.now_ns, [])
-                pushes[account_id, outcome.sequence] = push
-                found.append((tuple(streams), push))
-            push.events.append(event)
+            for account_id in _concerned(event):
+                if account_id not in self._streams or account_id == _cause(command):
+                    continue
+                push = last.get(account_id)
+                if push is not None and push.sequence == outcome.sequence:
+                    push.events.append(event)
+                    continue
+                push = last[account_id] = Push(outcome.sequence, outcome.now_ns, [event])
+                found.append((tuple(self._streams[account_id]), push))
         return found
 
 
@@ -188,13 +190,12 @@ def _last(answer: Answer) -> int:
     return answer.outcomes[-1].sequence
 
 
-def _concerned(event: AnyEvent) -> int:
-    """Whose resting order an event is about; 0 for nobody's."""
+def _concerned(event: AnyEvent) -> tuple[int, ...]:
+    """Whose orders an event is about: a stop order or an auction trades by another's command."""
     if isinstance(event, OrderFilled):
-        return event.maker_account_id
-    if isinstance(event, OrderClosed | OrderReplaced):
-        return event.account_id
-    return 0
+        return event.maker_account_id, event.taker_account_id
+    assert isinstance(event, OrderClosed | OrderReplaced | OrderTriggered)
+    return (event.account_id,)
 
 
 def _cause(command: Command) -> int:

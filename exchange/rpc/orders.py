@@ -12,7 +12,7 @@ import grpc
 
 from exchange.core.commands import Role
 from exchange.core.events import OrdersCancelled
-from exchange.core.orders import OpenOrder
+from exchange.core.open_orders import OpenOrder
 from exchange.core.reasons import Reason
 from exchange.engine import EngineBusy, EngineStopped
 from exchange.rpc import auth

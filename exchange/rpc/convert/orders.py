@@ -18,11 +18,12 @@ from exchange.core.events import (
     OrderReplaced,
     OrdersCancelled,
     OrderState,
+    OrderTriggered,
     Refused,
     Repeated,
 )
 from exchange.core.exchange import Exchange
-from exchange.core.orders import OpenOrder
+from exchange.core.open_orders import OpenOrder
 from exchange.core.reasons import Reason
 from exchange.engine import Outcome
 from exchange.rpc.convert import conditions, enums
@@ -106,7 +107,13 @@ def cancel_order(account_id: int, reference: pb.OrderReference) -> CancelOrder |
 
 def replace_order(account_id: int, terms: pb.OrderReplacement) -> ReplaceOrder:
     """The command for a replacement."""
-    return ReplaceOrder(account_id, terms.order_id, terms.price_nanos, terms.quantity_mflop)
+    return ReplaceOrder(
+        account_id,
+        terms.order_id,
+        terms.price_nanos,
+        terms.quantity_mflop,
+        terms.stop_price_nanos,
+    )
 
 
 def mass_cancel(account_id: int, selection: pb.OrderSelection) -> MassCancel | Reason:
@@ -289,6 +296,14 @@ def report_to(account_id: int, event: AnyEvent) -> pb.ExecutionReport | None:
             quantity_mflop=event.leaves_mflop,
             reason=enums.reason(event.reason),
         )
+    if isinstance(event, OrderTriggered) and event.account_id == account_id:
+        return pb.ExecutionReport(
+            execution_type=pb.EXECUTION_TYPE_TRIGGERED,
+            state=pb.ORDER_STATE_NEW,
+            order_id=event.order_id,
+            instrument_id=event.instrument_id,
+            price_nanos=event.stop_price_nanos,
+        )
     if isinstance(event, OrderReplaced) and event.account_id == account_id:
         return pb.ExecutionReport(
             execution_type=pb.EXECUTION_TYPE_REPLACED,
@@ -342,6 +357,9 @@ def order(found: OpenOrder) -> pb.Order:
         quantity_mflop=found.quantity_mflop,
         leaves_mflop=found.leaves_mflop,
         time_in_force=enums.time_in_force(found.time_in_force),
+        order_type=enums.order_type(found.order_type),
         max_cost_nanos=found.max_cost_nanos,
+        conditions=conditions.conditions(found.resting),
+        waiting=found.waiting,
         cancel_on_disconnect=bool(found.stream_id),
     )
