@@ -29,11 +29,13 @@ from matching.events import (
     StateChanged,
     Triggered,
 )
+from matching.legs import GroupUncross, Leg, LegDesk, MultiLegBid
 from matching.order import Conditions, Order
 from matching.ramp import ramp_price, reach_time_ns, round_down, round_up
 from matching.slots import SlotPool, StandingQuote
 from matching.types import (
     CLASSES_MAX,
+    LEGS_MAX,
     MINIMUM_ORDERS_MAX,
     PEAKS_MAX,
     POOL_SLOTS_MAX,
@@ -53,6 +55,7 @@ from matching.types import (
 __all__ = [
     "CLASSES_MAX",
     "COMPILED",
+    "LEGS_MAX",
     "MINIMUM_ORDERS_MAX",
     "PEAKS_MAX",
     "POOL_SLOTS_MAX",
@@ -71,7 +74,11 @@ __all__ = [
     "Conditions",
     "Decremented",
     "Fill",
+    "GroupUncross",
     "LeaseFill",
+    "Leg",
+    "LegDesk",
+    "MultiLegBid",
     "NoTradeReason",
     "Order",
     "RejectReason",
