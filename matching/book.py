@@ -10,10 +10,9 @@ A command that cannot be carried out is answered by one Rejected event, and has 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from librt.strings import read_i64_le
-from mypy_extensions import i64
 
 from matching import entry, packed
 from matching.digest import state_digest
@@ -31,7 +30,10 @@ from matching.types import (
 )
 from matching.uncross import cancel_immediate, interest, is_crossed, uncross
 
-__all__ = ["Book"]
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
+__all__ = ["COMPILED", "Book"]
 
 _SIDES: Final = (1, 2)
 _WORDS: Final = (1, 2, 3, 4)
