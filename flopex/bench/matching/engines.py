@@ -62,10 +62,10 @@ def interpret_matching() -> None:
 
 
 def is_compiled() -> bool:
-    """Whether this process runs a compiled `matching.book`."""
-    import matching.book
+    """Whether this process runs a compiled `matching`."""
+    from matching import COMPILED
 
-    return not str(matching.book.__file__).endswith(".py")
+    return bool(COMPILED)
 
 
 class Flopex:
