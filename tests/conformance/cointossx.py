@@ -43,6 +43,7 @@ from tests.conformance.cointossx_cases import (
     JsonRow,
     Resting,
     expected_rows,
+    only_stops_in_another_order,
     passed_over,
     read_cases,
     unbalanced,
@@ -291,7 +292,12 @@ def run_case(case: JsonRow) -> Outcome:
     if case.get("expected_book_file_present", True):
         differences += _book_differences(expected, venue.rows())
     if differences:
-        differences += [why for why in (unbalanced(case), passed_over(case)) if why]
+        reasons = (
+            unbalanced(case),
+            passed_over(case),
+            only_stops_in_another_order(case, venue.trades),
+        )
+        differences += [why for why in reasons if why]
     return Outcome(case["id"], differences, readings)
 
 

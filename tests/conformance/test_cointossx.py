@@ -219,9 +219,26 @@ def test_the_price_of_a_replaced_order_is_not_read_as_entered() -> None:
 
 def test_a_case_that_passes_over_a_better_order_is_told_from_a_fault() -> None:
     initial = [hidden("SELL", 1, 30, 100, 30), order("BUY", 2, 10, 105)]
-    worse = case("over", initial, [order("BUY", 3, 30, 100)], [initial[1]], [(100, 30)])
-    differences = cointossx.run_case(worse).differences
-    assert not differences or any("rule 2 decides otherwise" in line for line in differences)
+    over = case("over", initial, [order("BUY", 3, 30, 100)], [initial[1]], [(100, 30)])
+    differences = cointossx.run_case(over).differences
+    assert any("rule 2 decides otherwise: order 2 at 105" in line for line in differences)
+
+
+def test_a_case_that_triggers_stops_in_another_order_is_told_from_a_fault() -> None:
+    stops = [order("BUY", n, 2 * n, 90 + n, type="STOP") for n in (3, 4)]
+    swapped = case(
+        "stops",
+        [order("SELL", 1, 5, 101), order("SELL", 2, 30, 102), *stops],
+        [order("BUY", 5, 5, 101)],
+        [order("SELL", 2, 16, 102)],
+        [(101, 5), (102, 8), (102, 6)],
+    )
+    differences = cointossx.run_case(swapped).differences
+    assert len(differences) == 2
+    assert "rule 8.2 decides otherwise" in differences[1]
+    furthest_first = {**swapped, "expected_trades": swapped["expected_trades"][:1]}
+    furthest_first["expected_trades"] += [{"price": 102, "qty": 6}, {"price": 102, "qty": 8}]
+    assert cointossx.run_case(furthest_first).differences == []
 
 
 def test_json_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
