@@ -92,9 +92,9 @@ command(
 command(
     app,
     "matching",
-    example="make bench-matching LIQUIBOOK=../liquibook\n"
-    "flopex bench matching --quick\n"
-    "flopex bench matching --liquibook ../liquibook --json",
+    example="flopex bench matching --quick\n"
+    "flopex bench matching --liquibook ../liquibook --json\n"
+    "make bench-matching LIQUIBOOK=../liquibook",
 )(matching)
 
 
