@@ -114,6 +114,8 @@ class OrderDesk:
         first = events[0]
         if isinstance(first, Rejected):
             return BOOK_REFUSALS[first.reason]
+        if state.heard:
+            self._fills.hear(instrument_id)
         state.counters.order = order_id
         transfer_id = state.ledger.hold(command.account_id, escrow) if escrow else 0
         order = state.orders[order_id] = OpenOrder(account, command, resting, transfer_id)
@@ -277,6 +279,7 @@ class OrderDesk:
         events = book.replace(order.order_id, price, quantity, stop_price)
         if isinstance(events[0], Rejected):
             return BOOK_REFUSALS[events[0].reason]
+        self._fills.hear(order.instrument_id)
         if order.transfer_id:
             resized = state.ledger.resize(order.transfer_id, worst)
             assert resized, "a hold that was checked does not fit"
@@ -336,6 +339,8 @@ class OrderDesk:
         events = self._state.books[order.instrument_id].cancel(order.order_id)
         first = events[0]
         assert isinstance(first, Cancelled), "an open order is not in its book"
+        if self._state.heard:
+            self._fills.hear(order.instrument_id)
         self._fills.end(order, ending, reason, first.quantity)
         if len(events) > 1:
             self._trading.settle(self._state.instruments[order.instrument_id], events[1:])
