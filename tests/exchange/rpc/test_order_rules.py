@@ -96,6 +96,9 @@ async def test_a_condition_out_of_range_is_a_report(desk: Desk) -> None:
 async def test_an_order_without_an_instrument_or_legs_is_refused(desk: Desk) -> None:
     (report,) = await desk.place(desk.alice, BID, 100, 10, instrument_id=0)
     assert named(report) == ("REJECTED", "UNKNOWN_INSTRUMENT")
+    legs = [pb.OrderLeg(instrument_id=desk.instrument_id, price_nanos=100, quantity_mflop=1)]
+    (report,) = await desk.place(desk.alice, BID, 0, 0, instrument_id=0, legs=legs)
+    assert named(report) == ("REJECTED", "ORDER_TYPE_UNSUPPORTED"), "not built yet"
 
 
 async def test_owners_hear_of_stops_that_others_trigger(desk: Desk) -> None:
