@@ -65,6 +65,7 @@ class TradeStream(Mailbox[Answer | Push]):
         failure: Why the engine cannot answer any more.
         stream_id: Marks the orders that are cancelled when the stream ends; 0: none is.
         closed: Whether it has ended: nothing more may be placed.
+        packed: Whether its latest batch came in rows: what others do is told in rows then, too.
     """
 
     def __init__(self, account_id: int) -> None:
@@ -76,6 +77,7 @@ class TradeStream(Mailbox[Answer | Push]):
         self.failure: EngineStopped | None = None
         self.stream_id = 0
         self.closed = False
+        self.packed = False
 
     def tell(self, sequence: int, item: Answer | Push) -> None:
         """Add an item; remembers the last sequence before an overflow."""
