@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from flopex.cli.base import Session, command
+from flopex.cli.bench_clearing import clearing
 from flopex.cli.bench_matching import matching
 from flopex.cli.exits import CommandError
 
@@ -79,6 +80,13 @@ async def exchange(
     except RuntimeError as error:
         raise CommandError(f"the benchmark broke off: {error}", reason="BENCH") from error
     session.output.answer(result, _table(result, chosen))
+
+
+command(
+    app,
+    "clearing",
+    example="flopex bench clearing\nflopex bench clearing --bids 10000 --rounds 50 --json",
+)(clearing)
 
 
 command(
