@@ -56,6 +56,13 @@ def test_the_wheel_holds_our_packages_and_nothing_else(wheel: list[str]) -> None
     assert not [name for name in wheel if "__pycache__" in name]
 
 
+def test_the_wheel_holds_the_sources_of_the_kernels(wheel: list[str]) -> None:
+    folder = ROOT / "worker" / "model" / "kernels"
+    sources = {str(p.relative_to(ROOT)) for p in folder.iterdir() if p.suffix in {".cu", ".cuh"}}
+    assert len(sources) > 1
+    assert sources <= set(wheel)
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_each_package_is_typed(wheel: list[str], package: str) -> None:
     assert f"{package}/py.typed" in wheel

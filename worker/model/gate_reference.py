@@ -81,6 +81,17 @@ def shape(array: Array, name: str, ndim: int, *kinds: str) -> tuple[int, ...]:
     return tuple(array.shape)
 
 
+def together(*arrays: Array) -> None:
+    """Check that arrays belong to one library and lie on one device.
+
+    Raises:
+        GateError: they do not.
+    """
+    places = sorted({f"{library(array)} on {_device(array)}" for array in arrays})
+    if len(places) > 1:
+        raise GateError(f"arrays of {' and '.join(places)}: all must be in one place")
+
+
 def column(value: float | Array, name: str, rows: int, kind: str, like: Array) -> Array:
     """One number for each row: the given array, checked, or the given number repeated.
 
