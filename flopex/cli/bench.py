@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.table import Table
 
 from flopex.cli.base import Session, command
+from flopex.cli.bench_gating import gating
+from flopex.cli.bench_matching import matching
 from flopex.cli.exits import CommandError
 
 if TYPE_CHECKING:
@@ -82,51 +82,19 @@ async def exchange(
     session.output.answer(result, _table(result, chosen))
 
 
-@command(
+command(
+    app,
+    "matching",
+    example="make bench-matching LIQUIBOOK=../liquibook\n"
+    "flopex bench matching --quick\n"
+    "flopex bench matching --liquibook ../liquibook --json",
+)(matching)
+
+command(
     app,
     "gating",
     example="flopex bench gating\nflopex bench gating --quick --json",
-)
-async def gating(
-    session: Session,
-    out: Annotated[Path, typer.Option(help="Folder for the page of results.")] = Path(
-        "docs/benchmarks"
-    ),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the inputs.")] = 1,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Few small cases: to try it, not to publish.")
-    ] = False,
-) -> None:
-    """The gate's CUDA kernels on this GPU: whether they are right, and what they take.
-
-    Needs an NVIDIA GPU, CuPy, torch with CUDA and Triton; without them it measures nothing and says
-    what is missing. Checks all functions against the reference to the last bit, then times them
-    beside eager torch, torch.compile and Triton, alone and in CUDA graphs, and writes a dated page.
-    Fails if a result is wrong.
-    """
-    try:
-        from flopex.bench.gating import run, table
-    except ImportError as error:
-        raise CommandError(
-            f"nothing was measured: {error}", "install the worker extra", reason="NO_GPU"
-        ) from error
-    try:
-        result = await asyncio.to_thread(run.run, run.Settings(seed, quick), session.output.note)
-    except run.NoGpu as error:
-        raise CommandError(
-            f"nothing was measured: {error}",
-            "run this on a machine with an NVIDIA GPU, and install what is missing",
-            reason="NO_GPU",
-        ) from error
-    date = datetime.now(UTC).date().isoformat()
-    page = table.page(result, date)
-    path = out / table.file_name(result, date)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page)
-    session.output.answer({**result, "page": str(path)}, page)
-    session.output.note(f"written to {path}")
-    if wrong := result["correctness"]["problems"]:
-        raise CommandError(f"{len(wrong)} results are wrong: {wrong[0]}", reason="WRONG_RESULT")
+)(gating)
 
 
 def _table(result: dict[str, Any], modes: tuple[str, ...]) -> Table:
