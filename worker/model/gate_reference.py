@@ -193,7 +193,7 @@ def route(
 
 
 def sort_by_expert(experts: Array, n_experts: int) -> tuple[Array, Array]:
-    """See `gating.sort_by_expert`: slots, offsets."""
+    """See `gating.sort_by_expert`: entries, offsets."""
     xp = array_api_compat.array_namespace(experts)
     flat = xp.astype(xp.reshape(experts, (-1,)), xp.int32)
     unused = (flat < 0) | (flat >= n_experts)
@@ -202,8 +202,8 @@ def sort_by_expert(experts: Array, n_experts: int) -> tuple[Array, Array]:
     numbers = xp.arange(n_experts + 1, dtype=xp.int32, device=_device(flat))
     offsets = xp.astype(xp.sum(flat[None, :] < numbers[:, None], axis=-1), xp.int32)
     places = xp.arange(flat.shape[0], dtype=xp.int32, device=_device(flat))
-    slots = xp.where(places < offsets[-1], order, xp.full_like(order, -1))
-    return slots, offsets
+    entries = xp.where(places < offsets[-1], order, xp.full_like(order, -1))
+    return entries, offsets
 
 
 def exit_confidence(logits: Array) -> tuple[Array, Array, Array, Array]:

@@ -130,7 +130,7 @@ def dense_weights(routing: Routing, n_experts: int) -> Array:
 
 
 def sort_by_expert(experts: Array, n_experts: int) -> Dispatch:
-    """Lay the slots of `Routing.experts` out by expert: stable, unused ones left out.
+    """Lay the entries of `Routing.experts` out by expert: stable, unused ones left out.
 
     Raises:
         GateError: experts are not (T, width) int8, or n_experts is not 1 to EXPERTS_MAX.

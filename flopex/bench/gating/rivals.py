@@ -29,10 +29,10 @@ def sort_by_expert(experts: Tensor, n_experts: int) -> tuple[Tensor, ...]:
     """A stable sort, and a search for where each expert begins."""
     flat = experts.flatten()
     keys = torch.where(flat < 0, n_experts, flat)
-    ordered, slots = keys.sort(stable=True)
+    ordered, entries = keys.sort(stable=True)
     numbers = torch.arange(n_experts + 1, device=flat.device, dtype=ordered.dtype)
     offsets = torch.searchsorted(ordered, numbers, out_int32=True)
-    return torch.where(ordered < n_experts, slots, -1).to(torch.int32), offsets
+    return torch.where(ordered < n_experts, entries, -1).to(torch.int32), offsets
 
 
 def exit_confidence(logits: Tensor) -> tuple[Tensor, ...]:

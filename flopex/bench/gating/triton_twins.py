@@ -55,7 +55,7 @@ def _route(
 
 
 @triton.jit
-def _sort_by_expert(experts, slots, offsets, n, n_experts, BLOCK: tl.constexpr):
+def _sort_by_expert(experts, entries, offsets, n, n_experts, BLOCK: tl.constexpr):
     expert = tl.program_id(0)
     lower = 0
     for start in range(0, n, BLOCK):
@@ -69,7 +69,7 @@ def _sort_by_expert(experts, slots, offsets, n, n_experts, BLOCK: tl.constexpr):
         unused = (one < 0) | (one >= n_experts)
         mine = (at < n) & tl.where(expert < n_experts, one == expert, unused)
         place = lower + tl.cumsum(mine.to(tl.int32), 0) - 1
-        tl.store(slots + place, tl.where(expert < n_experts, at, -1), mask=mine)
+        tl.store(entries + place, tl.where(expert < n_experts, at, -1), mask=mine)
         lower += tl.sum(mine.to(tl.int32), 0)
 
 

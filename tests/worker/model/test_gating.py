@@ -131,20 +131,20 @@ def test_gradients_flow_through_the_weights() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_slots_are_sorted_by_expert(lib: arrays.Library, seed: int) -> None:
+def test_entries_are_sorted_by_expert(lib: arrays.Library, seed: int) -> None:
     rng = np.random.default_rng(seed)
     n_experts = int(rng.integers(1, 65))
     shape = int(rng.integers(0, 300)), int(rng.integers(1, 5))
     experts = rng.integers(-1, n_experts, shape).astype(np.int8)
     dispatch = gating.sort_by_expert(lib.give(experts), n_experts)
     same_bits(dispatch, gating.sort_by_expert(experts, n_experts))
-    slots, offsets = map(lib.take, dispatch)
+    entries, offsets = map(lib.take, dispatch)
     flat = experts.reshape(-1)
     for expert in range(n_experts):
-        mine = slots[offsets[expert] : offsets[expert + 1]]
+        mine = entries[offsets[expert] : offsets[expert + 1]]
         assert mine.tolist() == np.nonzero(flat == expert)[0].tolist()
     assert offsets[0] == 0
-    assert (slots[offsets[-1] :] == -1).all()
+    assert (entries[offsets[-1] :] == -1).all()
 
 
 # ---- exit_confidence -----------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from worker.model.kernels.sources import KERNELS
 
 LANES: Final = 32
 ROWS_MAX: Final = 2**30 - 1
-"""Rows, and slots, of one launch: counts of rows share a 32-bit word with two flags."""
+"""Rows, and entries, of one launch: counts of rows share a 32-bit word with two flags."""
 PART_WORDS: Final = 5
 """32-bit words that one tile of a row leaves behind."""
 
@@ -87,16 +87,16 @@ class Kernels:
         Args:
             experts: (T, width) int8.
             n_experts: how many there are.
-            out: slots (T x width,) int32, offsets (n_experts + 1,) int32.
+            out: entries (T x width,) int32, offsets (n_experts + 1,) int32.
 
         Moves T x width x 5 bytes, and reads T x width bytes for each expert from the cache.
         """
-        slots = experts.shape[0] * experts.shape[1]
+        entries = experts.shape[0] * experts.shape[1]
         out = out or (
-            _empty(experts, (slots,), "int32"),
+            _empty(experts, (entries,), "int32"),
             _empty(experts, (n_experts + 1,), "int32"),
         )
-        arguments = (experts, *_numbers(slots, n_experts), *out)
+        arguments = (experts, *_numbers(entries, n_experts), *out)
         self._launch("sort_by_expert", n_experts + 1, arguments)
         return out
 
@@ -223,7 +223,7 @@ def _warps(rows: int) -> int:
 
 def _numbers(*values: int) -> tuple[np.int32, ...]:
     if max(values) > ROWS_MAX:
-        raise GateError(f"{max(values)} rows or slots: a launch takes {ROWS_MAX}")
+        raise GateError(f"{max(values)} rows or entries: a launch takes {ROWS_MAX}")
     return tuple(np.int32(value) for value in values)
 
 

@@ -1,4 +1,4 @@
-// The slots of each expert, in order: a block for an expert, and one for the unused slots.
+// The entries of each expert, in order: a block for an expert, and one for the unused entries.
 //
 // Every block reads all choices (a byte each, so even 131,072 of them are 128 kB from the second
 // level cache), counts those of lower experts, which is where its own begin, and writes its own. No
@@ -32,20 +32,20 @@ __device__ void load_choices(const signed char* choices, int start, int n, unsig
     for (int k = 0; k < 4; k++) {
         four[k] = exist[k] = 0u;
         for (int byte = 0; byte < 4; byte++) {
-            int slot = start + 4 * k + byte;
-            if (slot >= n) continue;
-            four[k] |= (unsigned)(unsigned char)choices[slot] << (8 * byte);
+            int entry = start + 4 * k + byte;
+            if (entry >= n) continue;
+            four[k] |= (unsigned)(unsigned char)choices[entry] << (8 * byte);
             exist[k] |= 0x80u << (8 * byte);
         }
     }
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK) sort_by_expert(
-    const signed char* choices, int n, int n_experts, int* slots, int* offsets) {
+    const signed char* choices, int n, int n_experts, int* entries, int* offsets) {
     __shared__ int lower_of_warp[LANES], own_of_warp[LANES];
     int expert = blockIdx.x, lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
     // Each thread has a run of choices, so that runs in the order of threads are in the order of
-    // slots.
+    // entries.
     int loads = (n + BLOCK * CHOICES - 1) / (BLOCK * CHOICES);
     int first = min((int)threadIdx.x * loads * CHOICES, n);
     int behind = min(first + loads * CHOICES, n);
@@ -80,8 +80,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) sort_by_expert(
         for (int k = 0; k < 4; k++) {
             unsigned found = own(four[k], expert, n_experts) & exist[k];
             for (; found; found &= found - 1u) {
-                int slot = start + 4 * k + (__ffs(found) - 1) / 8;
-                slots[place++] = expert < n_experts ? slot : -1;
+                int entry = start + 4 * k + (__ffs(found) - 1) / 8;
+                entries[place++] = expert < n_experts ? entry : -1;
             }
         }
     }
