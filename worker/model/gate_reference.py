@@ -356,6 +356,17 @@ def to_ppm(probabilities: Array) -> Array:
     return xp.astype(xp.floor(probabilities * float(PPM)), xp.int32)
 
 
+def exponential(x: Array) -> Array:
+    """The gate's exp, of numbers that are not positive."""
+    xp = array_api_compat.array_namespace(x)
+    return _exp(_floored(x, xp), xp)
+
+
+def logarithm(x: Array) -> Array:
+    """The gate's natural logarithm, of numbers that are 1 or more."""
+    return _log(x, array_api_compat.array_namespace(x))
+
+
 def _floored(x: Array, xp: Any) -> Array:
     return xp.where(x < EXP_FLOOR, xp.full_like(x, EXP_FLOOR), x)
 

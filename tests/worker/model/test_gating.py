@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from flopex.bench.gating.cases import awkward
 from tests.worker.model import arrays
-from worker.model import gating
+from worker.model import gate_reference, gating
 from worker.model.gating import Decision, GateError, Limits
 
 SEEDS = range(12)
@@ -298,6 +298,29 @@ def test_requests_take_what_their_budget_covers(lib: arrays.Library, seed: int) 
 def test_the_highest_scores_by_index(lib: arrays.Library) -> None:
     scores = np.array([[1, 3, 3, -np.inf], [0.0, -0.0, 5, 0.0]], np.float32)
     assert lib.take(gating.top_k(lib.give(scores), 3)).tolist() == [[1, 2, 0], [2, 0, 1]]
+
+
+# ---- exp and log ---------------------------------------------------------------------------------
+
+
+def test_exp_is_as_good_as_fp32() -> None:
+    x = np.linspace(-86, 0, 2_000_001, dtype=np.float32)[1:]
+    exact = np.exp(x.astype(np.float64))
+    got = gate_reference.exponential(x)
+    assert np.abs(got - exact).max() < 1.2e-7
+    assert np.abs(got / exact - 1)[x > -1].max() < 2e-7
+    assert got[-1] == 1.0
+    assert (np.diff(got) >= -6e-8).all()
+    assert (
+        gate_reference.exponential(np.array([-86, -1e30, -np.inf], np.float32)).tolist() == [0] * 3
+    )
+
+
+def test_log_is_as_good_as_fp32() -> None:
+    x = np.concatenate([np.linspace(1, 3, 500_001), np.geomspace(1, 3e5, 500_001)])
+    x = x.astype(np.float32)
+    exact = np.log(x.astype(np.float64))
+    assert (np.abs(gate_reference.logarithm(x) - exact) < 1.2e-7 * np.maximum(1, exact)).all()
 
 
 # ---- bad input -----------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ __device__ void narrow(const Logit* logits, int rows, int classes, int* tokens,
     rank(x, &first, &second);
     Part whole;
     whole.maximum = warp_max(first);
-    find(x, whole.maximum, start, &at);
+    if (first == whole.maximum) find(x, whole.maximum, start, &at);
     whole.at = __reduce_min_sync(ALL_LANES, at);
     whole.second = warp_max(at == whole.at ? second : first);
     for (int k = 0; k < VECTOR; k++) {
@@ -166,7 +166,8 @@ __device__ Part measured(const Logit* row, int tile, int classes, Shared& shared
     for (int k = 1; k < WARPS; k++) part.maximum = fmaxf(part.maximum, shared.firsts[k]);
     // A tile of -infinity alone: any finite number may stand for its maximum, its terms are 0.
     float start = part.maximum == -infinity() ? 0.0f : part.maximum;
-    for (int half = 0; half < 2; half++) find(x[half], part.maximum, starts[half], &at);
+    if (first == part.maximum)  // few threads look where they have it
+        for (int half = 0; half < 2; half++) find(x[half], part.maximum, starts[half], &at);
     for (int k = 0; k < VECTOR; k++) {
         float low = floored(x[0][k] - start), high = floored(x[1][k] - start);
         float low_part = exp_of(low, shared.powers), high_part = exp_of(high, shared.powers);
