@@ -101,7 +101,8 @@ def test_a_graph_replays_on_new_inputs(make: Any, device: run.TorchDevice) -> No
 def test_they_run_on_the_current_stream(device: run.TorchDevice) -> None:
     """On another stream they would read the logits before the slow work behind them is done."""
     case = cases.route(np.random.default_rng(4), 5000, 8, 2)
-    logits, top_ps, limits = (device.give(array) for array in case.arrays)
+    numbers, shares, most = case.arrays
+    logits, top_ps, limits = map(device.give, case.arrays)
     late = torch.zeros_like(logits)
     slow = torch.randn(4096, 4096, device="cuda")
     with torch.cuda.stream(torch.cuda.Stream()):
@@ -110,7 +111,7 @@ def test_they_run_on_the_current_stream(device: run.TorchDevice) -> None:
         late.copy_(logits)
         routing = gating.route(late, top_ps, limits, width=2)
         torch.cuda.current_stream().synchronize()
-    for mine, theirs in zip(routing, gate_reference.route(*case.arrays, 2), strict=True):
+    for mine, theirs in zip(routing, gate_reference.route(numbers, shares, most, 2), strict=True):
         np.testing.assert_array_equal(device.take(mine), theirs)
 
 
