@@ -11,6 +11,7 @@ from rich.table import Table
 
 from flopex.cli.base import Session, command
 from flopex.cli.bench_clearing import clearing
+from flopex.cli.bench_gating import gating
 from flopex.cli.bench_matching import matching
 from flopex.cli.exits import CommandError
 
@@ -96,6 +97,12 @@ command(
     "flopex bench matching --liquibook ../liquibook --json\n"
     "make bench-matching LIQUIBOOK=../liquibook",
 )(matching)
+
+command(
+    app,
+    "gating",
+    example="flopex bench gating\nflopex bench gating --quick --json",
+)(gating)
 
 
 def _table(result: dict[str, Any], modes: tuple[str, ...]) -> Table:
