@@ -1,0 +1,34 @@
+"""Questions made by program, with answers and the state after every step.
+
+docs/reference/tasks.md shows each family.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Final
+
+from worker.model.tasks import boolean, lies
+from worker.model.tasks.sample import DIFFICULTIES, THINKING_STEPS, Sample
+
+_GENERATORS: Final[dict[str, Callable[[random.Random, int], Sample]]] = {
+    "boolean": boolean.generate,
+    "lies": lies.generate,
+}
+
+FAMILIES: Final = tuple(_GENERATORS)
+
+__all__ = ["DIFFICULTIES", "FAMILIES", "THINKING_STEPS", "Sample", "generate"]
+
+
+def generate(rng: random.Random, family: str, difficulty: int) -> Sample:
+    """Return a question of a family at a difficulty: the same for the same state of `rng`.
+
+    Raises:
+        KeyError: there is no such family.
+        ValueError: the difficulty is not one of DIFFICULTIES.
+    """
+    if difficulty not in DIFFICULTIES:
+        raise ValueError(f"difficulty {difficulty} is not from 1 to {DIFFICULTIES[-1]}")
+    return _GENERATORS[family](rng, difficulty)
