@@ -85,52 +85,50 @@ _NUMBER_WORDS: Final = _words(
 
 _TEXT_WORDS: Final = _words(
     # small words
-    "a/an the this/these that/those it its they/them their he/him his she her i me my you/your "
-    "we/our who/whom whose what which where when how many/much there/here and or not but if then "
-    "so than as of in on at to from by with without for into/onto out over under "
-    "after/afterwards before while/during until up down off along each/every all both either "
-    "neither/none/nobody any other/another same only/just also again/still now once twice/thrice "
-    "times/time more/fewer most/least/fewest is/are/was/were/be/been/being/am "
-    "has/have/had/having do/does/did/done can/could will/would/shall/should must "
+    "a/an the this/these that/those it/its they/them/their he/him/his/she/her i/me my you/your "
+    "we/our/us who/whom whose what which where when how many/much there/here and or not but if "
+    "then so than as of in on at to from by with for out after/afterwards off "
+    "each/every all another/other/others just/only now once twice/thrice times/time more "
+    "is/are/was/were/be/been/being/am has/have/had/having do/does/did/done "
+    "can/could will/would/shall/should must "
     # sequence
-    "first second third next later earlier finally/eventually/lastly last end/ends/ended/ending "
-    "start/starts/started/starting begin/begins/beginning/began throughout previous "
+    "first second third next finally/lastly last end/ends/ended/ending "
+    "start/starts/started/starting begin/begins/beginning/began throughout/during/while "
     "following/follow/follows "
     # questions
-    "question answer options/option find/work/compute/calculate/evaluate/determine tell/tells "
-    "say/says/said/claims/claim/states give/gives/gave name/names/named list "
-    "sort/sorted/order/ordered/arrange put alphabetically/alphabetical alphabet "
-    "ascending/increasing descending/decreasing smallest/lowest/smaller "
-    "largest/biggest/highest/larger number/numbers word/words value/values result/results "
-    "equal/equals expression/statement point/points/pointing "
+    "question/questions answer/answers option/options compute/calculate/evaluate/work "
+    "tell/tells/telling say/says/said/saying/claim/claims write give/gives/gave/given "
+    "name/names/named list/lists sort/sorted/order/ordered/arrange put/puts "
+    "alphabetically/alphabetical alphabet ascending/increasing descending/decreasing "
+    "smallest/lowest largest/highest/biggest number/numbers word/words value/values "
+    "result/results equal/equals expression/statement point/points/pointing "
     # truth
-    "truth/truthful/truthfully/honest lie/lies/lying/liar/dishonest always never according "
+    "truth/honest/truthful/truthfully lie/lies/lying/liar always never according "
     "knight/knights knave/knaves right "
-    # exchange and possession
+    # possession and exchange
     "swap/swaps/swapped/switch/switches/switched/trade/trades/traded/trading/exchange/exchanges "
-    "get/gets/got/receive/receives hold/holds/holding own/owns take/takes/took/taking "
-    "pass/passes/passed keep/keeps/kept place/places together pair/pairs position/positions "
-    "play/plays/playing game/match dance/dances/dancing wear/wears/wearing "
-    "carry/carries/carrying sit/sits/sitting drive/drives/driving various/several "
-    "occasionally/often progresses/proceeds "
+    "change/changes get/gets/got/receive/receives hold/holds/holding own/owns "
+    "take/takes/took/taking keep/keeps/kept place/places/position/positions together "
+    "pair/pairs play/plays/playing game/games wear/wears/wearing carry/carries/carrying/carried "
+    "drive/drives/driving occasionally/often progresses/proceeds "
     # movement
     "instruction/instructions return/returns step/steps "
-    "walk/walks/walked/go/goes/went/move/moves turn/turns around left forward/forwards/ahead "
-    "backward/backwards back face/faces/facing north south east west robot line distance/far "
-    "away "
+    "walk/walks/walking/walked/go/goes/going/went/move/moves/moving/moved turn/turns/turned "
+    "around left forward/forwards/ahead backward/backwards back face/faces/facing north south "
+    "east west robot line/lines distance/far "
     # counting and arithmetic
-    "add/adds/added/plus subtract/subtracts/minus multiply/multiplied divide/divided "
-    "double/doubles half triple sum/total/altogether count/counts buy/buys/bought "
-    "lose/loses/lost sell/sells/sold see/sees/saw eat/eats fruit/fruits vegetable/vegetables "
-    "animal/animals object/objects/thing/things/item/items musical instrument/instruments "
-    "furniture piece/pieces head/heads stalk/stalks clove/cloves bunch/bunches "
+    "add/adds/added/plus subtract/subtracts/minus multiply/multiplied double/doubles "
+    "total/sum/altogether count/counts buy/buys/bought find/finds/found lose/loses/lost "
+    "sell/sells/sold see/sees/saw fruit/fruits vegetable/vegetables animal/animals "
+    "object/objects/thing/things/item/items musical instrument/instruments furniture "
+    "piece/pieces head/heads stalk/stalks clove/cloves bunch/bunches "
     # keys and pointers
     "key/keys code/codes belong/belongs stand/stands/live/lives room/rooms box/boxes "
-    "arrow/arrows chain/chains lead/leads hop/hops boss report/reports send/sends friend best "
-    "arrive/arrives/reach/reaches "
+    "arrow/arrows chain/chains lead/leads hop/hops/hopping boss send/sends/sent best "
+    "friend/friends arrive/arrives/reach/reaches "
     # time and units
-    "today tomorrow yesterday day/days week/weeks month/months year/years hour/hours "
-    "minute/minutes o'clock clock date/weekday dozen/dozens noon midnight ago/past long "
+    "today day/days week/weeks month/months year/years hour/hours o'clock clock date/weekday "
+    "dozen/dozens "
 )
 """Words that are only read. Those joined by / share one id, for inflection carries little here."""
 
@@ -161,13 +159,13 @@ _ANSWER_WORDS: Final = [
     *(f"({letter})" for letter in "abcdefghijklmnopqr"),
     *(str(number) for number in range(100)),
     *(f"##{digit}" for digit in range(10)),
-    *("-", ")", "]", "}", ">", ",", "/", ":"),
+    *"-),/:",
     *DAYS,
     *MONTHS,
 ]
 """What an answer may hold. Spare ids follow, then the slots: append only, and no id ever moves."""
 
-_SIGNS: Final = (*("<sign>", "\n", ".", "?", ";", "!"), *"([{<+*=\"'%$", "'s")
+_SIGNS: Final = ("<sign>", "'s", *"\n.?;!([+*=\"'")
 
 
 def _text_part() -> dict[str, int]:
@@ -227,6 +225,11 @@ class Reading:
 
     tokens: tuple[int, ...]
     slots: tuple[str, ...]
+
+
+def is_known(word: str) -> bool:
+    """Whether a word has an id of its own; any other becomes a slot."""
+    return word.lower() in _IDS
 
 
 def pieces(text: str) -> list[str]:

@@ -5,21 +5,44 @@ docs/reference/tasks.md shows each family.
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable
 from typing import Final
 
-from worker.model.tasks import boolean, lies
-from worker.model.tasks.sample import DIFFICULTIES, THINKING_STEPS, Sample
+from worker.model.tasks import (
+    arithmetic,
+    boolean,
+    calendar,
+    counting,
+    dressing,
+    lies,
+    lookup,
+    navigation,
+    pointers,
+    sorting,
+    tracking,
+)
+from worker.model.tasks.sample import DIFFICULTIES, PUBLISHED, THINKING_STEPS, Sample
 
 _GENERATORS: Final[dict[str, Callable[[random.Random, int], Sample]]] = {
     "boolean": boolean.generate,
     "lies": lies.generate,
+    "tracking": tracking.generate,
+    "navigation": navigation.generate,
+    "counting": counting.generate,
+    "arithmetic": arithmetic.generate,
+    "lookup": lookup.generate,
+    "pointers": pointers.generate,
+    "sorting": sorting.generate,
+    "dates": calendar.generate,
+    "words": sorting.generate_words,
 }
 
-FAMILIES: Final = tuple(_GENERATORS)
+FAMILIES: Final = tuple(family for family in _GENERATORS if family != "words")
+"""The families to train on. Words are not sorted: the reader knows words, not their letters."""
 
-__all__ = ["DIFFICULTIES", "FAMILIES", "THINKING_STEPS", "Sample", "generate"]
+__all__ = ["DIFFICULTIES", "FAMILIES", "PUBLISHED", "THINKING_STEPS", "Sample", "generate"]
 
 
 def generate(rng: random.Random, family: str, difficulty: int) -> Sample:
@@ -31,4 +54,7 @@ def generate(rng: random.Random, family: str, difficulty: int) -> Sample:
     """
     if difficulty not in DIFFICULTIES:
         raise ValueError(f"difficulty {difficulty} is not from 1 to {DIFFICULTIES[-1]}")
-    return _GENERATORS[family](rng, difficulty)
+    sample = _GENERATORS[family](rng, difficulty)
+    if sample.phrasing == PUBLISHED or rng.random() >= dressing.CHANCE:
+        return sample
+    return dataclasses.replace(sample, question=dressing.dressed(rng, sample.question))

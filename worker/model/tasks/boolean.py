@@ -19,6 +19,8 @@ _PHRASINGS: Final = (
     ("evaluate", "Evaluate {}."),
     ("evaluate", "Evaluate the following expression: {} ="),
     ("choice", "Is the following true or false? {}"),
+    ("equal", "The expression {} is equal to"),
+    ("equal", "{} equals"),
 )
 
 

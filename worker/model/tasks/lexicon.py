@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 from typing import Final
 
+from worker.model.vocabulary import is_known
+
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
@@ -30,16 +32,20 @@ COLOURS: Final = _words(
 THINGS: Final = _words(
     "hat scarf mug tent kite lantern umbrella basket helmet ribbon bottle candle bucket "
     "jacket wallet "
-    "puzzle magnet whistle compass rope hammer pencil"
+    "puzzle magnet whistle rope hammer pencil"
 )
 PLACES: Final = _words(
-    "harbour garden library bakery museum cinema stadium chapel market bridge mill tower castle "
-    "hospital school"
+    "harbour station airport bank park library bakery museum cinema stadium chapel market bridge "
+    "mill tower castle hospital school"
 )
+TRADES: Final = _words(
+    "cook carpenter pilot gardener painter doctor surgeon translator tailor smith welder clerk"
+)
+SIDES: Final = _words("inner outer upper lower middle rear assistant chief")
 TITLE_HEADS: Final = _words(
     "Winter Silence Shadow Garden River Letter Island Mountain Summer Voyage"
 )
-TITLE_TAILS: Final = _words("Salt Glass Ashes Ravens Copper Silk Thunder Amber Dust Willows")
+TITLE_TAILS: Final = _words("Salt Glass Ashes Feathers Copper Silk Thunder Amber Dust Willows")
 
 _ONSETS: Final = _words(
     "b c d f g h j k l m n p r s t v w z br cl dr fl gr kr pl pr st tr sh th ch "
@@ -49,14 +55,17 @@ _ENDS: Final = (*_words("n r l s t m d k n r l s th nd rt st ck rm"), *[""] * 4)
 
 
 def invented(rng: random.Random, syllables: int) -> str:
-    """Return a made-up word that can be pronounced, in lower case."""
+    """Return a made-up word that can be pronounced and is unknown, in lower case."""
     pick = rng.random
-    return "".join(
-        _ONSETS[int(pick() * len(_ONSETS))]
-        + _VOWELS[int(pick() * len(_VOWELS))]
-        + _ENDS[int(pick() * len(_ENDS))]
-        for _ in range(syllables)
-    )
+    while True:
+        word = "".join(
+            _ONSETS[int(pick() * len(_ONSETS))]
+            + _VOWELS[int(pick() * len(_VOWELS))]
+            + _ENDS[int(pick() * len(_ENDS))]
+            for _ in range(syllables)
+        )
+        if not is_known(word):
+            return word
 
 
 def names(rng: random.Random, count: int) -> list[str]:

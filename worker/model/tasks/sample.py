@@ -14,6 +14,9 @@ DIFFICULTIES: Final = range(1, 9)
 THINKING_STEPS: Final = 10
 """The most steps that an answer token's targets may have."""
 
+PUBLISHED: Final = "published"
+"""The phrasing that follows the published form of a BIG-Bench-Hard task, with our own content."""
+
 Steps = tuple[tuple[str, ...], ...]
 
 
