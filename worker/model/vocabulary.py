@@ -186,6 +186,10 @@ _IDS: Final = {**_ANSWER_IDS, **_text_part()}
 assert len(_ANSWER_WORDS) <= FIRST_SLOT
 
 _SIGN: Final = _IDS["<sign>"]
+_TEXTS: Final = {token: text for text, token in reversed(_IDS.items())} | {
+    FIRST_SLOT + slot: f"<{slot + 1}>" for slot in range(SLOTS)
+}
+"""The first text of each id; a slot is <1> or above."""
 SENTENCE_ENDS: Final = frozenset(_IDS[text] for text in (".", "?", "!", ";", "\n"))
 CLAUSE_ENDS: Final = SENTENCE_ENDS | {_IDS[","], _IDS[":"]}
 
@@ -280,6 +284,22 @@ def read(text: str) -> Reading:
     if len(spellings) > SLOTS:
         raise TooManySlots(f"the prompt has {len(spellings)} unknown words, more than {SLOTS}")
     return Reading(tuple(tokens), tuple(spellings))
+
+
+def canonical(question: str) -> str:
+    """Spell what is read of a question: lower case, one form of each word, names numbered <1>, <2>.
+
+    Two questions with the same canonical form are the same to the model.
+
+    Raises:
+        PromptError: the question cannot be read.
+    """
+    return canonical_form(read(question))
+
+
+def canonical_form(reading: Reading) -> str:
+    """Return the canonical form of a question that was read."""
+    return " ".join([_TEXTS[token] for token in reading.tokens])
 
 
 def encode_answer(text: str, slots: tuple[str, ...]) -> tuple[int, ...]:

@@ -5,7 +5,6 @@ docs/reference/tasks.md shows each family.
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections.abc import Callable
 from typing import Final
@@ -15,7 +14,6 @@ from worker.model.tasks import (
     boolean,
     calendar,
     counting,
-    dressing,
     lies,
     lookup,
     navigation,
@@ -54,7 +52,4 @@ def generate(rng: random.Random, family: str, difficulty: int) -> Sample:
     """
     if difficulty not in DIFFICULTIES:
         raise ValueError(f"difficulty {difficulty} is not from 1 to {DIFFICULTIES[-1]}")
-    sample = _GENERATORS[family](rng, difficulty)
-    if sample.phrasing == PUBLISHED or rng.random() >= dressing.CHANCE:
-        return sample
-    return dataclasses.replace(sample, question=dressing.dressed(rng, sample.question))
+    return _GENERATORS[family](rng, difficulty)

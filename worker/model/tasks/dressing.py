@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from typing import Final
+
+from worker.model.tasks.sample import PUBLISHED, Sample
 
 CHANCE: Final = 0.2
 """How often a question outside the published forms is dressed."""
@@ -35,6 +38,9 @@ _FORMS: Final = (
 )
 
 
-def dressed(rng: random.Random, question: str) -> str:
-    """Return the question in one of the forms."""
-    return _FORMS[int(rng.random() * len(_FORMS))].format(question)
+def dressed(rng: random.Random, sample: Sample) -> Sample:
+    """Return the sample, its question now and then in one of the forms."""
+    if sample.phrasing == PUBLISHED or rng.random() >= CHANCE:
+        return sample
+    form = _FORMS[int(rng.random() * len(_FORMS))]
+    return dataclasses.replace(sample, question=form.format(sample.question))
