@@ -85,7 +85,7 @@ def _weekday(rng: random.Random, difficulty: int) -> Sample:
 
 def _month(rng: random.Random, difficulty: int) -> Sample:
     start, shifts, steps = _ring(rng, _MONTHS, difficulty, 14)
-    forms = ("Then {} {} pass.", "Now go {} {} back.")
+    forms = ("Then go {} {} ahead.", "Then go {} {} back.")
     text = f"It is {start}. {_told('month', shifts, forms)} Which month is it?"
     return Sample("dates", difficulty, "month", text, steps[0][-1], steps)
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -161,6 +163,19 @@ def test_states_that_are_too_many_are_thinned_out_evenly() -> None:
 def test_steps_of_a_number_of_several_tokens() -> None:
     assert number_steps([5, -7]) == (("5", "-"), ("7", "7"))
     assert number_steps([-3, -120]) == (("-", "-"), ("3", "12"), ("##0", "##0"))
+
+
+def test_the_examples_in_the_document_are_right() -> None:
+    page = Path(__file__).parents[4] / "docs" / "reference" / "tasks.md"
+    table = page.read_text().split("## Phrasings")[1].split("\n## ")[0]
+    family, checked = "", 0
+    for row in re.findall(r"^\|(.+)\|(.+)\|(.+)\|(.+)\|$", table, re.MULTILINE)[2:]:
+        first, _, example, answer = (cell.strip() for cell in row)
+        family = first.strip("`") or family
+        if "…" not in example:
+            assert solve(family, example.replace(" / ", "\n"))[-1] == answer, example
+            checked += 1
+    assert checked >= 15
 
 
 def test_unknown_family_and_difficulty_are_refused() -> None:
