@@ -24,6 +24,10 @@ _PHRASINGS: Final = (
 )
 
 
+_WRAPS_MAX: Final = 3
+"""So often a part of an expression may be negated or put in brackets again."""
+
+
 def generate(rng: random.Random, difficulty: int) -> Sample:
     """Return a question about an expression with `difficulty` literals."""
     tokens = _expression(rng, difficulty)
@@ -40,14 +44,17 @@ def _expression(rng: random.Random, literals: int) -> list[str]:
         left = rng.randint(1, literals - 1)
         joint = "and" if rng.random() < 0.5 else "or"
         tokens = [*_expression(rng, left), joint, *_expression(rng, literals - left)]
-    chance = rng.random()
-    if chance < 0.15:
-        return ["(", *tokens, ")"]
-    if chance < 0.3:
-        # Without brackets, not binds to the first literal only: still an expression.
-        return ["not", *tokens]
-    if chance < 0.4:
-        return ["not", "(", *tokens, ")"]
+    for _ in range(_WRAPS_MAX):
+        chance = rng.random()
+        if chance < 0.15:
+            tokens = ["(", *tokens, ")"]
+        elif chance < 0.3:
+            # Without brackets, not binds to the first literal only: still an expression.
+            tokens = ["not", *tokens]
+        elif chance < 0.4:
+            tokens = ["not", "(", *tokens, ")"]
+        else:
+            break
     return tokens
 
 
