@@ -6,8 +6,9 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from exchange.client.enums import TradingState
 from exchange.client.errors import BookDamaged
-from exchange.client.market_types import Book, Level
+from exchange.client.market_types import Book, Level, auction_from, level_from
 from exchange.v1 import market_data_service_pb2 as service_pb
 from exchange.v1 import market_pb2 as pb
 
@@ -82,11 +83,13 @@ def _checked(message: pb.Book, bids: tuple[Level, ...], asks: tuple[Level, ...])
         asks,
         message.last_price_nanos,
         message.checksum,
+        TradingState(message.state),
+        auction_from(message),
     )
 
 
 def _levels(levels: Iterable[pb.Level]) -> tuple[Level, ...]:
-    return tuple(Level(x.price_nanos, x.quantity, x.orders) for x in levels)
+    return tuple(level_from(x) for x in levels)
 
 
 def _merge(levels: Iterable[Level], changes: Iterable[pb.Level]) -> list[Level]:
@@ -94,7 +97,7 @@ def _merge(levels: Iterable[Level], changes: Iterable[pb.Level]) -> list[Level]:
     merged = {level.price_nanos: level for level in levels}
     for change in changes:
         if change.quantity:
-            merged[change.price_nanos] = Level(change.price_nanos, change.quantity, change.orders)
+            merged[change.price_nanos] = level_from(change)
         else:
             merged.pop(change.price_nanos, None)
     return list(merged.values())

@@ -85,7 +85,7 @@ class Side(OpenEnum):
 
 @unique
 class OrderType(OpenEnum):
-    """Limit or market."""
+    """Limit, market, stop or stop-limit."""
 
     UNSPECIFIED = 0
     """Not given: limit."""
@@ -93,6 +93,22 @@ class OrderType(OpenEnum):
     """Trades at its price or better."""
     MARKET = 2
     """A limit order at the edge of the price band that never rests."""
+    STOP = 3
+    """Waits outside the book until a trade reaches its stop price, then is a market order."""
+    STOP_LIMIT = 4
+    """Waits outside the book until a trade reaches its stop price, then is a limit order."""
+
+
+@unique
+class PostOnlyMode(OpenEnum):
+    """What an order that must not take does where it would trade at entry."""
+
+    UNSPECIFIED = 0
+    """Not given: it may take."""
+    REJECT = 1
+    """It is refused."""
+    REPRICE = 2
+    """It rests one tick behind the best price of the other side."""
 
 
 @unique
@@ -163,6 +179,8 @@ class TradingState(OpenEnum):
     """Takes cancels only."""
     CLOSED = 3
     """Ended; what rested was cancelled."""
+    AUCTION = 4
+    """A call auction: takes orders, and trades all at once and at one price when it ends."""
 
 
 @unique
@@ -205,6 +223,10 @@ class ExecutionType(OpenEnum):
     """The order expired."""
     REPEATED = 7
     """The same client_order_id came again with the same content; order_id is the first one's."""
+    TRIGGERED = 8
+    """A stop order was triggered: it works from now on."""
+    MASS_CANCELED = 9
+    """Answers a mass cancel: affected_orders were cancelled, each with a report of its own."""
 
 
 @unique

@@ -11,7 +11,16 @@ from exchange.client.books import LocalBook, book_from
 from exchange.client.connection import Connection, Reconnector, ended_early
 from exchange.client.errors import BookDamaged, CallFailed, Gap
 from exchange.client.instruments import Instruments
-from exchange.client.market_types import Book, Candle, Instrument, Trade, candle_from, trade_from
+from exchange.client.market_types import (
+    BestPrices,
+    Book,
+    Candle,
+    Instrument,
+    Trade,
+    best_prices_from,
+    candle_from,
+    trade_from,
+)
 from exchange.v1 import market_data_service_pb2 as pb
 from exchange.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 
@@ -94,6 +103,32 @@ class AsyncMarket:
                 if damages >= DAMAGES_MAX:
                     raise
                 continue
+            except CallFailed as failed:
+                error = failed
+            await reconnector.failed(error)
+
+    async def watch_best_prices(self, instrument: str) -> AsyncGenerator[BestPrices, None]:
+        """The best bid and ask of a book, and again whenever they change.
+
+        A slow reader gets fewer, never an old one. Broken connections are mended.
+
+        Args:
+            instrument: Its name.
+
+        Raises:
+            NotFound: there is no such instrument.
+            CallFailed: the connection was lost for longer than `RetryPolicy.reconnect_s`.
+        """
+        request = pb.WatchBestPricesRequest(instrument=instrument)
+        reconnector = Reconnector(self._connection.retry)
+        while True:
+            call = self._connection.stub(MarketDataServiceStub).WatchBestPrices(request)
+            error: CallFailed = ended_early(f"best prices of {instrument}")
+            try:
+                async with contextlib.aclosing(self._connection.messages(call)) as messages:
+                    async for message in messages:
+                        yield best_prices_from(message)
+                        reconnector.alive()
             except CallFailed as failed:
                 error = failed
             await reconnector.failed(error)

@@ -22,16 +22,18 @@ from exchange.client.errors import (
     ServerFailed,
     SlowReader,
 )
-from exchange.client.instruments import InstrumentLike, Instruments
+from exchange.client.instruments import InstrumentLike, Instruments, LegTerms
 from exchange.client.order_types import (
     OrderEvent,
     OrderResult,
     OrderTerms,
     Reconnected,
     accepted,
+    multi_leg_order,
     new_order,
     order_reference,
     order_replacement,
+    order_selection,
     report_from,
     result_from,
 )
@@ -76,8 +78,11 @@ class AsyncOrderStream:
     Opened by `client.orders.stream()`. It belongs to one event loop.
     """
 
-    def __init__(self, connection: Connection, instruments: Instruments) -> None:
+    def __init__(
+        self, connection: Connection, instruments: Instruments, cancel_on_disconnect: bool
+    ) -> None:
         self._connection = connection
+        self._cancel_on_disconnect = cancel_on_disconnect
         self._instruments = instruments
         self._buffer: deque[Waiting] = deque()
         self._under_way: dict[int, list[Waiting]] = {}
@@ -130,6 +135,14 @@ class AsyncOrderStream:
         order = new_order(instrument_id, side, price, quantity, terms)
         return self._enqueue(pb.Instruction(place=order), order.client_order_id, 0)
 
+    def place_legs(
+        self, legs: Iterable[LegTerms], **terms: Unpack[OrderTerms]
+    ) -> asyncio.Future[OrderResult]:
+        """Place a multi-leg bid, as `client.orders.place_legs`; raises as `place`."""
+        known = [(self._instruments.known_id(i), p, q) for i, p, q in legs]
+        order = multi_leg_order(known, terms)
+        return self._enqueue(pb.Instruction(place=order), order.client_order_id, 0)
+
     def cancel(
         self, *, order_id: int = 0, client_order_id: bytes = b""
     ) -> asyncio.Future[OrderResult]:
@@ -143,6 +156,18 @@ class AsyncOrderStream:
         """Change an open order's price or total quantity; raises as `place`."""
         terms = order_replacement(order_id, price, quantity)
         return self._enqueue(pb.Instruction(replace=terms), b"", order_id)
+
+    def cancel_all(
+        self, instrument: InstrumentLike = 0, side: Side = Side.UNSPECIFIED
+    ) -> asyncio.Future[OrderResult]:
+        """Cancel all of the account's open orders, of one instrument or side if given.
+
+        The result's `affected_orders` says how many; each end comes through `reports()`. Raises as
+        `place`.
+        """
+        instrument_id = self._instruments.known_id(instrument) if instrument else 0
+        orders = order_selection(instrument_id, side)
+        return self._enqueue(pb.Instruction(mass_cancel=orders), b"", 0)
 
     async def room(self) -> None:
         """Return once at most half of the permitted instructions wait for their answer."""
@@ -276,6 +301,7 @@ class AsyncOrderStream:
     async def _write(self, call: Call) -> None:
         # The reader learns why a stream broke; a failed write only ends the writing.
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            cancel_on_disconnect = self._cancel_on_disconnect  # only the first message says it
             while True:
                 await self._until_due()
                 count = min(len(self._buffer), BATCH_MAX)
@@ -284,9 +310,12 @@ class AsyncOrderStream:
                 self._under_way[request_id] = batch
                 await call.write(
                     pb.TradeRequest(
-                        request_id=request_id, instructions=[w.instruction for w in batch]
+                        request_id=request_id,
+                        instructions=[w.instruction for w in batch],
+                        cancel_on_disconnect=cancel_on_disconnect,
                     )
                 )
+                cancel_on_disconnect = False
 
     async def _until_due(self) -> None:
         """Return when the next batch should leave."""

@@ -168,10 +168,17 @@ class InstrumentAdded(Event, frozen=True, gc=False):
 
 
 class InstrumentStateChanged(Event, frozen=True, gc=False):
-    """Open, halted or closed."""
+    """Open, halted, closed, or in a call auction; the reason is NONE where the operator said so."""
 
     instrument_id: int
     state: int
+    reason: Reason = Reason.NONE
+
+
+class ProtectionsSet(Event, frozen=True, gc=False):
+    """The operator set what keeps a book orderly."""
+
+    instrument_id: int
 
 
 class OrderAccepted(Event, frozen=True, gc=False):
@@ -222,6 +229,14 @@ class OrderClosed(Event, frozen=True, gc=False):
     state: OrderState
     reason: Reason
     leaves_mflop: int
+
+
+class OrdersCancelled(Event, frozen=True, gc=False):
+    """Answers a mass cancel, before the end of each order: how many there were, and why they go."""
+
+    account_id: int
+    reason: Reason
+    orders: int
 
 
 class JobQueued(Event, frozen=True, gc=False):
@@ -391,10 +406,12 @@ AnyEvent = (
     | ModelAdded
     | InstrumentAdded
     | InstrumentStateChanged
+    | ProtectionsSet
     | OrderAccepted
     | OrderFilled
     | OrderReplaced
     | OrderClosed
+    | OrdersCancelled
     | JobQueued
     | JobEnded
     | JobCancelling

@@ -65,9 +65,14 @@ class Exchange(State):
             c.AddInstrument: operator.add_instrument,
             c.SetInstrumentState: operator.set_instrument_state,
             c.SetAccountHalted: operator.set_account_halted,
+            c.SetProtections: operator.set_protections,
             c.PlaceOrder: orders.place,
             c.CancelOrder: orders.cancel,
             c.ReplaceOrder: orders.replace,
+            c.PlaceConditionalOrder: orders.place,
+            c.PlaceMultiLegOrder: orders.place,
+            c.MassCancel: orders.mass_cancel,
+            c.EndOrderStream: orders.end_stream,
             c.SubmitJob: jobs.submit,
             c.CancelJob: leases.cancel_job,
             c.RegisterWorker: leases.register,
@@ -81,6 +86,7 @@ class Exchange(State):
             c.SetWorker: workers.set_state,
             c.LeaveWorker: leases.leave,
         }
+        self._end_streams = orders.end_streams
         self._uncross = leases.uncross_due
         self._timer_handlers: dict[TimerKind, Callable[[int], None]] = {
             TimerKind.LEASE_STEP: leases.step_due,
@@ -120,6 +126,7 @@ class Exchange(State):
         for group_id in clearings:
             self._uncross(group_id)
         self.client_ids.sweep(self.now_ns)
+        self.order_ids.sweep(self.now_ns)
         if not self.events:
             self.emit(TimeAdvanced(self.now_ns))
         return Reason.NONE
@@ -138,6 +145,7 @@ class Exchange(State):
                 lease.settle_by_ns += more_ns
         self.grace_until_ns = self.now_ns + more_ns
         self.emit(EpochBegan(command.epoch, command.outage_ns))
+        self._end_streams()
         return Reason.NONE
 
     # Reading
@@ -168,12 +176,12 @@ class Exchange(State):
         return list(reversed(self.accounts[account_id].job_ids))
 
     def open_orders_of(self, account_id: int) -> list[OpenOrder]:
-        """An account's open orders by id. O(orders)."""
-        return [order for order in self.orders.values() if order.account_id == account_id]
+        """An account's open orders by id. O(orders of the account)."""
+        return list(self.accounts[account_id].orders.values())
 
     def order_by_client_id(self, account_id: int, client_order_id: bytes) -> int | None:
         """The order that a remembered client id led to, open or not; None where unknown."""
-        return self.accounts[account_id].result_of(c.PlaceOrder, client_order_id)
+        return self.accounts[account_id].result_of(c.PLACEMENTS, client_order_id)
 
     def imbalance_nanos(self) -> int:
         """Sum over all accounts: zero."""
@@ -202,7 +210,8 @@ class Exchange(State):
             jobs = [j for j in mine if j.is_open]
             assert account.open_jobs == len(jobs)
             assert account.queued_bytes == sum(j.terms.payload_bytes for j in jobs)
-            assert account.open_orders == len(self.open_orders_of(account_id))
+            assert all(self.orders[i] is order for i, order in account.orders.items())
+        assert len(self.orders) == sum(a.open_orders for a in self.accounts.values())
         exposure: dict[tuple[int, int, int], int] = {}
         for order in self.orders.values():
             assert order.leaves_mflop > 0
@@ -244,6 +253,7 @@ class Exchange(State):
             self.ledger.state(),
             self.timers.state(),
             self.client_ids.state(),
+            self.order_ids.state(),
             [self.accounts[i].state() for i in sorted(self.accounts)],
             sorted((key_hash, *key) for key_hash, key in self.keys.items()),
             [(i, self.models[i].card_bytes) for i in sorted(self.models)],

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exchange.core.commands import AddInstrument, ClearingMode, Settlement, TradingState
+from exchange.core.commands import (
+    AddInstrument,
+    ClearingMode,
+    SetProtections,
+    Settlement,
+    TradingState,
+)
 from exchange.core.limits import (
     NAME_BYTES_MAX,
     NS_PER_S,
@@ -39,6 +45,7 @@ class Instrument:
         "instrument_id",
         "last_price_nanos",
         "model_name",
+        "protections",
         "state",
         "terms",
         "tier",
@@ -50,6 +57,7 @@ class Instrument:
         self.clearing_group_id = clearing_group_id  # 0 for a continuous book
         self.state = TradingState.OPEN
         self.last_price_nanos = 0
+        self.protections = SetProtections(instrument_id)
         parts = terms.name.split("/")
         leased = terms.settlement == Settlement.LEASE
         self.model_name, self.hardware_class, self.tier = parts if leased else ("", "", "")
@@ -97,6 +105,7 @@ class Instrument:
             self.clearing_group_id,
             int(self.state),
             self.last_price_nanos,
+            self.protections.encode(),
         )
 
 

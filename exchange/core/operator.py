@@ -23,6 +23,7 @@ from exchange.core.commands import (
     RevokeKey,
     SetAccountHalted,
     SetInstrumentState,
+    SetProtections,
     Settlement,
     TradingState,
     Withdraw,
@@ -40,6 +41,7 @@ from exchange.core.events import (
     ModelAdded,
     OrderState,
     Posted,
+    ProtectionsSet,
     Repeated,
 )
 from exchange.core.instruments import Instrument, Model, terms_refusal
@@ -229,8 +231,10 @@ class OperatorDesk:
         instrument = self._state.instruments.get(command.instrument_id)
         if instrument is None:
             return Reason.UNKNOWN_INSTRUMENT
-        if command.state not in TradingState.__members__.values():
+        if command.state not in TradingState.__members__.values() or command.call_ns < 0:
             return Reason.FIELD_INVALID
+        if command.state == TradingState.AUCTION or command.call_ns:
+            return Reason.ORDER_TYPE_UNSUPPORTED
         if instrument.state == TradingState.CLOSED:
             return Reason.INSTRUMENT_HALTED
         instrument.state = TradingState(command.state)
@@ -257,6 +261,20 @@ class OperatorDesk:
                 self._jobs.withdraw(job)
                 ending = (JobState.CANCELLED, Reason.CANCELLED_BY_OPERATOR, Fault.OPERATOR)
                 self._jobs.end(job, *ending)
+
+    def set_protections(self, command: SetProtections) -> Reason:
+        """What keeps a continuous book orderly."""
+        instrument = self._state.instruments.get(command.instrument_id)
+        if instrument is None:
+            return Reason.UNKNOWN_INSTRUMENT
+        if instrument.terms.mode != ClearingMode.CONTINUOUS:
+            return Reason.ORDER_TYPE_UNSUPPORTED
+        only = SetProtections(command.instrument_id, book_orders_max=command.book_orders_max)
+        if command != only:
+            return Reason.ORDER_TYPE_UNSUPPORTED
+        instrument.protections = command
+        self._state.emit(ProtectionsSet(instrument.instrument_id))
+        return Reason.NONE
 
     def set_account_halted(self, command: SetAccountHalted) -> Reason:
         """A halted account starts nothing new; its quotes go."""

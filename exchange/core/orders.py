@@ -9,12 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from exchange.core.accounts import Account, content_digest
 from exchange.core.commands import (
+    PLACEMENTS,
     AccountKind,
     CancelOrder,
     ClearingMode,
+    EndOrderStream,
+    MassCancel,
     OrderType,
+    PlaceConditionalOrder,
+    PlaceMultiLegOrder,
     PlaceOrder,
     ReplaceOrder,
 )
@@ -24,6 +31,7 @@ from exchange.core.events import (
     OrderClosed,
     OrderFilled,
     OrderReplaced,
+    OrdersCancelled,
     OrderState,
     Posted,
     Repeated,
@@ -63,6 +71,7 @@ _GTD: Final = int(TimeInForce.GTD)
 _LIMIT: Final = int(OrderType.LIMIT)
 _MARKET: Final = int(OrderType.MARKET)
 _TRADE: Final = EntryKind.TRADE
+_PLAIN_FIELDS: Final = len(PlaceOrder.__struct_fields__)
 
 
 class OpenOrder:
@@ -80,6 +89,7 @@ class OpenOrder:
         "posted_nanos",
         "resting",
         "side",
+        "stream_id",
         "transfer_id",
     )
 
@@ -95,6 +105,7 @@ class OpenOrder:
         self.exposed = (command.instrument_id, command.side)  # where its leaves count
         self.max_cost_nanos = command.max_cost_nanos  # 0: no cap
         self.resting = resting
+        self.stream_id = command.stream_id if type(command) is PlaceConditionalOrder else 0
         self.transfer_id = transfer_id  # 0 for an ask
         self.notional = 0  # exact sum of price x MFLOP bought
         self.posted_nanos = 0
@@ -126,6 +137,7 @@ class OpenOrder:
             self.client_order_id,
             self.instrument_id,
             self.max_cost_nanos,
+            self.stream_id,
             self.transfer_id,
             str(self.notional),
             self.posted_nanos,
@@ -144,8 +156,8 @@ class OrderDesk:
         account = state.accounts.get(command.account_id)
         if account is None:
             return Reason.UNKNOWN_ACCOUNT
-        content = content_digest(command)
-        known = state.client_ids.find(account, command.client_order_id, content, state.now_ns)
+        content = content_digest(_as_the_client_wrote(command))
+        known = state.order_ids.find(account, command.client_order_id, content, state.now_ns)
         if known.reason:
             return known.reason
         if known.result_id:
@@ -183,8 +195,8 @@ class OrderDesk:
             _SELF_TRADES[command.self_trade],
         )
         order = state.orders[order_id] = OpenOrder(account, command, resting, transfer_id)
-        state.client_ids.remember(account, command.client_order_id, content, order_id)
-        account.open_orders += 1
+        state.order_ids.remember(account, command.client_order_id, content, order_id)
+        account.orders[order_id] = order
         _expose(order, command.quantity_mflop)
         state.emit(
             OrderAccepted(
@@ -209,12 +221,52 @@ class OrderDesk:
         self.close(order, OrderState.CANCELED, Reason.CANCELLED_BY_OWNER)
         return Reason.NONE
 
+    def mass_cancel(self, command: MassCancel) -> Reason:
+        """Cancel an account's open orders. O(orders of the account)."""
+        account = self._state.accounts.get(command.account_id)
+        if account is None:
+            return Reason.UNKNOWN_ACCOUNT
+        if command.instrument_id and command.instrument_id not in self._state.instruments:
+            return Reason.UNKNOWN_INSTRUMENT
+        if command.side and command.side not in _SIDES:
+            return Reason.FIELD_INVALID
+        named = [
+            order
+            for order in account.orders.values()
+            if command.instrument_id in (0, order.instrument_id) and command.side in (0, order.side)
+        ]
+        self._cancel_all(account, named, Reason.CANCELLED_BY_OWNER)
+        return Reason.NONE
+
+    def end_stream(self, command: EndOrderStream) -> Reason:
+        """Cancel the orders that were to live as long as a stream. O(orders of the account)."""
+        account = self._state.accounts.get(command.account_id)
+        if account is None:
+            return Reason.UNKNOWN_ACCOUNT
+        if not command.stream_id:
+            return Reason.FIELD_INVALID
+        named = [o for o in account.orders.values() if o.stream_id == command.stream_id]
+        self._cancel_all(account, named, Reason.DISCONNECTED)
+        return Reason.NONE
+
+    def end_streams(self) -> None:
+        """The exchange was away, so every stream is over. O(orders)."""
+        for account in self._state.accounts.values():
+            named = [order for order in account.orders.values() if order.stream_id]
+            if named:
+                self._cancel_all(account, named, Reason.DISCONNECTED)
+
+    def _cancel_all(self, account: Account, orders: list[OpenOrder], reason: Reason) -> None:
+        self._state.emit(OrdersCancelled(account.account_id, reason, len(orders)))
+        for order in orders:
+            self.close(order, OrderState.CANCELED, reason)
+
     def find(self, account_id: int, order_id: int, client_order_id: bytes) -> OpenOrder | Reason:
         """An open order by either id, if it is the account's."""
         state = self._state
         if not order_id:
             account = state.accounts.get(account_id)
-            order_id = account.result_of(PlaceOrder, client_order_id) or 0 if account else 0
+            order_id = account.result_of(PLACEMENTS, client_order_id) or 0 if account else 0
         order = state.orders.get(order_id)
         if order is None:
             return Reason.UNKNOWN_ORDER
@@ -351,8 +403,20 @@ class OrderDesk:
             state.ledger.void(order.transfer_id)
         if order.resting.time_in_force == _GTD:
             state.timers.cancel(TimerKind.ORDER_EXPIRY, order.order_id)
-        order.account.open_orders -= 1
-        state.client_ids.ended(order.account, order.client_order_id, state.now_ns)
+        del order.account.orders[order.order_id]
+        state.order_ids.ended(order.account, order.client_order_id, state.now_ns)
+
+
+def _as_the_client_wrote(command: PlaceOrder) -> PlaceOrder:
+    """The order without the stream that it came over: a repeat may come over another one."""
+    if type(command) is PlaceOrder:
+        return command
+    if not isinstance(command, PlaceConditionalOrder):
+        return msgspec.structs.replace(command, stream_id=0)
+    fields = msgspec.structs.astuple(command)
+    if not any(fields[_PLAIN_FIELDS:-1]):
+        return PlaceOrder(*fields[:_PLAIN_FIELDS])
+    return msgspec.structs.replace(command, stream_id=0)
 
 
 def _time_in_force(command: PlaceOrder) -> TimeInForce:
@@ -381,6 +445,8 @@ def _refusal(
         return Reason.INSTRUMENT_HALTED
     if instrument.terms.mode != ClearingMode.CONTINUOUS or account.kind != AccountKind.PAPER:
         return Reason.ORDER_TYPE_UNSUPPORTED
+    if _is_unknown_kind(command):
+        return Reason.ORDER_TYPE_UNSUPPORTED
     if command.side not in _SIDES or command.order_type not in (_LIMIT, _MARKET):
         return Reason.FIELD_INVALID
     if command.time_in_force not in _TIMES_IN_FORCE or command.self_trade not in _SELF_TRADES:
@@ -392,6 +458,9 @@ def _refusal(
         refusal = instrument.price_refusal(command.price_nanos)
     if refusal:
         return refusal
+    book_max = instrument.protections.book_orders_max
+    if book_max and len(state.books[command.instrument_id]) >= book_max:
+        return Reason.BOOK_FULL
     if account.open_orders >= OPEN_ORDERS_PER_ACCOUNT_MAX:
         return Reason.TOO_MANY_OPEN_ORDERS
     if command.max_cost_nanos < 0:
@@ -401,6 +470,13 @@ def _refusal(
     if _exceeds_position(account, command.instrument_id, command.side, command.quantity_mflop):
         return Reason.POSITION_TOO_LARGE
     return Reason.NONE
+
+
+def _is_unknown_kind(command: PlaceOrder) -> bool:
+    """Whether the books cannot trade such an order yet."""
+    if type(command) is PlaceConditionalOrder:
+        return any(msgspec.structs.astuple(command)[_PLAIN_FIELDS:-1])
+    return type(command) is PlaceMultiLegOrder
 
 
 def _exceeds_position(account: Account, instrument_id: int, side: int, more: int) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from exchange.core.accounts import ClientIds
 from exchange.core.ledger import Ledger
+from exchange.core.limits import CLIENT_ID_RETENTION_NS, ORDER_ID_RETENTION_NS
 from exchange.core.timers import Timers
 
 if TYPE_CHECKING:
@@ -20,25 +21,29 @@ if TYPE_CHECKING:
     from matching.clearing import ClearingGroup
 
 
+COUNTERS: Final = (
+    "account",
+    "group",
+    "instrument",
+    "job",
+    "lease",
+    "model",
+    "order",
+    "pool",
+    "quote",
+    "trade",
+    "worker",
+)
+"""All counters, in the order of the digest."""
+
+
 class Counters:
     """Where ids come from: each counts up from 1 and is part of the state."""
 
-    __slots__ = (
-        "account",
-        "group",
-        "instrument",
-        "job",
-        "lease",
-        "model",
-        "order",
-        "pool",
-        "quote",
-        "trade",
-        "worker",
-    )
+    __slots__ = COUNTERS
 
     def __init__(self) -> None:
-        for name in self.__slots__:
+        for name in COUNTERS:
             setattr(self, name, 0)
 
     account: int
@@ -55,7 +60,7 @@ class Counters:
 
     def state(self) -> tuple[int, ...]:
         """Canonical state, for the digest."""
-        return tuple(getattr(self, name) for name in self.__slots__)
+        return tuple(getattr(self, name) for name in COUNTERS)
 
 
 class State:
@@ -70,7 +75,8 @@ class State:
         self.events: list[AnyEvent] = []
         self.ledger = Ledger()
         self.timers = Timers()
-        self.client_ids = ClientIds()
+        self.client_ids = ClientIds(CLIENT_ID_RETENTION_NS)
+        self.order_ids = ClientIds(ORDER_ID_RETENTION_NS)
         self.accounts: dict[int, Account] = {}
         self.account_by_name: dict[str, int] = {}
         self.keys: dict[bytes, Key] = {}

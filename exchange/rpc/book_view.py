@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from exchange.core.exchange import Exchange
-from exchange.rpc.convert import market
+from exchange.rpc.convert import enums, market
 from exchange.v1 import market_data_service_pb2 as service_pb
 from exchange.v1 import market_pb2 as pb
 
@@ -34,6 +34,7 @@ class BookView(NamedTuple):
     bids: Sequence[Level]
     asks: Sequence[Level]
     last_price_nanos: int
+    state: int
 
     def same_market(self, other: BookView) -> bool:
         """Whether a reader would see no difference."""
@@ -41,14 +42,23 @@ class BookView(NamedTuple):
             self.bids == other.bids
             and self.asks == other.asks
             and self.last_price_nanos == other.last_price_nanos
+            and self.state == other.state
         )
 
 
 def view(core: Exchange, instrument_id: int, levels: int) -> BookView:
     """The book now."""
     bids, asks = core.depth(instrument_id, levels)
-    last_price_nanos = core.instruments[instrument_id].last_price_nanos
-    return BookView(instrument_id, core.sequence, core.now_ns, bids, asks, last_price_nanos)
+    instrument = core.instruments[instrument_id]
+    return BookView(
+        instrument_id,
+        core.sequence,
+        core.now_ns,
+        bids,
+        asks,
+        instrument.last_price_nanos,
+        instrument.state,
+    )
 
 
 def checksum(bids: Sequence[Level], asks: Sequence[Level]) -> int:
@@ -87,6 +97,20 @@ def _book(found: BookView, bids: Sequence[Level], asks: Sequence[Level]) -> pb.B
         checksum=checksum(found.bids, found.asks),
         event_time_ns=found.event_time_ns,
         last_price_nanos=found.last_price_nanos,
+        state=enums.trading_state(found.state),
+    )
+
+
+def best_prices(found: BookView) -> service_pb.WatchBestPricesResponse:
+    """The best level of each side."""
+    return service_pb.WatchBestPricesResponse(
+        instrument_id=found.instrument_id,
+        sequence=found.sequence,
+        bid=next(iter(market.levels(found.bids)), None),
+        ask=next(iter(market.levels(found.asks)), None),
+        last_price_nanos=found.last_price_nanos,
+        state=enums.trading_state(found.state),
+        event_time_ns=found.event_time_ns,
     )
 
 

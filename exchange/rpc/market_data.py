@@ -110,6 +110,30 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
             await asyncio.sleep(BOOK_INTERVAL_S)
         raise draining()
 
+    async def WatchBestPrices(
+        self, request: pb.WatchBestPricesRequest, context: Context
+    ) -> AsyncIterator[pb.WatchBestPricesResponse]:
+        """See the service's definition. As `WatchBook` with one level, but whole each time."""
+        instrument = market.find_instrument(self._services.core, request.instrument)
+        sent = self._books.view(instrument.instrument_id, 1)
+        seen = sent.sequence
+        yield book_view.best_prices(sent)
+        while await self._books.changed_since(seen):
+            now = self._books.view(instrument.instrument_id, 1)
+            seen = now.sequence
+            if not now.same_market(sent):
+                yield book_view.best_prices(now)
+                sent = now
+            await asyncio.sleep(BOOK_INTERVAL_S)
+        raise draining()
+
+    async def WatchOrders(
+        self, request: pb.WatchOrdersRequest, context: Context
+    ) -> AsyncIterator[pb.WatchOrdersResponse]:
+        """Not built yet, as docs/README.md lists."""
+        raise RpcError(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", "orders are not built yet")
+        yield pb.WatchOrdersResponse()  # type: ignore[unreachable]
+
     async def WatchTrades(
         self, request: pb.WatchTradesRequest, context: Context
     ) -> AsyncIterator[pb.WatchTradesResponse]:

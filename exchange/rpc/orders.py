@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any, Final
 
 import grpc
 
 from exchange.core.commands import Role
+from exchange.core.events import OrdersCancelled
 from exchange.core.orders import OpenOrder
 from exchange.core.reasons import Reason
 from exchange.engine import EngineBusy, EngineStopped
@@ -83,7 +84,8 @@ class OrderServicer(pb_grpc.OrderServiceServicer):
                     yield orders.answer(core, item.request_id, item.batch, item.outcomes)
                     reader.answered(item)
                 else:
-                    yield _unasked(stream.account_id, item)
+                    for response in _unasked(stream.account_id, item):
+                        yield response
             if stream:
                 continue
             if stream.overflowed:
@@ -129,6 +131,19 @@ class OrderServicer(pb_grpc.OrderServiceServicer):
         caller = self._trader(context)
         command = orders.replace_order(caller.account_id, request.replacement)
         return pb.ReplaceOrderResponse(reports=await self._reports(command))
+
+    async def CancelOrders(
+        self, request: pb.CancelOrdersRequest, context: Context
+    ) -> pb.CancelOrdersResponse:
+        """See the service's definition. Works while the exchange drains, too."""
+        caller = auth.caller(context)
+        caller.require(Role.TRADER)
+        command = orders.mass_cancel(caller.account_id, request.orders)
+        if isinstance(command, Reason):
+            raise refusal(command)
+        outcome = await self._services.execute(command)
+        assert isinstance(outcome.first, OrdersCancelled)
+        return pb.CancelOrdersResponse(cancelled=outcome.first.orders, sequence=outcome.sequence)
 
     async def GetOrder(self, request: pb.GetOrderRequest, context: Context) -> pb.GetOrderResponse:
         """See the service's definition."""
@@ -193,6 +208,7 @@ class _Reader:
         self._caller = caller
         self._room = asyncio.Event()
         self._room.set()
+        self._begun = False
 
     def answered(self, answer: Answer) -> None:
         """One batch's answer is on its way to the client."""
@@ -222,12 +238,19 @@ class _Reader:
     def _batch(self, request: pb.TradeRequest) -> orders.Batch:
         if self._caller.key_hash not in self._services.core.keys:
             raise auth.key_unknown()
+        stream = self._stream
         instructions = request.instructions
-        if not 0 < len(instructions) <= INSTRUCTIONS_MAX:
+        if request.cancel_on_disconnect:
+            if self._begun:
+                raise invalid("cancel_on_disconnect", "belongs into a stream's first message")
+            stream.stream_id = self._feed.new_stream_id()
+        least = 0 if request.cancel_on_disconnect else 1
+        if not least <= len(instructions) <= INSTRUCTIONS_MAX:
             raise invalid("instructions", f"must hold 1 to {INSTRUCTIONS_MAX} instructions")
         if not request.request_id:
             raise invalid("request_id", "must not be 0, which marks unasked reports")
-        return orders.batch(self._caller.account_id, instructions)
+        self._begun = True
+        return orders.batch(self._caller.account_id, instructions, stream.stream_id)
 
     async def _submit(self, request_id: int, made: orders.Batch) -> None:
         give_up = time.monotonic() + BUSY_WAIT_MAX_S
@@ -259,12 +282,19 @@ def _runs(items: list[Answer | Push]) -> list[Answer | list[Push]]:
     return runs
 
 
-def _unasked(account_id: int, pushes: list[Push]) -> pb.TradeResponse:
+def _unasked(account_id: int, pushes: list[Push]) -> Iterator[pb.TradeResponse]:
+    """Reports of what others did, in messages of bounded size."""
     reports = []
     for push in pushes:
-        report = orders.report_to(account_id, push.event)
-        if report is not None:
+        for event in push.events:
+            report = orders.report_to(account_id, event)
+            if report is None:
+                continue
             report.sequence = push.sequence
             report.event_time_ns = push.now_ns
             reports.append(report)
-    return pb.TradeResponse(request_id=0, sequence=pushes[-1].sequence, reports=reports)
+            if len(reports) == MESSAGE_REPORTS_MAX:
+                yield pb.TradeResponse(request_id=0, sequence=push.sequence, reports=reports)
+                reports = []
+    if reports:
+        yield pb.TradeResponse(request_id=0, sequence=pushes[-1].sequence, reports=reports)

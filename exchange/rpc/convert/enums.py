@@ -29,6 +29,7 @@ PAIRS: Final[tuple[tuple[type[IntEnum], EnumTypeWrapper], ...]] = cast(
         (matching_types.TimeInForce, market_pb2.TimeInForce),
         (matching_types.SelfTradePrevention, market_pb2.SelfTradePrevention),
         (commands.OrderType, market_pb2.OrderType),
+        (commands.PostOnlyMode, market_pb2.PostOnlyMode),
         (commands.ClearingMode, market_pb2.ClearingMode),
         (commands.Settlement, market_pb2.Settlement),
         (commands.TradingState, market_pb2.TradingState),

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from exchange.core.commands import CancelOrder, Command, PlaceOrder, ReplaceOrder
+from exchange.core.commands import CancelOrder, Command, MassCancel, PlaceOrder, ReplaceOrder
 from exchange.core.events import (
     AnyEvent,
     OrderAccepted,
     OrderClosed,
     OrderFilled,
     OrderReplaced,
+    OrdersCancelled,
     OrderState,
     Refused,
     Repeated,
@@ -24,14 +25,14 @@ from exchange.core.exchange import Exchange
 from exchange.core.orders import OpenOrder
 from exchange.core.reasons import Reason
 from exchange.engine import Outcome
-from exchange.rpc.convert import enums
+from exchange.rpc.convert import conditions, enums
 from exchange.v1 import order_service_pb2 as pb
 
 ID_BYTES: Final = 16
 NO_ID: Final = bytes(ID_BYTES)
 _ENUM_MAX: Final = 255  # what the record's field holds; the core judges what lies below
 
-OrderCommand = PlaceOrder | CancelOrder | ReplaceOrder
+OrderCommand = PlaceOrder | CancelOrder | ReplaceOrder | MassCancel
 
 
 class Reject(NamedTuple):
@@ -56,8 +57,14 @@ class Batch(NamedTuple):
         return len(self.commands) + len(self.rejects)
 
 
-def place_order(account_id: int, order: pb.NewOrder) -> PlaceOrder | Reason:
-    """The command for a new order, or why there is none."""
+def place_order(account_id: int, order: pb.NewOrder, stream_id: int = 0) -> PlaceOrder | Reason:
+    """The command for a new order, or why there is none.
+
+    Args:
+        account_id: Whose order it is.
+        order: The order.
+        stream_id: The stream whose end cancels it; 0 for none.
+    """
     client_order_id = order.client_order_id
     side = order.side
     order_type = order.order_type or 1
@@ -68,10 +75,11 @@ def place_order(account_id: int, order: pb.NewOrder) -> PlaceOrder | Reason:
     # One test for all four: the union of the bits of small numbers is small.
     if not 0 <= side | order_type | time_in_force | self_trade <= _ENUM_MAX:
         return Reason.FIELD_INVALID
-    return PlaceOrder(
+    instrument_id = order.instrument_id
+    plain = PlaceOrder(
         account_id,
         client_order_id,
-        order.instrument_id,
+        instrument_id,
         side,
         order_type,
         time_in_force,
@@ -81,6 +89,9 @@ def place_order(account_id: int, order: pb.NewOrder) -> PlaceOrder | Reason:
         order.expire_time_ns,
         order.max_cost_nanos,
     )
+    if instrument_id and not stream_id and not order.HasField("conditions"):
+        return plain
+    return conditions.placement(plain, order, stream_id)
 
 
 def cancel_order(account_id: int, reference: pb.OrderReference) -> CancelOrder | Reason:
@@ -98,7 +109,14 @@ def replace_order(account_id: int, terms: pb.OrderReplacement) -> ReplaceOrder:
     return ReplaceOrder(account_id, terms.order_id, terms.price_nanos, terms.quantity_mflop)
 
 
-def batch(account_id: int, instructions: Iterable[pb.Instruction]) -> Batch:
+def mass_cancel(account_id: int, selection: pb.OrderSelection) -> MassCancel | Reason:
+    """The command for a mass cancel, or why there is none."""
+    if not 0 <= selection.side <= _ENUM_MAX:
+        return Reason.FIELD_INVALID
+    return MassCancel(account_id, selection.instrument_id, selection.side)
+
+
+def batch(account_id: int, instructions: Iterable[pb.Instruction], stream_id: int = 0) -> Batch:
     """The commands of a batch, and what cannot become one."""
     commands: list[Command] = []
     indexes: list[int] = []
@@ -107,11 +125,13 @@ def batch(account_id: int, instructions: Iterable[pb.Instruction]) -> Batch:
         action = instruction.WhichOneof("action")
         command: OrderCommand | Reason
         if action == "place":
-            command = place_order(account_id, instruction.place)
+            command = place_order(account_id, instruction.place, stream_id)
         elif action == "cancel":
             command = cancel_order(account_id, instruction.cancel)
         elif action == "replace":
             command = replace_order(account_id, instruction.replace)
+        elif action == "mass_cancel":
+            command = mass_cancel(account_id, instruction.mass_cancel)
         else:
             command = Reason.FIELD_INVALID
         if isinstance(command, Reason):
@@ -180,9 +200,14 @@ def reports_of(
     events: Sequence[AnyEvent],
     index: int,
 ) -> list[pb.ExecutionReport]:
-    """Reports to the account whose command this was."""
-    assert isinstance(command, PlaceOrder | CancelOrder | ReplaceOrder)
+    """Reports to the account whose command this was.
+
+    What a mass cancel did to each order is told as if others had done it: it may be very much.
+    """
+    assert isinstance(command, PlaceOrder | CancelOrder | ReplaceOrder | MassCancel)
     reports = []
+    if isinstance(command, MassCancel):
+        events = events[:1]
     for event in events:
         report = _own_report(core, command, event) or report_to(command.account_id, event)
         if report is not None:
@@ -212,6 +237,10 @@ def _own_report(
         )
     if isinstance(event, Refused):
         return _refused(command, event)
+    if isinstance(event, OrdersCancelled):
+        return pb.ExecutionReport(
+            execution_type=pb.EXECUTION_TYPE_MASS_CANCELED, affected_orders=event.orders
+        )
     if isinstance(event, Repeated) and isinstance(command, PlaceOrder):
         still_open = core.orders.get(event.result_id)
         report = pb.ExecutionReport(
@@ -239,7 +268,7 @@ def _refused(command: OrderCommand, event: Refused) -> pb.ExecutionReport:
         report.side = enums.side(command.side)
         report.price_nanos = command.price_nanos
         report.quantity_mflop = command.quantity_mflop
-    else:
+    elif not isinstance(command, MassCancel):
         report.order_id = command.order_id
         if isinstance(command, CancelOrder) and not command.order_id:
             report.client_order_id = command.client_order_id
@@ -313,4 +342,6 @@ def order(found: OpenOrder) -> pb.Order:
         quantity_mflop=found.quantity_mflop,
         leaves_mflop=found.leaves_mflop,
         time_in_force=enums.time_in_force(found.time_in_force),
+        max_cost_nanos=found.max_cost_nanos,
+        cancel_on_disconnect=bool(found.stream_id),
     )

@@ -260,6 +260,13 @@ def _(market: Market) -> Reason:
     return market.refused(market.order(side=2, quantity_mflop=1))
 
 
+@gives(R.BOOK_FULL)
+def _(market: Market) -> Reason:
+    market.do(c.SetProtections(market.paper, book_orders_max=1))
+    market.place()
+    return market.refused(market.order(account_id=market.bob))
+
+
 @gives(R.EXCHANGE_FULL)
 def _(market: Market) -> Reason:
     market.lower("operator", "ACCOUNTS_MAX", len(market.exchange.accounts))

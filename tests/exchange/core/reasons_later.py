@@ -70,6 +70,12 @@ def _(market: Market) -> Reason:
     return why_job_ended(market, c.CancelJob(market.buyer, market.submit()))
 
 
+@gives(R.DISCONNECTED)
+def _(market: Market) -> Reason:
+    market.do(market.conditional(stream_id=3))
+    return why_order_closed(market, c.EndOrderStream(market.ann, 3))
+
+
 @gives(R.CANCELLED_BY_OPERATOR)
 def _(market: Market) -> Reason:
     return why_job_ended(market, c.CancelJob(0, market.submit()))
