@@ -20,6 +20,8 @@ TOKENS_MAX: Final = 224
 SLOTS: Final = 64
 ANSWER_SIZE: Final = 256
 VOCABULARY_SIZE: Final = 768
+UNKNOWN_PER_KNOWN_MAX: Final = 20
+"""Above this many unknown words for each known one, a prompt is taken for another language."""
 SPELLING_LETTERS: Final = 6
 """How many letters of a word `spelling` tells."""
 
@@ -190,6 +192,8 @@ _TEXTS: Final = {token: text for text, token in reversed(_IDS.items())} | {
     FIRST_SLOT + slot: f"<{slot + 1}>" for slot in range(SLOTS)
 }
 """The first text of each id; a slot is <1> or above."""
+_WORDS: Final = frozenset(token for text, token in _IDS.items() if text.isalnum())
+"""Ids of known words and numbers: what shows that a prompt is in the language of the model."""
 SENTENCE_ENDS: Final = frozenset(_IDS[text] for text in (".", "?", "!", ";", "\n"))
 CLAUSE_ENDS: Final = SENTENCE_ENDS | {_IDS[","], _IDS[":"]}
 
@@ -221,6 +225,10 @@ class PromptTooLong(PromptError):
 
 class TooManySlots(PromptError):
     """The prompt has more than SLOTS different words that the vocabulary does not know."""
+
+
+class PromptForeign(PromptError):
+    """Hardly any word of the prompt is known: it is in another language, or in none."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -256,6 +264,8 @@ def read(text: str) -> Reading:
         PromptEmpty: the text holds no token.
         PromptTooLong: it has more bytes or tokens than the model takes.
         TooManySlots: it has more than SLOTS different unknown words.
+        PromptForeign: it has no known word; or only one, and more than two unknown ones; or more
+            than UNKNOWN_PER_KNOWN_MAX unknown ones for each known one. Numbers count as known.
     """
     if len(text) > PROMPT_BYTES_MAX or len(text.encode("utf-8", "replace")) > PROMPT_BYTES_MAX:
         raise PromptTooLong(f"the prompt has more than {PROMPT_BYTES_MAX} bytes")
@@ -283,7 +293,19 @@ def read(text: str) -> Reading:
         raise PromptTooLong(f"the prompt has {len(tokens)} tokens, more than {TOKENS_MAX}")
     if len(spellings) > SLOTS:
         raise TooManySlots(f"the prompt has {len(spellings)} unknown words, more than {SLOTS}")
+    _check_language(tokens)
     return Reading(tuple(tokens), tuple(spellings))
+
+
+def _check_language(tokens: list[int]) -> None:
+    unknown = sum(FIRST_SLOT <= token < ANSWER_SIZE for token in tokens)
+    known = sum(token in _WORDS for token in tokens)
+    foreign = unknown > 2 if known == 1 else unknown > UNKNOWN_PER_KNOWN_MAX * known
+    if foreign or not known:
+        raise PromptForeign(
+            f"{known} of the {known + unknown} words of the prompt are known: "
+            "the model reads English questions of a few kinds"
+        )
 
 
 def canonical(question: str) -> str:

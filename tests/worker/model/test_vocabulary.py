@@ -13,9 +13,11 @@ from worker.model.vocabulary import (
     PROMPT_BYTES_MAX,
     SLOTS,
     TOKENS_MAX,
+    UNKNOWN_PER_KNOWN_MAX,
     VOCABULARY_SIZE,
     PromptEmpty,
     PromptError,
+    PromptForeign,
     PromptTooLong,
     TooManySlots,
     canonical,
@@ -44,7 +46,7 @@ def test_prompts_that_differ_in_names_only_are_read_alike() -> None:
     [
         ("two pears", "2 pear"),
         ("YES", "yes"),
-        ("Ann\u2019s", "Ann's"),
+        ("Is Ann\u2019s", "Is Ann's"),
         ("\u201cYes\u201d", '"Yes"'),
         ("3 \u2212 2", "3 - 2"),
         ("True\u00a0and False", "True and False"),
@@ -59,8 +61,8 @@ def test_numbers_are_a_head_of_two_digits_and_one_token_for_each_more() -> None:
 
 
 def test_an_option_letter_is_one_token() -> None:
-    assert len(read("(A)").tokens) == len(read("(r)").tokens) == 1
-    assert len(read("(z)").tokens) == len(read("( A )").tokens) == 3
+    assert len(read("(A) is").tokens) == len(read("(r) is").tokens) == 2
+    assert len(read("(z) is").tokens) == len(read("( A ) is").tokens) == 4
 
 
 @pytest.mark.parametrize("text", ["", "  \t ", "\u200b\x00 "[:0]])
@@ -78,9 +80,10 @@ def test_bounds_of_a_prompt() -> None:
     with pytest.raises(PromptTooLong, match="bytes"):
         read("é" * (PROMPT_BYTES_MAX // 2 + 1))
     words = [f"{chr(97 + i // 26)}{chr(97 + i % 26)}qx" for i in range(SLOTS + 1)]
-    assert len(read(" ".join(words[:-1])).slots) == SLOTS
+    known = " is not in the list"
+    assert len(read(" ".join(words[:-1]) + known).slots) == SLOTS
     with pytest.raises(TooManySlots):
-        read(" ".join(words))
+        read(" ".join(words) + known)
 
 
 @given(st.text())
@@ -95,9 +98,25 @@ def test_any_text_is_read_or_refused_with_a_reason(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["今日はどこへ行きますか", "Что делает Иван?", "مرحبا بالعالم", "🤖🤖"]
+    "text",
+    [
+        "今日はどこへ行きますか",
+        "Что делает Иван?",
+        "مرحبا بالعالم",
+        "Was ist die Hauptstadt von Frankreich?",
+        "¿Cuántos días tiene una semana?",
+        "🤖🤖",
+        "?!",
+        "is in " + "abc " * (2 * UNKNOWN_PER_KNOWN_MAX + 1),
+    ],
 )
-def test_other_scripts_are_read_as_unknown_words_and_signs(text: str) -> None:
+def test_another_language_is_refused(text: str) -> None:
+    with pytest.raises(PromptForeign, match="English"):
+        read(text)
+
+
+@pytest.mark.parametrize("text", ["True", "2 + 2", "Anna lies.", "is in " + "abc " * 40])
+def test_few_words_are_no_other_language(text: str) -> None:
     assert read(text).tokens
 
 
