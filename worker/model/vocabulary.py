@@ -22,8 +22,6 @@ ANSWER_SIZE: Final = 256
 VOCABULARY_SIZE: Final = 768
 UNKNOWN_PER_KNOWN_MAX: Final = 20
 """Above this many unknown words for each known one, a prompt is taken for another language."""
-SPELLING_LETTERS: Final = 6
-"""How many letters of a word `spelling` tells."""
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -373,9 +371,3 @@ def _spelling(word: str) -> str:
     if word.startswith("(") and word.endswith(")"):
         return word.upper()
     return word.capitalize() if word.isalpha() else word
-
-
-def spelling(word: str) -> tuple[int, ...]:
-    """Return the first SPELLING_LETTERS letters: 0 for none, 1 to 26 for a to z, 27 other."""
-    codes = [ord(c) - 96 if "a" <= c <= "z" else 27 for c in word.lower()[:SPELLING_LETTERS]]
-    return tuple(codes + [0] * (SPELLING_LETTERS - len(codes)))

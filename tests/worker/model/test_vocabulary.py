@@ -25,7 +25,6 @@ from worker.model.vocabulary import (
     is_known,
     plural,
     read,
-    spelling,
     write,
 )
 
@@ -181,8 +180,3 @@ def test_nouns_are_known_in_both_numbers() -> None:
             assert read(noun).tokens == read(plural(noun)).tokens
     kinds = [noun for nouns in NOUNS.values() for noun in nouns]
     assert len(set(kinds)) == len(kinds)
-
-
-def test_spelling_tells_the_first_letters() -> None:
-    assert spelling("Abzebra") == (1, 2, 26, 5, 2, 18)
-    assert spelling("éa") == (27, 1, 0, 0, 0, 0)
