@@ -192,13 +192,12 @@ _TEXTS: Final = {token: text for text, token in reversed(_IDS.items())} | {
 """The first text of each id; a slot is <1> or above."""
 _WORDS: Final = frozenset(token for text, token in _IDS.items() if text.isalnum())
 """Ids of known words and numbers: what shows that a prompt is in the language of the model."""
+_SLOT_IDS: Final = frozenset(range(FIRST_SLOT, ANSWER_SIZE))
 SENTENCE_ENDS: Final = frozenset(_IDS[text] for text in (".", "?", "!", ";", "\n"))
 CLAUSE_ENDS: Final = SENTENCE_ENDS | {_IDS[","], _IDS[":"]}
 
-# An option letter; a number; a possessive; a word (o'clock is one); a line end; any other sign.
-_TOKEN: Final = re.compile(
-    r"\([A-Ra-r]\)|[0-9]+|['\u2019]s\b|o'clock|[^\W\d_]+|\n|[^\s]", re.IGNORECASE
-)
+# A word (o'clock is one); an option letter; a number; a possessive; a line end; any other sign.
+_TOKEN: Final = re.compile(r"[oO]'[cC]lock|[^\W\d_]+|\([A-Ra-r]\)|[0-9]+|['\u2019][sS]\b|\n|\S")
 _TYPOGRAPHY: Final = {
     "\u2019s": "'s",
     "\u2018": "'",
@@ -296,8 +295,8 @@ def read(text: str) -> Reading:
 
 
 def _check_language(tokens: list[int]) -> None:
-    unknown = sum(FIRST_SLOT <= token < ANSWER_SIZE for token in tokens)
-    known = sum(token in _WORDS for token in tokens)
+    unknown = sum(map(_SLOT_IDS.__contains__, tokens))
+    known = sum(map(_WORDS.__contains__, tokens))
     foreign = unknown > 2 if known == 1 else unknown > UNKNOWN_PER_KNOWN_MAX * known
     if foreign or not known:
         raise PromptForeign(
