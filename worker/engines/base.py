@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from google.protobuf.message import DecodeError
 
 from exchange.metering.cards import ModelCard
-from exchange.metering.traces import DenseTrace
+from exchange.metering.traces import DenseTrace, Trace
 from exchange.v1.job_service_pb2 import JobInput, StopCause
 
 NOTHING_DONE: Final = DenseTrace(0, 0)
@@ -49,7 +49,7 @@ class EngineResult:
     """
 
     cause: StopCause.ValueType
-    trace: DenseTrace
+    trace: Trace
     surcharge_flops: int = 0
 
 

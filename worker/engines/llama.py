@@ -327,6 +327,7 @@ class LlamaEngine:
         watcher.idle = True
         for item in _finish(ended, counts, watcher.stopped, cause):
             if isinstance(item, EngineResult) and ended.refused:
+                assert isinstance(item.trace, DenseTrace)
                 surcharge = surcharge_flops(self._card, item.trace, ended.refused)
                 yield dataclasses.replace(item, surcharge_flops=surcharge)
             else:

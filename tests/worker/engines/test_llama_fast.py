@@ -72,6 +72,7 @@ class TestRuns:
         plain, fast = [await result_of(engine, ask(PROMPTS[1], 40)) for engine in engines]
         assert fast.trace == plain.trace
         assert plain.surcharge_flops == 0
+        assert isinstance(fast.trace, DenseTrace)
         one = surcharge_flops(SMOLLM2_135M, fast.trace, 1)
         assert fast.surcharge_flops > 0
         assert fast.surcharge_flops % one == 0
