@@ -24,7 +24,7 @@ from worker.model.vocabulary import (
     PromptError,
     PromptForeign,
     PromptTooLong,
-    TooManySlots,
+    TooManyAliases,
     read,
 )
 from worker.model.weights import WEIGHTS_BYTES_MAX, Weights, WeightsError, load_weights
@@ -43,7 +43,7 @@ from worker.model.weights import WEIGHTS_BYTES_MAX, Weights, WeightsError, load_
         ("一週間は何日ですか", PromptForeign, "English"),
         (
             "is in " + " ".join(f"{a}{b}q" for a in "bcdfghjk" for b in "bcdfghjkl"),
-            TooManySlots,
+            TooManyAliases,
             "unknown words",
         ),
     ],

@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from worker.model import vocabulary
 from worker.model.vocabulary import (
+    ALIASES,
     ANSWER_SIZE,
     END,
-    FIRST_SLOT,
+    FIRST_ALIAS,
     NOUNS,
     PROMPT_BYTES_MAX,
-    SLOTS,
     TOKENS_MAX,
     UNKNOWN_PER_KNOWN_MAX,
     VOCABULARY_SIZE,
@@ -19,7 +19,7 @@ from worker.model.vocabulary import (
     PromptError,
     PromptForeign,
     PromptTooLong,
-    TooManySlots,
+    TooManyAliases,
     canonical,
     encode_answer,
     is_known,
@@ -29,11 +29,13 @@ from worker.model.vocabulary import (
 )
 
 
-def test_unknown_words_become_slots_in_order_and_keep_their_spelling() -> None:
+def test_unknown_words_become_aliases_in_order_and_keep_their_spelling() -> None:
     reading = read("Fidel tells Jerry: fidel lies.")
-    slots = [token - FIRST_SLOT for token in reading.tokens if FIRST_SLOT <= token < ANSWER_SIZE]
-    assert slots == [0, 1, 0]
-    assert reading.slots == ("Fidel", "Jerry")
+    aliases = [
+        token - FIRST_ALIAS for token in reading.tokens if FIRST_ALIAS <= token < ANSWER_SIZE
+    ]
+    assert aliases == [0, 1, 0]
+    assert reading.aliases == ("Fidel", "Jerry")
 
 
 def test_prompts_that_differ_in_names_only_are_read_alike() -> None:
@@ -78,10 +80,10 @@ def test_bounds_of_a_prompt() -> None:
         read("1" + " " * PROMPT_BYTES_MAX)
     with pytest.raises(PromptTooLong, match="bytes"):
         read("é" * (PROMPT_BYTES_MAX // 2 + 1))
-    words = [f"{chr(97 + i // 26)}{chr(97 + i % 26)}qx" for i in range(SLOTS + 1)]
+    words = [f"{chr(97 + i // 26)}{chr(97 + i % 26)}qx" for i in range(ALIASES + 1)]
     known = " is not in the list"
-    assert len(read(" ".join(words[:-1]) + known).slots) == SLOTS
-    with pytest.raises(TooManySlots):
+    assert len(read(" ".join(words[:-1]) + known).aliases) == ALIASES
+    with pytest.raises(TooManyAliases):
         read(" ".join(words) + known)
 
 
@@ -92,8 +94,8 @@ def test_any_text_is_read_or_refused_with_a_reason(text: str) -> None:
     except PromptError:
         return
     assert all(0 <= token < VOCABULARY_SIZE for token in reading.tokens)
-    used = {token for token in reading.tokens if FIRST_SLOT <= token < ANSWER_SIZE}
-    assert used == {FIRST_SLOT + slot for slot in range(len(reading.slots))}
+    used = {token for token in reading.tokens if FIRST_ALIAS <= token < ANSWER_SIZE}
+    assert used == {FIRST_ALIAS + alias for alias in range(len(reading.aliases))}
 
 
 @pytest.mark.parametrize(
@@ -128,8 +130,8 @@ def test_a_lone_surrogate_is_read() -> None:
     ["Yes", "False", "(C)", "7", "-5", "123", "-4096", "October 3", "Bela", "3 12 40", "red Bela"],
 )
 def test_answers_are_written_as_they_were_encoded(text: str) -> None:
-    slots = ("Bela", "red")
-    assert write((*encode_answer(text, slots), END, 5), slots) == text
+    aliases = ("Bela", "red")
+    assert write((*encode_answer(text, aliases), END, 5), aliases) == text
 
 
 def test_what_cannot_be_an_answer_is_refused() -> None:
@@ -167,7 +169,7 @@ def test_same_tokens_if_and_only_if_same_canonical_form(text: str) -> None:
 def test_ids_are_apart_and_within_their_sizes() -> None:
     ids = vocabulary._IDS
     answers = {token for token in ids.values() if token < ANSWER_SIZE}
-    assert max(answers) < FIRST_SLOT
+    assert max(answers) < FIRST_ALIAS
     assert max(ids.values()) < VOCABULARY_SIZE
     assert sorted(set(ids.values()) - answers) == list(range(ANSWER_SIZE, max(ids.values()) + 1))
 

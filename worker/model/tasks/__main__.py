@@ -20,7 +20,7 @@ from worker.model.tasks.draws import Mix, stream
 from worker.model.tasks.splits import Split
 from worker.model.vocabulary import (
     ANSWER_SIZE,
-    FIRST_SLOT,
+    FIRST_ALIAS,
     PromptError,
     Reading,
     encode_answer,
@@ -48,7 +48,7 @@ def coverage(folder: Path) -> Iterator[dict[str, Any]]:
     for task, items in read_bbh(folder).items():
         readings = [(item, reading) for item in items if (reading := _reading(item)) is not None]
         lengths = [len(reading.tokens) for _, reading in readings]
-        unknown = sum(FIRST_SLOT <= t < ANSWER_SIZE for _, r in readings for t in r.tokens)
+        unknown = sum(FIRST_ALIAS <= t < ANSWER_SIZE for _, r in readings for t in r.tokens)
         yield {
             "task": task,
             "family": FAMILY_OF.get(task),
@@ -69,7 +69,7 @@ def _reading(item: Item) -> Reading | None:
 
 def _is_answerable(item: Item, reading: Reading) -> bool:
     try:
-        encode_answer(item.answer, reading.slots)
+        encode_answer(item.answer, reading.aliases)
     except ValueError:
         return False
     return True

@@ -79,7 +79,7 @@ def test_real_items_are_read_whole_and_solved(task: str) -> None:
         reading = read(item.question)
         assert is_right(solve(FAMILY_OF.get(task, "words"), item.question)[-1], item.answer)
         if task != "word_sorting":
-            encode_answer(item.answer, reading.slots)
+            encode_answer(item.answer, reading.aliases)
 
 
 def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
