@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 CODEGEN := .venv-codegen
 CODEGEN_STAMP := $(CODEGEN)/.stamp
+PEERS := .venv-peers
 BUF_VERSION := 1.75.0
 BUF := .buf/node_modules/.bin/buf
 PROTOS := $(wildcard proto/exchange/v1/*.proto)
@@ -16,7 +17,7 @@ PROTOC = PATH="$(CURDIR)/$(CODEGEN)/bin:$$PATH" python -m grpc_tools.protoc -Ipr
 	--mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv constraints proto proto-check proto-lint lint format test demo bench clean
+.PHONY: help venv constraints proto proto-check proto-lint lint format test demo bench bench-matching clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -82,7 +83,17 @@ demo: $(STAMP) ## the exchange, two workers and real prompts (ONCE=1 ends by its
 bench: $(STAMP) ## measure the exchange: rates, latencies, CPU per order
 	$(BIN)/flopex bench exchange
 
+$(PEERS)/bin/python: pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --upgrade 'pip>=25.1'
+	$(PEERS)/bin/pip install --quiet --group peers
+	touch $@
+
+bench-matching: $(STAMP) $(PEERS)/bin/python ## the matching engine beside its peers (LIQUIBOOK=path of a checkout, QUICK=1)
+	$(BIN)/flopex bench matching --peers $(PEERS)/bin/python $(if $(LIQUIBOOK),--liquibook $(LIQUIBOOK)) \
+		$(if $(QUICK),--quick) $(if $(JSON),--json)
+
 clean: ## remove the environments, caches and build outputs
-	rm -rf $(VENV) $(CODEGEN) .buf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf $(VENV) $(CODEGEN) $(PEERS) .buf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache \
 		.import_linter_cache
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +

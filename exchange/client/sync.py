@@ -164,10 +164,12 @@ class OrderStream(Blocking[AsyncOrderStream]):
         )
 
     def replace(
-        self, order_id: int, price: int | str, quantity: int | str
+        self, order_id: int, price: int | str, quantity: int | str, *, stop_price: int | str = 0
     ) -> concurrent.futures.Future[OrderResult]:
         """Change an open order's price or total quantity."""
-        return self._hand_over(lambda: self._part.replace(order_id, price, quantity))
+        return self._hand_over(
+            lambda: self._part.replace(order_id, price, quantity, stop_price=stop_price)
+        )
 
     def cancel_all(
         self, instrument: InstrumentLike = 0, side: Side = Side.UNSPECIFIED

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from exchange.core.instruments import Instrument, Model
     from exchange.core.jobs import Job
     from exchange.core.leases import Lease
-    from exchange.core.orders import OpenOrder
+    from exchange.core.open_orders import OpenOrder
     from exchange.core.workers import Pool, Worker
     from matching.book import Book
     from matching.clearing import ClearingGroup

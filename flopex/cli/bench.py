@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from flopex.cli.base import Session, command
+from flopex.cli.bench_matching import matching
 from flopex.cli.exits import CommandError
 
 if TYPE_CHECKING:
@@ -78,6 +79,15 @@ async def exchange(
     except RuntimeError as error:
         raise CommandError(f"the benchmark broke off: {error}", reason="BENCH") from error
     session.output.answer(result, _table(result, chosen))
+
+
+command(
+    app,
+    "matching",
+    example="make bench-matching LIQUIBOOK=../liquibook\n"
+    "flopex bench matching --quick\n"
+    "flopex bench matching --liquibook ../liquibook --json",
+)(matching)
 
 
 def _table(result: dict[str, Any], modes: tuple[str, ...]) -> Table:

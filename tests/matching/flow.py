@@ -15,8 +15,10 @@ from statistics import median
 from matching import (
     Bid,
     Book,
+    Cancelled,
     ClassBid,
     ClearingGroup,
+    Decremented,
     Fill,
     Order,
     Rested,
@@ -77,7 +79,7 @@ def flow(count: int, seed: int = 1) -> list[tuple[int, ...]]:
                 live.add(event.order_id)
             elif isinstance(event, Fill) and event.maker_leaves == 0:
                 live.drop(event.maker_order_id)
-            elif not isinstance(event, Fill) and event.order_id in live.at:
+            elif isinstance(event, Cancelled | Decremented) and event.order_id in live.at:
                 live.drop(event.order_id)
     return rows
 
@@ -87,10 +89,10 @@ def make(row: tuple[int, ...]) -> Order:
     return Order(
         order_id,
         account_id,
-        side,  # type: ignore[arg-type]
+        side,
         price,
         quantity,
-        tif,  # type: ignore[arg-type]
+        tif,
         SelfTradePrevention.CANCEL_OLDEST,
     )
 

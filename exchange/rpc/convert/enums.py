@@ -81,6 +81,11 @@ def time_in_force(value: int) -> market_pb2.TimeInForce.ValueType:
     return cast("market_pb2.TimeInForce.ValueType", value)
 
 
+def order_type(value: int) -> market_pb2.OrderType.ValueType:
+    """An order's type, as the API has it."""
+    return cast("market_pb2.OrderType.ValueType", value)
+
+
 def order_state(value: int) -> order_service_pb2.OrderState.ValueType:
     """An order's state, as the API has it."""
     return cast("order_service_pb2.OrderState.ValueType", value)

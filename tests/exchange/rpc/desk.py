@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import grpc
 
+from exchange.client import packed_orders
 from exchange.core.exchange import Exchange
 from exchange.engine import Clock
 from exchange.rpc.services import Services
@@ -109,6 +110,15 @@ class TradeCall:
         response = await self.receive()
         assert response.request_id == number
         return response
+
+    async def send_rows(self, instructions: Sequence[pb.Instruction]) -> int:
+        """Send a batch in packed rows."""
+        self._request_id += 1
+        request = pb.TradeRequest(request_id=self._request_id)
+        packed_orders.put(request, instructions)
+        assert request.packed
+        await self._call.write(request)
+        return self._request_id
 
     async def finish(self) -> list[pb.TradeResponse]:
         """Say that nothing follows; what still comes."""
