@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from matching.bids import Bid, ClassBid, validate_bid
 from matching.book import COMPILED, Book
+from matching.book_legs import BookLeg, BookLegDesk, LeggedOrder
 from matching.clearing import ClearingGroup, LeaseFill, Uncross, WhyNot
 from matching.events import (
     Armed,
@@ -29,11 +30,13 @@ from matching.events import (
     StateChanged,
     Triggered,
 )
+from matching.legs import GroupUncross, Leg, LegDesk, MultiLegBid
 from matching.order import Conditions, Order
 from matching.ramp import ramp_price, reach_time_ns, round_down, round_up
 from matching.slots import SlotPool, StandingQuote
 from matching.types import (
     CLASSES_MAX,
+    LEGS_MAX,
     MINIMUM_ORDERS_MAX,
     PEAKS_MAX,
     POOL_SLOTS_MAX,
@@ -53,6 +56,7 @@ from matching.types import (
 __all__ = [
     "CLASSES_MAX",
     "COMPILED",
+    "LEGS_MAX",
     "MINIMUM_ORDERS_MAX",
     "PEAKS_MAX",
     "POOL_SLOTS_MAX",
@@ -63,6 +67,8 @@ __all__ = [
     "Bid",
     "Book",
     "BookEvent",
+    "BookLeg",
+    "BookLegDesk",
     "BookState",
     "CancelReason",
     "Cancelled",
@@ -71,7 +77,12 @@ __all__ = [
     "Conditions",
     "Decremented",
     "Fill",
+    "GroupUncross",
     "LeaseFill",
+    "Leg",
+    "LegDesk",
+    "LeggedOrder",
+    "MultiLegBid",
     "NoTradeReason",
     "Order",
     "RejectReason",

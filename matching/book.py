@@ -19,6 +19,7 @@ from matching.digest import state_digest
 from matching.events import BookEvent
 from matching.order import BUDGET, ICEBERG, MINIMUM, STOP, Conditions, Order
 from matching.packed import BUDGET_LOW_BITS, COMMAND_BYTES, FIRST_COLUMNS
+from matching.plan import Plan
 from matching.sheet import Sheet
 from matching.tape import Tape
 from matching.types import (
@@ -85,6 +86,20 @@ class Book:
         """
         self._tape.begin(True)
         self._cancel(order_id)
+        return self._tape.events
+
+    def cancel_all(self, order_ids: list[int]) -> list[BookEvent]:
+        """Take out these orders, those that are here, before anything else can trade with them.
+
+        Cancelled (REQUESTED) for each in turn; then what the change makes tradable follows.
+        """
+        self._tape.begin(True)
+        for order_id in order_ids:
+            order = self._sheet.find(order_id)
+            if order is not None:
+                self._sheet.cancel(order, CancelReason.REQUESTED)
+        if self._sheet.minimums:
+            entry.settle(self._sheet)
         return self._tape.events
 
     def replace(
@@ -193,6 +208,24 @@ class Book:
         best_keys = book_side.keys[: -levels - 1 : -1]
         found = [book_side.levels[key] for key in best_keys]
         return [(level.price, level.quantity, level.count) for level in found]
+
+    def refusal(self, order: Order) -> RejectReason | None:
+        """Why `place` would reject an order now; None if it would not."""
+        return entry.refusal(self._sheet, order)
+
+    def gain(self, order: Order) -> int | None:
+        """What an order would gain if it were placed now and traded whole on entry; else None.
+
+        The sum over its trades of (limit - price) x quantity for a bid, (price - limit) x quantity
+        for an ask. Nothing changes. Costs O(fills).
+        """
+        if not self._sheet.open:
+            return None
+        plan = Plan(self._sheet, order).walk()
+        if plan.sure < order.leaves:
+            return None
+        sign = 1 if order.side == 1 else -1
+        return sum(sign * (order.price - price) * quantity for _, quantity, price in plan.steps)
 
     def order(self, order_id: int) -> Order | None:
         """The order of this id, resting or a stop that waits. Costs O(1)."""

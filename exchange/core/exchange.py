@@ -182,6 +182,21 @@ class Exchange(State):
         book = self.books[instrument_id]
         return book.depth(Side.BID, levels), book.depth(Side.ASK, levels)
 
+    def listen(self, instrument_id: int) -> None:
+        """Keep a continuous book's market data (`matching.packed`) from now on, for `take_rows`."""
+        self.heard.setdefault(instrument_id, [])
+
+    def unlisten(self, instrument_id: int) -> None:
+        """Nobody takes a book's market data any more."""
+        self.heard.pop(instrument_id, None)
+
+    def take_rows(self, instrument_id: int) -> bytes:
+        """What a book that is listened to has done since the last call: its packed event rows."""
+        heard = self.heard[instrument_id]
+        rows = b"".join(heard)
+        heard.clear()
+        return rows
+
     def indicative(self, instrument_id: int) -> Clearing | None:
         """How the call auction of a continuous book would end now; None: nothing would trade."""
         return self._trading.indicative(self.instruments[instrument_id])

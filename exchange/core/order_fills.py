@@ -49,6 +49,12 @@ class FillDesk:
     def __init__(self, state: State) -> None:
         self._state = state
 
+    def hear(self, instrument_id: int) -> None:
+        """Keep the market data of a book's last command, where somebody listens to it."""
+        heard = self._state.heard.get(instrument_id)
+        if heard is not None:
+            heard.append(self._state.books[instrument_id].last_rows())
+
     def settle(self, instrument_id: int, events: Iterable[BookEvent]) -> None:
         """Carry out what a book says, in its order."""
         for event in events:

@@ -16,6 +16,7 @@ from exchange.core.commands import (
     EndOrderStream,
     MassCancel,
     OrderType,
+    PlaceMultiLegOrder,
     PlaceOrder,
     ReplaceOrder,
     TradingState,
@@ -81,7 +82,8 @@ class OrderDesk:
             return Reason.NONE
         instrument = state.instruments.get(command.instrument_id)
         if instrument is None:
-            return Reason.UNKNOWN_INSTRUMENT
+            legs = isinstance(command, PlaceMultiLegOrder)
+            return Reason.ORDER_TYPE_UNSUPPORTED if legs else Reason.UNKNOWN_INSTRUMENT
         price = limit_price(command, instrument)
         reason = refusal(state, account, instrument, command, price)
         if reason:
@@ -102,20 +104,24 @@ class OrderDesk:
         state = self._state
         order_id = state.counters.order + 1
         instrument_id = command.instrument_id
-        escrow = 0
+        transfer_id = 0
         if command.side == _BID:
             escrow = escrow_nanos(price, command.quantity_mflop)
             if command.max_cost_nanos:
                 escrow = min(escrow, command.max_cost_nanos)
-            if state.ledger.available(command.account_id) < escrow:
+            transfer_id = state.ledger.hold(command.account_id, escrow)
+            if not transfer_id:
                 return Reason.INSUFFICIENT_FUNDS
         resting = book_order(command, order_id, price)
         events = state.books[instrument_id].place(resting)
         first = events[0]
         if isinstance(first, Rejected):
+            if transfer_id:
+                state.ledger.take_back(transfer_id)
             return BOOK_REFUSALS[first.reason]
+        if state.heard:
+            self._fills.hear(instrument_id)
         state.counters.order = order_id
-        transfer_id = state.ledger.hold(command.account_id, escrow) if escrow else 0
         order = state.orders[order_id] = OpenOrder(account, command, resting, transfer_id)
         state.order_ids.remember(account, command.client_order_id, content, order_id)
         account.orders[order_id] = order
@@ -277,6 +283,7 @@ class OrderDesk:
         events = book.replace(order.order_id, price, quantity, stop_price)
         if isinstance(events[0], Rejected):
             return BOOK_REFUSALS[events[0].reason]
+        self._fills.hear(order.instrument_id)
         if order.transfer_id:
             resized = state.ledger.resize(order.transfer_id, worst)
             assert resized, "a hold that was checked does not fit"
@@ -336,6 +343,8 @@ class OrderDesk:
         events = self._state.books[order.instrument_id].cancel(order.order_id)
         first = events[0]
         assert isinstance(first, Cancelled), "an open order is not in its book"
+        if self._state.heard:
+            self._fills.hear(order.instrument_id)
         self._fills.end(order, ending, reason, first.quantity)
         if len(events) > 1:
             self._trading.settle(self._state.instruments[order.instrument_id], events[1:])

@@ -88,6 +88,7 @@ class State:
         self.groups: dict[int, ClearingGroup] = {}
         self.group_by_key: dict[tuple[int, str], int] = {}  # (model, tier)
         self.group_classes: dict[int, list[int]] = {}
+        self.heard: dict[int, list[bytes]] = {}  # rows of books that somebody listens to: no state
         self.orders: dict[int, OpenOrder] = {}
         self.jobs: dict[int, Job] = {}
         self.leases: dict[int, Lease] = {}

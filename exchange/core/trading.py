@@ -163,6 +163,7 @@ class TradingDesk:
             clearing = self.indicative(instrument)
             at = clearing.price if clearing else price or instrument.reference_nanos
             events = book.uncross(at)
+            self._fills.hear(instrument.instrument_id)
             fills = [event for event in events if isinstance(event, Fill)]
             self._fills.settle(instrument.instrument_id, events)
             if fills:
@@ -188,4 +189,5 @@ class TradingDesk:
             return []
         events = book.set_state(state)
         assert not isinstance(events[0], Rejected), "an uncrossed book does not open"
+        self._fills.hear(instrument.instrument_id)
         return events

@@ -474,10 +474,13 @@ class TradeRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     INSTRUCTIONS_FIELD_NUMBER: _builtins.int
     CANCEL_ON_DISCONNECT_FIELD_NUMBER: _builtins.int
+    PACKED_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     """Chosen by the client, rising; comes back in the answer."""
     cancel_on_disconnect: _builtins.bool
     """In the stream's first message: orders placed on this stream are cancelled when it ends, however it ends."""
+    packed: _builtins.bytes
+    """Instead of instructions: rows of 72 bytes, at most 4,096 (docs/reference/packed-orders.md)."""
     @_builtins.property
     def instructions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Instruction]:
         """At most 4,096 instructions; the first message may have none."""
@@ -488,10 +491,11 @@ class TradeRequest(_message.Message):
         request_id: _builtins.int = ...,
         instructions: _abc.Iterable[Global___Instruction] | None = ...,
         cancel_on_disconnect: _builtins.bool = ...,
+        packed: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_on_disconnect", b"cancel_on_disconnect", "instructions", b"instructions", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_on_disconnect", b"cancel_on_disconnect", "instructions", b"instructions", "packed", b"packed", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -537,10 +541,13 @@ class TradeResponse(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     ACCEPTED_FIELD_NUMBER: _builtins.int
     REPORTS_FIELD_NUMBER: _builtins.int
+    PACKED_REPORTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     """The batch's id; 0 for unasked reports."""
     sequence: _builtins.int
     """Journal sequence of the batch's last command: all up to here is durable."""
+    packed_reports: _builtins.bytes
+    """The same as rows of 96 bytes, in answers to packed batches (docs/reference/packed-orders.md)."""
     @_builtins.property
     def accepted(self) -> _containers.RepeatedCompositeFieldContainer[Global___AckRange]:
         """Accepted placements."""
@@ -556,10 +563,11 @@ class TradeResponse(_message.Message):
         sequence: _builtins.int = ...,
         accepted: _abc.Iterable[Global___AckRange] | None = ...,
         reports: _abc.Iterable[Global___ExecutionReport] | None = ...,
+        packed_reports: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "reports", b"reports", "request_id", b"request_id", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "packed_reports", b"packed_reports", "reports", b"reports", "request_id", b"request_id", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -46,11 +46,15 @@ class Reject(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A TradeRequest as commands; `indexes[i]` is the place of `commands[i]` in the request."""
+    """A TradeRequest as commands; `indexes[i]` is the place of `commands[i]` in the request.
+
+    `packed` says that it came in rows, and that its answer is to go out in rows.
+    """
 
     commands: list[Command]
     indexes: list[int]
     rejects: list[Reject]
+    packed: bool = False
 
     @property
     def size(self) -> int:
@@ -154,12 +158,19 @@ def _rejected(index: int, instruction: pb.Instruction, reason: Reason) -> Reject
     return Reject(index, reason, client_order_id, instruction.cancel.order_id)
 
 
-def answer(
-    core: Exchange, request_id: int, made: Batch, outcomes: Sequence[Outcome]
-) -> pb.TradeResponse:
-    """What became of a batch: ranges of plain acceptances, reports of everything else."""
+class Untold(NamedTuple):
+    """What a batch's ranges of acceptances do not tell: the events of one of its commands."""
+
+    outcome: Outcome
+    command: Command
+    events: Sequence[AnyEvent]
+    place: int
+
+
+def acceptances(made: Batch, outcomes: Sequence[Outcome]) -> tuple[list[pb.AckRange], list[Untold]]:
+    """Ranges of accepted placements, and everything else that happened, in order."""
     ranges: list[pb.AckRange] = []
-    reports = [rejection(reject) for reject in made.rejects]
+    untold: list[Untold] = []
     first_index = first_order_id = count = 0
     for outcome, index, command in zip(outcomes, made.indexes, made.commands, strict=True):
         events = outcome.events
@@ -175,13 +186,26 @@ def answer(
             if len(events) == 1:
                 continue
             events = events[1:]
-        reports += reports_of(core, outcome, command, events, index)
+        untold.append(Untold(outcome, command, events, index))
     if count:
         ranges.append(_range(first_index, count, first_order_id))
-    sequence = outcomes[-1].sequence if outcomes else core.sequence
-    return pb.TradeResponse(
-        request_id=request_id, sequence=sequence, accepted=ranges, reports=reports
+    return ranges, untold
+
+
+def answer(
+    core: Exchange, request_id: int, made: Batch, outcomes: Sequence[Outcome]
+) -> pb.TradeResponse:
+    """What became of a batch: ranges of plain acceptances, reports of everything else."""
+    ranges, untold = acceptances(made, outcomes)
+    response = pb.TradeResponse(
+        request_id=request_id,
+        sequence=outcomes[-1].sequence if outcomes else core.sequence,
+        accepted=ranges,
+        reports=[rejection(reject) for reject in made.rejects],
     )
+    for outcome, command, events, index in untold:
+        response.reports.extend(reports_of(core, outcome, command, events, index))
+    return response
 
 
 def _range(first_index: int, count: int, first_order_id: int) -> pb.AckRange:

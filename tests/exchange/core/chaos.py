@@ -356,3 +356,42 @@ class Chaos:
 
 ASK_NEAR: Final = (10_000_000, 50_000_000, 80_000_000)
 """Asks and limits that often meet."""
+
+
+class OrderChaos(Chaos):
+    """Orders and what moves their books only, of quantities that often meet."""
+
+    def __init__(self, market: Market, seed: int) -> None:
+        super().__init__(market, seed)
+        self.makers = [
+            *[self.place] * 10,
+            *[self.conditional] * 14,
+            *[self.cancel_order] * 4,
+            *[self.replace_order] * 5,
+            *[self.advance] * 3,
+            self.mass_cancel,
+            self.trading,
+            *[self.open_book] * 2,
+        ]
+
+    def place(self) -> c.Command:
+        rng = self.rng
+        placed = super().place()
+        return replace(
+            placed,
+            client_order_id=uuid7(rng.getrandbits(60), self.market.now_ns),
+            quantity_mflop=rng.choice((1, 2, 5, 10, 20, 50)),
+            max_cost_nanos=rng.choice((0, 0, 0, 1)),
+        )
+
+    def spoilt(self, command: c.Command) -> c.Command:
+        """As for all, but the book must not close for good."""
+        made = super().spoilt(command)
+        return command if isinstance(made, c.SetInstrumentState) else made
+
+    def open_book(self) -> c.Command:
+        """Books are open most of the time, and without protections half of it."""
+        paper = self.market.paper
+        if self.rng.random() < 0.3:
+            return c.SetProtections(paper)
+        return c.SetInstrumentState(paper, c.TradingState.OPEN)
