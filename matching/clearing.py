@@ -267,7 +267,7 @@ class ClearingGroup:
         books = [book for book in in_time if book.is_open]
         if not books:
             return WhyNot(NoTradeReason.HALTED, price, None)
-        asks = [ask for ask in (book.asks.best_ask() for book in books) if ask is not None]
+        asks = [ask for book in books if (ask := book.asks.best_ask()) is not None]
         if asks:
             best = min(asks)
             below = WhyNot(NoTradeReason.PRICE_BELOW_ASK, price, best)
