@@ -24,18 +24,20 @@ def test_nothing_raises_and_a_refusal_changes_nothing(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_order_books_are_emptied_and_nothing_is_left(seed: int) -> None:
     market = Market()
-    torture(market, OrderChaos(market, seed), sizes.TORTURE_ORDER_COMMANDS)
+    chaos = OrderChaos(market, seed)
+    torture(market, chaos, sizes.TORTURE_ORDER_COMMANDS)
     exchange = market.exchange
-    market.do(c.SetInstrumentState(market.paper, c.TradingState.HALTED))
+    for book in chaos.books:
+        market.do(c.SetInstrumentState(book, c.TradingState.HALTED))
     for account_id, account in exchange.accounts.items():
         market.do(c.MassCancel(account_id, 0, 0))
         assert exchange.ledger.pending(account_id) == 0
         assert account.exposure == {}
     assert exchange.orders == {}
-    assert len(exchange.books[market.paper]) == 0
+    assert [len(exchange.books[book]) for book in chaos.books] == [0, 0, 0]
     assert exchange.counters.trade > sizes.TORTURE_ORDER_COMMANDS // 20, "too little happens"
-    positions = [a.positions.get(market.paper, 0) for a in exchange.accounts.values()]
-    assert sum(positions) == 0
+    for book in chaos.books:
+        assert sum(a.positions.get(book, 0) for a in exchange.accounts.values()) == 0
     market.close()
 
 
