@@ -10,10 +10,9 @@ A command that cannot be carried out is answered by one Rejected event, and has 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from librt.strings import read_i64_le
-from mypy_extensions import i64
 
 from matching import entry, packed
 from matching.digest import state_digest
@@ -32,7 +31,10 @@ from matching.types import (
 )
 from matching.uncross import cancel_immediate, interest, is_crossed, uncross
 
-__all__ = ["Book"]
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
+__all__ = ["COMPILED", "Book"]
 
 _SIDES: Final = (1, 2)
 _WORDS: Final = (1, 2, 3, 4)
@@ -262,16 +264,21 @@ class Book:
     def restore(self, order: Order) -> None:
         """Put an order, or a waiting stop, where `orders()` and `stops()` had it; no matching.
 
+        An iceberg's `conditions.reserve` is kept where it leaves no more than a peak to show.
+
         Raises:
             ValueError: the order would be refused.
         """
         reason = entry.refusal(self._sheet, order)
         if reason is not None:
             raise ValueError(f"order {order.order_id}: {reason.name}")
+        reserve = order.conditions.reserve if order.conditions is not None else 0
         if order.terms & STOP:
             self._sheet.stops.add(order)
         else:
             self._sheet.place(order)
+            if order.conditions is not None and order.conditions.reserve < reserve < order.leaves:
+                self._sheet.hold_back(order, reserve)
 
     def __len__(self) -> int:
         """Resting orders, and stops that wait."""

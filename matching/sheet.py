@@ -186,6 +186,14 @@ class Sheet:
         book_side.append(order, order.leaves - conditions.reserve)
         self.tape.added(order)
 
+    def hold_back(self, order: Order, reserve: int) -> None:
+        """Let an iceberg's reserve be larger, as after a part of its peak has traded."""
+        level, conditions = order.level, order.conditions
+        assert level is not None
+        assert conditions is not None
+        level.quantity -= reserve - conditions.reserve
+        conditions.reserve = reserve
+
     def traded(self, price: int) -> None:
         """Remember the price of a trade."""
         self.last_price = price
