@@ -75,7 +75,8 @@ class OpenOrder:
         self.max_cost_nanos = command.max_cost_nanos
         self.expire_time_ns = command.expire_time_ns if command.time_in_force == _GTD else 0
         self.stream_id = 0
-        if isinstance(command, PlaceConditionalOrder | PlaceMultiLegOrder):
+        if type(command) is not PlaceOrder:
+            assert isinstance(command, PlaceConditionalOrder | PlaceMultiLegOrder)
             self.stream_id = command.stream_id
         self.legs: tuple[BookLeg, ...] = ()
         self.waiting = False

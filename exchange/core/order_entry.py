@@ -77,7 +77,8 @@ def time_in_force(command: PlaceOrder) -> int:
 
 def book_order(command: PlaceOrder, order_id: int, price: int) -> Order:
     """The order as its book takes it."""
-    works = time_in_force(command)
+    limited = command.order_type == _LIMIT
+    works = command.time_in_force if limited else time_in_force(command)
     if type(command) is PlaceOrder and not command.max_cost_nanos:
         return Order(
             order_id,

@@ -41,7 +41,7 @@ from exchange.core.order_entry import (
 from exchange.core.reasons import Reason
 from exchange.core.timers import TimerKind
 from exchange.metering.costs import escrow_nanos
-from matching.events import Cancelled, Rejected
+from matching.events import Cancelled, Rejected, Rested
 from matching.types import Side, Terms, TimeInForce
 
 if TYPE_CHECKING:
@@ -75,19 +75,21 @@ class OrderDesk:
         account = state.accounts.get(command.account_id)
         if account is None:
             return Reason.UNKNOWN_ACCOUNT
-        content = content_digest(as_the_client_wrote(command))
+        plain = type(command) is PlaceOrder
+        content = content_digest(command if plain else as_the_client_wrote(command))
         known = state.order_ids.find(account, command.client_order_id, content, state.now_ns)
         if known.reason:
             return known.reason
         if known.result_id:
             state.emit(Repeated(account.account_id, known.result_id))
             return Reason.NONE
-        if isinstance(command, PlaceMultiLegOrder):
+        if not plain and isinstance(command, PlaceMultiLegOrder):
             return self._multi_leg.place(account, command, content)
         instrument = state.instruments.get(command.instrument_id)
         if instrument is None:
             return Reason.UNKNOWN_INSTRUMENT
-        price = limit_price(command, instrument)
+        limited = command.order_type == _LIMIT
+        price = command.price_nanos if limited else limit_price(command, instrument)
         reason = refusal(state, account, instrument, command, price)
         if reason:
             return reason
@@ -142,7 +144,8 @@ class OrderDesk:
                 command.quantity_mflop,
             )
         )
-        self._trading.settle(instrument, events)
+        if type(first) is not Rested or len(events) > 1:  # most orders rest, and that is all
+            self._trading.settle(instrument, events)
         if resting.price != price and order_id in state.orders:
             self._fills.changed(order, resting.leaves)  # post-only, and rests at another price
         return order
