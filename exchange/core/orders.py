@@ -125,7 +125,7 @@ class OrderDesk:
                 state.ledger.take_back(transfer_id)
             return BOOK_REFUSALS[first.reason]
         if state.heard:
-            self._state.hear(instrument_id)
+            state.hear(instrument_id)
         state.counters.order = order_id
         order = state.orders[order_id] = OpenOrder(account, command, resting, transfer_id)
         state.order_ids.remember(account, command.client_order_id, content, order_id)
@@ -297,7 +297,7 @@ class OrderDesk:
         events = book.replace(order.order_id, price, quantity, stop_price)
         if isinstance(events[0], Rejected):
             return BOOK_REFUSALS[events[0].reason]
-        self._state.hear(order.instrument_id)
+        state.hear(order.instrument_id)
         if order.transfer_id:
             resized = state.ledger.resize(order.transfer_id, worst)
             assert resized, "a hold that was checked does not fit"
@@ -347,9 +347,7 @@ class OrderDesk:
 
     def expiry_due(self, order_id: int) -> None:
         """Timer: a GTD order's time has passed."""
-        order = self._state.orders.get(order_id)
-        if order is not None:
-            self.close(order, OrderState.EXPIRED, Reason.ORDER_EXPIRED)
+        self.close(self._state.orders[order_id], OrderState.EXPIRED, Reason.ORDER_EXPIRED)
 
     def close(self, order: OpenOrder, ending: OrderState, reason: Reason) -> None:
         """Take an open order out of its book, or its books, and end it."""

@@ -73,6 +73,9 @@ class TradingDesk:
             )
         elif instrument.state == TradingState.HALTED and guards and guards.terms.reopening_call_ns:
             self._call(instrument, guards.terms.reopening_call_ns, Reason.NONE)
+        elif instrument.state == TradingState.OPEN:
+            state = self._state
+            state.emit(InstrumentStateChanged(instrument.instrument_id, wanted, Reason.NONE))
         else:
             self._open(instrument)
         return Reason.NONE
