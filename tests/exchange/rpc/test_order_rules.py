@@ -220,6 +220,17 @@ async def test_a_plain_stream_leaves_its_orders(desk: Desk) -> None:
     assert sorted(desk.core.orders) == [1, 2]
 
 
+async def test_a_guarded_order_does_not_outlive_the_exchange(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        await desk.place(desk.alice, BID, 80, 1)
+        async with TradeCall(desk.alice) as trade:
+            await trade.exchange(*places([desk.order(BID, 90, 1)]), guard=True)
+            assert sorted(desk.core.orders) == [1, 2]
+            desk.exchange.server.services.drain.begin()
+    async with open_desk(tmp_path) as desk:
+        assert sorted(desk.core.orders) == [1]
+
+
 async def test_a_guard_belongs_into_the_first_message(desk: Desk) -> None:
     async with TradeCall(desk.alice) as trade:
         await trade.exchange(*places([desk.order(BID, 90, 1)]))
