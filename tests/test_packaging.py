@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
+pytestmark = pytest.mark.timeout(600)  # a wheel is built, and package matching compiled
+
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT: dict[str, Any] = PYPROJECT["project"]
@@ -27,6 +29,9 @@ PACKAGES: list[str] = [
 CLIENT_ONLY = {"grpcio", "protobuf"}
 # Import names that come with extras: importing the client must not load them.
 EXTRA_MODULES = ("aiohttp", "cryptography", "msgspec", "numpy", "rich", "structlog", "typer")
+
+# What modules for GPUs and training may import, and `make venv` does not install.
+GPU_MODULES = {"cupy", "torch", "triton"}
 
 
 def distribution(requirement: str) -> str:
@@ -54,6 +59,13 @@ def test_the_wheel_holds_our_packages_and_nothing_else(wheel: list[str]) -> None
     top = {name.split("/")[0] for name in wheel if ".dist-info/" not in name}
     assert top <= set(PACKAGES)
     assert not [name for name in wheel if "__pycache__" in name]
+
+
+def test_the_wheel_holds_the_sources_of_the_kernels(wheel: list[str]) -> None:
+    folder = ROOT / "worker" / "model" / "kernels"
+    sources = {str(p.relative_to(ROOT)) for p in folder.iterdir() if p.suffix in {".cu", ".cuh"}}
+    assert len(sources) > 1
+    assert sources <= set(wheel)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -93,10 +105,16 @@ def test_importing_the_client_loads_no_extra() -> None:
 
 def test_every_module_imports() -> None:
     """Each module can be imported alone, without warnings (pytest makes them errors)."""
+    missing = set()
     for package in PACKAGES:
         for module in pkgutil.walk_packages([str(ROOT / package)], f"{package}."):
-            if not module.name.endswith("__main__"):
+            if module.name.endswith("__main__"):
+                continue
+            try:
                 importlib.import_module(module.name)
+            except ModuleNotFoundError as error:
+                missing.add(error.name)
+    assert missing <= GPU_MODULES
 
 
 def test_constraints_pin_every_dependency() -> None:

@@ -86,6 +86,7 @@ class Market(Blocking[AsyncMarket]):
     book = blocking(AsyncMarket.book)
     watch_book = iterating(AsyncMarket.watch_book)
     watch_best_prices = iterating(AsyncMarket.watch_best_prices)
+    watch_orders = iterating(AsyncMarket.watch_orders)
     watch_trades = iterating(AsyncMarket.watch_trades)
     candles = blocking(AsyncMarket.candles)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from exchange.core.commands import (
     AddInstrument,
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from exchange.core.guards import Guards
     from exchange.metering.cards import ModelCard
     from matching.protection import CallPhase
+
+
+_TAKES_ORDERS: Final = (int(TradingState.OPEN), int(TradingState.AUCTION))
 
 
 class Model:
@@ -79,7 +82,7 @@ class Instrument:
     @property
     def takes_orders(self) -> bool:
         """Whether orders may come in: it trades, or it is in an auction."""
-        return self.state in (TradingState.OPEN, TradingState.AUCTION)
+        return self.state in _TAKES_ORDERS
 
     @property
     def protections(self) -> SetProtections:

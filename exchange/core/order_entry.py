@@ -77,37 +77,47 @@ def time_in_force(command: PlaceOrder) -> int:
 
 def book_order(command: PlaceOrder, order_id: int, price: int) -> Order:
     """The order as its book takes it."""
-    plain = (
+    limited = command.order_type == _LIMIT
+    works = command.time_in_force if limited else time_in_force(command)
+    if type(command) is PlaceOrder and not command.max_cost_nanos:
+        return Order(
+            order_id,
+            command.account_id,
+            command.side,
+            price,
+            command.quantity_mflop,
+            works,
+            command.self_trade,
+        )
+    asked = command if isinstance(command, PlaceConditionalOrder) else None
+    return Order(
         order_id,
         command.account_id,
         command.side,
         price,
         command.quantity_mflop,
-        time_in_force(command),
+        works,
         command.self_trade,
+        terms=_terms(asked) if asked else 0,
+        minimum=asked.min_quantity_mflop if asked else 0,
+        display=asked.display_quantity_mflop if asked else 0,
+        stop_price=asked.stop_price_nanos if asked else 0,
+        # The cap of an order that may rest was checked at entry: it cannot be exceeded.
+        budget=command.max_cost_nanos * MFLOP_PER_CU if works in (_IOC, _FOK) else 0,
     )
-    if type(command) is PlaceOrder and not command.max_cost_nanos:
-        return Order(*plain)
-    budget = command.max_cost_nanos * MFLOP_PER_CU if plain[5] in (_IOC, _FOK) else 0
-    if not isinstance(command, PlaceConditionalOrder):
-        return Order(*plain, budget=budget)
+
+
+def _terms(asked: PlaceConditionalOrder) -> int:
     terms = 0
-    if command.post_only:
+    if asked.post_only:
         terms |= Terms.POST_ONLY
-    if command.post_only == PostOnlyMode.REPRICE:
+    if asked.post_only == PostOnlyMode.REPRICE:
         terms |= Terms.REPRICE
-    if command.hidden:
+    if asked.hidden:
         terms |= Terms.HIDDEN
-    if command.all_or_none:
+    if asked.all_or_none:
         terms |= Terms.ALL_OR_NONE
-    return Order(
-        *plain,
-        terms=int(terms),
-        minimum=command.min_quantity_mflop,
-        display=command.display_quantity_mflop,
-        stop_price=command.stop_price_nanos,
-        budget=budget,
-    )
+    return int(terms)
 
 
 def refusal(
@@ -120,13 +130,9 @@ def refusal(
         return Reason.INSTRUMENT_HALTED
     if instrument.terms.mode != ClearingMode.CONTINUOUS or account.kind != AccountKind.PAPER:
         return Reason.ORDER_TYPE_UNSUPPORTED
-    if command.side not in SIDES or command.order_type not in ORDER_TYPES:
-        return Reason.FIELD_INVALID
-    if command.time_in_force not in _TIMES_IN_FORCE or command.self_trade not in _SELF_TRADES:
-        return Reason.FIELD_INVALID
-    if command.time_in_force == _GTD and command.expire_time_ns <= state.now_ns:
-        return Reason.DEADLINE_PASSED
-    reason = instrument.quantity_refusal(command.quantity_mflop)
+    reason = terms_refusal(state, command)
+    if not reason:
+        reason = instrument.quantity_refusal(command.quantity_mflop)
     if not reason and command.order_type in _LIMITED:
         reason = instrument.price_refusal(command.price_nanos)
     if not reason and (type(command) is not PlaceOrder or command.order_type in _STOPS):
@@ -147,6 +153,17 @@ def refusal(
         POSITION_MAX_MFLOP,
     ):
         return Reason.POSITION_TOO_LARGE
+    return Reason.NONE
+
+
+def terms_refusal(state: State, command: PlaceOrder) -> Reason:
+    """What is wrong with an order's side, type, time in force or self-trade prevention."""
+    if command.side not in SIDES or command.order_type not in ORDER_TYPES:
+        return Reason.FIELD_INVALID
+    if command.time_in_force not in _TIMES_IN_FORCE or command.self_trade not in _SELF_TRADES:
+        return Reason.FIELD_INVALID
+    if command.time_in_force == _GTD and command.expire_time_ns <= state.now_ns:
+        return Reason.DEADLINE_PASSED
     return Reason.NONE
 
 

@@ -162,8 +162,9 @@ class OrderFeed:
         waiting = iter(answered)
         following = next(waiting, None)
         for push_to, push in self._pushes(group):
-            # Answers of earlier commands first: a fill never precedes its order's acceptance.
-            while following is not None and _last(following[1]) < push.sequence:
+            # Answers of earlier commands first: a fill never precedes its order's acceptance. So is
+            # the answer to the command itself: what a mass cancel did follows it.
+            while following is not None and _first(following[1]) <= push.sequence:
                 following[0].tell(_last(following[1]), following[1])
                 following = next(waiting, None)
             for stream in push_to:
@@ -186,6 +187,10 @@ class OrderFeed:
                 push = last[account_id] = Push(outcome.sequence, outcome.now_ns, [event])
                 found.append((tuple(self._streams[account_id]), push))
         return found
+
+
+def _first(answer: Answer) -> int:
+    return answer.outcomes[0].sequence
 
 
 def _last(answer: Answer) -> int:

@@ -1,0 +1,1 @@
+"""The adaptive model: its forms, its gate, its training and its baselines."""

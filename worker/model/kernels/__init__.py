@@ -1,0 +1,1 @@
+"""The gate as CUDA kernels: their source, and how to launch it with CuPy."""
