@@ -6,7 +6,7 @@ when it is met, for good: time never goes back.
 
 Costs, with n bids of p different crests (at most one per tick of the table, some 950): adding and
 removing one a few binary searches and at most SHELF_MAX steps; finding who can trade a look at each
-shelf, of which there are about n / 170 + p / 2; each bid that then trades up to SHELF_MAX steps.
+shelf, of which there are about n / 350 + p / 2; each bid that then trades up to SHELF_MAX steps.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from typing import Final
 
 from matching.tick_table import TICKS
 
-SHELF_MAX: Final = 256
+SHELF_MAX: Final = 512
 """Most bids of one shelf; a shelf with more is split in halves."""
 NEVER: Final = 2**62
 """Later than any time."""

@@ -124,7 +124,7 @@ def crowd(group: AnyGroup, seed: int, *, of_one_crest: bool) -> list[SlotPool]:
             quote_id = 10 * pool.pool_id + instrument_id
             prices = (20 + pool.pool_id, 40)
             group.set_quote(StandingQuote(quote_id, instrument_id, pool, prices, quote_id))
-    for bid_id in range(2, 3 * SHELF_MAX):
+    for bid_id in range(2, 600):
         density = rng.randint(100, 10_000)
         cap = 80 if of_one_crest else rng.randint(10, 200)
         start = rng.randint(3_000, 60_000)
@@ -134,7 +134,8 @@ def crowd(group: AnyGroup, seed: int, *, of_one_crest: bool) -> list[SlotPool]:
 
 
 @pytest.mark.parametrize("of_one_crest", [True, False])
-def test_a_crowd_trades_as_in_the_twin(of_one_crest: bool) -> None:
+def test_a_crowd_trades_as_in_the_twin(of_one_crest: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("matching.demand.SHELF_MAX", 128)
     real, naive = ClearingGroup(1, K_NS), NaiveClearingGroup(1, K_NS)
     pools = [crowd(group, 5, of_one_crest=of_one_crest) for group in (real, naive)]
     now_ns, fills = 0, 0
