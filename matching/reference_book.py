@@ -23,7 +23,6 @@ from matching.events import (
 )
 from matching.order import AT_LEAST, STOP, UNSEEN, Order
 from matching.reference_terms import (
-    copy_of,
     fill,
     improved,
     is_crossed,
@@ -265,8 +264,8 @@ class NaiveBook:
     def _sure(self, order: Order) -> int:
         """What the order is certain to trade, tried on a copy."""
         trial = NaiveBook(self.tick, self.lot)
-        trial._orders = [copy_of(resting) for resting in self._orders]
-        taker = copy_of(order)
+        trial._orders = [resting.copy() for resting in self._orders]
+        taker = order.copy()
         traded = 0
         met: set[int] = set()
         while taker.leaves and (found := trial._next(taker, met)) is not None:
