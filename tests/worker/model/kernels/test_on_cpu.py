@@ -216,8 +216,9 @@ def test_the_shim_runs_sound_kernels(toys: ctypes.CDLL) -> None:
     assert out.tolist() == list(range(63, -1, -1))
 
 
-def test_the_shim_shows_races(toys: ctypes.CDLL) -> None:
-    failure, out = run_toy(toys, "race")
+@pytest.mark.parametrize("seed", [3, 4, 5])
+def test_the_shim_shows_races(toys: ctypes.CDLL, seed: int) -> None:
+    failure, out = run_toy(toys, "race", seed)
     assert not failure
     assert out.tolist() != list(range(63, -1, -1))
 
