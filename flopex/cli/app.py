@@ -19,6 +19,7 @@ from flopex.cli import (
     receipt,
     serve,
     submit,
+    train,
     workers,
 )
 from flopex.cli.base import ENVIRONMENT_PREFIX
@@ -72,7 +73,7 @@ def print_reference() -> None:
     typer.echo(reference(typer.main.get_command(app)), nl=False)
 
 
-for group in (demo, submit, jobs, market, account, serve, backup):
+for group in (demo, submit, jobs, market, account, serve, backup, train):
     app.registered_commands += group.app.registered_commands
 app.add_typer(orders.app, name="order")
 app.add_typer(receipt.app, name="receipt")
