@@ -186,6 +186,11 @@ class AdaptiveTrace(NamedTuple):
         """Steps of all tokens together."""
         return sum(len(thought.steps) for thought in self.thoughts)
 
+    @property
+    def gave_up(self) -> bool:
+        """Whether it ended because no right answer was to be expected: nothing more was written."""
+        return bool(self.thoughts) and self.thoughts[-1].decision == Decision.HOPELESS
+
     def encode(self) -> bytes:
         """77 bytes, 8 more for each token and 14 for each of its steps."""
         parts = [

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from exchange.metering.adaptive import Policy, adaptive_flops, inconsistencies
+from worker.model.errors import WeightsError
 from worker.model.evaluate import (
     FULL_COMPUTE,
     Outcome,
@@ -31,7 +32,6 @@ from worker.model.evaluate import (
 from worker.model.forms import NumpyForm
 from worker.model.shipped import POLICY_FILE, TRAINED, load_adaptive, record_of, trained
 from worker.model.thinking import Request, think
-from worker.model.weights import WeightsError
 
 SEED_SHIFT: Final = 7_000
 """Question seeds of the benchmark begin here: far from those of training."""

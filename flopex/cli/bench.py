@@ -131,9 +131,9 @@ def _bench_model(
     try:
         from flopex.bench import model as bench
         from flopex.bench.model_plots import plot
+        from worker.model.errors import WeightsError
         from worker.model.shipped import TRAINED
         from worker.model.tasks.bbh import BbhError
-        from worker.model.weights import WeightsError
 
         folder = weights or TRAINED
         if retrain:

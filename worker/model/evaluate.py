@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from exchange.metering.adaptive import PPM, Policy, adaptive_flops
 from worker.model.forms import Form
+from worker.model.tasks import FAMILIES
 from worker.model.tasks.bbh import FAMILY_OF, read_bbh
-from worker.model.tasks.draws import Mix, stream
+from worker.model.tasks.draws import Mix, draw
 from worker.model.tasks.splits import Split
 from worker.model.thinking import Request, Thinking, think
-from worker.model.vocabulary import PromptError, read, write
+from worker.model.vocabulary import PromptError, PromptTooLong, read, write
 
 PLENTY_FLOPS: Final = 10**12
 FULL_COMPUTE: Final = Policy(halt_ppm=PPM + 1)
@@ -53,18 +54,21 @@ class Score(NamedTuple):
     steps: float
 
 
-def drawn_questions(split: Split, mix: Mix, count: int, seed: int) -> list[Question]:
+def drawn_questions(
+    split: Split, mix: Mix, count: int, seed: int, families: Sequence[str] = FAMILIES
+) -> list[Question]:
     """Questions made for this seed; no question of another split is among them."""
-    return [
-        Question(
-            drawn.reading.tokens,
-            drawn.reading.slots,
-            drawn.sample.answer,
-            drawn.sample.family,
-            drawn.sample.difficulty,
+    rng = random.Random(f"{seed} {split} {mix}")
+    found: list[Question] = []
+    while len(found) < count:
+        try:
+            sample, reading = draw(rng, split, mix, families)
+        except PromptTooLong:
+            continue  # a long question with a preamble: as good as not drawn
+        found.append(
+            Question(reading.tokens, reading.slots, sample.answer, sample.family, sample.difficulty)
         )
-        for drawn in itertools.islice(stream(seed, split, mix), count)
-    ]
+    return found
 
 
 def bbh_questions(folder: Path) -> dict[str, list[Question]]:

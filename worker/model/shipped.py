@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from exchange.metering.adaptive import AdaptiveShape, Policy
 from exchange.metering.cards import ModelCard
-from worker.model.forms import NumpyForm
-from worker.model.weights import WeightsError, load_weights
+from worker.model.errors import WeightsError
+
+if TYPE_CHECKING:
+    from worker.model.forms import NumpyForm
 
 TRAINED: Final = Path(__file__).parent / "trained"
 """`CONTESTANT-SEED.safetensors`, and `.json` with recipe and digest beside it."""
@@ -47,6 +49,10 @@ def load_adaptive(seed: int = 0, folder: Path = TRAINED) -> NumpyForm:
     Raises:
         WeightsError: no such weights, another digest than the recorded one, or damaged.
     """
+    # Cards and thresholds are read without NumPy; running the model needs it.
+    from worker.model.forms import NumpyForm
+    from worker.model.weights import load_weights
+
     record = record_of(f"adaptive-{seed}", folder)
     shape = AdaptiveShape(**record["shape"])
     path = folder / f"adaptive-{seed}.safetensors"

@@ -13,15 +13,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from exchange.metering.adaptive import AdaptiveShape
+from worker.model.errors import WeightsError
 from worker.model.reading import OWN, PLACES, TAPS
 
 Floats = NDArray[np.float32]
 
 WEIGHTS_BYTES_MAX: Final = 64 << 20
-
-
-class WeightsError(Exception):
-    """The weights cannot be used; the text is for people."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from exchange.metering.traces import DenseTrace
+from exchange.metering.traces import Trace
 from exchange.v1.job_service_pb2 import StopCause
 from worker.engines.base import Engine, EngineJob, EngineResult, Piece, StopSignal
 
@@ -20,7 +20,7 @@ class Outcome(NamedTuple):
     text: str
     tokens: int
     cause: StopCause.ValueType
-    trace: DenseTrace
+    trace: Trace
     seconds: float
 
 
