@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 CODEGEN := .venv-codegen
 CODEGEN_STAMP := $(CODEGEN)/.stamp
+PEERS := .venv-peers
 BUF_VERSION := 1.75.0
 BUF := .buf/node_modules/.bin/buf
 PROTOS := $(wildcard proto/exchange/v1/*.proto)
@@ -16,7 +17,8 @@ PROTOC = PATH="$(CURDIR)/$(CODEGEN)/bin:$$PATH" python -m grpc_tools.protoc -Ipr
 	--mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv constraints proto proto-check proto-lint lint format test demo bench clean
+.PHONY: help venv constraints compile proto proto-check proto-lint lint format test soak demo bench bench-matching \
+	soak-journal fuzz-journal clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,6 +42,11 @@ constraints: ## resolve afresh and rewrite constraints.txt
 	{ echo '# The exact versions that `make venv` installs. Written by `make constraints`.'; \
 		$(BIN)/pip freeze --exclude-editable; } > constraints.txt
 	touch $(STAMP)
+
+compile: $(STAMP) ## compile package matching with mypyc, beside its sources (needs a C compiler)
+	rm -f matching/*.so matching__mypyc*.so
+	$(BIN)/python hatch_build.py
+	$(BIN)/python -c 'import matching; print("matching is compiled:", matching.COMPILED)'
 
 $(CODEGEN_STAMP): pyproject.toml
 	$(PYTHON) -m venv $(CODEGEN)
@@ -76,13 +83,36 @@ format: $(STAMP) ## let ruff fix and format what it can
 test: $(STAMP) ## the whole test suite
 	$(BIN)/python -m pytest
 
+SIZE ?= 100000000
+PROCESSES ?= 1
+soak: $(STAMP) ## books against their naive twin for hours (SIZE=100000000 commands, PROCESSES=1)
+	$(BIN)/python -m tests.matching.soak --size $(SIZE) --processes $(PROCESSES)
+
 demo: $(STAMP) ## the exchange, two workers and real prompts (ONCE=1 ends by itself, JSON=1 prints JSON)
 	$(BIN)/flopex demo $(if $(ONCE),--once) $(if $(JSON),--json)
 
 bench: $(STAMP) ## measure the exchange: rates, latencies, CPU per order
 	$(BIN)/flopex bench exchange
 
+$(PEERS)/bin/python: pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --upgrade 'pip>=25.1'
+	$(PEERS)/bin/pip install --quiet --group peers
+	touch $@
+
+bench-matching: $(STAMP) $(PEERS)/bin/python ## the matching engine beside its peers (LIQUIBOOK=path of a checkout, QUICK=1)
+	$(BIN)/flopex bench matching --peers $(PEERS)/bin/python $(if $(LIQUIBOOK),--liquibook $(LIQUIBOOK)) \
+		$(if $(QUICK),--quick) $(if $(JSON),--json)
+
+soak-journal: $(STAMP) ## the journal: every bit flipped, power lost 200,000 times, every system call failed (SEED=1)
+	$(BIN)/python -m tests.exchange.journal.soak all $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT))
+
+fuzz-journal: $(STAMP) ## the journal's decoder under atheris (RUNS=5000000, SEED=1)
+	$(BIN)/pip install --quiet --group fuzz
+	$(BIN)/python -m tests.exchange.journal.fuzz -runs=$(or $(RUNS),5000000) -seed=$(or $(SEED),1) -max_len=600 \
+		-timeout=10
+
 clean: ## remove the environments, caches and build outputs
-	rm -rf $(VENV) $(CODEGEN) .buf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache \
-		.import_linter_cache
+	rm -rf $(VENV) $(CODEGEN) $(PEERS) .buf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache \
+		.import_linter_cache matching/*.so matching__mypyc*.so
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +

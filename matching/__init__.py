@@ -16,46 +16,86 @@ of the others: the same commands give the same events.
 from __future__ import annotations
 
 from matching.bids import Bid, ClassBid, validate_bid
-from matching.book import Book, Order
+from matching.book import COMPILED, Book
+from matching.book_legs import BookLeg, BookLegDesk, LeggedOrder
 from matching.clearing import ClearingGroup, LeaseFill, Uncross, WhyNot
-from matching.events import BookEvent, Cancelled, Decremented, Fill, Rested
+from matching.events import (
+    Armed,
+    BookEvent,
+    Cancelled,
+    Decremented,
+    Fill,
+    Rejected,
+    Rested,
+    StateChanged,
+    Triggered,
+)
+from matching.legs import GroupUncross, Leg, LegDesk, MultiLegBid
+from matching.order import Conditions, Order
 from matching.ramp import ramp_price, reach_time_ns, round_down, round_up
 from matching.slots import SlotPool, StandingQuote
 from matching.types import (
     CLASSES_MAX,
+    LEGS_MAX,
+    MINIMUM_ORDERS_MAX,
+    PEAKS_MAX,
     POOL_SLOTS_MAX,
     PRICE_MAX,
     QUANTITY_MAX,
+    STOP_ORDERS_MAX,
+    BookState,
     CancelReason,
     NoTradeReason,
+    RejectReason,
     SelfTradePrevention,
     Side,
+    Terms,
     TimeInForce,
 )
 
 __all__ = [
     "CLASSES_MAX",
+    "COMPILED",
+    "LEGS_MAX",
+    "MINIMUM_ORDERS_MAX",
+    "PEAKS_MAX",
     "POOL_SLOTS_MAX",
     "PRICE_MAX",
     "QUANTITY_MAX",
+    "STOP_ORDERS_MAX",
+    "Armed",
     "Bid",
     "Book",
     "BookEvent",
+    "BookLeg",
+    "BookLegDesk",
+    "BookState",
     "CancelReason",
     "Cancelled",
     "ClassBid",
     "ClearingGroup",
+    "Conditions",
     "Decremented",
     "Fill",
+    "GroupUncross",
     "LeaseFill",
+    "Leg",
+    "LegDesk",
+    "LeggedOrder",
+    "MultiLegBid",
     "NoTradeReason",
     "Order",
+    "RejectReason",
+    "Rejected",
     "Rested",
     "SelfTradePrevention",
     "Side",
     "SlotPool",
     "StandingQuote",
+    "StateChanged",
+    "Terms",
     "TimeInForce",
+    "Triggered",
     "Uncross",
     "WhyNot",
     "ramp_price",

@@ -1,463 +1,499 @@
-"""A continuous order book: strict price-time priority, trades at the resting order's price.
+"""A continuous order book: strict price-visibility-time priority, trades at the maker's price.
 
-Each side is a plain sorted list of price keys with the best key *last*, so the touch is `keys[-1]`
-and most insertions and removals happen near the end. A bid's key is its price, an ask's key the
-negated price: larger is better on both sides, and one code path serves both. A level is an
-intrusive doubly linked list of orders, so a cancel costs no search.
+docs/reference/matching-rules.md is the rule book, rule by rule with ladders. This module is the way
+in; `matching.entry` matches, `matching.sheet` holds the orders, `matching.tape` tells what
+happened. Two forms of the same commands: methods, which answer with events, and `apply`, which
+takes and gives packed rows and is the fast one.
 
-Rules that a reader may ask about:
-
-* Self-trade prevention is decided order by order as the incoming order meets its own, by the
-  incoming order's mode.
-* A FOK order is checked before its first fill. Own orders do not count towards it; unless its mode
-  is CANCEL_OLDEST, it is unfillable as soon as an own order stands in its way. A FOK order that is
-  cancelled has touched nothing.
-* `quantity` is the total, `quantity - leaves` what has traded. DECREMENT takes from both, so that
-  this stays true.
-* A replace states a new total, so one in flight while the order trades cannot overfill it. Less at
-  the same price keeps the place in the queue; more, or another price, loses it and may trade.
-* Market orders and GTD expiry are the caller's: a market order is an IOC at a protection price,
-  and an expiry is a cancel.
-
-An order that is no order (price, quantity or a repeated id) raises ValueError and changes nothing:
-the caller checks first. Unknown ids in `cancel` and `replace` are an answer, None, not an error.
+A command that cannot be carried out is answered by one Rejected event, and has changed nothing.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from itertools import pairwise
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from matching.events import BookEvent, Cancelled, Decremented, Fill, Rested
+from librt.strings import read_i64_le
+
+from matching import entry, packed
+from matching.digest import state_digest
+from matching.events import BookEvent
+from matching.order import BUDGET, ICEBERG, MINIMUM, STOP, Conditions, Order
+from matching.packed import BUDGET_LOW_BITS, COMMAND_BYTES, FIRST_COLUMNS
+from matching.plan import Plan
+from matching.sheet import Sheet
+from matching.tape import Tape
 from matching.types import (
     PRICE_MAX,
     QUANTITY_MAX,
+    BookState,
     CancelReason,
-    SelfTradePrevention,
-    Side,
-    TimeInForce,
+    RejectReason,
 )
+from matching.uncross import cancel_immediate, interest, is_crossed, uncross
 
-__all__ = ["Book", "BookEvent", "Cancelled", "Decremented", "Fill", "Order", "Rested"]
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
-# Plain ints: in the inner loop an enum member costs an attribute look-up each time.
-_BID: Final = 1
-_IOC: Final = 3
-_FOK: Final = 4
-_CANCEL_NEWEST: Final = 1
-_CANCEL_OLDEST: Final = 2
-_CANCEL_BOTH: Final = 3
+__all__ = ["COMPILED", "Book"]
 
+_SIDES: Final = (1, 2)
+_WORDS: Final = (1, 2, 3, 4)
+COMPILED: Final = not __file__.endswith(".py")
+"""Whether this module runs as a compiled extension."""
+# The heads of PLACE rows without conditions: (side, time in force, self-trade prevention).
+_PLAIN: Final = {
+    packed.PLACE | side << 8 | tif << 16 | mode << 24: (side, tif, mode)
+    for side in _SIDES
+    for tif in _WORDS
+    for mode in _WORDS
+}
 
-class Order:
-    """One order, before, in and after the book. `leaves` is the part still open."""
-
-    __slots__ = (
-        "account_id",
-        "leaves",
-        "level",
-        "newer",
-        "older",
-        "order_id",
-        "price",
-        "quantity",
-        "self_trade",
-        "side",
-        "time_in_force",
-    )
-
-    def __init__(
-        self,
-        order_id: int,
-        account_id: int,
-        side: Side,
-        price: int,
-        quantity: int,
-        time_in_force: TimeInForce,
-        self_trade: SelfTradePrevention,
-    ) -> None:
-        self.order_id = order_id
-        self.account_id = account_id
-        self.side = side
-        self.price = price
-        self.quantity = quantity
-        self.leaves = quantity
-        self.time_in_force = time_in_force
-        self.self_trade = self_trade
-        self.level: Level | None = None
-        self.older: Order | None = None
-        self.newer: Order | None = None
-
-    def row(self) -> tuple[int, ...]:
-        """Every field that the market can see, as plain ints."""
-        return (
-            self.order_id,
-            self.account_id,
-            self.quantity,
-            self.leaves,
-            int(self.time_in_force),
-            int(self.self_trade),
-        )
-
-
-class Level:
-    """The orders at one price, oldest first, and their total."""
-
-    __slots__ = ("count", "newest", "oldest", "price", "quantity")
-
-    def __init__(self, price: int) -> None:
-        self.price = price
-        self.quantity = 0
-        self.count = 0
-        self.oldest: Order | None = None
-        self.newest: Order | None = None
-
-    def append(self, order: Order) -> None:
-        """Put an order at the end of the queue."""
-        newest = self.newest
-        if newest is None:
-            self.oldest = order
-        else:
-            newest.newer = order
-            order.older = newest
-        self.newest = order
-        order.level = self
-        self.quantity += order.leaves
-        self.count += 1
-
-    def remove(self, order: Order) -> None:
-        """Take an order out, wherever it stands."""
-        older, newer = order.older, order.newer
-        if older is None:
-            self.oldest = newer
-        else:
-            older.newer = newer
-        if newer is None:
-            self.newest = older
-        else:
-            newer.older = older
-        order.level = order.older = order.newer = None
-        self.quantity -= order.leaves
-        self.count -= 1
-
-
-class BookSide:
-    """One side: levels by key, keys sorted with the best last."""
-
-    __slots__ = ("keys", "levels", "sign")
-
-    def __init__(self, sign: int) -> None:
-        self.sign = sign
-        self.keys: list[int] = []
-        self.levels: dict[int, Level] = {}
-
-    def add(self, order: Order) -> None:
-        """Rest an order behind all others at its price."""
-        key = self.sign * order.price
-        level = self.levels.get(key)
-        if level is None:
-            level = self.levels[key] = Level(order.price)
-            keys = self.keys
-            if keys and key < keys[-1]:
-                insort(keys, key)
-            else:
-                keys.append(key)
-        level.append(order)
-
-    def remove(self, order: Order) -> None:
-        """Take a resting order out, and its level if that was the last one."""
-        level = order.level
-        assert level is not None
-        level.remove(order)
-        if level.oldest is None:
-            key = self.sign * level.price
-            keys = self.keys
-            if keys[-1] == key:
-                keys.pop()
-            else:
-                del keys[bisect_left(keys, key)]
-            del self.levels[key]
-
-    def best_first(self) -> list[Level]:
-        """All levels, best price first."""
-        levels = self.levels
-        return [levels[key] for key in reversed(self.keys)]
+_Levels = tuple[tuple[int, tuple[tuple[int, ...], ...]], ...]
 
 
 class Book:
-    """A continuous book of one instrument."""
+    """A continuous book of one instrument.
 
-    def __init__(self) -> None:
-        self._bids = BookSide(1)
-        self._asks = BookSide(-1)
-        self._orders: dict[int, Order] = {}
+    `tick` and `lot` round what the book itself computes: re-priced post-only orders, midpoints,
+    what a budget still pays. That orders keep to them is the caller's to check.
+    """
+
+    __slots__ = ("_sheet", "_tape")
+
+    def __init__(self, tick: int = 1, lot: int = 1) -> None:
+        if tick < 1 or lot < 1:
+            raise ValueError(f"tick {tick} and lot {lot} must be positive")
+        self._sheet = Sheet(tick, lot)
+        self._tape = self._sheet.tape
+
+    # Commands
 
     def place(self, order: Order) -> list[BookEvent]:
         """Trade an order against the other side, then rest or cancel what is left.
 
-        `order.leaves` is what is placed, so a book is rebuilt by placing its orders in `orders()`
-        order. Costs O(fills), plus a binary search for a new price.
+        `order.leaves` is what is placed. The book keeps the object, and its `leaves` stay true.
+        Costs O(fills), plus a binary search for a new price.
+        """
+        self._tape.begin(True)
+        self._place(order)
+        return self._tape.events
+
+    def cancel(self, order_id: int) -> list[BookEvent]:
+        """Take out an order, or a stop that waits. Costs O(1) if no order has a minimum.
+
+        The first event is Cancelled (REQUESTED), or Rejected (UNKNOWN_ORDER); what the change makes
+        tradable follows.
+        """
+        self._tape.begin(True)
+        self._cancel(order_id)
+        return self._tape.events
+
+    def cancel_all(self, order_ids: list[int]) -> list[BookEvent]:
+        """Take out these orders, those that are here, before anything else can trade with them.
+
+        Cancelled (REQUESTED) for each in turn; then what the change makes tradable follows.
+        """
+        self._tape.begin(True)
+        for order_id in order_ids:
+            order = self._sheet.find(order_id)
+            if order is not None:
+                self._sheet.cancel(order, CancelReason.REQUESTED)
+        if self._sheet.minimums:
+            entry.settle(self._sheet)
+        return self._tape.events
+
+    def replace(
+        self, order_id: int, price: int, quantity: int, stop_price: int = 0
+    ) -> list[BookEvent]:
+        """Change price and total quantity of an order, or a waiting stop's price (0: keep it).
+
+        Not more at the same price keeps the place, anything else loses it and may trade. A total at
+        or below what has traded cancels the order.
+        """
+        self._tape.begin(True)
+        self._replace(order_id, price, quantity, stop_price)
+        return self._tape.events
+
+    def mass_cancel(self, account_id: int, side: int = 0) -> list[BookEvent]:
+        """Cancel all orders of an account, on one side or (0) on both, stops included.
+
+        Events in this order: bids, then asks; best price first; at one price the shown before the
+        hidden, oldest first; then the stop orders, oldest first. After them what the change makes
+        tradable. Costs O(orders in the book).
+        """
+        self._tape.begin(True)
+        self._mass_cancel(account_id, side)
+        return self._tape.events
+
+    def set_state(self, state: int) -> list[BookEvent]:
+        """Go to a `BookState`. Opening a book that is crossed is refused (CROSSED).
+
+        At the end of an auction IOC orders that still wait are cancelled first. Opening re-checks
+        resting minimums, then examines stop orders against the last price.
+        """
+        self._tape.begin(True)
+        self._set_state(state)
+        return self._tape.events
+
+    def uncross(self, price: int) -> list[BookEvent]:
+        """Trade a book in auction at one price; what is left of IOC orders is cancelled.
+
+        Bids at `price` or higher meet asks at `price` or lower, each side in price-visibility-time
+        order. The book stays in auction. `matching.auction` finds the price, `interest` is what it
+        needs to know.
+        """
+        self._tape.begin(True)
+        self._uncross(price)
+        return self._tape.events
+
+    def apply(self, rows: bytes) -> bytes:
+        """Carry out packed command rows; returns the packed event rows (`matching.packed`).
 
         Raises:
-            ValueError: the price or quantity is outside its limits, or the id is in the book.
+            ValueError: the bytes are no whole number of rows; nothing is changed.
         """
-        if (
-            not 0 < order.price <= PRICE_MAX
-            or not 0 < order.leaves <= order.quantity <= QUANTITY_MAX
-            or order.order_id in self._orders
-        ):
-            raise ValueError(self._why_refused(order))
-        return self._enter(order)
+        if len(rows) % COMMAND_BYTES:
+            raise ValueError(f"{len(rows)} bytes are no whole number of {COMMAND_BYTES}-byte rows")
+        self._tape.begin(False)
+        if COMPILED:
+            at: i64 = 0
+            end: i64 = len(rows)
+            while at < end:
+                self._apply_row(
+                    rows,
+                    at,
+                    read_i64_le(rows, at),
+                    read_i64_le(rows, at + 8),
+                    read_i64_le(rows, at + 16),
+                    read_i64_le(rows, at + 24),
+                    read_i64_le(rows, at + 32),
+                )
+                at += COMMAND_BYTES
+        else:  # the same, as an interpreter is quickest at it
+            start = 0
+            for head, order_id, account_id, price, quantity in FIRST_COLUMNS.iter_unpack(rows):
+                self._apply_row(rows, start, head, order_id, account_id, price, quantity)
+                start += COMMAND_BYTES
+        return self._tape.rows.getvalue()
 
-    def cancel(self, order_id: int) -> Order | None:
-        """Take an order out; None if it is not in the book. Costs O(1)."""
-        order = self._orders.pop(order_id, None)
-        if order is not None:
-            self._side(order).remove(order)
-        return order
+    def last_rows(self) -> bytes:
+        """The packed event rows of the last command, or of the last `apply`."""
+        return self._tape.rows.getvalue()
 
-    def replace(self, order_id: int, price: int, quantity: int) -> list[BookEvent] | None:
-        """Change price and total quantity of a resting order; None if it is not in the book.
+    # What a book can tell
 
-        Raises:
-            ValueError: the price or quantity is outside its limits.
-        """
-        if not 0 < price <= PRICE_MAX or not 0 < quantity <= QUANTITY_MAX:
-            raise ValueError(_outside_limits(price, quantity))
-        order = self._orders.get(order_id)
-        if order is None:
-            return None
-        filled = order.quantity - order.leaves
-        if quantity <= filled:
-            self.cancel(order_id)
-            return [_cancelled(order, CancelReason.REPLACED_BELOW_FILLED)]
-        if price == order.price and quantity <= order.quantity:
-            level = order.level
-            assert level is not None
-            level.quantity -= order.quantity - quantity
-            order.quantity = quantity
-            order.leaves = quantity - filled
-            return [Rested(order_id, price, order.leaves)]
-        self.cancel(order_id)
-        order.price = price
-        order.quantity = quantity
-        order.leaves = quantity - filled
-        return self._enter(order)
+    @property
+    def sequence(self) -> int:
+        """The sequence of the last public event row; 0 before the first."""
+        return self._tape.sequence
 
-    def best(self, side: Side) -> int | None:
-        """The best resting price of a side. Costs O(1)."""
-        book_side = self._bids if side == _BID else self._asks
-        return book_side.sign * book_side.keys[-1] if book_side.keys else None
+    @property
+    def state_now(self) -> BookState:
+        """What the book does with orders now."""
+        return self._sheet.state
 
-    def depth(self, side: Side, levels: int) -> list[tuple[int, int, int]]:
-        """The best `levels` levels as (price, quantity, orders), best first."""
-        book_side = self._bids if side == _BID else self._asks
+    @property
+    def last_price(self) -> int:
+        """The price of the last trade; 0 before the first."""
+        return self._sheet.last_price
+
+    def best(self, side: int) -> int | None:
+        """The best shown price of a side. Costs O(1)."""
+        best = self._sheet.side(side).best
+        return best.price if best is not None else None
+
+    def depth(self, side: int, levels: int) -> list[tuple[int, int, int]]:
+        """The best `levels` shown levels as (price, shown quantity, orders), best first."""
+        book_side = self._sheet.side(side)
         best_keys = book_side.keys[: -levels - 1 : -1]
         found = [book_side.levels[key] for key in best_keys]
         return [(level.price, level.quantity, level.count) for level in found]
 
+    def refusal(self, order: Order) -> RejectReason | None:
+        """Why `place` would reject an order now; None if it would not."""
+        return entry.refusal(self._sheet, order)
+
+    def gain(self, order: Order) -> int | None:
+        """What an order would gain if it were placed now and traded whole on entry; else None.
+
+        The sum over its trades of (limit - price) x quantity for a bid, (price - limit) x quantity
+        for an ask. Nothing changes. Costs O(fills).
+        """
+        if not self._sheet.open:
+            return None
+        plan = Plan(self._sheet, order).walk()
+        if plan.sure < order.leaves:
+            return None
+        sign = 1 if order.side == 1 else -1
+        return sum(sign * (order.price - price) * quantity for _, quantity, price in plan.steps)
+
     def order(self, order_id: int) -> Order | None:
-        """The resting order of this id. Costs O(1)."""
-        return self._orders.get(order_id)
+        """The order of this id, resting or a stop that waits. Costs O(1)."""
+        return self._sheet.find(order_id)
 
     def orders(self) -> list[Order]:
-        """All resting orders: bids then asks, best price first, oldest first."""
-        found: list[Order] = []
-        for book_side in (self._bids, self._asks):
-            for level in book_side.best_first():
-                order = level.oldest
-                while order is not None:
-                    found.append(order)
-                    order = order.newer
-        return found
+        """All resting orders: bids then asks, by price, visibility and time."""
+        return self._sheet.queue(1) + self._sheet.queue(2)
+
+    def stops(self) -> list[Order]:
+        """The stop orders that wait, oldest first."""
+        return self._sheet.stops.orders()
+
+    def interest(self, side: int) -> list[tuple[int, int]]:
+        """(price, quantity) of all that an uncross may trade, best price first.
+
+        Hidden quantity and the reserve of icebergs count; orders with a minimum do not: they take
+        part in an uncross, not in its price.
+        """
+        return interest(self._sheet, side)
+
+    def snapshot(self) -> bytes:
+        """The displayed book as ADD rows, each with the sequence of the last public row.
+
+        Bids then asks, best price first, oldest first: adding them in turn gives the book that the
+        public rows up to that sequence give.
+        """
+        tape = Tape()
+        for side in (1, 2):
+            for level in self._sheet.side(side).best_first():
+                for order in level.orders():
+                    tape.sequence = self._tape.sequence - 1
+                    tape.added(order)
+        return tape.rows.getvalue()
+
+    def restore(self, order: Order) -> None:
+        """Put an order, or a waiting stop, where `orders()` and `stops()` had it; no matching.
+
+        An iceberg's `conditions.reserve` is kept where it leaves no more than a peak to show.
+
+        Raises:
+            ValueError: the order would be refused.
+        """
+        reason = entry.refusal(self._sheet, order)
+        if reason is not None:
+            raise ValueError(f"order {order.order_id}: {reason.name}")
+        reserve = order.conditions.reserve if order.conditions is not None else 0
+        if order.terms & STOP:
+            self._sheet.stops.add(order)
+        else:
+            self._sheet.place(order)
+            if order.conditions is not None and order.conditions.reserve < reserve < order.leaves:
+                self._sheet.hold_back(order, reserve)
 
     def __len__(self) -> int:
-        return len(self._orders)
+        """Resting orders, and stops that wait."""
+        return len(self._sheet.orders) + self._sheet.stops.waiting
 
-    def state(self) -> tuple[tuple[tuple[int, tuple[tuple[int, ...], ...]], ...], ...]:
-        """(bids, asks) as plain nested tuples, equal for equal books of any implementation.
+    def state(self) -> tuple[object, ...]:
+        """Canonical state: bids, asks, stops, trading state and last price, as plain integers.
 
-        A side is its levels best first; a level is (price, the rows of its orders oldest first).
+        Each side is (price, rows of its orders) by price; rows by visibility and time.
         """
-        return tuple(
-            tuple((level.price, _rows(level)) for level in side.best_first())
-            for side in (self._bids, self._asks)
+        sheet = self._sheet
+        return (
+            _levels(sheet.queue(1)),
+            _levels(sheet.queue(2)),
+            sheet.stops.rows(),
+            int(sheet.state),
+            sheet.last_price,
         )
 
+    def digest(self) -> bytes:
+        """SHA-256 over `state()`; the naive twin has the same."""
+        return state_digest(self.state())
+
     def check(self) -> None:
-        """Assert every invariant of the structure. Costs O(orders)."""
-        seen = 0
-        for side in (self._bids, self._asks):
-            # Keys strictly rise and are exactly the levels that exist.
-            assert all(a < b for a, b in pairwise(side.keys))
-            assert len(side.keys) == len(side.levels)
-            for level in side.best_first():
-                seen += self._check_level(side, level)
-        assert seen == len(self._orders)
-        # No two orders that could trade rest against each other.
-        bid, ask = self.best(Side.BID), self.best(Side.ASK)
-        assert bid is None or ask is None or bid < ask, (bid, ask)
+        """Assert every invariant of the book. Costs O(orders)."""
+        sheet = self._sheet
+        sheet.check()
+        assert sheet.open == (sheet.state == BookState.OPEN)
+        if sheet.open:
+            best_bid, best_ask = sheet.bids.best, sheet.asks.best
+            if best_bid is not None and best_ask is not None:
+                assert best_bid.price < best_ask.price, "the displayed book is crossed"
 
-    def _check_level(self, side: BookSide, level: Level) -> int:
-        count = quantity = 0
-        older: Order | None = None
-        order = level.oldest
-        while order is not None:
-            assert self._orders[order.order_id] is order
-            assert self._side(order) is side
-            assert order.level is level
-            assert order.price == level.price
-            assert order.older is older
-            assert 0 < order.leaves <= order.quantity
-            assert order.time_in_force not in {_IOC, _FOK}
-            count += 1
-            quantity += order.leaves
-            older, order = order, order.newer
-        # Totals are those of the orders, and an empty level does not stay.
-        assert (count, quantity) == (level.count, level.quantity)
-        assert count > 0
-        assert level.newest is older
-        return count
+    # The commands without a beginning and an answer
 
-    def _side(self, order: Order) -> BookSide:
-        return self._bids if order.side == _BID else self._asks
-
-    def _why_refused(self, order: Order) -> str:
-        if order.order_id in self._orders:
-            return f"order {order.order_id} is already in the book"
-        if 0 < order.quantity < order.leaves or order.leaves < 1 <= order.quantity:
-            return f"leaves {order.leaves} of quantity {order.quantity}"
-        return _outside_limits(order.price, order.quantity)
-
-    def _enter(self, order: Order) -> list[BookEvent]:
-        """Match, then rest or cancel the remainder."""
-        events: list[BookEvent] = []
-        if order.side == _BID:
-            own, makers = self._bids, self._asks
+    def _place(self, order: Order) -> None:
+        if (
+            order.conditions is None
+            and order.side in _SIDES
+            and order.time_in_force in _WORDS
+            and order.self_trade in _WORDS
+            and order.leaves <= order.quantity <= QUANTITY_MAX
+        ):
+            self._place_plain(order)
         else:
-            own, makers = self._asks, self._bids
-        keys = makers.keys
-        limit = makers.sign * order.price
-        if keys and keys[-1] >= limit:
-            if order.time_in_force == _FOK and not _fillable(order, makers, limit):
-                events.append(_cancelled(order, CancelReason.FOK_UNFILLABLE))
-                return events
-            if not self._match(order, makers, limit, events):
-                return events
-        time_in_force = order.time_in_force
-        if time_in_force < _IOC:
-            own.add(order)
-            self._orders[order.order_id] = order
-            events.append(Rested(order.order_id, order.price, order.leaves))
-        elif time_in_force == _IOC:
-            events.append(_cancelled(order, CancelReason.IOC_REST))
+            self._place_checked(order)
+
+    def _place_checked(self, order: Order) -> None:
+        sheet = self._sheet
+        reason = entry.refusal(sheet, order)
+        if reason is not None:
+            self._tape.rejected(order.order_id, reason)
+            return
+        entry.enter(sheet, order)
+        self._settle()
+
+    def _place_plain(self, order: Order) -> None:
+        """`_place` for an order without conditions whose words are known to exist."""
+        sheet = self._sheet
+        if (
+            0 < order.price <= PRICE_MAX
+            and 0 < order.leaves <= QUANTITY_MAX
+            and order.order_id not in sheet.orders
+            and sheet.open
+            and not sheet.minimums
+            and not sheet.stops.waiting
+        ):
+            entry.enter_plain(sheet, order)
         else:
-            events.append(_cancelled(order, CancelReason.FOK_UNFILLABLE))
-        return events
+            self._place_checked(order)
 
-    def _match(self, taker: Order, makers: BookSide, limit: int, events: list[BookEvent]) -> bool:
-        """Trade the taker down to its limit key; True if some of it is left to rest or cancel."""
-        keys = makers.keys
-        levels = makers.levels
-        account_id = taker.account_id
-        leaves = taker.leaves
-        while keys and keys[-1] >= limit:
-            level = levels[keys[-1]]
-            maker = level.oldest
-            assert maker is not None
-            if maker.account_id == account_id:
-                taker.leaves = leaves
-                if not self._prevent_self_trade(taker, maker, events):
-                    return False
-                leaves = taker.leaves
-                continue
-            traded = maker.leaves
-            if traded > leaves:
-                # The maker absorbs the taker and keeps its place.
-                maker.leaves -= leaves
-                level.quantity -= leaves
-                taker.leaves = 0
-                events.append(
-                    Fill(
-                        maker.order_id, maker.account_id, taker.order_id, account_id,
-                        level.price, leaves, maker.leaves, 0,
-                    )
-                )  # fmt: skip
-                return False
-            leaves -= traded
-            makers.remove(maker)
-            maker.leaves = 0
-            del self._orders[maker.order_id]
-            events.append(
-                Fill(
-                    maker.order_id, maker.account_id, taker.order_id, account_id,
-                    level.price, traded, 0, leaves,
-                )
-            )  # fmt: skip
-            if leaves == 0:
-                taker.leaves = 0
-                return False
-        taker.leaves = leaves
-        return True
+    def _settle(self) -> None:
+        sheet = self._sheet
+        if sheet.minimums or sheet.stops.high or sheet.stops.queue:
+            entry.settle(sheet)
 
-    def _prevent_self_trade(self, taker: Order, maker: Order, events: list[BookEvent]) -> bool:
-        """Apply the taker's mode to its own resting order; False if the taker is done."""
-        mode = taker.self_trade
-        if mode == _CANCEL_NEWEST:
-            events.append(_cancelled(taker, CancelReason.SELF_TRADE))
-            return False
-        if mode in (_CANCEL_OLDEST, _CANCEL_BOTH):
-            self.cancel(maker.order_id)
-            events.append(_cancelled(maker, CancelReason.SELF_TRADE))
-            if mode == _CANCEL_OLDEST:
-                return True
-            events.append(_cancelled(taker, CancelReason.SELF_TRADE))
-            return False
-        taken = min(taker.leaves, maker.leaves)
-        if taken == maker.leaves:
-            self.cancel(maker.order_id)
+    def _cancel(self, order_id: int) -> None:
+        sheet = self._sheet
+        order = sheet.orders.get(order_id)
+        if order is None:
+            order = sheet.stops.get(order_id)
+            if order is None:
+                self._tape.rejected(order_id, RejectReason.UNKNOWN_ORDER)
+                return
+        sheet.cancel(order, CancelReason.REQUESTED)
+        if sheet.minimums:
+            entry.settle(sheet)
+
+    def _replace(self, order_id: int, price: int, quantity: int, stop_price: int) -> None:
+        sheet = self._sheet
+        order = sheet.find(order_id)
+        reason = entry.replace_refusal(sheet, order, price, quantity, stop_price)
+        if reason is not None:
+            self._tape.rejected(order_id, reason)
+            return
+        assert order is not None
+        filled = order.quantity - order.leaves
+        if quantity <= filled:
+            sheet.cancel(order, CancelReason.REPLACED_BELOW_FILLED)
+        elif order.level is None:
+            entry.replace_stop(sheet, order, price, quantity, stop_price)
+        elif price == order.price and quantity <= order.quantity:
+            less = sheet.shrink(order, order.quantity - quantity)
+            order.quantity = quantity
+            self._tape.replaced(order, less)
         else:
-            level = maker.level
-            assert level is not None
-            level.quantity -= taken
-        for order in (maker, taker):
-            order.quantity -= taken
-            order.leaves -= taken
-            events.append(Decremented(order.order_id, order.account_id, taken, order.leaves))
-        return taker.leaves > 0
+            if sheet.take_out(order):
+                self._tape.deleted(order, 0)
+            order.price = price
+            order.quantity = quantity
+            order.leaves = quantity - filled
+            entry.enter(sheet, order)
+        self._settle()
+
+    def _mass_cancel(self, account_id: int, side: int) -> None:
+        sheet = self._sheet
+        if not 0 <= side <= 2:
+            self._tape.rejected(0, RejectReason.TERMS_CONFLICT)
+            return
+        for order in sheet.queue(1) + sheet.queue(2) + sheet.stops.orders():
+            if order.account_id == account_id and side in (0, order.side):
+                sheet.cancel(order, CancelReason.MASS_CANCEL)
+        self._settle()
+
+    def _set_state(self, state: int) -> None:
+        sheet = self._sheet
+        if state not in (1, 2, 3):
+            self._tape.rejected(0, RejectReason.UNKNOWN_COMMAND)
+            return
+        if state == BookState.OPEN and not sheet.open and is_crossed(sheet):
+            self._tape.rejected(0, RejectReason.CROSSED)
+            return
+        if sheet.state == BookState.AUCTION and state != BookState.AUCTION:
+            cancel_immediate(sheet)
+        sheet.state = BookState(state)
+        sheet.open = state == BookState.OPEN
+        self._tape.state_changed(sheet.state)
+        if sheet.open:
+            sheet.stops.low = sheet.stops.high = sheet.last_price
+            entry.settle(sheet)
+
+    def _uncross(self, price: int) -> None:
+        sheet = self._sheet
+        if sheet.state != BookState.AUCTION:
+            self._tape.rejected(0, RejectReason.NO_AUCTION)
+        elif not 0 < price <= PRICE_MAX:
+            self._tape.rejected(0, RejectReason.PRICE_OUTSIDE_LIMITS)
+        else:
+            uncross(sheet, price)
+
+    def _apply_row(
+        self,
+        rows: bytes,
+        at: int,
+        head: int,
+        order_id: int,
+        account_id: int,
+        price: int,
+        quantity: int,
+    ) -> None:
+        """One command row, with its first columns already read."""
+        plain = _PLAIN.get(head)
+        if plain is not None:
+            side, tif, self_trade = plain
+            self._place_plain(Order(order_id, account_id, side, price, quantity, tif, self_trade))
+        elif head & 255 == packed.CANCEL:
+            self._cancel(order_id)
+        else:
+            self._apply_rare(rows, at, head, order_id, account_id, price, quantity)
+
+    def _apply_rare(
+        self,
+        rows: bytes,
+        at: int,
+        head: int,
+        order_id: int,
+        account_id: int,
+        price: int,
+        quantity: int,
+    ) -> None:
+        """All commands but a plain PLACE and CANCEL."""
+        op = head & 255
+        if op == packed.PLACE:
+            side, tif, self_trade = head >> 8 & 255, head >> 16 & 255, head >> 24 & 255
+            order = Order(order_id, account_id, side, price, quantity, tif, self_trade)
+            terms = head >> 32 & 0xFFFFFFFF
+            if terms:
+                _read_conditions(order, rows, at, terms)
+            self._place_checked(order)
+        elif op == packed.REPLACE:
+            self._replace(order_id, price, quantity, read_i64_le(rows, at + 56))
+        elif op == packed.MASS_CANCEL:
+            self._mass_cancel(account_id, head >> 8 & 255)
+        elif op == packed.SET_STATE:
+            self._set_state(quantity)
+        elif op == packed.UNCROSS:
+            self._uncross(price)
+        else:
+            self._tape.rejected(order_id, RejectReason.UNKNOWN_COMMAND)
 
 
-def _outside_limits(price: int, quantity: int) -> str:
-    return f"price {price} not in 1..{PRICE_MAX} or quantity {quantity} not in 1..{QUANTITY_MAX}"
+def _read_conditions(order: Order, rows: bytes, at: int, terms: int) -> None:
+    """Give an order the conditions of its command row."""
+    budget = read_i64_le(rows, at + 64) * (1 << BUDGET_LOW_BITS) + read_i64_le(rows, at + 72)
+    order.conditions = Conditions(
+        terms,
+        read_i64_le(rows, at + 40) if terms & MINIMUM else 0,
+        read_i64_le(rows, at + 48) if terms & ICEBERG else 0,
+        read_i64_le(rows, at + 56) if terms & STOP else 0,
+        budget if terms & BUDGET else 0,
+    )
 
 
-def _cancelled(order: Order, reason: CancelReason) -> Cancelled:
-    return Cancelled(order.order_id, order.account_id, order.leaves, reason)
-
-
-def _fillable(order: Order, makers: BookSide, limit: int) -> bool:
-    """Whether a FOK order trades in full, own orders left out. Costs O(orders it would meet)."""
-    missing = order.leaves
-    for key in reversed(makers.keys):
-        if key < limit:
-            return False
-        maker = makers.levels[key].oldest
-        while maker is not None:
-            if maker.account_id != order.account_id:
-                missing -= maker.leaves
-                if missing <= 0:
-                    return True
-            elif order.self_trade != _CANCEL_OLDEST:
-                return False
-            maker = maker.newer
-    return False
-
-
-def _rows(level: Level) -> tuple[tuple[int, ...], ...]:
-    rows: list[tuple[int, ...]] = []
-    order = level.oldest
-    while order is not None:
-        rows.append(order.row())
-        order = order.newer
-    return tuple(rows)
+def _levels(queue: list[Order]) -> _Levels:
+    levels: dict[int, list[tuple[int, ...]]] = {}
+    for order in queue:
+        levels.setdefault(order.price, []).append(order.row())
+    return tuple((price, tuple(rows)) for price, rows in levels.items())

@@ -7,15 +7,23 @@ the same commands give the same events.
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Final
 
 PRICE_MAX: Final = 10**9
 """Largest price, in nano-dollars per CU; the smallest is 1."""
 QUANTITY_MAX: Final = 10**15
 """Largest quantity of one order, in MFLOP; the smallest is 1."""
+STOP_ORDERS_MAX: Final = 10_000
+"""Most stop orders that wait in one book."""
+MINIMUM_ORDERS_MAX: Final = 256
+"""Most resting orders with a minimum quantity in one book: each may be re-checked per command."""
+PEAKS_MAX: Final = 100
+"""Most peaks of one iceberg order: its display is at least this part of its quantity."""
 CLASSES_MAX: Final = 16
 """Most hardware classes that one managed bid may name."""
+LEGS_MAX: Final = 16
+"""Most legs of one multi-leg bid."""
 POOL_SLOTS_MAX: Final = 1_024
 """Most slots of one pool, and most prices of one standing quote."""
 
@@ -36,7 +44,8 @@ class TimeInForce(IntEnum):
     """What happens to the part of an order that does not trade at once.
 
     GTC and GTD rest (the caller cancels a GTD order when its time has come, the book has no clock),
-    IOC is cancelled, FOK trades in full at once or not at all.
+    IOC is cancelled, FOK trades in full at once or not at all. A market order is an IOC or a FOK
+    whose price is the caller's protection price. In an auction an IOC waits for the uncross.
     """
 
     GTC = 1
@@ -59,13 +68,74 @@ class SelfTradePrevention(IntEnum):
     DECREMENT = 4
 
 
+class Terms(IntFlag):
+    """What an order asks beyond a price and a quantity; 0 is a plain order.
+
+    POST_ONLY: never takes; what would take is cancelled, or with REPRICE given a price one tick
+    away from the order it would have met. HIDDEN: rests unseen, behind what is shown at its price.
+    ALL_OR_NONE: trades all that is left of it at once, or nothing. MINIMUM, ICEBERG, STOP, BUDGET:
+    the field `minimum`, `display`, `stop_price`, `budget` applies.
+    """
+
+    POST_ONLY = 1
+    REPRICE = 2
+    HIDDEN = 4
+    ALL_OR_NONE = 8
+    MINIMUM = 16
+    ICEBERG = 32
+    STOP = 64
+    BUDGET = 128
+
+
+class BookState(IntEnum):
+    """What a book does with orders.
+
+    OPEN: continuous trading. AUCTION: orders collect and may cross, nothing trades until
+    `Book.uncross`. HALTED: cancels only.
+    """
+
+    OPEN = 1
+    AUCTION = 2
+    HALTED = 3
+
+
 class CancelReason(IntEnum):
-    """Why the book itself cancelled an order (a cancel by request needs no reason)."""
+    """Why an order left the book other than by trading."""
 
     IOC_REST = 1
     FOK_UNFILLABLE = 2
     SELF_TRADE = 3
     REPLACED_BELOW_FILLED = 4
+    REQUESTED = 5
+    MASS_CANCEL = 6
+    POST_ONLY_WOULD_TAKE = 7
+    BUDGET_SPENT = 8
+    MINIMUM_UNFILLABLE = 9
+
+
+class RejectReason(IntEnum):
+    """Why a command was refused; a refused command has changed nothing.
+
+    TERMS_CONFLICT: a flag, time in force, side or mode that does not exist, or terms that exclude
+    each other (the rule book lists them). DISPLAY_TOO_SMALL: the order would have more than
+    PEAKS_MAX peaks. HALTED: the book takes cancels only. NOT_IN_AUCTION: FOK and budget orders wait
+    for no auction. CROSSED: the book opens only once its auction has uncrossed it. NO_AUCTION: only
+    a book in auction is uncrossed.
+    """
+
+    UNKNOWN_ORDER = 1
+    DUPLICATE_ORDER = 2
+    PRICE_OUTSIDE_LIMITS = 3
+    QUANTITY_OUTSIDE_LIMITS = 4
+    TERMS_CONFLICT = 5
+    DISPLAY_TOO_SMALL = 6
+    TOO_MANY_STOPS = 7
+    TOO_MANY_MINIMUMS = 8
+    HALTED = 9
+    NOT_IN_AUCTION = 10
+    CROSSED = 11
+    UNKNOWN_COMMAND = 12
+    NO_AUCTION = 13
 
 
 class NoTradeReason(IntEnum):

@@ -23,7 +23,9 @@ PURE_BANNED_NAMES = {"eval", "exec", "float", "hash", "id", "input", "open", "pr
 MODULE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
 # path -> (its own limit, why it may be longer)
-LONGER_MODULES: dict[str, tuple[int, str]] = {}
+LONGER_MODULES: dict[str, tuple[int, str]] = {
+    "exchange/core/commands.py": (540, "one flat list of all commands, to be looked things up in"),
+}
 # "path:function" -> (its own limit, why it may be longer)
 LONGER_FUNCTIONS: dict[str, tuple[int, str]] = {}
 

@@ -18,7 +18,13 @@ from exchange.client.account_types import (
 from exchange.client.connection import Connection
 from exchange.client.enums import TradingState, WorkerAction
 from exchange.client.ids import uuid7
-from exchange.client.market_types import Instrument, instrument_from, instrument_to
+from exchange.client.market_types import (
+    Instrument,
+    Protections,
+    instrument_from,
+    instrument_to,
+    protections_to,
+)
 from exchange.client.units import parse_money
 from exchange.client.worker_types import Worker, worker_from
 from exchange.v1 import admin_service_pb2 as pb
@@ -177,15 +183,40 @@ class AsyncAdmin:
         return instrument_from(answer.instrument)
 
     async def set_instrument_state(
-        self, instrument: str, state: TradingState, *, timeout_s: float | None = None
+        self,
+        instrument: str,
+        state: TradingState,
+        *,
+        call_ns: int = 0,
+        timeout_s: float | None = None,
     ) -> Instrument:
-        """Halt, resume or close an instrument, by name."""
+        """Halt, resume or close an instrument, or open a call auction on it, by name.
+
+        Args:
+            instrument: Its name.
+            state: OPEN ends an auction with its trades; after a halt it begins the re-opening call
+                that `Protections` sets, if any.
+            call_ns: How long an auction takes orders, nanoseconds; 0: until told to open.
+            timeout_s: Seconds.
+        """
         request = pb.SetInstrumentStateRequest(
             instrument=instrument,
             state=state,  # type: ignore[arg-type]
+            call_ns=call_ns,
         )
         stub = self._connection.stub(AdminServiceStub)
         answer = await self._connection.call(stub.SetInstrumentState, request, timeout_s=timeout_s)
+        return instrument_from(answer.instrument)
+
+    async def set_protections(
+        self, instrument: str, protections: Protections, *, timeout_s: float | None = None
+    ) -> Instrument:
+        """Set what keeps a continuous book orderly: all of it, zeros switch off."""
+        request = pb.SetProtectionsRequest(
+            instrument=instrument, protections=protections_to(protections)
+        )
+        stub = self._connection.stub(AdminServiceStub)
+        answer = await self._connection.call(stub.SetProtections, request, timeout_s=timeout_s)
         return instrument_from(answer.instrument)
 
     async def set_account_halted(

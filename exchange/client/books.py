@@ -6,8 +6,19 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from exchange.client.enums import TradingState
 from exchange.client.errors import BookDamaged
-from exchange.client.market_types import Book, Level
+from exchange.client.market_types import (
+    Book,
+    BookOrder,
+    Level,
+    OrdersSnapshot,
+    OrdersUpdate,
+    auction_from,
+    book_event_from,
+    book_order_from,
+    level_from,
+)
 from exchange.v1 import market_data_service_pb2 as service_pb
 from exchange.v1 import market_pb2 as pb
 
@@ -67,6 +78,34 @@ class LocalBook:
         return self.book
 
 
+class LocalOrders:
+    """Reads the messages of one subscription to a book's orders."""
+
+    def __init__(self) -> None:
+        self._snapshot: list[BookOrder] = []
+        self._sequence: int | None = None  # of the last event; None before the snapshot is whole
+
+    def apply(self, message: service_pb.WatchOrdersResponse) -> list[OrdersUpdate]:
+        """What a message tells.
+
+        Raises:
+            BookDamaged: an event is missing.
+        """
+        if self._sequence is None:
+            self._snapshot += [book_order_from(order) for order in message.snapshot]
+            if not message.snapshot_end:
+                return []
+            self._sequence = message.sequence
+            return [OrdersSnapshot(message.sequence, tuple(self._snapshot))]
+        found: list[OrdersUpdate] = []
+        for event in message.events:
+            self._sequence += 1
+            if event.sequence != self._sequence:
+                raise BookDamaged(f"event {event.sequence} came where {self._sequence} was due")
+            found.append(book_event_from(event))
+        return found
+
+
 def _checked(message: pb.Book, bids: tuple[Level, ...], asks: tuple[Level, ...]) -> Book:
     found = checksum(bids, asks)
     if found != message.checksum:
@@ -82,11 +121,13 @@ def _checked(message: pb.Book, bids: tuple[Level, ...], asks: tuple[Level, ...])
         asks,
         message.last_price_nanos,
         message.checksum,
+        TradingState(message.state),
+        auction_from(message),
     )
 
 
 def _levels(levels: Iterable[pb.Level]) -> tuple[Level, ...]:
-    return tuple(Level(x.price_nanos, x.quantity, x.orders) for x in levels)
+    return tuple(level_from(x) for x in levels)
 
 
 def _merge(levels: Iterable[Level], changes: Iterable[pb.Level]) -> list[Level]:
@@ -94,7 +135,7 @@ def _merge(levels: Iterable[Level], changes: Iterable[pb.Level]) -> list[Level]:
     merged = {level.price_nanos: level for level in levels}
     for change in changes:
         if change.quantity:
-            merged[change.price_nanos] = Level(change.price_nanos, change.quantity, change.orders)
+            merged[change.price_nanos] = level_from(change)
         else:
             merged.pop(change.price_nanos, None)
     return list(merged.values())

@@ -85,7 +85,7 @@ class Side(OpenEnum):
 
 @unique
 class OrderType(OpenEnum):
-    """Limit or market."""
+    """Limit, market, stop or stop-limit."""
 
     UNSPECIFIED = 0
     """Not given: limit."""
@@ -93,6 +93,22 @@ class OrderType(OpenEnum):
     """Trades at its price or better."""
     MARKET = 2
     """A limit order at the edge of the price band that never rests."""
+    STOP = 3
+    """Waits outside the book until a trade reaches its stop price, then is a market order."""
+    STOP_LIMIT = 4
+    """Waits outside the book until a trade reaches its stop price, then is a limit order."""
+
+
+@unique
+class PostOnlyMode(OpenEnum):
+    """What an order that must not take does where it would trade at entry."""
+
+    UNSPECIFIED = 0
+    """Not given: it may take."""
+    REJECT = 1
+    """It is refused."""
+    REPRICE = 2
+    """It rests one tick behind the best price of the other side."""
 
 
 @unique
@@ -140,6 +156,26 @@ class ClearingMode(OpenEnum):
 
 
 @unique
+class BookEventKind(OpenEnum):
+    """What happened to the book that everybody may see."""
+
+    UNSPECIFIED = 0
+    """Not given."""
+    ADDED = 1
+    """An order shows its quantity from now on, last at its price."""
+    EXECUTED = 2
+    """A shown order traded; at shown 0 it is gone from the display."""
+    TRADED = 3
+    """A hidden order traded: nothing shown changes."""
+    REDUCED = 4
+    """A shown order shows less and keeps its place; at shown 0 it is gone from the display."""
+    DELETED = 5
+    """A shown order is gone, or gave up its place and is added again."""
+    STATE = 6
+    """The book is in another state."""
+
+
+@unique
 class Settlement(OpenEnum):
     """What a fill gives."""
 
@@ -163,6 +199,8 @@ class TradingState(OpenEnum):
     """Takes cancels only."""
     CLOSED = 3
     """Ended; what rested was cancelled."""
+    AUCTION = 4
+    """A call auction: takes orders, and trades all at once and at one price when it ends."""
 
 
 @unique
@@ -205,6 +243,10 @@ class ExecutionType(OpenEnum):
     """The order expired."""
     REPEATED = 7
     """The same client_order_id came again with the same content; order_id is the first one's."""
+    TRIGGERED = 8
+    """A stop order was triggered: it works from now on."""
+    MASS_CANCELED = 9
+    """Answers a mass cancel: affected_orders were cancelled, each with a report of its own."""
 
 
 @unique

@@ -12,6 +12,8 @@ from exchange.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 
 InstrumentLike = Instrument | str | int
 """An instrument, its name, or its id."""
+LegTerms = tuple[InstrumentLike, int | str, int | str]
+"""One leg of a multi-leg bid: instrument, limit price and quantity."""
 
 
 class Instruments:

@@ -7,11 +7,21 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from exchange.client.books import LocalBook, book_from
+from exchange.client.books import LocalBook, LocalOrders, book_from
 from exchange.client.connection import Connection, Reconnector, ended_early
-from exchange.client.errors import BookDamaged, CallFailed, Gap
+from exchange.client.errors import BookDamaged, CallFailed, Gap, SlowReader
 from exchange.client.instruments import Instruments
-from exchange.client.market_types import Book, Candle, Instrument, Trade, candle_from, trade_from
+from exchange.client.market_types import (
+    BestPrices,
+    Book,
+    Candle,
+    Instrument,
+    OrdersUpdate,
+    Trade,
+    best_prices_from,
+    candle_from,
+    trade_from,
+)
 from exchange.v1 import market_data_service_pb2 as pb
 from exchange.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 
@@ -93,6 +103,64 @@ class AsyncMarket:
                 damages += 1
                 if damages >= DAMAGES_MAX:
                     raise
+                continue
+            except CallFailed as failed:
+                error = failed
+            await reconnector.failed(error)
+
+    async def watch_best_prices(self, instrument: str) -> AsyncGenerator[BestPrices, None]:
+        """The best bid and ask of a book, and again whenever they change.
+
+        A slow reader gets fewer, never an old one. Broken connections are mended.
+
+        Args:
+            instrument: Its name.
+
+        Raises:
+            NotFound: there is no such instrument.
+            CallFailed: the connection was lost for longer than `RetryPolicy.reconnect_s`.
+        """
+        request = pb.WatchBestPricesRequest(instrument=instrument)
+        reconnector = Reconnector(self._connection.retry)
+        while True:
+            call = self._connection.stub(MarketDataServiceStub).WatchBestPrices(request)
+            error: CallFailed = ended_early(f"best prices of {instrument}")
+            try:
+                async with contextlib.aclosing(self._connection.messages(call)) as messages:
+                    async for message in messages:
+                        yield best_prices_from(message)
+                        reconnector.alive()
+            except CallFailed as failed:
+                error = failed
+            await reconnector.failed(error)
+
+    async def watch_orders(self, instrument: str) -> AsyncGenerator[OrdersUpdate, None]:
+        """Every order of a continuous book: all that rest, then each event as it happens.
+
+        Events are numbered without a gap. Where the connection breaks, or this reader was too slow,
+        another snapshot comes and everything before it is void.
+
+        Args:
+            instrument: Its name.
+
+        Raises:
+            NotFound: there is no such instrument.
+            InvalidRequest: it is a batch book (ORDER_TYPE_UNSUPPORTED).
+            CallFailed: the connection was lost for longer than `RetryPolicy.reconnect_s`.
+        """
+        request = pb.WatchOrdersRequest(instrument=instrument)
+        reconnector = Reconnector(self._connection.retry)
+        while True:
+            call = self._connection.stub(MarketDataServiceStub).WatchOrders(request)
+            error: CallFailed = ended_early(f"orders of {instrument}")
+            local = LocalOrders()
+            try:
+                async with contextlib.aclosing(self._connection.messages(call)) as messages:
+                    async for message in messages:
+                        for update in local.apply(message):
+                            yield update
+                        reconnector.alive()
+            except SlowReader:
                 continue
             except CallFailed as failed:
                 error = failed

@@ -2,11 +2,59 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
-from exchange.client.enums import ClearingMode, Settlement, Side, TradingState
+from exchange.client.enums import BookEventKind, ClearingMode, Settlement, Side, TradingState
 from exchange.v1 import market_data_service_pb2 as service_pb
 from exchange.v1 import market_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protections:
+    """What keeps a continuous book orderly; zero switches a protection off.
+
+    Distances are basis points (1/10,000) of the reference price.
+
+    Attributes:
+        static_band_bps: Farthest that a trade may lie from the last auction's price.
+        dynamic_band_bps: Farthest that a trade may lie from the last trade.
+        volatility_move_bps: A trade farther than this from another within the window stops trading
+            for an auction.
+        volatility_window_ns: Length of that window, nanoseconds.
+        reopening_call_ns: Length of the call auction after a halt, nanoseconds.
+        reopening_collar_bps: An auction whose price lies farther off is extended.
+        reopening_extension_ns: Length of an extension, nanoseconds.
+        reopening_extensions: Most extensions.
+        book_orders_max: Most open orders in the book.
+        order_to_trade_window_ns: Length of the order-to-trade window, nanoseconds.
+        order_to_trade_free: Messages of one account that are free in a window.
+        order_to_trade_ratio: Further messages for each trade of the account in it.
+    """
+
+    static_band_bps: int = 0
+    dynamic_band_bps: int = 0
+    volatility_move_bps: int = 0
+    volatility_window_ns: int = 0
+    reopening_call_ns: int = 0
+    reopening_collar_bps: int = 0
+    reopening_extension_ns: int = 0
+    reopening_extensions: int = 0
+    book_orders_max: int = 0
+    order_to_trade_window_ns: int = 0
+    order_to_trade_free: int = 0
+    order_to_trade_ratio: int = 0
+
+
+def protections_to(protections: Protections) -> pb.Protections:
+    """Protections for the wire."""
+    return pb.Protections(**asdict(protections))
+
+
+def protections_from(message: pb.Protections) -> Protections:
+    """Protections of the wire."""
+    return Protections(
+        **{field.name: getattr(message, field.name) for field in fields(Protections)}
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +79,7 @@ class Instrument:
         decode_millitokens_per_s: Output tokens per second and slot, in thousandths.
         context_tokens_max: Longest context, tokens.
         latest_start_ns: The tier's promise: latest start after the match, nanoseconds.
+        protections: What keeps its book orderly; `client.admin.set_protections` sets them.
     """
 
     name: str
@@ -50,6 +99,7 @@ class Instrument:
     latest_start_ns: int = 0
     instrument_id: int = 0
     state: TradingState = TradingState.UNSPECIFIED
+    protections: Protections = Protections()
 
 
 def instrument_from(message: pb.Instrument) -> Instrument:
@@ -72,11 +122,12 @@ def instrument_from(message: pb.Instrument) -> Instrument:
         latest_start_ns=message.latest_start_ns,
         instrument_id=message.instrument_id,
         state=TradingState(message.state),
+        protections=protections_from(message.protections),
     )
 
 
 def instrument_to(instrument: Instrument) -> pb.Instrument:
-    """An instrument for the wire; its id and state are the exchange's to give."""
+    """An instrument for the wire; its id, state and protections are set elsewhere."""
     return pb.Instrument(
         name=instrument.name,
         settlement=instrument.settlement,  # type: ignore[arg-type]
@@ -111,6 +162,38 @@ class Level:
     orders: int
 
 
+def level_from(message: pb.Level) -> Level:
+    """A level of the wire."""
+    return Level(message.price_nanos, message.quantity, message.orders)
+
+
+@dataclass(frozen=True, slots=True)
+class IndicativeAuction:
+    """How a call auction would end now.
+
+    Attributes:
+        price_nanos: Its price, nano-dollars per CU; 0 where nothing would trade.
+        volume_mflop: What would trade, MFLOP.
+        imbalance_mflop: What would be left: positive on the bid side, negative on the ask side.
+        end_time_ns: When it ends by itself, nanoseconds since the epoch; 0: when told to.
+    """
+
+    price_nanos: int
+    volume_mflop: int
+    imbalance_mflop: int
+    end_time_ns: int
+
+
+def auction_from(message: pb.Book) -> IndicativeAuction | None:
+    """A book's auction; None where there is none."""
+    if not message.HasField("auction"):
+        return None
+    found = message.auction
+    return IndicativeAuction(
+        found.price_nanos, found.volume_mflop, found.imbalance_mflop, found.end_time_ns
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Book:
     """A book at one moment.
@@ -123,6 +206,8 @@ class Book:
         asks: Ask levels, lowest first.
         last_price_nanos: Last price traded, nano-dollars per CU; 0 where nothing traded yet.
         checksum: The exchange's CRC-32 over the top ten levels, which was checked.
+        state: The instrument's state.
+        auction: How the call auction would end now; None where there is none.
     """
 
     instrument_id: int
@@ -132,6 +217,8 @@ class Book:
     asks: tuple[Level, ...]
     last_price_nanos: int
     checksum: int
+    state: TradingState
+    auction: IndicativeAuction | None
 
     @property
     def best_bid(self) -> Level | None:
@@ -149,6 +236,122 @@ class Book:
         if not self.bids or not self.asks:
             return None
         return self.asks[0].price_nanos - self.bids[0].price_nanos
+
+
+@dataclass(frozen=True, slots=True)
+class BestPrices:
+    """The best level of each side at one moment.
+
+    Attributes:
+        instrument_id: Instrument.
+        sequence: Journal sequence of the state.
+        event_time_ns: Journal time of the state, nanoseconds since the epoch.
+        bid: Best bid; None where there is none.
+        ask: Best ask; None where there is none.
+        last_price_nanos: Last price traded, nano-dollars per CU; 0 where nothing traded yet.
+        state: The instrument's state.
+    """
+
+    instrument_id: int
+    sequence: int
+    event_time_ns: int
+    bid: Level | None
+    ask: Level | None
+    last_price_nanos: int
+    state: TradingState
+
+
+def best_prices_from(message: service_pb.WatchBestPricesResponse) -> BestPrices:
+    """Best prices of the wire."""
+    return BestPrices(
+        message.instrument_id,
+        message.sequence,
+        message.event_time_ns,
+        level_from(message.bid) if message.HasField("bid") else None,
+        level_from(message.ask) if message.HasField("ask") else None,
+        message.last_price_nanos,
+        TradingState(message.state),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BookOrder:
+    """A resting order, as the market sees it.
+
+    Attributes:
+        order_id: The order's id.
+        side: Side.
+        price_nanos: Price, nano-dollars per CU.
+        quantity_mflop: Quantity shown, MFLOP.
+    """
+
+    order_id: int
+    side: Side
+    price_nanos: int
+    quantity_mflop: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrdersSnapshot:
+    """All shown orders of a book, in the order in which they would trade: bids, then asks.
+
+    Attributes:
+        sequence: Number of the last event that is contained.
+        orders: The orders.
+    """
+
+    sequence: int
+    orders: tuple[BookOrder, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BookEvent:
+    """One event of a book.
+
+    Attributes:
+        sequence: Its number in the book: one more than that of the event before it.
+        kind: What happened.
+        order_id: The order's id; 0 for a hidden one, and for a state.
+        side: The order's side.
+        price_nanos: The order's price; of a trade, the price traded; nano-dollars per CU.
+        quantity_mflop: Quantity added, traded, taken away or deleted, MFLOP.
+        shown_mflop: Quantity that the order still shows, MFLOP.
+        state: The new state; of a state event alone.
+    """
+
+    sequence: int
+    kind: BookEventKind
+    order_id: int
+    side: Side
+    price_nanos: int
+    quantity_mflop: int
+    shown_mflop: int
+    state: TradingState
+
+
+OrdersUpdate = OrdersSnapshot | BookEvent
+"""What `client.market.watch_orders` yields."""
+
+
+def book_order_from(message: service_pb.BookOrder) -> BookOrder:
+    """A resting order of the wire."""
+    return BookOrder(
+        message.order_id, Side(message.side), message.price_nanos, message.quantity_mflop
+    )
+
+
+def book_event_from(message: service_pb.BookEvent) -> BookEvent:
+    """An event of the wire."""
+    return BookEvent(
+        message.sequence,
+        BookEventKind(message.kind),
+        message.order_id,
+        Side(message.side),
+        message.price_nanos,
+        message.quantity_mflop,
+        message.shown_mflop,
+        TradingState(message.state),
+    )
 
 
 @dataclass(frozen=True, slots=True)

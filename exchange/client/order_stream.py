@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Self, Unpack
 
 import grpc
 
+from exchange.client import packed_orders
 from exchange.client.connection import Connection, Reconnector, ended_early
 from exchange.client.enums import Side
 from exchange.client.errors import (
@@ -22,17 +23,19 @@ from exchange.client.errors import (
     ServerFailed,
     SlowReader,
 )
-from exchange.client.instruments import InstrumentLike, Instruments
+from exchange.client.instruments import InstrumentLike, Instruments, LegTerms
 from exchange.client.order_types import (
     OrderEvent,
     OrderResult,
     OrderTerms,
     Reconnected,
+    Report,
     accepted,
+    multi_leg_order,
     new_order,
     order_reference,
     order_replacement,
-    report_from,
+    order_selection,
     result_from,
 )
 from exchange.v1 import order_service_pb2 as pb
@@ -76,8 +79,11 @@ class AsyncOrderStream:
     Opened by `client.orders.stream()`. It belongs to one event loop.
     """
 
-    def __init__(self, connection: Connection, instruments: Instruments) -> None:
+    def __init__(
+        self, connection: Connection, instruments: Instruments, cancel_on_disconnect: bool
+    ) -> None:
         self._connection = connection
+        self._cancel_on_disconnect = cancel_on_disconnect
         self._instruments = instruments
         self._buffer: deque[Waiting] = deque()
         self._under_way: dict[int, list[Waiting]] = {}
@@ -130,6 +136,14 @@ class AsyncOrderStream:
         order = new_order(instrument_id, side, price, quantity, terms)
         return self._enqueue(pb.Instruction(place=order), order.client_order_id, 0)
 
+    def place_legs(
+        self, legs: Iterable[LegTerms], **terms: Unpack[OrderTerms]
+    ) -> asyncio.Future[OrderResult]:
+        """Place a multi-leg bid, as `client.orders.place_legs`; raises as `place`."""
+        known = [(self._instruments.known_id(i), p, q) for i, p, q in legs]
+        order = multi_leg_order(known, terms)
+        return self._enqueue(pb.Instruction(place=order), order.client_order_id, 0)
+
     def cancel(
         self, *, order_id: int = 0, client_order_id: bytes = b""
     ) -> asyncio.Future[OrderResult]:
@@ -138,11 +152,23 @@ class AsyncOrderStream:
         return self._enqueue(pb.Instruction(cancel=order), client_order_id, order_id)
 
     def replace(
-        self, order_id: int, price: int | str, quantity: int | str
+        self, order_id: int, price: int | str, quantity: int | str, *, stop_price: int | str = 0
     ) -> asyncio.Future[OrderResult]:
         """Change an open order's price or total quantity; raises as `place`."""
-        terms = order_replacement(order_id, price, quantity)
+        terms = order_replacement(order_id, price, quantity, stop_price)
         return self._enqueue(pb.Instruction(replace=terms), b"", order_id)
+
+    def cancel_all(
+        self, instrument: InstrumentLike = 0, side: Side = Side.UNSPECIFIED
+    ) -> asyncio.Future[OrderResult]:
+        """Cancel all of the account's open orders, of one instrument or side if given.
+
+        The result's `affected_orders` says how many; each end comes through `reports()`. Raises as
+        `place`.
+        """
+        instrument_id = self._instruments.known_id(instrument) if instrument else 0
+        orders = order_selection(instrument_id, side)
+        return self._enqueue(pb.Instruction(mass_cancel=orders), b"", 0)
 
     async def room(self) -> None:
         """Return once at most half of the permitted instructions wait for their answer."""
@@ -276,17 +302,19 @@ class AsyncOrderStream:
     async def _write(self, call: Call) -> None:
         # The reader learns why a stream broke; a failed write only ends the writing.
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            cancel_on_disconnect = self._cancel_on_disconnect  # only the first message says it
             while True:
                 await self._until_due()
                 count = min(len(self._buffer), BATCH_MAX)
                 batch = [self._buffer.popleft() for _ in range(count)]
                 request_id = next(self._request_ids)
                 self._under_way[request_id] = batch
-                await call.write(
-                    pb.TradeRequest(
-                        request_id=request_id, instructions=[w.instruction for w in batch]
-                    )
+                request = pb.TradeRequest(
+                    request_id=request_id, cancel_on_disconnect=cancel_on_disconnect
                 )
+                packed_orders.put(request, [waiting.instruction for waiting in batch])
+                await call.write(request)
+                cancel_on_disconnect = False
 
     async def _until_due(self) -> None:
         """Return when the next batch should leave."""
@@ -315,19 +343,19 @@ class AsyncOrderStream:
         """Give answers to their futures, and the rest to the readers of reports."""
         batch = self._under_way.pop(response.request_id, None)
         if batch is None:
-            for report in response.reports:
-                self._report(report_from(report))
+            for _, report in packed_orders.reports_in(response):
+                self._report(report)
             return
-        by_index: dict[int, list[pb.ExecutionReport]] = {}
-        for report in response.reports:
-            by_index.setdefault(report.index, []).append(report)
+        by_index: dict[int, list[Report]] = {}
+        for index, report in packed_orders.reports_in(response):
+            by_index.setdefault(index, []).append(report)
         order_ids: dict[int, int] = {}
         for span in response.accepted:
             order_ids |= {span.first_index + i: span.first_order_id + i for i in range(span.count)}
         for index, waiting in enumerate(batch):
             if waiting.future.done():
                 continue  # its owner cancelled the future
-            reports = [report_from(r) for r in by_index.get(index, ())]
+            reports = by_index.get(index, ())
             order_id = order_ids.get(index, waiting.order_id)
             ids = waiting.client_order_id, order_id
             if reports:

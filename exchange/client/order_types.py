@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -10,6 +10,7 @@ from exchange.client.enums import (
     ExecutionType,
     OrderState,
     OrderType,
+    PostOnlyMode,
     SelfTradePrevention,
     Side,
     TimeInForce,
@@ -19,6 +20,9 @@ from exchange.client.ids import uuid7
 from exchange.client.units import parse_compute, parse_money, parse_price
 from exchange.v1 import order_service_pb2 as pb
 
+Amount = int | str
+"""A price or a quantity: its number in the API's unit, or text with a unit."""
+
 
 class OrderTerms(TypedDict, total=False):
     """What an order may say beside its price and quantity; all may be left out.
@@ -26,7 +30,13 @@ class OrderTerms(TypedDict, total=False):
     order_type: limit by default. time_in_force: good till cancelled by default. self_trade: what
     happens where it would meet an order of its own account; the newest is cancelled by default.
     expire_time_ns: end of a GTD order, nanoseconds since the epoch. max_cost: money cap ("$1" or
-    nano-dollars). client_order_id: a UUIDv7 of 16 bytes, fresh by default.
+    nano-dollars); a bid trades what it pays for. client_order_id: a UUIDv7 of 16 bytes, fresh by
+    default.
+
+    post_only: what happens where the order would take; it may take by default. all_or_none: trades
+    all that is left of it at once or nothing. min_quantity: least quantity of each execution
+    ("5 CU" or MFLOP). display_quantity: the part that is shown at a time. hidden: shows nothing.
+    stop_price: the trade price that triggers a stop order.
     """
 
     order_type: OrderType
@@ -35,6 +45,27 @@ class OrderTerms(TypedDict, total=False):
     expire_time_ns: int
     max_cost: int | str
     client_order_id: bytes
+    post_only: PostOnlyMode
+    all_or_none: bool
+    min_quantity: int | str
+    display_quantity: int | str
+    hidden: bool
+    stop_price: int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One way to fill a multi-leg bid.
+
+    Attributes:
+        instrument_id: Instrument.
+        price_nanos: Limit price, nano-dollars per CU.
+        quantity_mflop: Quantity, MFLOP.
+    """
+
+    instrument_id: int
+    price_nanos: int
+    quantity_mflop: int
 
 
 def new_order(
@@ -63,6 +94,44 @@ def new_order(
         order.expire_time_ns = terms["expire_time_ns"]
     if "max_cost" in terms:
         order.max_cost_nanos = parse_money(terms["max_cost"])
+    if not _CONDITIONS.isdisjoint(terms):
+        order.conditions.CopyFrom(_conditions(terms))
+    return order
+
+
+_CONDITIONS = frozenset(
+    {"post_only", "all_or_none", "min_quantity", "display_quantity", "hidden", "stop_price"}
+)
+
+
+def _conditions(terms: OrderTerms) -> pb.OrderConditions:
+    return pb.OrderConditions(
+        post_only=terms.get("post_only", PostOnlyMode.UNSPECIFIED),  # type: ignore[arg-type]
+        all_or_none=terms.get("all_or_none", False),
+        min_quantity_mflop=parse_compute(terms.get("min_quantity", 0)),
+        display_quantity_mflop=parse_compute(terms.get("display_quantity", 0)),
+        hidden=terms.get("hidden", False),
+        stop_price_nanos=parse_price(terms.get("stop_price", 0)),
+    )
+
+
+def multi_leg_order(legs: Iterable[tuple[int, Amount, Amount]], terms: OrderTerms) -> pb.NewOrder:
+    """A new multi-leg bid for the wire.
+
+    Args:
+        legs: Instrument's id, limit price and quantity of each.
+        terms: What else it says.
+
+    Raises:
+        ValueError: an amount cannot be read.
+    """
+    order = new_order(0, Side.BID, 0, 0, terms)
+    for instrument_id, price, quantity in legs:
+        order.legs.add(
+            instrument_id=instrument_id,
+            price_nanos=parse_price(price),
+            quantity_mflop=parse_compute(quantity),
+        )
     return order
 
 
@@ -77,15 +146,46 @@ def order_reference(order_id: int, client_order_id: bytes) -> pb.OrderReference:
     return pb.OrderReference(order_id=order_id, client_order_id=client_order_id)
 
 
-def order_replacement(order_id: int, price: int | str, quantity: int | str) -> pb.OrderReplacement:
+def order_selection(instrument_id: int, side: Side) -> pb.OrderSelection:
+    """Several of the caller's orders for the wire."""
+    return pb.OrderSelection(instrument_id=instrument_id, side=side)  # type: ignore[arg-type]
+
+
+def order_replacement(
+    order_id: int, price: int | str, quantity: int | str, stop_price: int | str
+) -> pb.OrderReplacement:
     """An open order's new terms for the wire.
 
     Raises:
         ValueError: an amount cannot be read.
     """
     return pb.OrderReplacement(
-        order_id=order_id, price_nanos=parse_price(price), quantity_mflop=parse_compute(quantity)
+        order_id=order_id,
+        price_nanos=parse_price(price),
+        quantity_mflop=parse_compute(quantity),
+        stop_price_nanos=parse_price(stop_price),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What an order asks for beside its price, quantity and time; zeros for nothing.
+
+    Attributes:
+        post_only: Whether it may take.
+        all_or_none: Whether it trades all that is left of it at once or nothing.
+        min_quantity_mflop: Least quantity of each execution, MFLOP.
+        display_quantity_mflop: Part shown at a time, MFLOP; 0 shows all.
+        stop_price_nanos: Trade price that triggers a stop order, nano-dollars per CU.
+        hidden: Whether it rests unseen.
+    """
+
+    post_only: PostOnlyMode = PostOnlyMode.UNSPECIFIED
+    all_or_none: bool = False
+    min_quantity_mflop: int = 0
+    display_quantity_mflop: int = 0
+    stop_price_nanos: int = 0
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +202,12 @@ class Order:
         quantity_mflop: Total quantity, MFLOP.
         leaves_mflop: Still open, MFLOP.
         time_in_force: How long it works.
+        order_type: Type, as it was placed.
+        max_cost_nanos: Money cap, nano-dollars; 0 for none.
+        conditions: What else it asks for.
+        waiting: Whether a stop order still waits for its trigger.
+        legs: Legs of a multi-leg bid; its own instrument, price and quantities are 0.
+        cancel_on_disconnect: Whether it is cancelled when its order stream ends.
     """
 
     order_id: int
@@ -113,6 +219,12 @@ class Order:
     quantity_mflop: int
     leaves_mflop: int
     time_in_force: TimeInForce
+    order_type: OrderType
+    max_cost_nanos: int
+    conditions: Conditions
+    waiting: bool
+    legs: tuple[Leg, ...]
+    cancel_on_disconnect: bool
 
 
 def order_from(message: pb.Order) -> Order:
@@ -127,6 +239,23 @@ def order_from(message: pb.Order) -> Order:
         message.quantity_mflop,
         message.leaves_mflop,
         TimeInForce(message.time_in_force),
+        OrderType(message.order_type),
+        message.max_cost_nanos,
+        _conditions_from(message.conditions),
+        message.waiting,
+        tuple(Leg(x.instrument_id, x.price_nanos, x.quantity_mflop) for x in message.legs),
+        message.cancel_on_disconnect,
+    )
+
+
+def _conditions_from(message: pb.OrderConditions) -> Conditions:
+    return Conditions(
+        PostOnlyMode(message.post_only),
+        message.all_or_none,
+        message.min_quantity_mflop,
+        message.display_quantity_mflop,
+        message.stop_price_nanos,
+        message.hidden,
     )
 
 
@@ -148,6 +277,7 @@ class Report:
         trade_id: Number of the trade, shared by both sides; 0 where this is no fill.
         reason: Why it was refused, cancelled or expired, such as PRICE_OFF_TICK; else empty.
         event_time_ns: Journal time, nanoseconds since the epoch.
+        affected_orders: Orders that a mass cancel cancelled.
     """
 
     sequence: int
@@ -163,6 +293,7 @@ class Report:
     trade_id: int
     reason: str
     event_time_ns: int
+    affected_orders: int = 0
 
 
 def report_from(message: pb.ExecutionReport) -> Report:
@@ -181,12 +312,13 @@ def report_from(message: pb.ExecutionReport) -> Report:
         message.trade_id,
         reason_name(message.reason),
         message.event_time_ns,
+        message.affected_orders,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class OrderResult:
-    """What became of one instruction: placing, replacing or cancelling an order.
+    """What became of one instruction: placing, replacing or cancelling an order, or many.
 
     Attributes:
         order_id: The exchange's id; 0 for a refused new order.
@@ -217,6 +349,11 @@ class OrderResult:
     def filled_mflop(self) -> int:
         """Quantity that traded at once, MFLOP."""
         return sum(r.quantity_mflop for r in self.fills)
+
+    @property
+    def affected_orders(self) -> int:
+        """Orders that a mass cancel cancelled."""
+        return sum(r.affected_orders for r in self.reports)
 
 
 def accepted(order_id: int, client_order_id: bytes, sequence: int) -> OrderResult:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Unpack
 
 from exchange.client.connection import PAGE_SIZE, Connection
 from exchange.client.enums import Side
-from exchange.client.instruments import InstrumentLike, Instruments
+from exchange.client.instruments import InstrumentLike, Instruments, LegTerms
 from exchange.client.order_stream import AsyncOrderStream
 from exchange.client.order_types import (
     Order,
     OrderResult,
     OrderTerms,
+    multi_leg_order,
     new_order,
     order_from,
     order_reference,
     order_replacement,
+    order_selection,
     report_from,
     result_from,
 )
@@ -61,12 +63,36 @@ class AsyncOrders:
             ValueError: an amount cannot be read.
         """
         instrument_id = await self._instruments.id_of(instrument, timeout_s)
-        order = new_order(instrument_id, side, price, quantity, terms)
+        return await self._place(new_order(instrument_id, side, price, quantity, terms), timeout_s)
+
+    async def _place(self, order: pb.NewOrder, timeout_s: float | None) -> OrderResult:
         stub = self._connection.stub(OrderServiceStub)
         request = pb.PlaceOrderRequest(order=order)
         answer = await self._connection.call(stub.PlaceOrder, request, timeout_s=timeout_s)
         reports = [report_from(r) for r in answer.reports]
         return result_from(reports, order.client_order_id)
+
+    async def place_legs(
+        self,
+        legs: Iterable[LegTerms],
+        *,
+        timeout_s: float | None = None,
+        **terms: Unpack[OrderTerms],
+    ) -> OrderResult:
+        """Place a multi-leg bid: at most one leg fills, whole, and then the others are gone.
+
+        Args:
+            legs: (instrument, limit price, quantity) of each, 1 to 16 of different instruments.
+            timeout_s: Seconds.
+            terms: See `OrderTerms`.
+
+        Raises:
+            NotFound: no instrument has this name.
+            CallFailed: whether it was placed is unknown; place it again with the same id to learn.
+            ValueError: an amount cannot be read.
+        """
+        known = [(await self._instruments.id_of(i, timeout_s), p, q) for i, p, q in legs]
+        return await self._place(multi_leg_order(known, terms), timeout_s)
 
     async def cancel(
         self, *, order_id: int = 0, client_order_id: bytes = b"", timeout_s: float | None = None
@@ -95,6 +121,7 @@ class AsyncOrders:
         price: int | str,
         quantity: int | str,
         *,
+        stop_price: int | str = 0,
         timeout_s: float | None = None,
     ) -> OrderResult:
         """Change an open order's price or total quantity.
@@ -105,12 +132,37 @@ class AsyncOrders:
             order_id: The exchange's id.
             price: New price, "$0.0004/CU" or nano-dollars per CU.
             quantity: New total quantity, "250 CU" or MFLOP; what is filled counts towards it.
+            stop_price: New stop price of a stop order that still waits; 0 leaves it as it is.
             timeout_s: Seconds.
         """
         stub = self._connection.stub(OrderServiceStub)
-        request = pb.ReplaceOrderRequest(replacement=order_replacement(order_id, price, quantity))
+        replacement = order_replacement(order_id, price, quantity, stop_price)
+        request = pb.ReplaceOrderRequest(replacement=replacement)
         answer = await self._connection.call(stub.ReplaceOrder, request, timeout_s=timeout_s)
         return result_from([report_from(r) for r in answer.reports], b"", order_id)
+
+    async def cancel_all(
+        self,
+        instrument: InstrumentLike = 0,
+        side: Side = Side.UNSPECIFIED,
+        *,
+        timeout_s: float | None = None,
+    ) -> int:
+        """Cancel all of the account's open orders in one step; how many there were.
+
+        Args:
+            instrument: Only this one: its name, its id, or the instrument; 0 for all.
+            side: Only this side; UNSPECIFIED for both.
+            timeout_s: Seconds.
+
+        Raises:
+            NotFound: no instrument has this name.
+        """
+        instrument_id = await self._instruments.id_of(instrument, timeout_s) if instrument else 0
+        stub = self._connection.stub(OrderServiceStub)
+        request = pb.CancelOrdersRequest(orders=order_selection(instrument_id, side))
+        answer = await self._connection.call(stub.CancelOrders, request, timeout_s=timeout_s)
+        return answer.cancelled
 
     async def get(
         self, *, order_id: int = 0, client_order_id: bytes = b"", timeout_s: float | None = None
@@ -151,10 +203,14 @@ class AsyncOrders:
 
         return self._connection.walk(page, limit)
 
-    async def stream(self) -> AsyncOrderStream:
+    async def stream(self, *, cancel_on_disconnect: bool = False) -> AsyncOrderStream:
         """Open an order stream, which batches by itself; use it with `async with`.
 
         Reads the instruments first, so that orders can be placed by name without waiting.
+
+        Args:
+            cancel_on_disconnect: Whether the exchange cancels the orders that were placed on this
+                stream when it ends, or when its connection breaks.
 
         Example:
             async with await client.orders.stream() as stream:
@@ -162,6 +218,6 @@ class AsyncOrders:
                 results = await asyncio.gather(*placed)
         """
         await self._instruments.load()
-        stream = AsyncOrderStream(self._connection, self._instruments)
+        stream = AsyncOrderStream(self._connection, self._instruments, cancel_on_disconnect)
         stream.start()
         return stream

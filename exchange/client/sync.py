@@ -8,7 +8,7 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack
 
@@ -18,7 +18,7 @@ from exchange.client.aio import TARGET_DEFAULT, AsyncClient, settings_from
 from exchange.client.channel import Tls
 from exchange.client.connection import TIMEOUT_DEFAULT_S
 from exchange.client.enums import Side
-from exchange.client.instruments import InstrumentLike
+from exchange.client.instruments import InstrumentLike, LegTerms
 from exchange.client.jobs import AsyncJobs
 from exchange.client.loop_thread import LoopThread
 from exchange.client.market import AsyncMarket
@@ -85,6 +85,8 @@ class Market(Blocking[AsyncMarket]):
     instrument = blocking(AsyncMarket.instrument)
     book = blocking(AsyncMarket.book)
     watch_book = iterating(AsyncMarket.watch_book)
+    watch_best_prices = iterating(AsyncMarket.watch_best_prices)
+    watch_orders = iterating(AsyncMarket.watch_orders)
     watch_trades = iterating(AsyncMarket.watch_trades)
     candles = blocking(AsyncMarket.candles)
 
@@ -109,6 +111,7 @@ class Admin(Blocking[AsyncAdmin]):
     create_model = blocking(AsyncAdmin.create_model)
     create_instrument = blocking(AsyncAdmin.create_instrument)
     set_instrument_state = blocking(AsyncAdmin.set_instrument_state)
+    set_protections = blocking(AsyncAdmin.set_protections)
     set_account_halted = blocking(AsyncAdmin.set_account_halted)
     set_worker = blocking(AsyncAdmin.set_worker)
     accounts = blocking(AsyncAdmin.accounts)
@@ -147,6 +150,12 @@ class OrderStream(Blocking[AsyncOrderStream]):
         """Place an order; what `AsyncOrderStream.place` raises comes out of the future."""
         return self._hand_over(lambda: self._part.place(instrument, side, price, quantity, **terms))
 
+    def place_legs(
+        self, legs: Iterable[LegTerms], **terms: Unpack[OrderTerms]
+    ) -> concurrent.futures.Future[OrderResult]:
+        """Place a multi-leg bid."""
+        return self._hand_over(lambda: self._part.place_legs(legs, **terms))
+
     def cancel(
         self, *, order_id: int = 0, client_order_id: bytes = b""
     ) -> concurrent.futures.Future[OrderResult]:
@@ -156,10 +165,18 @@ class OrderStream(Blocking[AsyncOrderStream]):
         )
 
     def replace(
-        self, order_id: int, price: int | str, quantity: int | str
+        self, order_id: int, price: int | str, quantity: int | str, *, stop_price: int | str = 0
     ) -> concurrent.futures.Future[OrderResult]:
         """Change an open order's price or total quantity."""
-        return self._hand_over(lambda: self._part.replace(order_id, price, quantity))
+        return self._hand_over(
+            lambda: self._part.replace(order_id, price, quantity, stop_price=stop_price)
+        )
+
+    def cancel_all(
+        self, instrument: InstrumentLike = 0, side: Side = Side.UNSPECIFIED
+    ) -> concurrent.futures.Future[OrderResult]:
+        """Cancel all of the account's open orders, of one instrument or side if given."""
+        return self._hand_over(lambda: self._part.cancel_all(instrument, side))
 
     def _hand_over(self, give: Callable[[], Any]) -> concurrent.futures.Future[OrderResult]:
         async def wait() -> OrderResult:
@@ -184,14 +201,22 @@ class Orders(Blocking[AsyncOrders]):
     """Orders of the caller's account. Reached as `client.orders`."""
 
     place = blocking(AsyncOrders.place)
+    place_legs = blocking(AsyncOrders.place_legs)
     cancel = blocking(AsyncOrders.cancel)
+    cancel_all = blocking(AsyncOrders.cancel_all)
     replace = blocking(AsyncOrders.replace)
     get = blocking(AsyncOrders.get)
     list = iterating(AsyncOrders.list)
 
-    def stream(self) -> OrderStream:
-        """Open an order stream, which batches by itself; use it with `with`."""
-        return OrderStream(self._thread, self._thread.run(self._part.stream()))
+    def stream(self, *, cancel_on_disconnect: bool = False) -> OrderStream:
+        """Open an order stream, which batches by itself; use it with `with`.
+
+        Args:
+            cancel_on_disconnect: Whether the exchange cancels the orders that were placed on this
+                stream when it ends, or when its connection breaks.
+        """
+        opening = self._part.stream(cancel_on_disconnect=cancel_on_disconnect)
+        return OrderStream(self._thread, self._thread.run(opening))
 
 
 class Client:

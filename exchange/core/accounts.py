@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
-from typing import Final, NamedTuple
-
-import msgspec
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from exchange.core.commands import AccountKind
 from exchange.core.limits import (
     CLIENT_ID_AHEAD_MAX_NS,
-    CLIENT_ID_RETENTION_NS,
     CLIENT_IDS_PER_ACCOUNT_MAX,
     NS_PER_MS,
 )
 from exchange.core.reasons import Reason
 from exchange.core.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from exchange.core.open_orders import OpenOrder
 
 EXTERNAL_ID: Final = 1
 """The world outside, in credit: deposits come from it, withdrawals go to it."""
@@ -36,7 +38,7 @@ class Account:
         "kind",
         "name",
         "open_jobs",
-        "open_orders",
+        "orders",
         "positions",
         "queued_bytes",
     )
@@ -46,7 +48,7 @@ class Account:
         self.kind = kind
         self.name = name
         self.halted = False
-        self.open_orders = 0
+        self.orders: dict[int, OpenOrder] = {}  # open ones, oldest first
         self.open_jobs = 0
         self.queued_bytes = 0
         self.job_ids: dict[int, None] = {}  # remembered jobs, oldest first
@@ -54,10 +56,15 @@ class Account:
         self.exposure: dict[tuple[int, int], int] = {}  # (instrument, side) -> open MFLOP
         self.client_ids: dict[bytes, tuple[bytes, int]] = {}  # id -> (content, result)
 
-    def result_of(self, kind: type[Record], client_id: bytes) -> int | None:
+    @property
+    def open_orders(self) -> int:
+        """How many orders work."""
+        return len(self.orders)
+
+    def result_of(self, kinds: Iterable[type[Record]], client_id: bytes) -> int | None:
         """What a remembered client id led to, if it came with such a command; else None."""
         known = self.client_ids.get(client_id)
-        return known[1] if known and known[0][0] == kind.KIND else None
+        return known[1] if known and any(known[0][0] == kind.KIND for kind in kinds) else None
 
     def state(self) -> tuple[object, ...]:
         """Canonical state, for the digest."""
@@ -66,7 +73,7 @@ class Account:
             int(self.kind),
             self.name,
             self.halted,
-            self.open_orders,
+            list(self.orders),
             self.open_jobs,
             self.queued_bytes,
             sorted(self.positions.items()),
@@ -99,12 +106,7 @@ _NEW: Final = Remembered(Reason.NONE, 0)
 
 def content_digest(command: Record) -> bytes:
     """What must be equal for a repeat to be a repeat: the kind, and eight bytes over the whole."""
-    layout = command.layout()
-    if layout.has_variable:
-        content = command.encode()
-    else:  # a fixed record is its fields; its head would only cost time
-        content = layout.fixed.pack(*msgspec.structs.astuple(command))
-    return command.KIND.to_bytes() + hashlib.blake2b(content, digest_size=8).digest()
+    return command.KIND_BYTE + blake2b(command.content(), digest_size=8).digest()
 
 
 def id_time_ns(client_id: bytes) -> int | None:
@@ -121,7 +123,8 @@ class ClientIds:
     id that is older than the retention is refused, so no id can ever act twice.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, retention_ns: int) -> None:
+        self._retention_ns = retention_ns
         self._forget: deque[tuple[int, Account, bytes]] = deque()
 
     def find(self, account: Account, client_id: bytes, content: bytes, now_ns: int) -> Remembered:
@@ -134,7 +137,7 @@ class ClientIds:
         made_ns = id_time_ns(client_id)
         if made_ns is None:
             return Remembered(Reason.CLIENT_ID_INVALID, 0)
-        if made_ns < now_ns - CLIENT_ID_RETENTION_NS:
+        if made_ns < now_ns - self._retention_ns:
             return Remembered(Reason.CLIENT_ID_TOO_OLD, 0)
         if made_ns > now_ns + CLIENT_ID_AHEAD_MAX_NS:
             return Remembered(Reason.CLIENT_ID_IN_FUTURE, 0)
@@ -148,7 +151,7 @@ class ClientIds:
 
     def ended(self, account: Account, client_id: bytes, now_ns: int) -> None:
         """What the id led to is over: forget it once a late repeat would be too old."""
-        due = now_ns + CLIENT_ID_RETENTION_NS + CLIENT_ID_AHEAD_MAX_NS
+        due = now_ns + self._retention_ns + CLIENT_ID_AHEAD_MAX_NS
         self._forget.append((due, account, client_id))
 
     def sweep(self, now_ns: int) -> None:

@@ -58,11 +58,15 @@ class Settlement(IntEnum):
 
 
 class TradingState(IntEnum):
-    """An instrument's state; `CLOSED` is final and cancels what rests."""
+    """An instrument's state; `CLOSED` is final and cancels what rests.
+
+    In an `AUCTION` a continuous book collects orders, which trade all at once when it ends.
+    """
 
     OPEN = 1
     HALTED = 2
     CLOSED = 3
+    AUCTION = 4
 
 
 class WorkerAction(IntEnum):
@@ -74,10 +78,24 @@ class WorkerAction(IntEnum):
 
 
 class OrderType(IntEnum):
-    """A market order is a limit order at the protection price and never rests."""
+    """A market order is a limit order at the protection price and never rests.
+
+    A stop order waits outside the book until a trade reaches its stop price; then it is a market
+    order, or a limit order where it is a `STOP_LIMIT`.
+    """
 
     LIMIT = 1
     MARKET = 2
+    STOP = 3
+    STOP_LIMIT = 4
+
+
+class PostOnlyMode(IntEnum):
+    """What an order that must not take does where it would trade at entry."""
+
+    NONE = 0  # it may take
+    REJECT = 1
+    REPRICE = 2  # it rests one tick behind the best price of the other side
 
 
 class StopCause(IntEnum):
@@ -180,11 +198,15 @@ class AddInstrument(Record, frozen=True, gc=False):
 
 
 class SetInstrumentState(Record, frozen=True, gc=False):
-    """Halt, resume or close an instrument (`TradingState`)."""
+    """Halt, resume or close an instrument, or open a call auction on it (`TradingState`).
+
+    `call_ns` is for an auction: after it the book opens by itself; 0 waits for the operator.
+    """
 
     KIND = 17
     instrument_id: U32
     state: U8
+    call_ns: I64 = 0
 
 
 class SetAccountHalted(Record, frozen=True, gc=False):
@@ -195,8 +217,32 @@ class SetAccountHalted(Record, frozen=True, gc=False):
     halted: U8
 
 
+class SetProtections(Record, frozen=True, gc=False):
+    """What keeps a continuous book orderly; zero switches a protection off.
+
+    Distances are basis points of the reference price. The bands, the volatility guard and the
+    phases of the re-opening call are those of `matching.protection`, the order-to-trade limit that
+    of `exchange.core.throttle`. `book_orders_max` is the most open orders of the book.
+    """
+
+    KIND = 19
+    instrument_id: U32
+    static_band_bps: U32 = 0
+    dynamic_band_bps: U32 = 0
+    volatility_move_bps: U32 = 0
+    volatility_window_ns: I64 = 0
+    reopening_call_ns: I64 = 0
+    reopening_collar_bps: U32 = 0
+    reopening_extension_ns: I64 = 0
+    reopening_extensions: U32 = 0
+    book_orders_max: U32 = 0
+    order_to_trade_window_ns: I64 = 0
+    order_to_trade_free: U32 = 0
+    order_to_trade_ratio: U32 = 0
+
+
 class PlaceOrder(Record, frozen=True, gc=False):
-    """An explicit order on a continuous instrument.
+    """An explicit order on a continuous instrument, without conditions: most are.
 
     `max_cost_nanos` caps the money (0: none); `expire_time_ns` is for GTD only. A market order's
     price is ignored: the band's edge protects it.
@@ -226,13 +272,62 @@ class CancelOrder(Record, frozen=True, gc=False):
 
 
 class ReplaceOrder(Record, frozen=True, gc=False):
-    """New price and new *total* quantity; what is filled already counts towards it."""
+    """New price and new *total* quantity; what is filled already counts towards it.
+
+    `stop_price_nanos` is for a stop order that still waits; 0 leaves it as it is.
+    """
 
     KIND = 32
     account_id: U32
     order_id: U64
     price_nanos: I64
     quantity_mflop: I64
+    stop_price_nanos: I64 = 0
+
+
+class PlaceConditionalOrder(PlaceOrder, frozen=True, gc=False):
+    """An explicit order with conditions; zero means that it has no such condition.
+
+    `stop_price_nanos` is for the two stop types only. `stream_id` names the order stream whose end
+    cancels the order; it is the gateway's, and a repeat of the order may come over another stream.
+    """
+
+    KIND = 33
+    post_only: U8 = 0
+    all_or_none: U8 = 0
+    hidden: U8 = 0
+    min_quantity_mflop: I64 = 0
+    display_quantity_mflop: I64 = 0
+    stop_price_nanos: I64 = 0
+    stream_id: U64 = 0
+
+
+class PlaceMultiLegOrder(PlaceOrder, frozen=True, gc=False):
+    """A bid of which at most one leg fills, whole. `legs` is (instrument, price, quantity) each.
+
+    The fields that its legs state (instrument, price and quantity) are zero.
+    """
+
+    KIND = 34
+    stream_id: U64 = 0
+    legs: VarInts = ()
+
+
+class MassCancel(Record, frozen=True, gc=False):
+    """Cancel an account's open orders: of one instrument, of one side, or (zeros) all."""
+
+    KIND = 35
+    account_id: U32
+    instrument_id: U32
+    side: U8
+
+
+class EndOrderStream(Record, frozen=True, gc=False):
+    """The stream is over: the orders that were to live as long as it are cancelled."""
+
+    KIND = 36
+    account_id: U32
+    stream_id: U64
 
 
 class SubmitJob(Record, frozen=True, gc=False):
@@ -398,9 +493,14 @@ Command = (
     | AddInstrument
     | SetInstrumentState
     | SetAccountHalted
+    | SetProtections
     | PlaceOrder
     | CancelOrder
     | ReplaceOrder
+    | PlaceConditionalOrder
+    | PlaceMultiLegOrder
+    | MassCancel
+    | EndOrderStream
     | SubmitJob
     | CancelJob
     | RegisterWorker
@@ -414,6 +514,9 @@ Command = (
     | SetWorker
     | LeaveWorker
 )
+
+PLACEMENTS: Final = (PlaceOrder, PlaceConditionalOrder, PlaceMultiLegOrder)
+"""All that place an order; the same client id may come again as another of them."""
 
 COMMANDS: Final[dict[int, type[Record]]] = {cls.KIND: cls for cls in get_args(Command)}
 

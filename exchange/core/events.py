@@ -168,10 +168,32 @@ class InstrumentAdded(Event, frozen=True, gc=False):
 
 
 class InstrumentStateChanged(Event, frozen=True, gc=False):
-    """Open, halted or closed."""
+    """Open, halted, closed, or in a call auction; the reason is NONE where the operator said so."""
 
     instrument_id: int
     state: int
+    reason: Reason = Reason.NONE
+
+
+class AuctionCalled(Event, frozen=True, gc=False):
+    """The call phase of an auction lasts until then; 0: until the operator ends it."""
+
+    instrument_id: int
+    end_time_ns: int
+
+
+class AuctionUncrossed(Event, frozen=True, gc=False):
+    """An auction traded so much at one price; zeros where nothing met."""
+
+    instrument_id: int
+    price_nanos: int
+    quantity_mflop: int
+
+
+class ProtectionsSet(Event, frozen=True, gc=False):
+    """The operator set what keeps a book orderly."""
+
+    instrument_id: int
 
 
 class OrderAccepted(Event, frozen=True, gc=False):
@@ -213,6 +235,15 @@ class OrderReplaced(Event, frozen=True, gc=False):
     leaves_mflop: int
 
 
+class OrderTriggered(Event, frozen=True, gc=False):
+    """A stop order was triggered: it works from now on."""
+
+    order_id: int
+    account_id: int
+    instrument_id: int
+    stop_price_nanos: int
+
+
 class OrderClosed(Event, frozen=True, gc=False):
     """The order left the book unfilled or in part: CANCELED or EXPIRED, with the reason."""
 
@@ -222,6 +253,14 @@ class OrderClosed(Event, frozen=True, gc=False):
     state: OrderState
     reason: Reason
     leaves_mflop: int
+
+
+class OrdersCancelled(Event, frozen=True, gc=False):
+    """Answers a mass cancel, before the end of each order: how many there were, and why they go."""
+
+    account_id: int
+    reason: Reason
+    orders: int
 
 
 class JobQueued(Event, frozen=True, gc=False):
@@ -391,10 +430,15 @@ AnyEvent = (
     | ModelAdded
     | InstrumentAdded
     | InstrumentStateChanged
+    | AuctionCalled
+    | AuctionUncrossed
+    | ProtectionsSet
     | OrderAccepted
     | OrderFilled
     | OrderReplaced
+    | OrderTriggered
     | OrderClosed
+    | OrdersCancelled
     | JobQueued
     | JobEnded
     | JobCancelling

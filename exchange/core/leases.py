@@ -65,32 +65,36 @@ _HELD: Final = (LeaseState.OFFERED, LeaseState.ACCEPTED, LeaseState.RUNNING)
 _WORKING: Final = (LeaseState.ACCEPTED, LeaseState.RUNNING)
 
 
+LEASE_FIELDS: Final = (
+    "accept_by_ns",
+    "account_id",
+    "attempt",
+    "billed_nanos",
+    "cancelling",
+    "fence_epoch",
+    "fence_sequence",
+    "first_result",
+    "flops",
+    "instrument_id",
+    "job_id",
+    "lease_id",
+    "pool",
+    "pool_id",
+    "price_nanos",
+    "quantity_mflop",
+    "seller_account_id",
+    "settle_by_ns",
+    "state",
+    "stop_by_ns",
+    "worker_id",
+)
+"""A lease's state, in the order of the digest."""
+
+
 class Lease:
     """What a fill gave the buyer: up to `quantity_mflop` on one slot of a worker."""
 
-    __slots__ = (
-        "accept_by_ns",
-        "account_id",
-        "attempt",
-        "billed_nanos",
-        "cancelling",
-        "fence_epoch",
-        "fence_sequence",
-        "first_result",
-        "flops",
-        "instrument_id",
-        "job_id",
-        "lease_id",
-        "pool",
-        "pool_id",
-        "price_nanos",
-        "quantity_mflop",
-        "seller_account_id",
-        "settle_by_ns",
-        "state",
-        "stop_by_ns",
-        "worker_id",
-    )
+    __slots__ = LEASE_FIELDS
 
     def __init__(self, lease_id: int, job: Job, fill: LeaseFill, state: State) -> None:
         instrument = state.instruments[fill.instrument_id]
@@ -130,7 +134,7 @@ class Lease:
 
     def state_tuple(self) -> tuple[object, ...]:
         """Canonical state, for the digest."""
-        return tuple(getattr(self, name) for name in self.__slots__)
+        return tuple(getattr(self, name) for name in LEASE_FIELDS)
 
 
 class LeaseDesk:

@@ -14,7 +14,7 @@ MFLOP_PER_CU: Final = 1_000_000
 FLOPS_PER_MFLOP: Final = 1_000_000
 FLOPS_PER_CU: Final = 1_000_000_000_000
 
-RULES_VERSION: Final = 1
+RULES_VERSION: Final = 2
 """Changes whenever the same journal would give other events; start-up refuses another."""
 
 QUANTITY_MAX_MFLOP: Final = 10**15
@@ -54,6 +54,8 @@ DEADLINE_MAX_NS: Final = 7 * 24 * 3_600 * NS_PER_S
 QUOTE_TTL_MAX_NS: Final = 24 * 3_600 * NS_PER_S
 CLIENT_ID_RETENTION_NS: Final = 24 * 3_600 * NS_PER_S
 """An unknown client id older than this is refused, so that a late retry never buys twice."""
+ORDER_ID_RETENTION_NS: Final = 600 * NS_PER_S
+"""The same for orders: they are far more, and nobody retries one for a day."""
 CLIENT_ID_AHEAD_MAX_NS: Final = 60 * NS_PER_S
 
 ACCEPT_WITHIN_NS: Final = 2 * NS_PER_S

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from exchange.core.jobs import JobDesk
     from exchange.core.orders import OrderDesk
     from exchange.core.state import State
+    from exchange.core.trading import TradingDesk
     from exchange.core.workers import WorkerDesk
 
 RAMP_K_NS: Final = NS_PER_S
@@ -74,8 +75,16 @@ ROLES_MAX: Final = 15
 class OperatorDesk:
     """What only the operator may do."""
 
-    def __init__(self, state: State, jobs: JobDesk, orders: OrderDesk, workers: WorkerDesk) -> None:
+    def __init__(
+        self,
+        state: State,
+        jobs: JobDesk,
+        orders: OrderDesk,
+        trading: TradingDesk,
+        workers: WorkerDesk,
+    ) -> None:
         self._state = state
+        self._trading = trading
         self._jobs = jobs
         self._orders = orders
         self._workers = workers
@@ -201,7 +210,8 @@ class OperatorDesk:
         if group_id:
             state.group_classes[group_id].append(instrument.instrument_id)
         else:
-            state.books[instrument.instrument_id] = Book()
+            book = Book(command.tick_nanos, command.lot_mflop)
+            state.books[instrument.instrument_id] = book
         state.emit(InstrumentAdded(instrument.instrument_id, command.name))
         return Reason.NONE
 
@@ -225,7 +235,7 @@ class OperatorDesk:
         return group_id
 
     def set_instrument_state(self, command: SetInstrumentState) -> Reason:
-        """Halt, resume or close."""
+        """Halt, resume, close, or open a call auction."""
         instrument = self._state.instruments.get(command.instrument_id)
         if instrument is None:
             return Reason.UNKNOWN_INSTRUMENT
@@ -233,12 +243,19 @@ class OperatorDesk:
             return Reason.FIELD_INVALID
         if instrument.state == TradingState.CLOSED:
             return Reason.INSTRUMENT_HALTED
+        if instrument.terms.mode == ClearingMode.CONTINUOUS:
+            state = TradingState(command.state)
+            reason = self._trading.set_state(instrument, state, command.call_ns)
+            if not reason and state == TradingState.CLOSED:
+                self._empty(instrument)
+            return reason
+        if command.state == TradingState.AUCTION or command.call_ns:
+            return Reason.ORDER_TYPE_UNSUPPORTED
         instrument.state = TradingState(command.state)
         self._state.emit(InstrumentStateChanged(instrument.instrument_id, command.state))
-        if instrument.terms.mode == ClearingMode.BATCH:
-            group_id = instrument.clearing_group_id
-            self._state.groups[group_id].set_open(instrument.instrument_id, instrument.is_open)
-            self._jobs.arm(group_id)
+        group_id = instrument.clearing_group_id
+        self._state.groups[group_id].set_open(instrument.instrument_id, instrument.is_open)
+        self._jobs.arm(group_id)
         if instrument.state == TradingState.CLOSED:
             self._empty(instrument)
         return Reason.NONE
@@ -247,7 +264,7 @@ class OperatorDesk:
         """Closed: whatever can trade nowhere else any more is cancelled."""
         state = self._state
         ident = instrument.instrument_id
-        for order in [o for o in state.orders.values() if o.instrument_id == ident]:
+        for order in [o for o in state.orders.values() if o.is_on(ident)]:
             self._orders.close(order, OrderState.CANCELED, Reason.CANCELLED_BY_OPERATOR)
         for worker in state.workers.values():
             for key in sorted(k for k in worker.quotes if k[0] == ident):

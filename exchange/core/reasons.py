@@ -48,6 +48,10 @@ class Reason(IntEnum):
     VALUE_MISSING = 316  # A job needs a value, a limit price or a maximum cost.
     BUDGET_BELOW_MINIMUM = 317  # The compute budget cannot pay for the prompt and one token.
     CONTEXT_TOO_LONG = 318  # Prompt and output together exceed the longest context of every class.
+    CONDITIONS_CONFLICT = 319  # The order's conditions contradict each other or its type.
+    LEGS_INVALID = 320  # A multi-leg bid has 1 to 16 legs of different instruments.
+    # The quantity has more than 100 parts of the quantity shown at a time.
+    DISPLAY_TOO_SMALL = 321
     DUPLICATE_CLIENT_ID = 401  # The client id was used before with other content.
     CLIENT_ID_TOO_OLD = 402  # The client id is unknown and older than the retention window.
     CLIENT_ID_IN_FUTURE = 403  # The client id's time lies in the future.
@@ -60,6 +64,9 @@ class Reason(IntEnum):
     BALANCE_TOO_LARGE = 506  # The balance would exceed the named maximum.
     POSITION_TOO_LARGE = 507  # The position would exceed the named maximum.
     EXCHANGE_FULL = 508  # The exchange holds its named maximum of such things.
+    BOOK_FULL = 509  # The book holds its maximum of orders, or of orders of this kind.
+    # The account has sent too many orders for the trades that it made: try again later.
+    ORDER_TO_TRADE = 510
     INSTRUMENT_HALTED = 601  # The instrument does not trade now.
     NO_CAPABLE_CLASS = 602  # No hardware class of this model and tier can serve such a job.
     # No eligible hardware class can still finish the job by its deadline.
@@ -77,6 +84,12 @@ class Reason(IntEnum):
     PRICE_BELOW_ASK = 614  # A slot is free, and dearer than the bid is now.
     NO_FREE_SLOT = 615  # Workers quote; all their slots are busy.
     NO_QUOTES = 616  # No worker quotes a class that could serve the job.
+    POST_ONLY = 617  # The post-only order would have traded.
+    MIN_QUANTITY = 618  # The minimum quantity could not be filled.
+    BEYOND_BAND = 619  # The trade would have been too far from the reference price.
+    NOT_IN_AUCTION = 620  # The order is not of a kind that a call auction takes.
+    DISCONNECTED = 621  # The stream that the order was placed on ended.
+    VOLATILITY = 622  # The price moved too far in too short a time.
     # The fencing token is not the lease's: the lease was granted anew or is over.
     STALE_FENCE = 701
     LEASE_CLOSED = 702  # The lease has already ended.

@@ -46,7 +46,7 @@ class Layout(NamedTuple):
     codes: tuple[str, ...]
     fixed: struct.Struct
     whole: struct.Struct  # the head and the fixed part
-    sized: tuple[tuple[str, int], ...]  # fields of bytes, and how many each holds
+    sized: tuple[tuple[int, int, str], ...]  # fields of bytes: place, how many bytes, name
     has_variable: bool
 
 
@@ -59,7 +59,7 @@ def _layout(cls: type) -> Layout:
         codes,
         struct.Struct("<" + fixed),
         struct.Struct(HEAD.format + fixed),
-        tuple((n, _SIZES[c]) for n, c in zip(names, codes, strict=True) if c in _SIZES),
+        tuple((at, _SIZES[c], names[at]) for at, c in enumerate(codes) if c in _SIZES),
         any(c in _VARIABLE for c in codes),
     )
 
@@ -87,6 +87,10 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """Base of all packed records; a subclass states `KIND` and annotated fields, nothing else."""
 
     KIND: ClassVar[int] = 0
+    KIND_BYTE: ClassVar[bytes] = b""
+
+    def __init_subclass__(cls) -> None:
+        cls.KIND_BYTE = cls.KIND.to_bytes()
 
     @classmethod
     def layout(cls) -> Layout:
@@ -102,15 +106,15 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         Raises:
             RecordError: a value does not fit its field, or the record exceeds RECORD_BYTES_MAX.
         """
-        layout = self.layout()
+        layout = _LAYOUTS.get(type(self)) or self.layout()
+        fields = msgspec.structs.astuple(self)
         try:
-            for name, size in layout.sized:  # struct would pad and cut in silence
-                if len(getattr(self, name)) != size:
+            for at, size, name in layout.sized:  # struct would pad and cut in silence
+                if len(fields[at]) != size:
                     raise RecordError(f"{type(self).__name__}: {name} has not {size} bytes")
             if not layout.has_variable:
-                fields = msgspec.structs.astuple(self)
                 return layout.whole.pack(self.KIND, 0, layout.fixed.size, *fields)
-            values = list(msgspec.structs.astuple(self))
+            values = list(fields)
             parts = [b""]
             for i, code in enumerate(layout.codes):
                 if code in _VARIABLE:
@@ -124,6 +128,13 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         if len(body) > RECORD_BYTES_MAX:
             raise RecordError(f"{type(self).__name__}: {len(body)} bytes exceed RECORD_BYTES_MAX")
         return HEAD.pack(self.KIND, 0, len(body)) + body
+
+    def content(self) -> bytes:
+        """The record's own bytes, its kind left out: the same for equal records."""
+        layout = _LAYOUTS.get(type(self)) or self.layout()
+        if layout.has_variable:
+            return self.encode()
+        return layout.fixed.pack(*msgspec.structs.astuple(self))
 
     @classmethod
     def decode_body(cls, body: bytes | memoryview) -> Self:

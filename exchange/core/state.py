@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from exchange.core.accounts import ClientIds
 from exchange.core.ledger import Ledger
+from exchange.core.limits import CLIENT_ID_RETENTION_NS, ORDER_ID_RETENTION_NS
 from exchange.core.timers import Timers
+from matching.book_legs import BookLegDesk
 
 if TYPE_CHECKING:
     from exchange.core.accounts import Account, Key
@@ -14,31 +16,35 @@ if TYPE_CHECKING:
     from exchange.core.instruments import Instrument, Model
     from exchange.core.jobs import Job
     from exchange.core.leases import Lease
-    from exchange.core.orders import OpenOrder
+    from exchange.core.open_orders import OpenOrder
     from exchange.core.workers import Pool, Worker
     from matching.book import Book
     from matching.clearing import ClearingGroup
 
 
+COUNTERS: Final = (
+    "account",
+    "group",
+    "instrument",
+    "job",
+    "lease",
+    "model",
+    "order",
+    "pool",
+    "quote",
+    "trade",
+    "worker",
+)
+"""All counters, in the order of the digest."""
+
+
 class Counters:
     """Where ids come from: each counts up from 1 and is part of the state."""
 
-    __slots__ = (
-        "account",
-        "group",
-        "instrument",
-        "job",
-        "lease",
-        "model",
-        "order",
-        "pool",
-        "quote",
-        "trade",
-        "worker",
-    )
+    __slots__ = COUNTERS
 
     def __init__(self) -> None:
-        for name in self.__slots__:
+        for name in COUNTERS:
             setattr(self, name, 0)
 
     account: int
@@ -55,7 +61,7 @@ class Counters:
 
     def state(self) -> tuple[int, ...]:
         """Canonical state, for the digest."""
-        return tuple(getattr(self, name) for name in self.__slots__)
+        return tuple(getattr(self, name) for name in COUNTERS)
 
 
 class State:
@@ -70,7 +76,8 @@ class State:
         self.events: list[AnyEvent] = []
         self.ledger = Ledger()
         self.timers = Timers()
-        self.client_ids = ClientIds()
+        self.client_ids = ClientIds(CLIENT_ID_RETENTION_NS)
+        self.order_ids = ClientIds(ORDER_ID_RETENTION_NS)
         self.accounts: dict[int, Account] = {}
         self.account_by_name: dict[str, int] = {}
         self.keys: dict[bytes, Key] = {}
@@ -82,7 +89,9 @@ class State:
         self.groups: dict[int, ClearingGroup] = {}
         self.group_by_key: dict[tuple[int, str], int] = {}  # (model, tier)
         self.group_classes: dict[int, list[int]] = {}
+        self.heard: dict[int, list[bytes]] = {}  # rows of books that somebody listens to: no state
         self.orders: dict[int, OpenOrder] = {}
+        self.legs = BookLegDesk(self.books, self.hear)
         self.jobs: dict[int, Job] = {}
         self.leases: dict[int, Lease] = {}
         self.workers: dict[int, Worker] = {}
@@ -91,6 +100,12 @@ class State:
         self.quotes: dict[int, tuple[int, int, int]] = {}  # id -> worker, instrument, pool
         self.jobs_settled = 0
         self.jobs_unsettled = 0
+
+    def hear(self, instrument_id: int) -> None:
+        """Keep the market data of a book's last command, where somebody listens to it."""
+        heard = self.heard.get(instrument_id)
+        if heard is not None:
+            heard.append(self.books[instrument_id].last_rows())
 
     def emit(self, event: AnyEvent) -> None:
         """Say that something happened."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -79,13 +79,21 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
         return first.reason if type(first) is Refused else None
 
 
+class Noted(NamedTuple):
+    """An event with the command that caused it and that command's outcome."""
+
+    command: Command
+    outcome: Outcome
+    event: AnyEvent
+
+
 class Group:
     """One durable commit group, as its readers see it.
 
     `outcomes[i]` answers `commands[i]`, whose number is `first_sequence + i`.
     """
 
-    __slots__ = ("_notable", "commands", "first_sequence", "now_ns", "outcomes")
+    __slots__ = ("_kinds", "_noted", "commands", "first_sequence", "now_ns", "outcomes")
 
     def __init__(
         self,
@@ -98,27 +106,38 @@ class Group:
         self.now_ns = now_ns
         self.commands = commands
         self.outcomes = outcomes
-        self._notable: list[tuple[Command, Outcome]] | None = None
+        self._noted: list[Noted] | None = None
+        self._kinds: set[type] = set()
 
     @property
     def last_sequence(self) -> int:
         """Number of the group's last command."""
         return self.first_sequence + len(self.commands) - 1
 
-    @property
-    def notable(self) -> list[tuple[Command, Outcome]]:
-        """The commands that did more than put an order into a book, with their outcomes.
+    def events_of(self, kinds: frozenset[type]) -> Sequence[Noted]:
+        """The group's events of these types, in order; the acceptance of an order is never one.
 
-        Most commands of a busy exchange are such orders; those who look for anything else need not
-        walk through them, each for himself.
+        Most commands of a busy exchange only put an order into a book. The first reader who asks
+        sorts those out for all, and a reader whom nothing concerns pays for one comparison.
         """
-        if self._notable is None:
-            self._notable = [
-                (command, outcome)
-                for command, outcome in zip(self.commands, self.outcomes, strict=True)
-                if len(outcome.events) > 1 or type(outcome.events[0]) is not OrderAccepted
-            ]
-        return self._notable
+        if self._noted is None:
+            self._noted = self._note()
+        if self._kinds.isdisjoint(kinds):
+            return ()
+        return [noted for noted in self._noted if type(noted.event) in kinds]
+
+    def _note(self) -> list[Noted]:
+        noted: list[Noted] = []
+        kinds = self._kinds
+        for command, outcome in zip(self.commands, self.outcomes, strict=True):
+            events = outcome.events
+            if len(events) == 1 and type(events[0]) is OrderAccepted:
+                continue
+            for event in events:
+                kinds.add(type(event))
+                noted.append(Noted(command, outcome, event))
+        kinds.discard(OrderAccepted)
+        return noted
 
 
 Subscriber = Callable[[Group], None]

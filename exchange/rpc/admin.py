@@ -152,8 +152,19 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         self._operator(context)
         state = enums.from_proto(TradingState, request.state, "state")
         found = market.find_instrument(self._services.core, request.instrument)
-        await self._services.execute(SetInstrumentState(found.instrument_id, state))
+        command = SetInstrumentState(found.instrument_id, state, request.call_ns)
+        await self._services.execute(command)
         return pb.SetInstrumentStateResponse(instrument=market.instrument(found))
+
+    async def SetProtections(
+        self, request: pb.SetProtectionsRequest, context: Context
+    ) -> pb.SetProtectionsResponse:
+        """See the service's definition."""
+        self._operator(context)
+        found = market.find_instrument(self._services.core, request.instrument)
+        command = market.set_protections(found.instrument_id, request.protections)
+        await self._services.execute(command)
+        return pb.SetProtectionsResponse(instrument=market.instrument(found))
 
     async def SetAccountHalted(
         self, request: pb.SetAccountHaltedRequest, context: Context

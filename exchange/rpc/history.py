@@ -20,6 +20,8 @@ RECENT_TRADES_MAX: Final = 1_000
 TRADES_BEHIND_MAX: Final = 10_000
 """Trades that a watcher may be behind before it is cut off."""
 
+_RECORDED: Final[frozenset[type]] = frozenset({Posted, OrderFilled, LeaseOffered})
+
 
 class TradeRecord(NamedTuple):
     """A fill on a continuous book, or a lease granted by a batch (`taker_side` 0).
@@ -64,13 +66,12 @@ class History:
 
     def on_group(self, group: Group) -> None:
         """Take in one durable group. O(events)."""
-        for _, outcome in group.notable:
-            for event in outcome.events:
-                kind = type(event)
-                if kind is Posted:
-                    self._on_posted(event, outcome.sequence, outcome.now_ns)  # type: ignore[arg-type]
-                elif kind is OrderFilled or kind is LeaseOffered:
-                    self._on_trade(event, outcome.sequence, outcome.now_ns)  # type: ignore[arg-type]
+        for _, outcome, event in group.events_of(_RECORDED):
+            if isinstance(event, Posted):
+                self._on_posted(event, outcome.sequence, outcome.now_ns)
+            else:
+                assert isinstance(event, OrderFilled | LeaseOffered)
+                self._on_trade(event, outcome.sequence, outcome.now_ns)
 
     def trades(self, instrument_id: int, count: int) -> list[TradeRecord]:
         """The last trades, oldest first.

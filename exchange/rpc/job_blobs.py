@@ -48,6 +48,7 @@ SUBMITTING_MAX: Final = 1_024
 SUBMITTING_BYTES_MAX: Final = 64 << 20
 """Payload bytes of those jobs."""
 
+_ENDS_JOBS: Final[frozenset[type]] = frozenset({JobEnded})
 _PAYLOAD_NAME: Final = re.compile(r"^job-(\d+)-([0-9a-f]{32})/payload-")
 _OUTPUT_NAME: Final = re.compile(r"^lease-(\d+)/output$")
 
@@ -98,10 +99,9 @@ class JobBlobs:
 
     def on_group(self, group: Group) -> None:
         """A reader of the event feed: notes the jobs that ended."""
-        for _, outcome in group.notable:
-            for event in outcome.events:
-                if type(event) is JobEnded:
-                    self._schedule(self._services.core.jobs[event.job_id])
+        for _, _, event in group.events_of(_ENDS_JOBS):
+            assert isinstance(event, JobEnded)
+            self._schedule(self._services.core.jobs[event.job_id])
 
     # ---- payloads ----
 

@@ -18,6 +18,8 @@ CALLS_PER_ACCOUNT_MAX: Final = 1_024
 OPEN_CALLS_MAX: Final = 128
 """Calls without a key at the same time: health checks, watches of it, reflection."""
 
+_ENDS_CALLS: Final[frozenset[type]] = frozenset({KeyRevoked})
+
 
 class Call:
     """One call under way."""
@@ -83,10 +85,9 @@ class OpenCalls:
 
     def on_group(self, group: Group) -> None:
         """Take in one durable group: what a revoked key has opened ends."""
-        for _, outcome in group.notable:
-            for event in outcome.events:
-                if type(event) is KeyRevoked:
-                    for call in tuple(self._of_key.get(event.key_hash, ())):
-                        if call.task is not None:
-                            call.revoked = True
-                            call.task.cancel()
+        for _, _, event in group.events_of(_ENDS_CALLS):
+            assert isinstance(event, KeyRevoked)
+            for call in tuple(self._of_key.get(event.key_hash, ())):
+                if call.task is not None:
+                    call.revoked = True
+                    call.task.cancel()

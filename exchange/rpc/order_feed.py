@@ -6,22 +6,37 @@ engine hands a group's answers out before its feed, so both are merged by sequen
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from exchange.core.commands import CancelOrder, Command, PlaceOrder, ReplaceOrder
+from exchange.core.commands import (
+    CancelOrder,
+    Command,
+    EndOrderStream,
+    PlaceOrder,
+    ReplaceOrder,
+)
 from exchange.core.events import (
     AnyEvent,
     OrderClosed,
     OrderFilled,
     OrderReplaced,
+    OrderTriggered,
 )
-from exchange.engine import Engine, EngineStopped, Group, Outcome
+from exchange.engine import Engine, EngineBusy, EngineStopped, Group, Outcome
 from exchange.rpc.convert.orders import Batch
 from exchange.rpc.streams import Mailbox
 
 BEHIND_MAX: Final = 10_000
-"""Answers and unasked reports that a Trade stream may be behind before it is cut off."""
+"""Answers, and commands of others, that a Trade stream may be behind before it is cut off."""
+END_RETRY_S: Final = 0.01
+"""Time between two tries to tell a busy engine that a stream is over."""
+
+_CONCERNS_ORDER: Final[frozenset[type]] = frozenset(
+    {OrderFilled, OrderClosed, OrderReplaced, OrderTriggered}
+)
 
 
 class Answer(NamedTuple):
@@ -33,11 +48,11 @@ class Answer(NamedTuple):
 
 
 class Push(NamedTuple):
-    """An event that others caused."""
+    """What another's command did to the account's orders."""
 
     sequence: int
     now_ns: int
-    event: AnyEvent
+    events: list[AnyEvent]
 
 
 class TradeStream(Mailbox[Answer | Push]):
@@ -48,6 +63,9 @@ class TradeStream(Mailbox[Answer | Push]):
         instructions_in_flight: Instructions in them.
         last_sequence: Up to here the mailbox is complete, once it overflowed.
         failure: Why the engine cannot answer any more.
+        stream_id: Marks the orders that are cancelled when the stream ends; 0: none is.
+        closed: Whether it has ended: nothing more may be placed.
+        packed: Whether its latest batch came in rows: what others do is told in rows then, too.
     """
 
     def __init__(self, account_id: int) -> None:
@@ -57,6 +75,9 @@ class TradeStream(Mailbox[Answer | Push]):
         self.instructions_in_flight = 0
         self.last_sequence = 0
         self.failure: EngineStopped | None = None
+        self.stream_id = 0
+        self.closed = False
+        self.packed = False
 
     def tell(self, sequence: int, item: Answer | Push) -> None:
         """Add an item; remembers the last sequence before an overflow."""
@@ -73,6 +94,7 @@ class OrderFeed:
         self._engine = engine
         self._streams: dict[int, set[TradeStream]] = {}
         self._answered: list[tuple[TradeStream, Answer]] = []
+        self._stream_ids = itertools.count(1)
         engine.subscribe(self._on_group)
 
     def open(self, account_id: int) -> TradeStream:
@@ -86,19 +108,37 @@ class OrderFeed:
         return len(self._streams.get(account_id, ()))
 
     def close(self, stream: TradeStream) -> None:
-        """A stream ended."""
+        """A stream ended, and with it the orders that were to live as long."""
+        stream.closed = True
+        if stream.stream_id:
+            self._end_orders(EndOrderStream(stream.account_id, stream.stream_id))
         streams = self._streams[stream.account_id]
         streams.discard(stream)
         if not streams:
             del self._streams[stream.account_id]
+
+    def new_stream_id(self) -> int:
+        """Marks the orders of one stream. A restart ends all streams, so ids may begin anew."""
+        return next(self._stream_ids)
+
+    def _end_orders(self, command: EndOrderStream) -> None:
+        # Nobody waits for it. Where the engine has stopped, the next start ends every stream.
+        try:
+            self._engine.submit_with([command], lambda _: None)
+        except EngineBusy:
+            asyncio.get_running_loop().call_later(END_RETRY_S, self._end_orders, command)
+        except EngineStopped:
+            pass
 
     def submit(self, stream: TradeStream, request_id: int, batch: Batch) -> None:
         """Sequence a batch; its answer comes to the stream's mailbox.
 
         Raises:
             EngineBusy: too much waits.
-            EngineStopped: the engine does not run.
+            EngineStopped: the engine does not run, or the stream is closed.
         """
+        if stream.closed:
+            raise EngineStopped("the stream is closed")
 
         def answered(result: list[Outcome] | EngineStopped) -> None:
             if isinstance(result, EngineStopped):
@@ -122,8 +162,9 @@ class OrderFeed:
         waiting = iter(answered)
         following = next(waiting, None)
         for push_to, push in self._pushes(group):
-            # Answers of earlier commands first: a fill never precedes its order's acceptance.
-            while following is not None and _last(following[1]) < push.sequence:
+            # Answers of earlier commands first: a fill never precedes its order's acceptance. So is
+            # the answer to the command itself: what a mass cancel did follows it.
+            while following is not None and _first(following[1]) <= push.sequence:
                 following[0].tell(_last(following[1]), following[1])
                 following = next(waiting, None)
             for stream in push_to:
@@ -134,31 +175,38 @@ class OrderFeed:
 
     def _pushes(self, group: Group) -> list[tuple[Sequence[TradeStream], Push]]:
         found: list[tuple[Sequence[TradeStream], Push]] = []
-        for command, outcome in group.notable:
-            for event in outcome.events:
-                account_id = _concerned(event)
-                streams = self._streams.get(account_id)
-                if streams and account_id != _cause(command):
-                    push = Push(outcome.sequence, outcome.now_ns, event)
-                    found.append((tuple(streams), push))
+        last: dict[int, Push] = {}
+        for command, outcome, event in group.events_of(_CONCERNS_ORDER):
+            for account_id in _concerned(event):
+                if account_id not in self._streams or account_id == _cause(command):
+                    continue
+                push = last.get(account_id)
+                if push is not None and push.sequence == outcome.sequence:
+                    push.events.append(event)
+                    continue
+                push = last[account_id] = Push(outcome.sequence, outcome.now_ns, [event])
+                found.append((tuple(self._streams[account_id]), push))
         return found
+
+
+def _first(answer: Answer) -> int:
+    return answer.outcomes[0].sequence
 
 
 def _last(answer: Answer) -> int:
     return answer.outcomes[-1].sequence
 
 
-def _concerned(event: AnyEvent) -> int:
-    """Whose resting order an event is about; 0 for nobody's."""
+def _concerned(event: AnyEvent) -> tuple[int, ...]:
+    """Whose orders an event is about: a stop order or an auction trades by another's command."""
     if isinstance(event, OrderFilled):
-        return event.maker_account_id
-    if isinstance(event, OrderClosed | OrderReplaced):
-        return event.account_id
-    return 0
+        return event.maker_account_id, event.taker_account_id
+    assert isinstance(event, OrderClosed | OrderReplaced | OrderTriggered)
+    return (event.account_id,)
 
 
 def _cause(command: Command) -> int:
-    """The account whose order instruction this is; 0 for time and the operator."""
+    """The account that hears of it in its answer; 0 for time, the operator and mass cancels."""
     if isinstance(command, PlaceOrder | CancelOrder | ReplaceOrder):
         return command.account_id
     return 0

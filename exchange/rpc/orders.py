@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any, Final
 
 import grpc
 
 from exchange.core.commands import Role
-from exchange.core.orders import OpenOrder
+from exchange.core.events import OrdersCancelled
+from exchange.core.open_orders import OpenOrder
 from exchange.core.reasons import Reason
 from exchange.engine import EngineBusy, EngineStopped
 from exchange.rpc import auth
-from exchange.rpc.convert import market, orders, paging
+from exchange.rpc.convert import market, orders, packed, paging
 from exchange.rpc.errors import busy, draining, invalid, refusal, slow_reader
 from exchange.rpc.order_feed import Answer, OrderFeed, Push, TradeStream
 from exchange.rpc.services import Services
@@ -80,10 +81,12 @@ class OrderServicer(pb_grpc.OrderServiceServicer):
         while True:
             for item in _runs(stream.take(MESSAGE_REPORTS_MAX)):
                 if isinstance(item, Answer):
-                    yield orders.answer(core, item.request_id, item.batch, item.outcomes)
+                    form = packed if item.batch.packed else orders
+                    yield form.answer(core, item.request_id, item.batch, item.outcomes)
                     reader.answered(item)
                 else:
-                    yield _unasked(stream.account_id, item)
+                    for response in _unasked(stream, item):
+                        yield response
             if stream:
                 continue
             if stream.overflowed:
@@ -130,6 +133,19 @@ class OrderServicer(pb_grpc.OrderServiceServicer):
         command = orders.replace_order(caller.account_id, request.replacement)
         return pb.ReplaceOrderResponse(reports=await self._reports(command))
 
+    async def CancelOrders(
+        self, request: pb.CancelOrdersRequest, context: Context
+    ) -> pb.CancelOrdersResponse:
+        """See the service's definition. Works while the exchange drains, too."""
+        caller = auth.caller(context)
+        caller.require(Role.TRADER)
+        command = orders.mass_cancel(caller.account_id, request.orders)
+        if isinstance(command, Reason):
+            raise refusal(command)
+        outcome = await self._services.execute(command)
+        assert isinstance(outcome.first, OrdersCancelled)
+        return pb.CancelOrdersResponse(cancelled=outcome.first.orders, sequence=outcome.sequence)
+
     async def GetOrder(self, request: pb.GetOrderRequest, context: Context) -> pb.GetOrderResponse:
         """See the service's definition."""
         caller = auth.caller(context)
@@ -159,7 +175,7 @@ class OrderServicer(pb_grpc.OrderServiceServicer):
             (
                 order
                 for order in core.open_orders_of(caller.account_id)
-                if order.order_id >= first and wanted in (0, order.instrument_id)
+                if order.order_id >= first and order.is_on(wanted)
             ),
             key=lambda order: order.order_id,
         )
@@ -193,6 +209,7 @@ class _Reader:
         self._caller = caller
         self._room = asyncio.Event()
         self._room.set()
+        self._begun = False
 
     def answered(self, answer: Answer) -> None:
         """One batch's answer is on its way to the client."""
@@ -222,12 +239,26 @@ class _Reader:
     def _batch(self, request: pb.TradeRequest) -> orders.Batch:
         if self._caller.key_hash not in self._services.core.keys:
             raise auth.key_unknown()
+        stream = self._stream
         instructions = request.instructions
-        if not 0 < len(instructions) <= INSTRUCTIONS_MAX:
+        if request.cancel_on_disconnect:
+            if self._begun:
+                raise invalid("cancel_on_disconnect", "belongs into a stream's first message")
+            stream.stream_id = self._feed.new_stream_id()
+        rows = request.packed
+        count, odd = divmod(len(rows), packed.ROW_BYTES)
+        if odd or (rows and instructions):
+            raise invalid("packed", f"must be whole rows of {packed.ROW_BYTES} bytes, alone")
+        least = 0 if request.cancel_on_disconnect else 1
+        if not least <= count + len(instructions) <= INSTRUCTIONS_MAX:
             raise invalid("instructions", f"must hold 1 to {INSTRUCTIONS_MAX} instructions")
         if not request.request_id:
             raise invalid("request_id", "must not be 0, which marks unasked reports")
-        return orders.batch(self._caller.account_id, instructions)
+        self._begun = True
+        stream.packed = bool(rows)
+        if rows:
+            return packed.batch(self._caller.account_id, rows, stream.stream_id)
+        return orders.batch(self._caller.account_id, instructions, stream.stream_id)
 
     async def _submit(self, request_id: int, made: orders.Batch) -> None:
         give_up = time.monotonic() + BUSY_WAIT_MAX_S
@@ -259,12 +290,22 @@ def _runs(items: list[Answer | Push]) -> list[Answer | list[Push]]:
     return runs
 
 
-def _unasked(account_id: int, pushes: list[Push]) -> pb.TradeResponse:
-    reports = []
-    for push in pushes:
-        report = orders.report_to(account_id, push.event)
-        if report is not None:
-            report.sequence = push.sequence
-            report.event_time_ns = push.now_ns
-            reports.append(report)
-    return pb.TradeResponse(request_id=0, sequence=pushes[-1].sequence, reports=reports)
+def _unasked(stream: TradeStream, pushes: list[Push]) -> Iterator[pb.TradeResponse]:
+    """Reports of what others did, in messages of bounded size."""
+    account_id = stream.account_id
+    told = [(push, event) for push in pushes for event in push.events]
+    for first in range(0, len(told), MESSAGE_REPORTS_MAX):
+        part = told[first : first + MESSAGE_REPORTS_MAX]
+        response = pb.TradeResponse(request_id=0, sequence=part[-1][0].sequence)
+        if stream.packed:
+            rows = (packed.unasked(account_id, p.sequence, p.now_ns, event) for p, event in part)
+            response.packed_reports = b"".join(row for row in rows if row is not None)
+        else:
+            for push, event in part:
+                report = orders.report_to(account_id, event)
+                if report is not None:
+                    report.sequence = push.sequence
+                    report.event_time_ns = push.now_ns
+                    response.reports.append(report)
+        if response.reports or response.packed_reports:
+            yield response

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import Iterator
-from typing import Final, Self
+from typing import Final, Self, get_args
 
 import msgspec
 
@@ -42,15 +42,10 @@ WATCHERS_MAX: Final = 10_000
 TOKEN_COUNTS_MAX: Final = 200_000
 """Ended jobs whose token counts are remembered."""
 
-_NEWS: Final = (
-    JobQueued,
-    JobCancelling,
-    JobEnded,
-    LeaseOffered,
-    LeaseAccepted,
-    LeaseStarted,
-)
+News = JobQueued | JobCancelling | JobEnded | LeaseOffered | LeaseAccepted | LeaseStarted
 """Events that a job's watchers want to hear of."""
+
+_CONCERNS_JOB: Final = frozenset((LeaseEnded, ReceiptSettled, *get_args(News)))
 
 
 class TooManyWatchers(Exception):
@@ -199,14 +194,13 @@ class OutputHub:
 
     def on_group(self, group: Group) -> None:
         """Take in one durable group. O(events)."""
-        for command, outcome in group.notable:
-            for event in outcome.events:
-                if type(event) is LeaseEnded:
-                    self.close(event.job_id, event.lease_id)
-                elif type(event) is ReceiptSettled:
-                    self._count(command, event)
-                elif isinstance(event, _NEWS):
-                    self.notify(event.job_id)
+        for command, _, event in group.events_of(_CONCERNS_JOB):
+            if isinstance(event, LeaseEnded):
+                self.close(event.job_id, event.lease_id)
+            elif isinstance(event, ReceiptSettled):
+                self._count(command, event)
+            elif isinstance(event, News):
+                self.notify(event.job_id)
 
     def _count(self, command: Command, event: AnyEvent) -> None:
         # A repeated receipt gets the first event again, and brings no count of its own.

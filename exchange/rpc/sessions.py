@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import grpc
 import structlog
@@ -46,7 +46,7 @@ HEARTBEATS_MISSED_MAX: Final = 3
 _log = structlog.get_logger(__name__)
 
 WorkerEvent = LeaseOffered | JobCancelling | LeaseEnded | WorkerStateChanged
-_CONCERNS_WORKER: Final = (LeaseOffered, JobCancelling, LeaseEnded, WorkerStateChanged)
+_CONCERNS_WORKER: Final = frozenset(get_args(WorkerEvent))
 
 Outgoing = pb.SessionResponse | int
 """A message, or the id of a lease to offer: its payload is read when its turn comes."""
@@ -270,12 +270,11 @@ class SessionHub:
 
     def on_group(self, group: Group) -> None:
         """A reader of the event feed: tell workers what concerns them."""
-        for command, outcome in group.notable:
-            for event in outcome.events:
-                if isinstance(event, _CONCERNS_WORKER):
-                    session = self._sessions.get(event.worker_id)
-                    if session is not None:
-                        self._tell(session, event, command)
+        for command, _, event in group.events_of(_CONCERNS_WORKER):
+            assert isinstance(event, WorkerEvent)
+            session = self._sessions.get(event.worker_id)
+            if session is not None:
+                self._tell(session, event, command)
 
     def _tell(self, session: WorkerSession, event: WorkerEvent, command: Command) -> None:
         if isinstance(event, LeaseOffered):

@@ -27,7 +27,7 @@ from exchange.v1 import market_pb2 as exchange_dot_v1_dot_market__pb2
 from exchange.v1 import worker_service_pb2 as exchange_dot_v1_dot_worker__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x65xchange/v1/admin_service.proto\x12\x0b\x65xchange.v1\x1a!exchange/v1/account_service.proto\x1a\x18\x65xchange/v1/market.proto\x1a exchange/v1/worker_service.proto\"3\n\x14\x43reateAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05paper\x18\x02 \x01(\x08\">\n\x15\x43reateAccountResponse\x12%\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x14.exchange.v1.Account\"A\n\x10\x43reateKeyRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\r\n\x05roles\x18\x02 \x03(\t\x12\r\n\x05label\x18\x03 \x01(\t\"3\n\x11\x43reateKeyResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\"\x1f\n\x10RevokeKeyRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"\x13\n\x11RevokeKeyResponse\"K\n\x0e\x44\x65positRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\x0c\x12\x14\n\x0c\x61mount_nanos\x18\x03 \x01(\x03\"8\n\x0f\x44\x65positResponse\x12%\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x14.exchange.v1.Account\"L\n\x0fWithdrawRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\x0c\x12\x14\n\x0c\x61mount_nanos\x18\x03 \x01(\x03\"9\n\x10WithdrawResponse\x12%\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x14.exchange.v1.Account\"\"\n\x12\x43reateModelRequest\x12\x0c\n\x04\x63\x61rd\x18\x01 \x01(\x0c\"5\n\x13\x43reateModelResponse\x12\x10\n\x08model_id\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\"F\n\x17\x43reateInstrumentRequest\x12+\n\ninstrument\x18\x01 \x01(\x0b\x32\x17.exchange.v1.Instrument\"G\n\x18\x43reateInstrumentResponse\x12+\n\ninstrument\x18\x01 \x01(\x0b\x32\x17.exchange.v1.Instrument\"Y\n\x19SetInstrumentStateRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.exchange.v1.TradingState\"I\n\x1aSetInstrumentStateResponse\x12+\n\ninstrument\x18\x01 \x01(\x0b\x32\x17.exchange.v1.Instrument\":\n\x17SetAccountHaltedRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0e\n\x06halted\x18\x02 \x01(\x08\"A\n\x18SetAccountHaltedResponse\x12%\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x14.exchange.v1.Account\"S\n\x13SetAnyWorkerRequest\x12\x11\n\tworker_id\x18\x01 \x01(\r\x12)\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x19.exchange.v1.WorkerAction\";\n\x14SetAnyWorkerResponse\x12#\n\x06worker\x18\x01 \x01(\x0b\x32\x13.exchange.v1.Worker\"\x15\n\x13ListAccountsRequest\">\n\x14ListAccountsResponse\x12&\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x14.exchange.v1.Account\"$\n\x14GetInvariantsRequest\x12\x0c\n\x04\x66ull\x18\x01 \x01(\x08\"\x9c\x02\n\x15GetInvariantsResponse\x12\x1e\n\x16ledger_imbalance_nanos\x18\x01 \x01(\x03\x12\x17\n\x0foverspend_nanos\x18\x02 \x01(\x03\x12\x17\n\x0fjournal_records\x18\x03 \x01(\x04\x12\r\n\x05\x65poch\x18\x04 \x01(\r\x12\x0e\n\x06\x64igest\x18\x05 \x01(\x0c\x12\x0f\n\x07\x66\x61ilure\x18\x06 \x01(\t\x12\x13\n\x0bopen_orders\x18\x07 \x01(\x04\x12\x11\n\topen_jobs\x18\x08 \x01(\x04\x12\x13\n\x0bopen_leases\x18\t \x01(\x04\x12\x14\n\x0cjobs_settled\x18\n \x01(\x04\x12\x13\n\x0bjobs_failed\x18\x0b \x01(\x04\x12\x19\n\x11workers_connected\x18\x0c \x01(\r\"\x15\n\x13\x45xportLedgerRequest\"A\n\x14\x45xportLedgerResponse\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.exchange.v1.LedgerEntry2\xe1\x08\n\x0c\x41\x64minService\x12V\n\rCreateAccount\x12!.exchange.v1.CreateAccountRequest\x1a\".exchange.v1.CreateAccountResponse\x12J\n\tCreateKey\x12\x1d.exchange.v1.CreateKeyRequest\x1a\x1e.exchange.v1.CreateKeyResponse\x12J\n\tRevokeKey\x12\x1d.exchange.v1.RevokeKeyRequest\x1a\x1e.exchange.v1.RevokeKeyResponse\x12\x44\n\x07\x44\x65posit\x12\x1b.exchange.v1.DepositRequest\x1a\x1c.exchange.v1.DepositResponse\x12G\n\x08Withdraw\x12\x1c.exchange.v1.WithdrawRequest\x1a\x1d.exchange.v1.WithdrawResponse\x12P\n\x0b\x43reateModel\x12\x1f.exchange.v1.CreateModelRequest\x1a .exchange.v1.CreateModelResponse\x12_\n\x10\x43reateInstrument\x12$.exchange.v1.CreateInstrumentRequest\x1a%.exchange.v1.CreateInstrumentResponse\x12\x65\n\x12SetInstrumentState\x12&.exchange.v1.SetInstrumentStateRequest\x1a\'.exchange.v1.SetInstrumentStateResponse\x12_\n\x10SetAccountHalted\x12$.exchange.v1.SetAccountHaltedRequest\x1a%.exchange.v1.SetAccountHaltedResponse\x12S\n\x0cSetAnyWorker\x12 .exchange.v1.SetAnyWorkerRequest\x1a!.exchange.v1.SetAnyWorkerResponse\x12S\n\x0cListAccounts\x12 .exchange.v1.ListAccountsRequest\x1a!.exchange.v1.ListAccountsResponse\x12V\n\rGetInvariants\x12!.exchange.v1.GetInvariantsRequest\x1a\".exchange.v1.GetInvariantsResponse\x12U\n\x0c\x45xportLedger\x12 .exchange.v1.ExportLedgerRequest\x1a!.exchange.v1.ExportLedgerResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x65xchange/v1/admin_service.proto\x12\x0b\x65xchange.v1\x1a!exchange/v1/account_service.proto\x1a\x18\x65xchange/v1/market.proto\x1a exchange/v1/worker_service.proto\"3\n\x14\x43reateAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05paper\x18\x02 \x01(\x08\">\n\x15\x43reateAccountResponse\x12%\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x14.exchange.v1.Account\"A\n\x10\x43reateKeyRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\r\n\x05roles\x18\x02 \x03(\t\x12\r\n\x05label\x18\x03 \x01(\t\"3\n\x11\x43reateKeyResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\"\x1f\n\x10RevokeKeyRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"\x13\n\x11RevokeKeyResponse\"K\n\x0e\x44\x65positRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\x0c\x12\x14\n\x0c\x61mount_nanos\x18\x03 \x01(\x03\"8\n\x0f\x44\x65positResponse\x12%\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x14.exchange.v1.Account\"L\n\x0fWithdrawRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\x0c\x12\x14\n\x0c\x61mount_nanos\x18\x03 \x01(\x03\"9\n\x10WithdrawResponse\x12%\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x14.exchange.v1.Account\"\"\n\x12\x43reateModelRequest\x12\x0c\n\x04\x63\x61rd\x18\x01 \x01(\x0c\"5\n\x13\x43reateModelResponse\x12\x10\n\x08model_id\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\"F\n\x17\x43reateInstrumentRequest\x12+\n\ninstrument\x18\x01 \x01(\x0b\x32\x17.exchange.v1.Instrument\"G\n\x18\x43reateInstrumentResponse\x12+\n\ninstrument\x18\x01 \x01(\x0b\x32\x17.exchange.v1.Instrument\"j\n\x19SetInstrumentStateRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.exchange.v1.TradingState\x12\x0f\n\x07\x63\x61ll_ns\x18\x03 \x01(\x03\"I\n\x1aSetInstrumentStateResponse\x12+\n\ninstrument\x18\x01 \x01(\x0b\x32\x17.exchange.v1.Instrument\"Z\n\x15SetProtectionsRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12-\n\x0bprotections\x18\x02 \x01(\x0b\x32\x18.exchange.v1.Protections\"E\n\x16SetProtectionsResponse\x12+\n\ninstrument\x18\x01 \x01(\x0b\x32\x17.exchange.v1.Instrument\":\n\x17SetAccountHaltedRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0e\n\x06halted\x18\x02 \x01(\x08\"A\n\x18SetAccountHaltedResponse\x12%\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x14.exchange.v1.Account\"S\n\x13SetAnyWorkerRequest\x12\x11\n\tworker_id\x18\x01 \x01(\r\x12)\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x19.exchange.v1.WorkerAction\";\n\x14SetAnyWorkerResponse\x12#\n\x06worker\x18\x01 \x01(\x0b\x32\x13.exchange.v1.Worker\"\x15\n\x13ListAccountsRequest\">\n\x14ListAccountsResponse\x12&\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x14.exchange.v1.Account\"$\n\x14GetInvariantsRequest\x12\x0c\n\x04\x66ull\x18\x01 \x01(\x08\"\x9c\x02\n\x15GetInvariantsResponse\x12\x1e\n\x16ledger_imbalance_nanos\x18\x01 \x01(\x03\x12\x17\n\x0foverspend_nanos\x18\x02 \x01(\x03\x12\x17\n\x0fjournal_records\x18\x03 \x01(\x04\x12\r\n\x05\x65poch\x18\x04 \x01(\r\x12\x0e\n\x06\x64igest\x18\x05 \x01(\x0c\x12\x0f\n\x07\x66\x61ilure\x18\x06 \x01(\t\x12\x13\n\x0bopen_orders\x18\x07 \x01(\x04\x12\x11\n\topen_jobs\x18\x08 \x01(\x04\x12\x13\n\x0bopen_leases\x18\t \x01(\x04\x12\x14\n\x0cjobs_settled\x18\n \x01(\x04\x12\x13\n\x0bjobs_failed\x18\x0b \x01(\x04\x12\x19\n\x11workers_connected\x18\x0c \x01(\r\"\x15\n\x13\x45xportLedgerRequest\"A\n\x14\x45xportLedgerResponse\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.exchange.v1.LedgerEntry2\xbc\t\n\x0c\x41\x64minService\x12V\n\rCreateAccount\x12!.exchange.v1.CreateAccountRequest\x1a\".exchange.v1.CreateAccountResponse\x12J\n\tCreateKey\x12\x1d.exchange.v1.CreateKeyRequest\x1a\x1e.exchange.v1.CreateKeyResponse\x12J\n\tRevokeKey\x12\x1d.exchange.v1.RevokeKeyRequest\x1a\x1e.exchange.v1.RevokeKeyResponse\x12\x44\n\x07\x44\x65posit\x12\x1b.exchange.v1.DepositRequest\x1a\x1c.exchange.v1.DepositResponse\x12G\n\x08Withdraw\x12\x1c.exchange.v1.WithdrawRequest\x1a\x1d.exchange.v1.WithdrawResponse\x12P\n\x0b\x43reateModel\x12\x1f.exchange.v1.CreateModelRequest\x1a .exchange.v1.CreateModelResponse\x12_\n\x10\x43reateInstrument\x12$.exchange.v1.CreateInstrumentRequest\x1a%.exchange.v1.CreateInstrumentResponse\x12\x65\n\x12SetInstrumentState\x12&.exchange.v1.SetInstrumentStateRequest\x1a\'.exchange.v1.SetInstrumentStateResponse\x12Y\n\x0eSetProtections\x12\".exchange.v1.SetProtectionsRequest\x1a#.exchange.v1.SetProtectionsResponse\x12_\n\x10SetAccountHalted\x12$.exchange.v1.SetAccountHaltedRequest\x1a%.exchange.v1.SetAccountHaltedResponse\x12S\n\x0cSetAnyWorker\x12 .exchange.v1.SetAnyWorkerRequest\x1a!.exchange.v1.SetAnyWorkerResponse\x12S\n\x0cListAccounts\x12 .exchange.v1.ListAccountsRequest\x1a!.exchange.v1.ListAccountsResponse\x12V\n\rGetInvariants\x12!.exchange.v1.GetInvariantsRequest\x1a\".exchange.v1.GetInvariantsResponse\x12U\n\x0c\x45xportLedger\x12 .exchange.v1.ExportLedgerRequest\x1a!.exchange.v1.ExportLedgerResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,29 +63,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEINSTRUMENTRESPONSE']._serialized_start=869
   _globals['_CREATEINSTRUMENTRESPONSE']._serialized_end=940
   _globals['_SETINSTRUMENTSTATEREQUEST']._serialized_start=942
-  _globals['_SETINSTRUMENTSTATEREQUEST']._serialized_end=1031
-  _globals['_SETINSTRUMENTSTATERESPONSE']._serialized_start=1033
-  _globals['_SETINSTRUMENTSTATERESPONSE']._serialized_end=1106
-  _globals['_SETACCOUNTHALTEDREQUEST']._serialized_start=1108
-  _globals['_SETACCOUNTHALTEDREQUEST']._serialized_end=1166
-  _globals['_SETACCOUNTHALTEDRESPONSE']._serialized_start=1168
-  _globals['_SETACCOUNTHALTEDRESPONSE']._serialized_end=1233
-  _globals['_SETANYWORKERREQUEST']._serialized_start=1235
-  _globals['_SETANYWORKERREQUEST']._serialized_end=1318
-  _globals['_SETANYWORKERRESPONSE']._serialized_start=1320
-  _globals['_SETANYWORKERRESPONSE']._serialized_end=1379
-  _globals['_LISTACCOUNTSREQUEST']._serialized_start=1381
-  _globals['_LISTACCOUNTSREQUEST']._serialized_end=1402
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=1404
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=1466
-  _globals['_GETINVARIANTSREQUEST']._serialized_start=1468
-  _globals['_GETINVARIANTSREQUEST']._serialized_end=1504
-  _globals['_GETINVARIANTSRESPONSE']._serialized_start=1507
-  _globals['_GETINVARIANTSRESPONSE']._serialized_end=1791
-  _globals['_EXPORTLEDGERREQUEST']._serialized_start=1793
-  _globals['_EXPORTLEDGERREQUEST']._serialized_end=1814
-  _globals['_EXPORTLEDGERRESPONSE']._serialized_start=1816
-  _globals['_EXPORTLEDGERRESPONSE']._serialized_end=1881
-  _globals['_ADMINSERVICE']._serialized_start=1884
-  _globals['_ADMINSERVICE']._serialized_end=3005
+  _globals['_SETINSTRUMENTSTATEREQUEST']._serialized_end=1048
+  _globals['_SETINSTRUMENTSTATERESPONSE']._serialized_start=1050
+  _globals['_SETINSTRUMENTSTATERESPONSE']._serialized_end=1123
+  _globals['_SETPROTECTIONSREQUEST']._serialized_start=1125
+  _globals['_SETPROTECTIONSREQUEST']._serialized_end=1215
+  _globals['_SETPROTECTIONSRESPONSE']._serialized_start=1217
+  _globals['_SETPROTECTIONSRESPONSE']._serialized_end=1286
+  _globals['_SETACCOUNTHALTEDREQUEST']._serialized_start=1288
+  _globals['_SETACCOUNTHALTEDREQUEST']._serialized_end=1346
+  _globals['_SETACCOUNTHALTEDRESPONSE']._serialized_start=1348
+  _globals['_SETACCOUNTHALTEDRESPONSE']._serialized_end=1413
+  _globals['_SETANYWORKERREQUEST']._serialized_start=1415
+  _globals['_SETANYWORKERREQUEST']._serialized_end=1498
+  _globals['_SETANYWORKERRESPONSE']._serialized_start=1500
+  _globals['_SETANYWORKERRESPONSE']._serialized_end=1559
+  _globals['_LISTACCOUNTSREQUEST']._serialized_start=1561
+  _globals['_LISTACCOUNTSREQUEST']._serialized_end=1582
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=1584
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=1646
+  _globals['_GETINVARIANTSREQUEST']._serialized_start=1648
+  _globals['_GETINVARIANTSREQUEST']._serialized_end=1684
+  _globals['_GETINVARIANTSRESPONSE']._serialized_start=1687
+  _globals['_GETINVARIANTSRESPONSE']._serialized_end=1971
+  _globals['_EXPORTLEDGERREQUEST']._serialized_start=1973
+  _globals['_EXPORTLEDGERREQUEST']._serialized_end=1994
+  _globals['_EXPORTLEDGERRESPONSE']._serialized_start=1996
+  _globals['_EXPORTLEDGERRESPONSE']._serialized_end=2061
+  _globals['_ADMINSERVICE']._serialized_start=2064
+  _globals['_ADMINSERVICE']._serialized_end=3276
 # @@protoc_insertion_point(module_scope)

@@ -380,19 +380,23 @@ class SetInstrumentStateRequest(_message.Message):
 
     INSTRUMENT_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    CALL_NS_FIELD_NUMBER: _builtins.int
     instrument: _builtins.str
     """Instrument's name."""
     state: _market_pb2.TradingState.ValueType
-    """New state."""
+    """New state. OPEN ends an auction with its trades, and after a halt begins the re-opening call, if there is one."""
+    call_ns: _builtins.int
+    """Length of an auction, nanoseconds: then the book opens by itself. 0: until the operator opens it."""
     def __init__(
         self,
         *,
         instrument: _builtins.str = ...,
         state: _market_pb2.TradingState.ValueType = ...,
+        call_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instrument", b"instrument", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_ns", b"call_ns", "instrument", b"instrument", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -421,6 +425,58 @@ class SetInstrumentStateResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetInstrumentStateResponse: _TypeAlias = SetInstrumentStateResponse  # noqa: Y015
+
+@_typing.final
+class SetProtectionsRequest(_message.Message):
+    """Sets what keeps a book orderly."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUMENT_FIELD_NUMBER: _builtins.int
+    PROTECTIONS_FIELD_NUMBER: _builtins.int
+    instrument: _builtins.str
+    """Instrument's name."""
+    @_builtins.property
+    def protections(self) -> _market_pb2.Protections:
+        """All protections; a zero switches one off."""
+
+    def __init__(
+        self,
+        *,
+        instrument: _builtins.str = ...,
+        protections: _market_pb2.Protections | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["protections", b"protections"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instrument", b"instrument", "protections", b"protections"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetProtectionsRequest: _TypeAlias = SetProtectionsRequest  # noqa: Y015
+
+@_typing.final
+class SetProtectionsResponse(_message.Message):
+    """The instrument after it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def instrument(self) -> _market_pb2.Instrument:
+        """The instrument."""
+
+    def __init__(
+        self,
+        *,
+        instrument: _market_pb2.Instrument | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["instrument", b"instrument"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instrument", b"instrument"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetProtectionsResponse: _TypeAlias = SetProtectionsResponse  # noqa: Y015
 
 @_typing.final
 class SetAccountHaltedRequest(_message.Message):

@@ -75,6 +75,11 @@ class AdminServiceStub(object):
                 request_serializer=exchange_dot_v1_dot_admin__service__pb2.SetInstrumentStateRequest.SerializeToString,
                 response_deserializer=exchange_dot_v1_dot_admin__service__pb2.SetInstrumentStateResponse.FromString,
                 _registered_method=True)
+        self.SetProtections = channel.unary_unary(
+                '/exchange.v1.AdminService/SetProtections',
+                request_serializer=exchange_dot_v1_dot_admin__service__pb2.SetProtectionsRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_admin__service__pb2.SetProtectionsResponse.FromString,
+                _registered_method=True)
         self.SetAccountHalted = channel.unary_unary(
                 '/exchange.v1.AdminService/SetAccountHalted',
                 request_serializer=exchange_dot_v1_dot_admin__service__pb2.SetAccountHaltedRequest.SerializeToString,
@@ -156,7 +161,14 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SetInstrumentState(self, request, context):
-        """Halts, resumes or closes an instrument.
+        """Halts, resumes or closes an instrument, or opens a call auction on it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetProtections(self, request, context):
+        """Sets what keeps a continuous book orderly.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -239,6 +251,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.SetInstrumentState,
                     request_deserializer=exchange_dot_v1_dot_admin__service__pb2.SetInstrumentStateRequest.FromString,
                     response_serializer=exchange_dot_v1_dot_admin__service__pb2.SetInstrumentStateResponse.SerializeToString,
+            ),
+            'SetProtections': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetProtections,
+                    request_deserializer=exchange_dot_v1_dot_admin__service__pb2.SetProtectionsRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_admin__service__pb2.SetProtectionsResponse.SerializeToString,
             ),
             'SetAccountHalted': grpc.unary_unary_rpc_method_handler(
                     servicer.SetAccountHalted,
@@ -483,6 +500,33 @@ class AdminService(object):
             '/exchange.v1.AdminService/SetInstrumentState',
             exchange_dot_v1_dot_admin__service__pb2.SetInstrumentStateRequest.SerializeToString,
             exchange_dot_v1_dot_admin__service__pb2.SetInstrumentStateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetProtections(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/exchange.v1.AdminService/SetProtections',
+            exchange_dot_v1_dot_admin__service__pb2.SetProtectionsRequest.SerializeToString,
+            exchange_dot_v1_dot_admin__service__pb2.SetProtectionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,7 +48,9 @@ class AdminServiceStub:
     CreateInstrument: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateInstrumentRequest, _admin_service_pb2.CreateInstrumentResponse]
     """Enters an instrument."""
     SetInstrumentState: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetInstrumentStateRequest, _admin_service_pb2.SetInstrumentStateResponse]
-    """Halts, resumes or closes an instrument."""
+    """Halts, resumes or closes an instrument, or opens a call auction on it."""
+    SetProtections: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetProtectionsRequest, _admin_service_pb2.SetProtectionsResponse]
+    """Sets what keeps a continuous book orderly."""
     SetAccountHalted: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetAccountHaltedRequest, _admin_service_pb2.SetAccountHaltedResponse]
     """Halts or resumes an account."""
     SetAnyWorker: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetAnyWorkerRequest, _admin_service_pb2.SetAnyWorkerResponse]
@@ -80,7 +82,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
     CreateInstrument: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateInstrumentRequest, _admin_service_pb2.CreateInstrumentResponse]  # type: ignore[assignment]
     """Enters an instrument."""
     SetInstrumentState: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetInstrumentStateRequest, _admin_service_pb2.SetInstrumentStateResponse]  # type: ignore[assignment]
-    """Halts, resumes or closes an instrument."""
+    """Halts, resumes or closes an instrument, or opens a call auction on it."""
+    SetProtections: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetProtectionsRequest, _admin_service_pb2.SetProtectionsResponse]  # type: ignore[assignment]
+    """Sets what keeps a continuous book orderly."""
     SetAccountHalted: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetAccountHaltedRequest, _admin_service_pb2.SetAccountHaltedResponse]  # type: ignore[assignment]
     """Halts or resumes an account."""
     SetAnyWorker: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetAnyWorkerRequest, _admin_service_pb2.SetAnyWorkerResponse]  # type: ignore[assignment]
@@ -157,7 +161,15 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.SetInstrumentStateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.SetInstrumentStateResponse, _abc.Awaitable[_admin_service_pb2.SetInstrumentStateResponse]]:
-        """Halts, resumes or closes an instrument."""
+        """Halts, resumes or closes an instrument, or opens a call auction on it."""
+
+    @_abc_1.abstractmethod
+    def SetProtections(
+        self,
+        request: _admin_service_pb2.SetProtectionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.SetProtectionsResponse, _abc.Awaitable[_admin_service_pb2.SetProtectionsResponse]]:
+        """Sets what keeps a continuous book orderly."""
 
     @_abc_1.abstractmethod
     def SetAccountHalted(

@@ -25,13 +25,15 @@ _sym_db = _symbol_database.Default()
 from exchange.v1 import market_pb2 as exchange_dot_v1_dot_market__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%exchange/v1/market_data_service.proto\x12\x0b\x65xchange.v1\x1a\x18\x65xchange/v1/market.proto\"\x18\n\x16ListInstrumentsRequest\"G\n\x17ListInstrumentsResponse\x12,\n\x0binstruments\x18\x01 \x03(\x0b\x32\x17.exchange.v1.Instrument\"3\n\x0eGetBookRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\r\"2\n\x0fGetBookResponse\x12\x1f\n\x04\x62ook\x18\x01 \x01(\x0b\x32\x11.exchange.v1.Book\"5\n\x10WatchBookRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\r\"\x83\x01\n\x11WatchBookResponse\x12%\n\x08snapshot\x18\x01 \x01(\x0b\x32\x11.exchange.v1.BookH\x00\x12\"\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x11.exchange.v1.BookH\x00\x12\x19\n\x11previous_sequence\x18\x03 \x01(\x04\x42\x08\n\x06update\"8\n\x12WatchTradesRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\x0e\n\x06recent\x18\x02 \x01(\r\"9\n\x13WatchTradesResponse\x12\"\n\x06trades\x18\x01 \x03(\x0b\x32\x12.exchange.v1.Trade\"9\n\x12ListCandlesRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\x0f\n\x07width_s\x18\x02 \x01(\r\";\n\x13ListCandlesResponse\x12$\n\x07\x63\x61ndles\x18\x01 \x03(\x0b\x32\x13.exchange.v1.Candle\"\x85\x01\n\x06\x43\x61ndle\x12\x15\n\rstart_time_ns\x18\x01 \x01(\x03\x12\x12\n\nopen_nanos\x18\x02 \x01(\x03\x12\x12\n\nhigh_nanos\x18\x03 \x01(\x03\x12\x11\n\tlow_nanos\x18\x04 \x01(\x03\x12\x13\n\x0b\x63lose_nanos\x18\x05 \x01(\x03\x12\x14\n\x0cvolume_mflop\x18\x06 \x01(\x03\x32\xab\x03\n\x11MarketDataService\x12\\\n\x0fListInstruments\x12#.exchange.v1.ListInstrumentsRequest\x1a$.exchange.v1.ListInstrumentsResponse\x12\x44\n\x07GetBook\x12\x1b.exchange.v1.GetBookRequest\x1a\x1c.exchange.v1.GetBookResponse\x12L\n\tWatchBook\x12\x1d.exchange.v1.WatchBookRequest\x1a\x1e.exchange.v1.WatchBookResponse0\x01\x12R\n\x0bWatchTrades\x12\x1f.exchange.v1.WatchTradesRequest\x1a .exchange.v1.WatchTradesResponse0\x01\x12P\n\x0bListCandles\x12\x1f.exchange.v1.ListCandlesRequest\x1a .exchange.v1.ListCandlesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%exchange/v1/market_data_service.proto\x12\x0b\x65xchange.v1\x1a\x18\x65xchange/v1/market.proto\"\x18\n\x16ListInstrumentsRequest\"G\n\x17ListInstrumentsResponse\x12,\n\x0binstruments\x18\x01 \x03(\x0b\x32\x17.exchange.v1.Instrument\"3\n\x0eGetBookRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\r\"2\n\x0fGetBookResponse\x12\x1f\n\x04\x62ook\x18\x01 \x01(\x0b\x32\x11.exchange.v1.Book\"5\n\x10WatchBookRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\r\"\x83\x01\n\x11WatchBookResponse\x12%\n\x08snapshot\x18\x01 \x01(\x0b\x32\x11.exchange.v1.BookH\x00\x12\"\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x11.exchange.v1.BookH\x00\x12\x19\n\x11previous_sequence\x18\x03 \x01(\x04\x42\x08\n\x06update\",\n\x16WatchBestPricesRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\"\xdf\x01\n\x17WatchBestPricesResponse\x12\x15\n\rinstrument_id\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x1f\n\x03\x62id\x18\x03 \x01(\x0b\x32\x12.exchange.v1.Level\x12\x1f\n\x03\x61sk\x18\x04 \x01(\x0b\x32\x12.exchange.v1.Level\x12\x18\n\x10last_price_nanos\x18\x05 \x01(\x03\x12(\n\x05state\x18\x06 \x01(\x0e\x32\x19.exchange.v1.TradingState\x12\x15\n\revent_time_ns\x18\x07 \x01(\x03\"(\n\x12WatchOrdersRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\"\xa6\x01\n\x13WatchOrdersResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x08snapshot\x18\x02 \x03(\x0b\x32\x16.exchange.v1.BookOrder\x12\x14\n\x0csnapshot_end\x18\x03 \x01(\x08\x12&\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x16.exchange.v1.BookEvent\x12\x15\n\revent_time_ns\x18\x05 \x01(\x03\"k\n\tBookOrder\x12\x10\n\x08order_id\x18\x01 \x01(\x04\x12\x1f\n\x04side\x18\x02 \x01(\x0e\x32\x11.exchange.v1.Side\x12\x13\n\x0bprice_nanos\x18\x03 \x01(\x03\x12\x16\n\x0equantity_mflop\x18\x04 \x01(\x03\"\xe6\x01\n\tBookEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x04kind\x18\x02 \x01(\x0e\x32\x1a.exchange.v1.BookEventKind\x12\x10\n\x08order_id\x18\x03 \x01(\x04\x12\x1f\n\x04side\x18\x04 \x01(\x0e\x32\x11.exchange.v1.Side\x12\x13\n\x0bprice_nanos\x18\x05 \x01(\x03\x12\x16\n\x0equantity_mflop\x18\x06 \x01(\x03\x12\x13\n\x0bshown_mflop\x18\x07 \x01(\x03\x12(\n\x05state\x18\x08 \x01(\x0e\x32\x19.exchange.v1.TradingState\"8\n\x12WatchTradesRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\x0e\n\x06recent\x18\x02 \x01(\r\"9\n\x13WatchTradesResponse\x12\"\n\x06trades\x18\x01 \x03(\x0b\x32\x12.exchange.v1.Trade\"9\n\x12ListCandlesRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\x0f\n\x07width_s\x18\x02 \x01(\r\";\n\x13ListCandlesResponse\x12$\n\x07\x63\x61ndles\x18\x01 \x03(\x0b\x32\x13.exchange.v1.Candle\"\x85\x01\n\x06\x43\x61ndle\x12\x15\n\rstart_time_ns\x18\x01 \x01(\x03\x12\x12\n\nopen_nanos\x18\x02 \x01(\x03\x12\x12\n\nhigh_nanos\x18\x03 \x01(\x03\x12\x11\n\tlow_nanos\x18\x04 \x01(\x03\x12\x13\n\x0b\x63lose_nanos\x18\x05 \x01(\x03\x12\x14\n\x0cvolume_mflop\x18\x06 \x01(\x03*\xda\x01\n\rBookEventKind\x12\x1f\n\x1b\x42OOK_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x42OOK_EVENT_KIND_ADDED\x10\x01\x12\x1c\n\x18\x42OOK_EVENT_KIND_EXECUTED\x10\x02\x12\x1a\n\x16\x42OOK_EVENT_KIND_TRADED\x10\x03\x12\x1b\n\x17\x42OOK_EVENT_KIND_REDUCED\x10\x04\x12\x1b\n\x17\x42OOK_EVENT_KIND_DELETED\x10\x05\x12\x19\n\x15\x42OOK_EVENT_KIND_STATE\x10\x06\x32\xdf\x04\n\x11MarketDataService\x12\\\n\x0fListInstruments\x12#.exchange.v1.ListInstrumentsRequest\x1a$.exchange.v1.ListInstrumentsResponse\x12\x44\n\x07GetBook\x12\x1b.exchange.v1.GetBookRequest\x1a\x1c.exchange.v1.GetBookResponse\x12L\n\tWatchBook\x12\x1d.exchange.v1.WatchBookRequest\x1a\x1e.exchange.v1.WatchBookResponse0\x01\x12^\n\x0fWatchBestPrices\x12#.exchange.v1.WatchBestPricesRequest\x1a$.exchange.v1.WatchBestPricesResponse0\x01\x12R\n\x0bWatchOrders\x12\x1f.exchange.v1.WatchOrdersRequest\x1a .exchange.v1.WatchOrdersResponse0\x01\x12R\n\x0bWatchTrades\x12\x1f.exchange.v1.WatchTradesRequest\x1a .exchange.v1.WatchTradesResponse0\x01\x12P\n\x0bListCandles\x12\x1f.exchange.v1.ListCandlesRequest\x1a .exchange.v1.ListCandlesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'exchange.v1.market_data_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_BOOKEVENTKIND']._serialized_start=1672
+  _globals['_BOOKEVENTKIND']._serialized_end=1890
   _globals['_LISTINSTRUMENTSREQUEST']._serialized_start=80
   _globals['_LISTINSTRUMENTSREQUEST']._serialized_end=104
   _globals['_LISTINSTRUMENTSRESPONSE']._serialized_start=106
@@ -44,16 +46,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHBOOKREQUEST']._serialized_end=337
   _globals['_WATCHBOOKRESPONSE']._serialized_start=340
   _globals['_WATCHBOOKRESPONSE']._serialized_end=471
-  _globals['_WATCHTRADESREQUEST']._serialized_start=473
-  _globals['_WATCHTRADESREQUEST']._serialized_end=529
-  _globals['_WATCHTRADESRESPONSE']._serialized_start=531
-  _globals['_WATCHTRADESRESPONSE']._serialized_end=588
-  _globals['_LISTCANDLESREQUEST']._serialized_start=590
-  _globals['_LISTCANDLESREQUEST']._serialized_end=647
-  _globals['_LISTCANDLESRESPONSE']._serialized_start=649
-  _globals['_LISTCANDLESRESPONSE']._serialized_end=708
-  _globals['_CANDLE']._serialized_start=711
-  _globals['_CANDLE']._serialized_end=844
-  _globals['_MARKETDATASERVICE']._serialized_start=847
-  _globals['_MARKETDATASERVICE']._serialized_end=1274
+  _globals['_WATCHBESTPRICESREQUEST']._serialized_start=473
+  _globals['_WATCHBESTPRICESREQUEST']._serialized_end=517
+  _globals['_WATCHBESTPRICESRESPONSE']._serialized_start=520
+  _globals['_WATCHBESTPRICESRESPONSE']._serialized_end=743
+  _globals['_WATCHORDERSREQUEST']._serialized_start=745
+  _globals['_WATCHORDERSREQUEST']._serialized_end=785
+  _globals['_WATCHORDERSRESPONSE']._serialized_start=788
+  _globals['_WATCHORDERSRESPONSE']._serialized_end=954
+  _globals['_BOOKORDER']._serialized_start=956
+  _globals['_BOOKORDER']._serialized_end=1063
+  _globals['_BOOKEVENT']._serialized_start=1066
+  _globals['_BOOKEVENT']._serialized_end=1296
+  _globals['_WATCHTRADESREQUEST']._serialized_start=1298
+  _globals['_WATCHTRADESREQUEST']._serialized_end=1354
+  _globals['_WATCHTRADESRESPONSE']._serialized_start=1356
+  _globals['_WATCHTRADESRESPONSE']._serialized_end=1413
+  _globals['_LISTCANDLESREQUEST']._serialized_start=1415
+  _globals['_LISTCANDLESREQUEST']._serialized_end=1472
+  _globals['_LISTCANDLESRESPONSE']._serialized_start=1474
+  _globals['_LISTCANDLESRESPONSE']._serialized_end=1533
+  _globals['_CANDLE']._serialized_start=1536
+  _globals['_CANDLE']._serialized_end=1669
+  _globals['_MARKETDATASERVICE']._serialized_start=1893
+  _globals['_MARKETDATASERVICE']._serialized_end=2500
 # @@protoc_insertion_point(module_scope)

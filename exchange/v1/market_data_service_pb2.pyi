@@ -8,6 +8,7 @@ from exchange.v1 import market_pb2 as _market_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,46 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _BookEventKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BookEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BookEventKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BOOK_EVENT_KIND_UNSPECIFIED: _BookEventKind.ValueType  # 0
+    """Not given."""
+    BOOK_EVENT_KIND_ADDED: _BookEventKind.ValueType  # 1
+    """An order shows its quantity from now on, last at its price."""
+    BOOK_EVENT_KIND_EXECUTED: _BookEventKind.ValueType  # 2
+    """A shown order traded; at shown 0 it is gone from the display."""
+    BOOK_EVENT_KIND_TRADED: _BookEventKind.ValueType  # 3
+    """A hidden order traded: nothing shown changes."""
+    BOOK_EVENT_KIND_REDUCED: _BookEventKind.ValueType  # 4
+    """A shown order shows less and keeps its place; at shown 0 it is gone from the display."""
+    BOOK_EVENT_KIND_DELETED: _BookEventKind.ValueType  # 5
+    """A shown order is gone, or gave up its place and is added again."""
+    BOOK_EVENT_KIND_STATE: _BookEventKind.ValueType  # 6
+    """The book is in another state."""
+
+class BookEventKind(_BookEventKind, metaclass=_BookEventKindEnumTypeWrapper):
+    """What happened to the book that everybody may see."""
+
+BOOK_EVENT_KIND_UNSPECIFIED: BookEventKind.ValueType  # 0
+"""Not given."""
+BOOK_EVENT_KIND_ADDED: BookEventKind.ValueType  # 1
+"""An order shows its quantity from now on, last at its price."""
+BOOK_EVENT_KIND_EXECUTED: BookEventKind.ValueType  # 2
+"""A shown order traded; at shown 0 it is gone from the display."""
+BOOK_EVENT_KIND_TRADED: BookEventKind.ValueType  # 3
+"""A hidden order traded: nothing shown changes."""
+BOOK_EVENT_KIND_REDUCED: BookEventKind.ValueType  # 4
+"""A shown order shows less and keeps its place; at shown 0 it is gone from the display."""
+BOOK_EVENT_KIND_DELETED: BookEventKind.ValueType  # 5
+"""A shown order is gone, or gave up its place and is added again."""
+BOOK_EVENT_KIND_STATE: BookEventKind.ValueType  # 6
+"""The book is in another state."""
+Global___BookEventKind: _TypeAlias = BookEventKind  # noqa: Y015
 
 @_typing.final
 class ListInstrumentsRequest(_message.Message):
@@ -171,6 +212,226 @@ class WatchBookResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_update) -> _WhichOneofReturnType_update | None: ...
 
 Global___WatchBookResponse: _TypeAlias = WatchBookResponse  # noqa: Y015
+
+@_typing.final
+class WatchBestPricesRequest(_message.Message):
+    """Subscribes to the best prices of one book."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUMENT_FIELD_NUMBER: _builtins.int
+    instrument: _builtins.str
+    """Instrument's name."""
+    def __init__(
+        self,
+        *,
+        instrument: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instrument", b"instrument"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchBestPricesRequest: _TypeAlias = WatchBestPricesRequest  # noqa: Y015
+
+@_typing.final
+class WatchBestPricesResponse(_message.Message):
+    """The best prices now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUMENT_ID_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    BID_FIELD_NUMBER: _builtins.int
+    ASK_FIELD_NUMBER: _builtins.int
+    LAST_PRICE_NANOS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_NS_FIELD_NUMBER: _builtins.int
+    instrument_id: _builtins.int
+    """Instrument's id."""
+    sequence: _builtins.int
+    """Journal sequence of the state."""
+    last_price_nanos: _builtins.int
+    """Last price traded, nano-dollars per CU; 0 where nothing traded yet."""
+    state: _market_pb2.TradingState.ValueType
+    """The instrument's state."""
+    event_time_ns: _builtins.int
+    """Journal time of the state, nanoseconds since the epoch."""
+    @_builtins.property
+    def bid(self) -> _market_pb2.Level:
+        """Best bid; absent where there is none."""
+
+    @_builtins.property
+    def ask(self) -> _market_pb2.Level:
+        """Best ask; absent where there is none."""
+
+    def __init__(
+        self,
+        *,
+        instrument_id: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+        bid: _market_pb2.Level | None = ...,
+        ask: _market_pb2.Level | None = ...,
+        last_price_nanos: _builtins.int = ...,
+        state: _market_pb2.TradingState.ValueType = ...,
+        event_time_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "bid", b"bid"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "bid", b"bid", "event_time_ns", b"event_time_ns", "instrument_id", b"instrument_id", "last_price_nanos", b"last_price_nanos", "sequence", b"sequence", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchBestPricesResponse: _TypeAlias = WatchBestPricesResponse  # noqa: Y015
+
+@_typing.final
+class WatchOrdersRequest(_message.Message):
+    """Subscribes to every order of one continuous book."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUMENT_FIELD_NUMBER: _builtins.int
+    instrument: _builtins.str
+    """Instrument's name."""
+    def __init__(
+        self,
+        *,
+        instrument: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instrument", b"instrument"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchOrdersRequest: _TypeAlias = WatchOrdersRequest  # noqa: Y015
+
+@_typing.final
+class WatchOrdersResponse(_message.Message):
+    """First one snapshot (in several messages where it is large), then events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_END_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_NS_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Sequence number in this book of the last event that the snapshot contains, or of the last event here."""
+    snapshot_end: _builtins.bool
+    """Set in the snapshot's last message."""
+    event_time_ns: _builtins.int
+    """Journal time of the last event, nanoseconds since the epoch."""
+    @_builtins.property
+    def snapshot(self) -> _containers.RepeatedCompositeFieldContainer[Global___BookOrder]:
+        """Resting orders, in the order in which they would trade: bids, then asks."""
+
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___BookEvent]:
+        """What happened since, gap-free."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        snapshot: _abc.Iterable[Global___BookOrder] | None = ...,
+        snapshot_end: _builtins.bool = ...,
+        events: _abc.Iterable[Global___BookEvent] | None = ...,
+        event_time_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_time_ns", b"event_time_ns", "events", b"events", "sequence", b"sequence", "snapshot", b"snapshot", "snapshot_end", b"snapshot_end"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchOrdersResponse: _TypeAlias = WatchOrdersResponse  # noqa: Y015
+
+@_typing.final
+class BookOrder(_message.Message):
+    """A resting order, as the market sees it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    PRICE_NANOS_FIELD_NUMBER: _builtins.int
+    QUANTITY_MFLOP_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.int
+    """The order's id."""
+    side: _market_pb2.Side.ValueType
+    """Side."""
+    price_nanos: _builtins.int
+    """Price, nano-dollars per CU."""
+    quantity_mflop: _builtins.int
+    """Quantity shown, MFLOP."""
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.int = ...,
+        side: _market_pb2.Side.ValueType = ...,
+        price_nanos: _builtins.int = ...,
+        quantity_mflop: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id", "price_nanos", b"price_nanos", "quantity_mflop", b"quantity_mflop", "side", b"side"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BookOrder: _TypeAlias = BookOrder  # noqa: Y015
+
+@_typing.final
+class BookEvent(_message.Message):
+    """One event of a book."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    PRICE_NANOS_FIELD_NUMBER: _builtins.int
+    QUANTITY_MFLOP_FIELD_NUMBER: _builtins.int
+    SHOWN_MFLOP_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Number of the event in its book: one more than that of the event before it."""
+    kind: Global___BookEventKind.ValueType
+    """What happened."""
+    order_id: _builtins.int
+    """The order's id; 0 for a hidden one, and for a state."""
+    side: _market_pb2.Side.ValueType
+    """The order's side."""
+    price_nanos: _builtins.int
+    """The order's price; of a trade, the price traded; nano-dollars per CU."""
+    quantity_mflop: _builtins.int
+    """Quantity added, traded, taken away or deleted, MFLOP."""
+    shown_mflop: _builtins.int
+    """Quantity that the order still shows, MFLOP; of an added one, its whole quantity shown."""
+    state: _market_pb2.TradingState.ValueType
+    """The new state; of a state event alone."""
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        kind: Global___BookEventKind.ValueType = ...,
+        order_id: _builtins.int = ...,
+        side: _market_pb2.Side.ValueType = ...,
+        price_nanos: _builtins.int = ...,
+        quantity_mflop: _builtins.int = ...,
+        shown_mflop: _builtins.int = ...,
+        state: _market_pb2.TradingState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "order_id", b"order_id", "price_nanos", b"price_nanos", "quantity_mflop", b"quantity_mflop", "sequence", b"sequence", "shown_mflop", b"shown_mflop", "side", b"side", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BookEvent: _TypeAlias = BookEvent  # noqa: Y015
 
 @_typing.final
 class WatchTradesRequest(_message.Message):

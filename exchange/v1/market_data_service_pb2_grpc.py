@@ -50,6 +50,16 @@ class MarketDataServiceStub(object):
                 request_serializer=exchange_dot_v1_dot_market__data__service__pb2.WatchBookRequest.SerializeToString,
                 response_deserializer=exchange_dot_v1_dot_market__data__service__pb2.WatchBookResponse.FromString,
                 _registered_method=True)
+        self.WatchBestPrices = channel.unary_stream(
+                '/exchange.v1.MarketDataService/WatchBestPrices',
+                request_serializer=exchange_dot_v1_dot_market__data__service__pb2.WatchBestPricesRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_market__data__service__pb2.WatchBestPricesResponse.FromString,
+                _registered_method=True)
+        self.WatchOrders = channel.unary_stream(
+                '/exchange.v1.MarketDataService/WatchOrders',
+                request_serializer=exchange_dot_v1_dot_market__data__service__pb2.WatchOrdersRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_market__data__service__pb2.WatchOrdersResponse.FromString,
+                _registered_method=True)
         self.WatchTrades = channel.unary_stream(
                 '/exchange.v1.MarketDataService/WatchTrades',
                 request_serializer=exchange_dot_v1_dot_market__data__service__pb2.WatchTradesRequest.SerializeToString,
@@ -87,6 +97,20 @@ class MarketDataServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchBestPrices(self, request, context):
+        """Best bid and ask, whenever they change. A slow reader is conflated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchOrders(self, request, context):
+        """Every order of a continuous book: all that rest, then each event. A reader that falls behind is cut off with OUT_OF_RANGE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchTrades(self, request, context):
         """Recent trades, then new ones. A reader that falls behind is cut off with OUT_OF_RANGE.
         """
@@ -118,6 +142,16 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
                     servicer.WatchBook,
                     request_deserializer=exchange_dot_v1_dot_market__data__service__pb2.WatchBookRequest.FromString,
                     response_serializer=exchange_dot_v1_dot_market__data__service__pb2.WatchBookResponse.SerializeToString,
+            ),
+            'WatchBestPrices': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchBestPrices,
+                    request_deserializer=exchange_dot_v1_dot_market__data__service__pb2.WatchBestPricesRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_market__data__service__pb2.WatchBestPricesResponse.SerializeToString,
+            ),
+            'WatchOrders': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchOrders,
+                    request_deserializer=exchange_dot_v1_dot_market__data__service__pb2.WatchOrdersRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_market__data__service__pb2.WatchOrdersResponse.SerializeToString,
             ),
             'WatchTrades': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchTrades,
@@ -212,6 +246,60 @@ class MarketDataService(object):
             '/exchange.v1.MarketDataService/WatchBook',
             exchange_dot_v1_dot_market__data__service__pb2.WatchBookRequest.SerializeToString,
             exchange_dot_v1_dot_market__data__service__pb2.WatchBookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchBestPrices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/exchange.v1.MarketDataService/WatchBestPrices',
+            exchange_dot_v1_dot_market__data__service__pb2.WatchBestPricesRequest.SerializeToString,
+            exchange_dot_v1_dot_market__data__service__pb2.WatchBestPricesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchOrders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/exchange.v1.MarketDataService/WatchOrders',
+            exchange_dot_v1_dot_market__data__service__pb2.WatchOrdersRequest.SerializeToString,
+            exchange_dot_v1_dot_market__data__service__pb2.WatchOrdersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,10 @@ class MarketDataServiceStub:
     """One book now."""
     WatchBook: _grpc.UnaryStreamMultiCallable[_market_data_service_pb2.WatchBookRequest, _market_data_service_pb2.WatchBookResponse]
     """A snapshot, then deltas. A slow reader is conflated: it gets fewer, larger deltas, never a gap."""
+    WatchBestPrices: _grpc.UnaryStreamMultiCallable[_market_data_service_pb2.WatchBestPricesRequest, _market_data_service_pb2.WatchBestPricesResponse]
+    """Best bid and ask, whenever they change. A slow reader is conflated."""
+    WatchOrders: _grpc.UnaryStreamMultiCallable[_market_data_service_pb2.WatchOrdersRequest, _market_data_service_pb2.WatchOrdersResponse]
+    """Every order of a continuous book: all that rest, then each event. A reader that falls behind is cut off with OUT_OF_RANGE."""
     WatchTrades: _grpc.UnaryStreamMultiCallable[_market_data_service_pb2.WatchTradesRequest, _market_data_service_pb2.WatchTradesResponse]
     """Recent trades, then new ones. A reader that falls behind is cut off with OUT_OF_RANGE."""
     ListCandles: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ListCandlesRequest, _market_data_service_pb2.ListCandlesResponse]
@@ -55,6 +59,10 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     """One book now."""
     WatchBook: _aio.UnaryStreamMultiCallable[_market_data_service_pb2.WatchBookRequest, _market_data_service_pb2.WatchBookResponse]  # type: ignore[assignment]
     """A snapshot, then deltas. A slow reader is conflated: it gets fewer, larger deltas, never a gap."""
+    WatchBestPrices: _aio.UnaryStreamMultiCallable[_market_data_service_pb2.WatchBestPricesRequest, _market_data_service_pb2.WatchBestPricesResponse]  # type: ignore[assignment]
+    """Best bid and ask, whenever they change. A slow reader is conflated."""
+    WatchOrders: _aio.UnaryStreamMultiCallable[_market_data_service_pb2.WatchOrdersRequest, _market_data_service_pb2.WatchOrdersResponse]  # type: ignore[assignment]
+    """Every order of a continuous book: all that rest, then each event. A reader that falls behind is cut off with OUT_OF_RANGE."""
     WatchTrades: _aio.UnaryStreamMultiCallable[_market_data_service_pb2.WatchTradesRequest, _market_data_service_pb2.WatchTradesResponse]  # type: ignore[assignment]
     """Recent trades, then new ones. A reader that falls behind is cut off with OUT_OF_RANGE."""
     ListCandles: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ListCandlesRequest, _market_data_service_pb2.ListCandlesResponse]  # type: ignore[assignment]
@@ -86,6 +94,22 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_market_data_service_pb2.WatchBookResponse], _abc.AsyncIterator[_market_data_service_pb2.WatchBookResponse]]:
         """A snapshot, then deltas. A slow reader is conflated: it gets fewer, larger deltas, never a gap."""
+
+    @_abc_1.abstractmethod
+    def WatchBestPrices(
+        self,
+        request: _market_data_service_pb2.WatchBestPricesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_market_data_service_pb2.WatchBestPricesResponse], _abc.AsyncIterator[_market_data_service_pb2.WatchBestPricesResponse]]:
+        """Best bid and ask, whenever they change. A slow reader is conflated."""
+
+    @_abc_1.abstractmethod
+    def WatchOrders(
+        self,
+        request: _market_data_service_pb2.WatchOrdersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_market_data_service_pb2.WatchOrdersResponse], _abc.AsyncIterator[_market_data_service_pb2.WatchOrdersResponse]]:
+        """Every order of a continuous book: all that rest, then each event. A reader that falls behind is cut off with OUT_OF_RANGE."""
 
     @_abc_1.abstractmethod
     def WatchTrades(

@@ -24,33 +24,39 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65xchange/v1/market.proto\x12\x0b\x65xchange.v1\"\xde\x03\n\nInstrument\x12\x15\n\rinstrument_id\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x16\n\x0ehardware_class\x18\x04 \x01(\t\x12\x0c\n\x04tier\x18\x05 \x01(\t\x12+\n\nsettlement\x18\x06 \x01(\x0e\x32\x17.exchange.v1.Settlement\x12\x30\n\rclearing_mode\x18\x07 \x01(\x0e\x32\x19.exchange.v1.ClearingMode\x12(\n\x05state\x18\x08 \x01(\x0e\x32\x19.exchange.v1.TradingState\x12\x12\n\ntick_nanos\x18\t \x01(\x03\x12\x11\n\tlot_mflop\x18\n \x01(\x03\x12\x17\n\x0fprice_min_nanos\x18\x0b \x01(\x03\x12\x17\n\x0fprice_max_nanos\x18\x0c \x01(\x03\x12\x1a\n\x12quantity_max_mflop\x18\r \x01(\x03\x12!\n\x19prefill_millitokens_per_s\x18\x0e \x01(\x03\x12 \n\x18\x64\x65\x63ode_millitokens_per_s\x18\x0f \x01(\x03\x12\x1a\n\x12\x63ontext_tokens_max\x18\x10 \x01(\r\x12\x17\n\x0flatest_start_ns\x18\x11 \x01(\x03\">\n\x05Level\x12\x13\n\x0bprice_nanos\x18\x01 \x01(\x03\x12\x10\n\x08quantity\x18\x02 \x01(\x03\x12\x0e\n\x06orders\x18\x03 \x01(\r\"\xb6\x01\n\x04\x42ook\x12\x15\n\rinstrument_id\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12 \n\x04\x62ids\x18\x03 \x03(\x0b\x32\x12.exchange.v1.Level\x12 \n\x04\x61sks\x18\x04 \x03(\x0b\x32\x12.exchange.v1.Level\x12\x10\n\x08\x63hecksum\x18\x05 \x01(\x07\x12\x15\n\revent_time_ns\x18\x06 \x01(\x03\x12\x18\n\x10last_price_nanos\x18\x07 \x01(\x03\"\x9b\x01\n\x05Trade\x12\x15\n\rinstrument_id\x18\x01 \x01(\r\x12\x10\n\x08trade_id\x18\x02 \x01(\x04\x12\x13\n\x0bprice_nanos\x18\x03 \x01(\x03\x12\x16\n\x0equantity_mflop\x18\x04 \x01(\x03\x12\x15\n\revent_time_ns\x18\x05 \x01(\x03\x12%\n\ntaker_side\x18\x06 \x01(\x0e\x32\x11.exchange.v1.Side*8\n\x04Side\x12\x14\n\x10SIDE_UNSPECIFIED\x10\x00\x12\x0c\n\x08SIDE_BID\x10\x01\x12\x0c\n\x08SIDE_ASK\x10\x02*T\n\tOrderType\x12\x1a\n\x16ORDER_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10ORDER_TYPE_LIMIT\x10\x01\x12\x15\n\x11ORDER_TYPE_MARKET\x10\x02*\x88\x01\n\x0bTimeInForce\x12\x1d\n\x19TIME_IN_FORCE_UNSPECIFIED\x10\x00\x12\x15\n\x11TIME_IN_FORCE_GTC\x10\x01\x12\x15\n\x11TIME_IN_FORCE_GTD\x10\x02\x12\x15\n\x11TIME_IN_FORCE_IOC\x10\x03\x12\x15\n\x11TIME_IN_FORCE_FOK\x10\x04*\xda\x01\n\x13SelfTradePrevention\x12%\n!SELF_TRADE_PREVENTION_UNSPECIFIED\x10\x00\x12\'\n#SELF_TRADE_PREVENTION_CANCEL_NEWEST\x10\x01\x12\'\n#SELF_TRADE_PREVENTION_CANCEL_OLDEST\x10\x02\x12%\n!SELF_TRADE_PREVENTION_CANCEL_BOTH\x10\x03\x12#\n\x1fSELF_TRADE_PREVENTION_DECREMENT\x10\x04*d\n\x0c\x43learingMode\x12\x1d\n\x19\x43LEARING_MODE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43LEARING_MODE_BATCH\x10\x01\x12\x1c\n\x18\x43LEARING_MODE_CONTINUOUS\x10\x02*T\n\nSettlement\x12\x1a\n\x16SETTLEMENT_UNSPECIFIED\x10\x00\x12\x14\n\x10SETTLEMENT_LEASE\x10\x01\x12\x14\n\x10SETTLEMENT_PAPER\x10\x02*y\n\x0cTradingState\x12\x1d\n\x19TRADING_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12TRADING_STATE_OPEN\x10\x01\x12\x18\n\x14TRADING_STATE_HALTED\x10\x02\x12\x18\n\x14TRADING_STATE_CLOSED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65xchange/v1/market.proto\x12\x0b\x65xchange.v1\"\xe8\x02\n\x0bProtections\x12\x17\n\x0fstatic_band_bps\x18\x01 \x01(\r\x12\x18\n\x10\x64ynamic_band_bps\x18\x02 \x01(\r\x12\x1b\n\x13volatility_move_bps\x18\x03 \x01(\r\x12\x1c\n\x14volatility_window_ns\x18\x04 \x01(\x03\x12\x19\n\x11reopening_call_ns\x18\x05 \x01(\x03\x12\x1c\n\x14reopening_collar_bps\x18\x06 \x01(\r\x12\x1e\n\x16reopening_extension_ns\x18\x07 \x01(\x03\x12\x1c\n\x14reopening_extensions\x18\x08 \x01(\r\x12\x17\n\x0f\x62ook_orders_max\x18\t \x01(\r\x12 \n\x18order_to_trade_window_ns\x18\n \x01(\x03\x12\x1b\n\x13order_to_trade_free\x18\x0b \x01(\r\x12\x1c\n\x14order_to_trade_ratio\x18\x0c \x01(\r\"\x8d\x04\n\nInstrument\x12\x15\n\rinstrument_id\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x16\n\x0ehardware_class\x18\x04 \x01(\t\x12\x0c\n\x04tier\x18\x05 \x01(\t\x12+\n\nsettlement\x18\x06 \x01(\x0e\x32\x17.exchange.v1.Settlement\x12\x30\n\rclearing_mode\x18\x07 \x01(\x0e\x32\x19.exchange.v1.ClearingMode\x12(\n\x05state\x18\x08 \x01(\x0e\x32\x19.exchange.v1.TradingState\x12\x12\n\ntick_nanos\x18\t \x01(\x03\x12\x11\n\tlot_mflop\x18\n \x01(\x03\x12\x17\n\x0fprice_min_nanos\x18\x0b \x01(\x03\x12\x17\n\x0fprice_max_nanos\x18\x0c \x01(\x03\x12\x1a\n\x12quantity_max_mflop\x18\r \x01(\x03\x12!\n\x19prefill_millitokens_per_s\x18\x0e \x01(\x03\x12 \n\x18\x64\x65\x63ode_millitokens_per_s\x18\x0f \x01(\x03\x12\x1a\n\x12\x63ontext_tokens_max\x18\x10 \x01(\r\x12\x17\n\x0flatest_start_ns\x18\x11 \x01(\x03\x12-\n\x0bprotections\x18\x12 \x01(\x0b\x32\x18.exchange.v1.Protections\">\n\x05Level\x12\x13\n\x0bprice_nanos\x18\x01 \x01(\x03\x12\x10\n\x08quantity\x18\x02 \x01(\x03\x12\x0e\n\x06orders\x18\x03 \x01(\r\"l\n\x11IndicativeAuction\x12\x13\n\x0bprice_nanos\x18\x01 \x01(\x03\x12\x14\n\x0cvolume_mflop\x18\x02 \x01(\x03\x12\x17\n\x0fimbalance_mflop\x18\x03 \x01(\x03\x12\x13\n\x0b\x65nd_time_ns\x18\x04 \x01(\x03\"\x91\x02\n\x04\x42ook\x12\x15\n\rinstrument_id\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12 \n\x04\x62ids\x18\x03 \x03(\x0b\x32\x12.exchange.v1.Level\x12 \n\x04\x61sks\x18\x04 \x03(\x0b\x32\x12.exchange.v1.Level\x12\x10\n\x08\x63hecksum\x18\x05 \x01(\x07\x12\x15\n\revent_time_ns\x18\x06 \x01(\x03\x12\x18\n\x10last_price_nanos\x18\x07 \x01(\x03\x12(\n\x05state\x18\x08 \x01(\x0e\x32\x19.exchange.v1.TradingState\x12/\n\x07\x61uction\x18\t \x01(\x0b\x32\x1e.exchange.v1.IndicativeAuction\"\x9b\x01\n\x05Trade\x12\x15\n\rinstrument_id\x18\x01 \x01(\r\x12\x10\n\x08trade_id\x18\x02 \x01(\x04\x12\x13\n\x0bprice_nanos\x18\x03 \x01(\x03\x12\x16\n\x0equantity_mflop\x18\x04 \x01(\x03\x12\x15\n\revent_time_ns\x18\x05 \x01(\x03\x12%\n\ntaker_side\x18\x06 \x01(\x0e\x32\x11.exchange.v1.Side*8\n\x04Side\x12\x14\n\x10SIDE_UNSPECIFIED\x10\x00\x12\x0c\n\x08SIDE_BID\x10\x01\x12\x0c\n\x08SIDE_ASK\x10\x02*\x84\x01\n\tOrderType\x12\x1a\n\x16ORDER_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10ORDER_TYPE_LIMIT\x10\x01\x12\x15\n\x11ORDER_TYPE_MARKET\x10\x02\x12\x13\n\x0fORDER_TYPE_STOP\x10\x03\x12\x19\n\x15ORDER_TYPE_STOP_LIMIT\x10\x04*e\n\x0cPostOnlyMode\x12\x1e\n\x1aPOST_ONLY_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15POST_ONLY_MODE_REJECT\x10\x01\x12\x1a\n\x16POST_ONLY_MODE_REPRICE\x10\x02*\x88\x01\n\x0bTimeInForce\x12\x1d\n\x19TIME_IN_FORCE_UNSPECIFIED\x10\x00\x12\x15\n\x11TIME_IN_FORCE_GTC\x10\x01\x12\x15\n\x11TIME_IN_FORCE_GTD\x10\x02\x12\x15\n\x11TIME_IN_FORCE_IOC\x10\x03\x12\x15\n\x11TIME_IN_FORCE_FOK\x10\x04*\xda\x01\n\x13SelfTradePrevention\x12%\n!SELF_TRADE_PREVENTION_UNSPECIFIED\x10\x00\x12\'\n#SELF_TRADE_PREVENTION_CANCEL_NEWEST\x10\x01\x12\'\n#SELF_TRADE_PREVENTION_CANCEL_OLDEST\x10\x02\x12%\n!SELF_TRADE_PREVENTION_CANCEL_BOTH\x10\x03\x12#\n\x1fSELF_TRADE_PREVENTION_DECREMENT\x10\x04*d\n\x0c\x43learingMode\x12\x1d\n\x19\x43LEARING_MODE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43LEARING_MODE_BATCH\x10\x01\x12\x1c\n\x18\x43LEARING_MODE_CONTINUOUS\x10\x02*T\n\nSettlement\x12\x1a\n\x16SETTLEMENT_UNSPECIFIED\x10\x00\x12\x14\n\x10SETTLEMENT_LEASE\x10\x01\x12\x14\n\x10SETTLEMENT_PAPER\x10\x02*\x94\x01\n\x0cTradingState\x12\x1d\n\x19TRADING_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12TRADING_STATE_OPEN\x10\x01\x12\x18\n\x14TRADING_STATE_HALTED\x10\x02\x12\x18\n\x14TRADING_STATE_CLOSED\x10\x03\x12\x19\n\x15TRADING_STATE_AUCTION\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'exchange.v1.market_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SIDE']._serialized_start=929
-  _globals['_SIDE']._serialized_end=985
-  _globals['_ORDERTYPE']._serialized_start=987
-  _globals['_ORDERTYPE']._serialized_end=1071
-  _globals['_TIMEINFORCE']._serialized_start=1074
-  _globals['_TIMEINFORCE']._serialized_end=1210
-  _globals['_SELFTRADEPREVENTION']._serialized_start=1213
-  _globals['_SELFTRADEPREVENTION']._serialized_end=1431
-  _globals['_CLEARINGMODE']._serialized_start=1433
-  _globals['_CLEARINGMODE']._serialized_end=1533
-  _globals['_SETTLEMENT']._serialized_start=1535
-  _globals['_SETTLEMENT']._serialized_end=1619
-  _globals['_TRADINGSTATE']._serialized_start=1621
-  _globals['_TRADINGSTATE']._serialized_end=1742
-  _globals['_INSTRUMENT']._serialized_start=42
-  _globals['_INSTRUMENT']._serialized_end=520
-  _globals['_LEVEL']._serialized_start=522
-  _globals['_LEVEL']._serialized_end=584
-  _globals['_BOOK']._serialized_start=587
-  _globals['_BOOK']._serialized_end=769
-  _globals['_TRADE']._serialized_start=772
-  _globals['_TRADE']._serialized_end=927
+  _globals['_SIDE']._serialized_start=1540
+  _globals['_SIDE']._serialized_end=1596
+  _globals['_ORDERTYPE']._serialized_start=1599
+  _globals['_ORDERTYPE']._serialized_end=1731
+  _globals['_POSTONLYMODE']._serialized_start=1733
+  _globals['_POSTONLYMODE']._serialized_end=1834
+  _globals['_TIMEINFORCE']._serialized_start=1837
+  _globals['_TIMEINFORCE']._serialized_end=1973
+  _globals['_SELFTRADEPREVENTION']._serialized_start=1976
+  _globals['_SELFTRADEPREVENTION']._serialized_end=2194
+  _globals['_CLEARINGMODE']._serialized_start=2196
+  _globals['_CLEARINGMODE']._serialized_end=2296
+  _globals['_SETTLEMENT']._serialized_start=2298
+  _globals['_SETTLEMENT']._serialized_end=2382
+  _globals['_TRADINGSTATE']._serialized_start=2385
+  _globals['_TRADINGSTATE']._serialized_end=2533
+  _globals['_PROTECTIONS']._serialized_start=42
+  _globals['_PROTECTIONS']._serialized_end=402
+  _globals['_INSTRUMENT']._serialized_start=405
+  _globals['_INSTRUMENT']._serialized_end=930
+  _globals['_LEVEL']._serialized_start=932
+  _globals['_LEVEL']._serialized_end=994
+  _globals['_INDICATIVEAUCTION']._serialized_start=996
+  _globals['_INDICATIVEAUCTION']._serialized_end=1104
+  _globals['_BOOK']._serialized_start=1107
+  _globals['_BOOK']._serialized_end=1380
+  _globals['_TRADE']._serialized_start=1383
+  _globals['_TRADE']._serialized_end=1538
 # @@protoc_insertion_point(module_scope)

@@ -55,6 +55,10 @@ class _OrderTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OrderType.V
     """Trades at its price or better."""
     ORDER_TYPE_MARKET: _OrderType.ValueType  # 2
     """A limit order at the edge of the price band that never rests."""
+    ORDER_TYPE_STOP: _OrderType.ValueType  # 3
+    """Waits outside the book until a trade reaches its stop price, then is a market order."""
+    ORDER_TYPE_STOP_LIMIT: _OrderType.ValueType  # 4
+    """Waits outside the book until a trade reaches its stop price, then is a limit order."""
 
 class OrderType(_OrderType, metaclass=_OrderTypeEnumTypeWrapper):
     """Limit or market."""
@@ -65,7 +69,35 @@ ORDER_TYPE_LIMIT: OrderType.ValueType  # 1
 """Trades at its price or better."""
 ORDER_TYPE_MARKET: OrderType.ValueType  # 2
 """A limit order at the edge of the price band that never rests."""
+ORDER_TYPE_STOP: OrderType.ValueType  # 3
+"""Waits outside the book until a trade reaches its stop price, then is a market order."""
+ORDER_TYPE_STOP_LIMIT: OrderType.ValueType  # 4
+"""Waits outside the book until a trade reaches its stop price, then is a limit order."""
 Global___OrderType: _TypeAlias = OrderType  # noqa: Y015
+
+class _PostOnlyMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PostOnlyModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PostOnlyMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    POST_ONLY_MODE_UNSPECIFIED: _PostOnlyMode.ValueType  # 0
+    """Not given: it may take."""
+    POST_ONLY_MODE_REJECT: _PostOnlyMode.ValueType  # 1
+    """It is refused."""
+    POST_ONLY_MODE_REPRICE: _PostOnlyMode.ValueType  # 2
+    """It rests one tick behind the best price of the other side."""
+
+class PostOnlyMode(_PostOnlyMode, metaclass=_PostOnlyModeEnumTypeWrapper):
+    """What an order that must not take does where it would trade at entry."""
+
+POST_ONLY_MODE_UNSPECIFIED: PostOnlyMode.ValueType  # 0
+"""Not given: it may take."""
+POST_ONLY_MODE_REJECT: PostOnlyMode.ValueType  # 1
+"""It is refused."""
+POST_ONLY_MODE_REPRICE: PostOnlyMode.ValueType  # 2
+"""It rests one tick behind the best price of the other side."""
+Global___PostOnlyMode: _TypeAlias = PostOnlyMode  # noqa: Y015
 
 class _TimeInForce:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -193,6 +225,8 @@ class _TradingStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TradingS
     """Takes cancels only."""
     TRADING_STATE_CLOSED: _TradingState.ValueType  # 3
     """Ended; what rested was cancelled."""
+    TRADING_STATE_AUCTION: _TradingState.ValueType  # 4
+    """A call auction: takes orders and cancels, and trades all at once and at one price when it ends."""
 
 class TradingState(_TradingState, metaclass=_TradingStateEnumTypeWrapper):
     """An instrument's state."""
@@ -205,7 +239,77 @@ TRADING_STATE_HALTED: TradingState.ValueType  # 2
 """Takes cancels only."""
 TRADING_STATE_CLOSED: TradingState.ValueType  # 3
 """Ended; what rested was cancelled."""
+TRADING_STATE_AUCTION: TradingState.ValueType  # 4
+"""A call auction: takes orders and cancels, and trades all at once and at one price when it ends."""
 Global___TradingState: _TypeAlias = TradingState  # noqa: Y015
+
+@_typing.final
+class Protections(_message.Message):
+    """What keeps a continuous book orderly; the operator sets it. Distances are basis points (1/10,000) of the reference
+    price. Zero switches a protection off.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATIC_BAND_BPS_FIELD_NUMBER: _builtins.int
+    DYNAMIC_BAND_BPS_FIELD_NUMBER: _builtins.int
+    VOLATILITY_MOVE_BPS_FIELD_NUMBER: _builtins.int
+    VOLATILITY_WINDOW_NS_FIELD_NUMBER: _builtins.int
+    REOPENING_CALL_NS_FIELD_NUMBER: _builtins.int
+    REOPENING_COLLAR_BPS_FIELD_NUMBER: _builtins.int
+    REOPENING_EXTENSION_NS_FIELD_NUMBER: _builtins.int
+    REOPENING_EXTENSIONS_FIELD_NUMBER: _builtins.int
+    BOOK_ORDERS_MAX_FIELD_NUMBER: _builtins.int
+    ORDER_TO_TRADE_WINDOW_NS_FIELD_NUMBER: _builtins.int
+    ORDER_TO_TRADE_FREE_FIELD_NUMBER: _builtins.int
+    ORDER_TO_TRADE_RATIO_FIELD_NUMBER: _builtins.int
+    static_band_bps: _builtins.int
+    """Farthest that a trade may lie from the price of the last auction, basis points."""
+    dynamic_band_bps: _builtins.int
+    """Farthest that a trade may lie from the last trade, basis points."""
+    volatility_move_bps: _builtins.int
+    """A trade farther than this from another one within the window stops trading for an auction, basis points."""
+    volatility_window_ns: _builtins.int
+    """Length of that window, nanoseconds."""
+    reopening_call_ns: _builtins.int
+    """Length of the call auction that opens the book again after a halt, nanoseconds; 0 opens it at once."""
+    reopening_collar_bps: _builtins.int
+    """An auction whose price lies farther than this from the last price is extended, basis points."""
+    reopening_extension_ns: _builtins.int
+    """Length of an extension, nanoseconds; each widens the collar by as much again."""
+    reopening_extensions: _builtins.int
+    """Most extensions; then it uncrosses at any price."""
+    book_orders_max: _builtins.int
+    """Most open orders in the book."""
+    order_to_trade_window_ns: _builtins.int
+    """Length of the order-to-trade window, nanoseconds. Windows follow each other."""
+    order_to_trade_free: _builtins.int
+    """Messages (orders, replacements, cancels) of one account that are free in a window; cancels are never refused."""
+    order_to_trade_ratio: _builtins.int
+    """Further messages for each trade of the account in the window."""
+    def __init__(
+        self,
+        *,
+        static_band_bps: _builtins.int = ...,
+        dynamic_band_bps: _builtins.int = ...,
+        volatility_move_bps: _builtins.int = ...,
+        volatility_window_ns: _builtins.int = ...,
+        reopening_call_ns: _builtins.int = ...,
+        reopening_collar_bps: _builtins.int = ...,
+        reopening_extension_ns: _builtins.int = ...,
+        reopening_extensions: _builtins.int = ...,
+        book_orders_max: _builtins.int = ...,
+        order_to_trade_window_ns: _builtins.int = ...,
+        order_to_trade_free: _builtins.int = ...,
+        order_to_trade_ratio: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["book_orders_max", b"book_orders_max", "dynamic_band_bps", b"dynamic_band_bps", "order_to_trade_free", b"order_to_trade_free", "order_to_trade_ratio", b"order_to_trade_ratio", "order_to_trade_window_ns", b"order_to_trade_window_ns", "reopening_call_ns", b"reopening_call_ns", "reopening_collar_bps", b"reopening_collar_bps", "reopening_extension_ns", b"reopening_extension_ns", "reopening_extensions", b"reopening_extensions", "static_band_bps", b"static_band_bps", "volatility_move_bps", b"volatility_move_bps", "volatility_window_ns", b"volatility_window_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Protections: _TypeAlias = Protections  # noqa: Y015
 
 @_typing.final
 class Instrument(_message.Message):
@@ -230,6 +334,7 @@ class Instrument(_message.Message):
     DECODE_MILLITOKENS_PER_S_FIELD_NUMBER: _builtins.int
     CONTEXT_TOKENS_MAX_FIELD_NUMBER: _builtins.int
     LATEST_START_NS_FIELD_NUMBER: _builtins.int
+    PROTECTIONS_FIELD_NUMBER: _builtins.int
     instrument_id: _builtins.int
     """Id given by the exchange."""
     name: _builtins.str
@@ -264,6 +369,10 @@ class Instrument(_message.Message):
     """Longest context, tokens."""
     latest_start_ns: _builtins.int
     """The tier's promise: latest start after the match, nanoseconds."""
+    @_builtins.property
+    def protections(self) -> Global___Protections:
+        """What keeps the book orderly: see AdminService.SetProtections; ignored where an instrument is entered."""
+
     def __init__(
         self,
         *,
@@ -284,10 +393,11 @@ class Instrument(_message.Message):
         decode_millitokens_per_s: _builtins.int = ...,
         context_tokens_max: _builtins.int = ...,
         latest_start_ns: _builtins.int = ...,
+        protections: Global___Protections | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["protections", b"protections"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clearing_mode", b"clearing_mode", "context_tokens_max", b"context_tokens_max", "decode_millitokens_per_s", b"decode_millitokens_per_s", "hardware_class", b"hardware_class", "instrument_id", b"instrument_id", "latest_start_ns", b"latest_start_ns", "lot_mflop", b"lot_mflop", "model", b"model", "name", b"name", "prefill_millitokens_per_s", b"prefill_millitokens_per_s", "price_max_nanos", b"price_max_nanos", "price_min_nanos", b"price_min_nanos", "quantity_max_mflop", b"quantity_max_mflop", "settlement", b"settlement", "state", b"state", "tick_nanos", b"tick_nanos", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clearing_mode", b"clearing_mode", "context_tokens_max", b"context_tokens_max", "decode_millitokens_per_s", b"decode_millitokens_per_s", "hardware_class", b"hardware_class", "instrument_id", b"instrument_id", "latest_start_ns", b"latest_start_ns", "lot_mflop", b"lot_mflop", "model", b"model", "name", b"name", "prefill_millitokens_per_s", b"prefill_millitokens_per_s", "price_max_nanos", b"price_max_nanos", "price_min_nanos", b"price_min_nanos", "protections", b"protections", "quantity_max_mflop", b"quantity_max_mflop", "settlement", b"settlement", "state", b"state", "tick_nanos", b"tick_nanos", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -324,6 +434,40 @@ class Level(_message.Message):
 Global___Level: _TypeAlias = Level  # noqa: Y015
 
 @_typing.final
+class IndicativeAuction(_message.Message):
+    """How a call auction would end now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICE_NANOS_FIELD_NUMBER: _builtins.int
+    VOLUME_MFLOP_FIELD_NUMBER: _builtins.int
+    IMBALANCE_MFLOP_FIELD_NUMBER: _builtins.int
+    END_TIME_NS_FIELD_NUMBER: _builtins.int
+    price_nanos: _builtins.int
+    """Its price, nano-dollars per CU; 0 where nothing would trade."""
+    volume_mflop: _builtins.int
+    """What would trade, MFLOP."""
+    imbalance_mflop: _builtins.int
+    """What would be left at that price, MFLOP: positive on the bid side, negative on the ask side."""
+    end_time_ns: _builtins.int
+    """When the auction ends by itself, nanoseconds since the epoch; 0: when the operator says so."""
+    def __init__(
+        self,
+        *,
+        price_nanos: _builtins.int = ...,
+        volume_mflop: _builtins.int = ...,
+        imbalance_mflop: _builtins.int = ...,
+        end_time_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time_ns", b"end_time_ns", "imbalance_mflop", b"imbalance_mflop", "price_nanos", b"price_nanos", "volume_mflop", b"volume_mflop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndicativeAuction: _TypeAlias = IndicativeAuction  # noqa: Y015
+
+@_typing.final
 class Book(_message.Message):
     """A book's levels, best first."""
 
@@ -336,6 +480,8 @@ class Book(_message.Message):
     CHECKSUM_FIELD_NUMBER: _builtins.int
     EVENT_TIME_NS_FIELD_NUMBER: _builtins.int
     LAST_PRICE_NANOS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    AUCTION_FIELD_NUMBER: _builtins.int
     instrument_id: _builtins.int
     """Instrument."""
     sequence: _builtins.int
@@ -346,6 +492,8 @@ class Book(_message.Message):
     """Journal time of the state, nanoseconds since the epoch."""
     last_price_nanos: _builtins.int
     """Last price traded, nano-dollars per CU; 0 where nothing traded yet."""
+    state: Global___TradingState.ValueType
+    """The instrument's state."""
     @_builtins.property
     def bids(self) -> _containers.RepeatedCompositeFieldContainer[Global___Level]:
         """Bid levels, highest first."""
@@ -353,6 +501,10 @@ class Book(_message.Message):
     @_builtins.property
     def asks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Level]:
         """Ask levels, lowest first."""
+
+    @_builtins.property
+    def auction(self) -> Global___IndicativeAuction:
+        """Set during a call auction."""
 
     def __init__(
         self,
@@ -364,10 +516,12 @@ class Book(_message.Message):
         checksum: _builtins.int = ...,
         event_time_ns: _builtins.int = ...,
         last_price_nanos: _builtins.int = ...,
+        state: Global___TradingState.ValueType = ...,
+        auction: Global___IndicativeAuction | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["auction", b"auction"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asks", b"asks", "bids", b"bids", "checksum", b"checksum", "event_time_ns", b"event_time_ns", "instrument_id", b"instrument_id", "last_price_nanos", b"last_price_nanos", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asks", b"asks", "auction", b"auction", "bids", b"bids", "checksum", b"checksum", "event_time_ns", b"event_time_ns", "instrument_id", b"instrument_id", "last_price_nanos", b"last_price_nanos", "sequence", b"sequence", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -83,6 +83,10 @@ class _ExecutionTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Executi
     """The order expired."""
     EXECUTION_TYPE_REPEATED: _ExecutionType.ValueType  # 7
     """The same client_order_id came again with the same content; order_id is the first one's."""
+    EXECUTION_TYPE_TRIGGERED: _ExecutionType.ValueType  # 8
+    """A stop order was triggered: it works from now on."""
+    EXECUTION_TYPE_MASS_CANCELED: _ExecutionType.ValueType  # 9
+    """Answers a mass cancel: affected_orders were cancelled, each with a report of its own."""
 
 class ExecutionType(_ExecutionType, metaclass=_ExecutionTypeEnumTypeWrapper):
     """Why a report was sent: FIX ExecType."""
@@ -103,7 +107,83 @@ EXECUTION_TYPE_EXPIRED: ExecutionType.ValueType  # 6
 """The order expired."""
 EXECUTION_TYPE_REPEATED: ExecutionType.ValueType  # 7
 """The same client_order_id came again with the same content; order_id is the first one's."""
+EXECUTION_TYPE_TRIGGERED: ExecutionType.ValueType  # 8
+"""A stop order was triggered: it works from now on."""
+EXECUTION_TYPE_MASS_CANCELED: ExecutionType.ValueType  # 9
+"""Answers a mass cancel: affected_orders were cancelled, each with a report of its own."""
 Global___ExecutionType: _TypeAlias = ExecutionType  # noqa: Y015
+
+@_typing.final
+class OrderLeg(_message.Message):
+    """One of several ways to fill a multi-leg bid; at most one leg fills, whole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUMENT_ID_FIELD_NUMBER: _builtins.int
+    PRICE_NANOS_FIELD_NUMBER: _builtins.int
+    QUANTITY_MFLOP_FIELD_NUMBER: _builtins.int
+    instrument_id: _builtins.int
+    """Instrument's id."""
+    price_nanos: _builtins.int
+    """Limit price, nano-dollars per CU."""
+    quantity_mflop: _builtins.int
+    """Quantity, MFLOP."""
+    def __init__(
+        self,
+        *,
+        instrument_id: _builtins.int = ...,
+        price_nanos: _builtins.int = ...,
+        quantity_mflop: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instrument_id", b"instrument_id", "price_nanos", b"price_nanos", "quantity_mflop", b"quantity_mflop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderLeg: _TypeAlias = OrderLeg  # noqa: Y015
+
+@_typing.final
+class OrderConditions(_message.Message):
+    """What an order may ask for beside its price, quantity and time. Zero: nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POST_ONLY_FIELD_NUMBER: _builtins.int
+    ALL_OR_NONE_FIELD_NUMBER: _builtins.int
+    MIN_QUANTITY_MFLOP_FIELD_NUMBER: _builtins.int
+    DISPLAY_QUANTITY_MFLOP_FIELD_NUMBER: _builtins.int
+    STOP_PRICE_NANOS_FIELD_NUMBER: _builtins.int
+    HIDDEN_FIELD_NUMBER: _builtins.int
+    post_only: _market_pb2.PostOnlyMode.ValueType
+    """Whether it may take."""
+    all_or_none: _builtins.bool
+    """Trades all that is left of it at once, now or later, or nothing."""
+    min_quantity_mflop: _builtins.int
+    """Least quantity of each execution, MFLOP, but never more than what is left; 0 for any."""
+    display_quantity_mflop: _builtins.int
+    """Part shown at a time, MFLOP; 0 shows all. Each new part queues last at its price."""
+    stop_price_nanos: _builtins.int
+    """Trade price that triggers a stop order, nano-dollars per CU: at or above for a bid, at or below for an ask."""
+    hidden: _builtins.bool
+    """Rests unseen, behind what is shown at its price."""
+    def __init__(
+        self,
+        *,
+        post_only: _market_pb2.PostOnlyMode.ValueType = ...,
+        all_or_none: _builtins.bool = ...,
+        min_quantity_mflop: _builtins.int = ...,
+        display_quantity_mflop: _builtins.int = ...,
+        stop_price_nanos: _builtins.int = ...,
+        hidden: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_or_none", b"all_or_none", "display_quantity_mflop", b"display_quantity_mflop", "hidden", b"hidden", "min_quantity_mflop", b"min_quantity_mflop", "post_only", b"post_only", "stop_price_nanos", b"stop_price_nanos"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderConditions: _TypeAlias = OrderConditions  # noqa: Y015
 
 @_typing.final
 class NewOrder(_message.Message):
@@ -121,6 +201,8 @@ class NewOrder(_message.Message):
     QUANTITY_MFLOP_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_NS_FIELD_NUMBER: _builtins.int
     MAX_COST_NANOS_FIELD_NUMBER: _builtins.int
+    CONDITIONS_FIELD_NUMBER: _builtins.int
+    LEGS_FIELD_NUMBER: _builtins.int
     client_order_id: _builtins.bytes
     """Chosen by the client: a UUIDv7 of 16 bytes, its idempotency key."""
     instrument_id: _builtins.int
@@ -128,7 +210,7 @@ class NewOrder(_message.Message):
     side: _market_pb2.Side.ValueType
     """Side."""
     order_type: _market_pb2.OrderType.ValueType
-    """Limit or market."""
+    """Limit, market, stop or stop-limit."""
     time_in_force: _market_pb2.TimeInForce.ValueType
     """Time in force."""
     self_trade_prevention: _market_pb2.SelfTradePrevention.ValueType
@@ -140,7 +222,17 @@ class NewOrder(_message.Message):
     expire_time_ns: _builtins.int
     """End of a GTD order, nanoseconds since the epoch."""
     max_cost_nanos: _builtins.int
-    """Money cap, nano-dollars; 0 for none."""
+    """Money cap of a bid, nano-dollars; 0 for none. One that never rests trades what the cap pays for, and the rest is
+    cancelled; one that may rest is refused where its worst case exceeds the cap.
+    """
+    @_builtins.property
+    def conditions(self) -> Global___OrderConditions:
+        """What few orders ask for."""
+
+    @_builtins.property
+    def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderLeg]:
+        """Makes it a multi-leg bid: 1 to 16 legs of different instruments; its own instrument, price and quantity are 0."""
+
     def __init__(
         self,
         *,
@@ -154,10 +246,12 @@ class NewOrder(_message.Message):
         quantity_mflop: _builtins.int = ...,
         expire_time_ns: _builtins.int = ...,
         max_cost_nanos: _builtins.int = ...,
+        conditions: Global___OrderConditions | None = ...,
+        legs: _abc.Iterable[Global___OrderLeg] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_order_id", b"client_order_id", "expire_time_ns", b"expire_time_ns", "instrument_id", b"instrument_id", "max_cost_nanos", b"max_cost_nanos", "order_type", b"order_type", "price_nanos", b"price_nanos", "quantity_mflop", b"quantity_mflop", "self_trade_prevention", b"self_trade_prevention", "side", b"side", "time_in_force", b"time_in_force"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_order_id", b"client_order_id", "conditions", b"conditions", "expire_time_ns", b"expire_time_ns", "instrument_id", b"instrument_id", "legs", b"legs", "max_cost_nanos", b"max_cost_nanos", "order_type", b"order_type", "price_nanos", b"price_nanos", "quantity_mflop", b"quantity_mflop", "self_trade_prevention", b"self_trade_prevention", "side", b"side", "time_in_force", b"time_in_force"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -198,26 +292,56 @@ class OrderReplacement(_message.Message):
     ORDER_ID_FIELD_NUMBER: _builtins.int
     PRICE_NANOS_FIELD_NUMBER: _builtins.int
     QUANTITY_MFLOP_FIELD_NUMBER: _builtins.int
+    STOP_PRICE_NANOS_FIELD_NUMBER: _builtins.int
     order_id: _builtins.int
     """The exchange's id."""
     price_nanos: _builtins.int
     """New price, nano-dollars per CU."""
     quantity_mflop: _builtins.int
     """New total quantity, MFLOP; what is filled counts towards it."""
+    stop_price_nanos: _builtins.int
+    """New stop price of a stop order that still waits, nano-dollars per CU; 0 leaves it as it is."""
     def __init__(
         self,
         *,
         order_id: _builtins.int = ...,
         price_nanos: _builtins.int = ...,
         quantity_mflop: _builtins.int = ...,
+        stop_price_nanos: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id", "price_nanos", b"price_nanos", "quantity_mflop", b"quantity_mflop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id", "price_nanos", b"price_nanos", "quantity_mflop", b"quantity_mflop", "stop_price_nanos", b"stop_price_nanos"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OrderReplacement: _TypeAlias = OrderReplacement  # noqa: Y015
+
+@_typing.final
+class OrderSelection(_message.Message):
+    """Names several of the caller's open orders."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUMENT_ID_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    instrument_id: _builtins.int
+    """Instrument's id; 0 for all."""
+    side: _market_pb2.Side.ValueType
+    """Side; unspecified for both."""
+    def __init__(
+        self,
+        *,
+        instrument_id: _builtins.int = ...,
+        side: _market_pb2.Side.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instrument_id", b"instrument_id", "side", b"side"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderSelection: _TypeAlias = OrderSelection  # noqa: Y015
 
 @_typing.final
 class Instruction(_message.Message):
@@ -228,6 +352,7 @@ class Instruction(_message.Message):
     PLACE_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
     REPLACE_FIELD_NUMBER: _builtins.int
+    MASS_CANCEL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def place(self) -> Global___NewOrder:
         """Place an order."""
@@ -240,18 +365,23 @@ class Instruction(_message.Message):
     def replace(self) -> Global___OrderReplacement:
         """Replace an order."""
 
+    @_builtins.property
+    def mass_cancel(self) -> Global___OrderSelection:
+        """Cancel many orders."""
+
     def __init__(
         self,
         *,
         place: Global___NewOrder | None = ...,
         cancel: Global___OrderReference | None = ...,
         replace: Global___OrderReplacement | None = ...,
+        mass_cancel: Global___OrderSelection | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "cancel", b"cancel", "place", b"place", "replace", b"replace"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "cancel", b"cancel", "mass_cancel", b"mass_cancel", "place", b"place", "replace", b"replace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "cancel", b"cancel", "place", b"place", "replace", b"replace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "cancel", b"cancel", "mass_cancel", b"mass_cancel", "place", b"place", "replace", b"replace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["place", "cancel", "replace"]  # noqa: Y015
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["place", "cancel", "replace", "mass_cancel"]  # noqa: Y015
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 
@@ -277,6 +407,7 @@ class ExecutionReport(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     EVENT_TIME_NS_FIELD_NUMBER: _builtins.int
+    AFFECTED_ORDERS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Journal sequence of the command that caused it."""
     execution_type: Global___ExecutionType.ValueType
@@ -305,6 +436,8 @@ class ExecutionReport(_message.Message):
     """Position of the instruction in its batch; 0 for reports that answer none."""
     event_time_ns: _builtins.int
     """Journal time, nanoseconds since the epoch."""
+    affected_orders: _builtins.int
+    """Orders that a mass cancel cancelled."""
     def __init__(
         self,
         *,
@@ -322,10 +455,11 @@ class ExecutionReport(_message.Message):
         reason: _reason_pb2.Reason.ValueType = ...,
         index: _builtins.int = ...,
         event_time_ns: _builtins.int = ...,
+        affected_orders: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_order_id", b"client_order_id", "event_time_ns", b"event_time_ns", "execution_type", b"execution_type", "index", b"index", "instrument_id", b"instrument_id", "leaves_mflop", b"leaves_mflop", "order_id", b"order_id", "price_nanos", b"price_nanos", "quantity_mflop", b"quantity_mflop", "reason", b"reason", "sequence", b"sequence", "side", b"side", "state", b"state", "trade_id", b"trade_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affected_orders", b"affected_orders", "client_order_id", b"client_order_id", "event_time_ns", b"event_time_ns", "execution_type", b"execution_type", "index", b"index", "instrument_id", b"instrument_id", "leaves_mflop", b"leaves_mflop", "order_id", b"order_id", "price_nanos", b"price_nanos", "quantity_mflop", b"quantity_mflop", "reason", b"reason", "sequence", b"sequence", "side", b"side", "state", b"state", "trade_id", b"trade_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -339,21 +473,29 @@ class TradeRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     INSTRUCTIONS_FIELD_NUMBER: _builtins.int
+    CANCEL_ON_DISCONNECT_FIELD_NUMBER: _builtins.int
+    PACKED_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     """Chosen by the client, rising; comes back in the answer."""
+    cancel_on_disconnect: _builtins.bool
+    """In the stream's first message: orders placed on this stream are cancelled when it ends, however it ends."""
+    packed: _builtins.bytes
+    """Instead of instructions: rows of 72 bytes, at most 4,096 (docs/reference/packed-orders.md)."""
     @_builtins.property
     def instructions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Instruction]:
-        """At most 4,096 instructions."""
+        """At most 4,096 instructions; the first message may have none."""
 
     def __init__(
         self,
         *,
         request_id: _builtins.int = ...,
         instructions: _abc.Iterable[Global___Instruction] | None = ...,
+        cancel_on_disconnect: _builtins.bool = ...,
+        packed: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instructions", b"instructions", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_on_disconnect", b"cancel_on_disconnect", "instructions", b"instructions", "packed", b"packed", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -399,10 +541,13 @@ class TradeResponse(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     ACCEPTED_FIELD_NUMBER: _builtins.int
     REPORTS_FIELD_NUMBER: _builtins.int
+    PACKED_REPORTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     """The batch's id; 0 for unasked reports."""
     sequence: _builtins.int
     """Journal sequence of the batch's last command: all up to here is durable."""
+    packed_reports: _builtins.bytes
+    """The same as rows of 96 bytes, in answers to packed batches (docs/reference/packed-orders.md)."""
     @_builtins.property
     def accepted(self) -> _containers.RepeatedCompositeFieldContainer[Global___AckRange]:
         """Accepted placements."""
@@ -418,10 +563,11 @@ class TradeResponse(_message.Message):
         sequence: _builtins.int = ...,
         accepted: _abc.Iterable[Global___AckRange] | None = ...,
         reports: _abc.Iterable[Global___ExecutionReport] | None = ...,
+        packed_reports: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "reports", b"reports", "request_id", b"request_id", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "packed_reports", b"packed_reports", "reports", b"reports", "request_id", b"request_id", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -572,6 +718,56 @@ class ReplaceOrderResponse(_message.Message):
 Global___ReplaceOrderResponse: _TypeAlias = ReplaceOrderResponse  # noqa: Y015
 
 @_typing.final
+class CancelOrdersRequest(_message.Message):
+    """Cancels many orders."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def orders(self) -> Global___OrderSelection:
+        """Which."""
+
+    def __init__(
+        self,
+        *,
+        orders: Global___OrderSelection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["orders", b"orders"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["orders", b"orders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelOrdersRequest: _TypeAlias = CancelOrdersRequest  # noqa: Y015
+
+@_typing.final
+class CancelOrdersResponse(_message.Message):
+    """How many there were."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    cancelled: _builtins.int
+    """Orders cancelled."""
+    sequence: _builtins.int
+    """Journal sequence of the command."""
+    def __init__(
+        self,
+        *,
+        cancelled: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelOrdersResponse: _TypeAlias = CancelOrdersResponse  # noqa: Y015
+
+@_typing.final
 class GetOrderRequest(_message.Message):
     """Asks for one open order."""
 
@@ -692,6 +888,12 @@ class Order(_message.Message):
     QUANTITY_MFLOP_FIELD_NUMBER: _builtins.int
     LEAVES_MFLOP_FIELD_NUMBER: _builtins.int
     TIME_IN_FORCE_FIELD_NUMBER: _builtins.int
+    ORDER_TYPE_FIELD_NUMBER: _builtins.int
+    MAX_COST_NANOS_FIELD_NUMBER: _builtins.int
+    CONDITIONS_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    LEGS_FIELD_NUMBER: _builtins.int
+    CANCEL_ON_DISCONNECT_FIELD_NUMBER: _builtins.int
     order_id: _builtins.int
     """The exchange's id."""
     client_order_id: _builtins.bytes
@@ -710,6 +912,22 @@ class Order(_message.Message):
     """Still open, MFLOP."""
     time_in_force: _market_pb2.TimeInForce.ValueType
     """Time in force."""
+    order_type: _market_pb2.OrderType.ValueType
+    """Type, as it was placed."""
+    max_cost_nanos: _builtins.int
+    """Money cap, nano-dollars; 0 for none."""
+    waiting: _builtins.bool
+    """Whether a stop order still waits for its trigger."""
+    cancel_on_disconnect: _builtins.bool
+    """Whether it is cancelled when the stream that it was placed on ends."""
+    @_builtins.property
+    def conditions(self) -> Global___OrderConditions:
+        """What else it asks for; absent where nothing."""
+
+    @_builtins.property
+    def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderLeg]:
+        """Legs of a multi-leg bid; its own instrument, price and quantities are 0."""
+
     def __init__(
         self,
         *,
@@ -722,10 +940,16 @@ class Order(_message.Message):
         quantity_mflop: _builtins.int = ...,
         leaves_mflop: _builtins.int = ...,
         time_in_force: _market_pb2.TimeInForce.ValueType = ...,
+        order_type: _market_pb2.OrderType.ValueType = ...,
+        max_cost_nanos: _builtins.int = ...,
+        conditions: Global___OrderConditions | None = ...,
+        waiting: _builtins.bool = ...,
+        legs: _abc.Iterable[Global___OrderLeg] | None = ...,
+        cancel_on_disconnect: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_order_id", b"client_order_id", "instrument_id", b"instrument_id", "leaves_mflop", b"leaves_mflop", "order_id", b"order_id", "price_nanos", b"price_nanos", "quantity_mflop", b"quantity_mflop", "side", b"side", "state", b"state", "time_in_force", b"time_in_force"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_on_disconnect", b"cancel_on_disconnect", "client_order_id", b"client_order_id", "conditions", b"conditions", "instrument_id", b"instrument_id", "leaves_mflop", b"leaves_mflop", "legs", b"legs", "max_cost_nanos", b"max_cost_nanos", "order_id", b"order_id", "order_type", b"order_type", "price_nanos", b"price_nanos", "quantity_mflop", b"quantity_mflop", "side", b"side", "state", b"state", "time_in_force", b"time_in_force", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

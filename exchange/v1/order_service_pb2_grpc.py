@@ -55,6 +55,11 @@ class OrderServiceStub(object):
                 request_serializer=exchange_dot_v1_dot_order__service__pb2.ReplaceOrderRequest.SerializeToString,
                 response_deserializer=exchange_dot_v1_dot_order__service__pb2.ReplaceOrderResponse.FromString,
                 _registered_method=True)
+        self.CancelOrders = channel.unary_unary(
+                '/exchange.v1.OrderService/CancelOrders',
+                request_serializer=exchange_dot_v1_dot_order__service__pb2.CancelOrdersRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_order__service__pb2.CancelOrdersResponse.FromString,
+                _registered_method=True)
         self.GetOrder = channel.unary_unary(
                 '/exchange.v1.OrderService/GetOrder',
                 request_serializer=exchange_dot_v1_dot_order__service__pb2.GetOrderRequest.SerializeToString,
@@ -99,6 +104,13 @@ class OrderServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CancelOrders(self, request, context):
+        """Cancels all of the caller's open orders, of one instrument or side if given.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetOrder(self, request, context):
         """One order of the caller, while it is open.
         """
@@ -135,6 +147,11 @@ def add_OrderServiceServicer_to_server(servicer, server):
                     servicer.ReplaceOrder,
                     request_deserializer=exchange_dot_v1_dot_order__service__pb2.ReplaceOrderRequest.FromString,
                     response_serializer=exchange_dot_v1_dot_order__service__pb2.ReplaceOrderResponse.SerializeToString,
+            ),
+            'CancelOrders': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelOrders,
+                    request_deserializer=exchange_dot_v1_dot_order__service__pb2.CancelOrdersRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_order__service__pb2.CancelOrdersResponse.SerializeToString,
             ),
             'GetOrder': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOrder,
@@ -256,6 +273,33 @@ class OrderService(object):
             '/exchange.v1.OrderService/ReplaceOrder',
             exchange_dot_v1_dot_order__service__pb2.ReplaceOrderRequest.SerializeToString,
             exchange_dot_v1_dot_order__service__pb2.ReplaceOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelOrders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/exchange.v1.OrderService/CancelOrders',
+            exchange_dot_v1_dot_order__service__pb2.CancelOrdersRequest.SerializeToString,
+            exchange_dot_v1_dot_order__service__pb2.CancelOrdersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,8 @@ class OrderServiceStub:
     """Cancels one order."""
     ReplaceOrder: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.ReplaceOrderRequest, _order_service_pb2.ReplaceOrderResponse]
     """Changes price or total quantity."""
+    CancelOrders: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.CancelOrdersRequest, _order_service_pb2.CancelOrdersResponse]
+    """Cancels all of the caller's open orders, of one instrument or side if given."""
     GetOrder: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.GetOrderRequest, _order_service_pb2.GetOrderResponse]
     """One order of the caller, while it is open."""
     ListOrders: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.ListOrdersRequest, _order_service_pb2.ListOrdersResponse]
@@ -59,6 +61,8 @@ class OrderServiceAsyncStub(OrderServiceStub):
     """Cancels one order."""
     ReplaceOrder: _aio.UnaryUnaryMultiCallable[_order_service_pb2.ReplaceOrderRequest, _order_service_pb2.ReplaceOrderResponse]  # type: ignore[assignment]
     """Changes price or total quantity."""
+    CancelOrders: _aio.UnaryUnaryMultiCallable[_order_service_pb2.CancelOrdersRequest, _order_service_pb2.CancelOrdersResponse]  # type: ignore[assignment]
+    """Cancels all of the caller's open orders, of one instrument or side if given."""
     GetOrder: _aio.UnaryUnaryMultiCallable[_order_service_pb2.GetOrderRequest, _order_service_pb2.GetOrderResponse]  # type: ignore[assignment]
     """One order of the caller, while it is open."""
     ListOrders: _aio.UnaryUnaryMultiCallable[_order_service_pb2.ListOrdersRequest, _order_service_pb2.ListOrdersResponse]  # type: ignore[assignment]
@@ -98,6 +102,14 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_order_service_pb2.ReplaceOrderResponse, _abc.Awaitable[_order_service_pb2.ReplaceOrderResponse]]:
         """Changes price or total quantity."""
+
+    @_abc_1.abstractmethod
+    def CancelOrders(
+        self,
+        request: _order_service_pb2.CancelOrdersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_order_service_pb2.CancelOrdersResponse, _abc.Awaitable[_order_service_pb2.CancelOrdersResponse]]:
+        """Cancels all of the caller's open orders, of one instrument or side if given."""
 
     @_abc_1.abstractmethod
     def GetOrder(

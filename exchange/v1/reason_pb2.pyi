@@ -88,6 +88,12 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The compute budget cannot pay for the prompt and one token."""
     REASON_CONTEXT_TOO_LONG: _Reason.ValueType  # 318
     """Prompt and output together exceed the longest context of every class."""
+    REASON_CONDITIONS_CONFLICT: _Reason.ValueType  # 319
+    """The order's conditions contradict each other or its type."""
+    REASON_LEGS_INVALID: _Reason.ValueType  # 320
+    """A multi-leg bid has 1 to 16 legs of different instruments."""
+    REASON_DISPLAY_TOO_SMALL: _Reason.ValueType  # 321
+    """The quantity has more than 100 parts of the quantity shown at a time."""
     REASON_DUPLICATE_CLIENT_ID: _Reason.ValueType  # 401
     """The client id was used before with other content."""
     REASON_CLIENT_ID_TOO_OLD: _Reason.ValueType  # 402
@@ -112,6 +118,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The position would exceed the named maximum."""
     REASON_EXCHANGE_FULL: _Reason.ValueType  # 508
     """The exchange holds its named maximum of such things."""
+    REASON_BOOK_FULL: _Reason.ValueType  # 509
+    """The book holds its maximum of orders, or of orders of this kind."""
+    REASON_ORDER_TO_TRADE: _Reason.ValueType  # 510
+    """The account has sent too many orders for the trades that it made: try again later."""
     REASON_INSTRUMENT_HALTED: _Reason.ValueType  # 601
     """The instrument does not trade now."""
     REASON_NO_CAPABLE_CLASS: _Reason.ValueType  # 602
@@ -144,6 +154,18 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """Workers quote; all their slots are busy."""
     REASON_NO_QUOTES: _Reason.ValueType  # 616
     """No worker quotes a class that could serve the job."""
+    REASON_POST_ONLY: _Reason.ValueType  # 617
+    """The post-only order would have traded."""
+    REASON_MIN_QUANTITY: _Reason.ValueType  # 618
+    """The minimum quantity could not be filled."""
+    REASON_BEYOND_BAND: _Reason.ValueType  # 619
+    """The trade would have been too far from the reference price."""
+    REASON_NOT_IN_AUCTION: _Reason.ValueType  # 620
+    """The order is not of a kind that a call auction takes."""
+    REASON_DISCONNECTED: _Reason.ValueType  # 621
+    """The stream that the order was placed on ended."""
+    REASON_VOLATILITY: _Reason.ValueType  # 622
+    """The price moved too far in too short a time."""
     REASON_STALE_FENCE: _Reason.ValueType  # 701
     """The fencing token is not the lease's: the lease was granted anew or is over."""
     REASON_LEASE_CLOSED: _Reason.ValueType  # 702
@@ -267,6 +289,12 @@ REASON_BUDGET_BELOW_MINIMUM: Reason.ValueType  # 317
 """The compute budget cannot pay for the prompt and one token."""
 REASON_CONTEXT_TOO_LONG: Reason.ValueType  # 318
 """Prompt and output together exceed the longest context of every class."""
+REASON_CONDITIONS_CONFLICT: Reason.ValueType  # 319
+"""The order's conditions contradict each other or its type."""
+REASON_LEGS_INVALID: Reason.ValueType  # 320
+"""A multi-leg bid has 1 to 16 legs of different instruments."""
+REASON_DISPLAY_TOO_SMALL: Reason.ValueType  # 321
+"""The quantity has more than 100 parts of the quantity shown at a time."""
 REASON_DUPLICATE_CLIENT_ID: Reason.ValueType  # 401
 """The client id was used before with other content."""
 REASON_CLIENT_ID_TOO_OLD: Reason.ValueType  # 402
@@ -291,6 +319,10 @@ REASON_POSITION_TOO_LARGE: Reason.ValueType  # 507
 """The position would exceed the named maximum."""
 REASON_EXCHANGE_FULL: Reason.ValueType  # 508
 """The exchange holds its named maximum of such things."""
+REASON_BOOK_FULL: Reason.ValueType  # 509
+"""The book holds its maximum of orders, or of orders of this kind."""
+REASON_ORDER_TO_TRADE: Reason.ValueType  # 510
+"""The account has sent too many orders for the trades that it made: try again later."""
 REASON_INSTRUMENT_HALTED: Reason.ValueType  # 601
 """The instrument does not trade now."""
 REASON_NO_CAPABLE_CLASS: Reason.ValueType  # 602
@@ -323,6 +355,18 @@ REASON_NO_FREE_SLOT: Reason.ValueType  # 615
 """Workers quote; all their slots are busy."""
 REASON_NO_QUOTES: Reason.ValueType  # 616
 """No worker quotes a class that could serve the job."""
+REASON_POST_ONLY: Reason.ValueType  # 617
+"""The post-only order would have traded."""
+REASON_MIN_QUANTITY: Reason.ValueType  # 618
+"""The minimum quantity could not be filled."""
+REASON_BEYOND_BAND: Reason.ValueType  # 619
+"""The trade would have been too far from the reference price."""
+REASON_NOT_IN_AUCTION: Reason.ValueType  # 620
+"""The order is not of a kind that a call auction takes."""
+REASON_DISCONNECTED: Reason.ValueType  # 621
+"""The stream that the order was placed on ended."""
+REASON_VOLATILITY: Reason.ValueType  # 622
+"""The price moved too far in too short a time."""
 REASON_STALE_FENCE: Reason.ValueType  # 701
 """The fencing token is not the lease's: the lease was granted anew or is over."""
 REASON_LEASE_CLOSED: Reason.ValueType  # 702

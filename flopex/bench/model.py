@@ -257,7 +257,7 @@ def _summary(
         "accuracy_dense": dense,
         "bbh_accuracy_by_task": {t: round(mine[f"bbh/{t}"]["accuracy"], 4) for t in tasks},
         "latency_ratio_easy": extras["latency"]["ratio"],
-        "cap_violations": extras["cap"]["violations"],
+        "cap_violations": extras["cap"]["violations"] + extras["adversarial"]["over_cap"],
         "meter_mismatches": extras["meter"]["mismatches"],
         "seeds": seeds,
     }
@@ -275,7 +275,7 @@ def _extras(
     report("caps")
     caps = cap_violations(form, policy, sets.uniform[:BUDGETED], settings.seed)
     report("adversarial inputs")
-    hard = adversarial(form, policy, settings.seed, score(outcomes(form, sets.uniform, policy)))
+    hard = adversarial(form, policy, settings.seed)
     report("meter")
     mismatches = meter_mismatches(settings.weights, policy, sets.uniform[:METERED])
     report("latency")

@@ -13,6 +13,10 @@ from rich.console import Group
 from rich.table import Table
 
 from flopex.cli.base import Session, command
+from flopex.cli.bench_clearing import clearing
+from flopex.cli.bench_gating import gating
+from flopex.cli.bench_journal import journal
+from flopex.cli.bench_matching import matching
 from flopex.cli.exits import CommandError
 
 if TYPE_CHECKING:
@@ -81,6 +85,36 @@ async def exchange(
     except RuntimeError as error:
         raise CommandError(f"the benchmark broke off: {error}", reason="BENCH") from error
     session.output.answer(result, _table(result, chosen))
+
+
+command(
+    app,
+    "clearing",
+    example="flopex bench clearing\nflopex bench clearing --bids 10000 --rounds 50 --json",
+)(clearing)
+
+
+command(
+    app,
+    "matching",
+    example="flopex bench matching --quick\n"
+    "flopex bench matching --liquibook ../liquibook --json\n"
+    "make bench-matching LIQUIBOOK=../liquibook",
+)(matching)
+
+command(
+    app,
+    "gating",
+    example="flopex bench gating\nflopex bench gating --quick --json",
+)(gating)
+
+
+command(
+    app,
+    "journal",
+    example="flopex bench journal --directory ./exchange\n"
+    "flopex bench journal --real-time --rounds 40 --json",
+)(journal)
 
 
 @command(

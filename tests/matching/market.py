@@ -9,24 +9,24 @@ from __future__ import annotations
 from textwrap import dedent
 
 from matching import (
-    Book,
     BookEvent,
+    BookState,
     Cancelled,
+    CancelReason,
     Decremented,
     Fill,
     Order,
+    Rejected,
     Rested,
     SelfTradePrevention,
     Side,
     TimeInForce,
 )
-from matching.reference import NaiveBook
+from tests.matching.commands import AnyBook, auction_price
+from tests.matching.twins import SWEEPER
 
-AnyBook = Book | NaiveBook
 BID, ASK = Side.BID, Side.ASK
 GTC, GTD, IOC, FOK = TimeInForce
-SWEEPER = 10**9
-"""The account that empties a book at the end of a test; its orders have ids from here too."""
 
 
 class Market:
@@ -38,52 +38,69 @@ class Market:
         self.filled: dict[int, int] = {}
 
     def bid(self, order_id: int, quantity: int, price: int, **terms: int) -> list[BookEvent]:
-        """Place a bid; `terms` are account, tif and stp."""
+        """Place a bid; `terms` are account, tif, stp and an order's conditions."""
         return self.place(make(order_id, BID, quantity, price, **terms))
 
     def ask(self, order_id: int, quantity: int, price: int, **terms: int) -> list[BookEvent]:
-        """Place an ask; `terms` are account, tif and stp."""
+        """Place an ask; `terms` are account, tif, stp and an order's conditions."""
         return self.place(make(order_id, ASK, quantity, price, **terms))
 
     def place(self, order: Order) -> list[BookEvent]:
-        self.open[order.order_id] = order.leaves
-        self.filled[order.order_id] = order.quantity - order.leaves
+        quantity = order.quantity
         events = self.book.place(order)
-        self._account(events)
-        return events
+        if not isinstance(events[0], Rejected):
+            self.open[order.order_id] = quantity
+            self.filled[order.order_id] = 0
+        return self._account(events)
 
-    def cancel(self, order_id: int) -> Order | None:
-        order = self.book.cancel(order_id)
-        if order is not None:
-            assert self.open.pop(order_id) == order.leaves
-        self._account([])
-        return order
+    def cancel(self, order_id: int) -> list[BookEvent]:
+        return self._account(self.book.cancel(order_id))
 
-    def replace(self, order_id: int, price: int, quantity: int) -> list[BookEvent] | None:
-        if order_id in self.open and quantity > self.filled[order_id]:
+    def mass_cancel(self, account: int, side: int = 0) -> list[BookEvent]:
+        return self._account(self.book.mass_cancel(account, side))
+
+    def replace(
+        self, order_id: int, price: int, quantity: int, stop_price: int = 0
+    ) -> list[BookEvent]:
+        events = self.book.replace(order_id, price, quantity, stop_price)
+        if not isinstance(events[0], Rejected) and quantity > self.filled[order_id]:
             self.open[order_id] = quantity - self.filled[order_id]
-        events = self.book.replace(order_id, price, quantity)
-        assert (events is None) == (order_id not in self.open)
-        self._account(events or [])
-        return events
+        return self._account(events)
+
+    def state(self, state: BookState) -> list[BookEvent]:
+        return self._account(self.book.set_state(state))
+
+    def uncross(self, price: int) -> list[BookEvent]:
+        return self._account(self.book.uncross(price))
 
     def ladder(self) -> str:
         return ladder(self.book)
 
     def empty(self) -> None:
         """Trade the whole book away; every open lot must come back as a fill."""
-        for side, price in ((ASK, 1), (BID, 10**9)):
-            waiting = sum(q for _, q, _ in self.book.depth(side.opposite, 10**9))
-            if waiting:
-                sweep = make(SWEEPER + side, side, waiting, price, account=SWEEPER, tif=FOK)
-                events = self.place(sweep)
-                assert sum(e.quantity for e in events if isinstance(e, Fill)) == waiting
+        if self.book.state_now != BookState.OPEN:
+            self.state(BookState.AUCTION)
+            price = auction_price(self.book)
+            if price is not None:
+                self.uncross(price)
+            self.state(BookState.OPEN)
+        sweeper = SWEEPER
+        while self.book.orders():
+            before = sum(self.open.values())
+            for side, price in ((ASK, 1), (BID, 10**9)):
+                waiting = sum(o.leaves for o in self.book.orders() if o.side != side)
+                if waiting:
+                    sweeper += 1
+                    self.place(make(sweeper, side, waiting, price, account=SWEEPER, tif=IOC))
+            assert sum(self.open.values()) < before
+        for order in self.book.stops():
+            self.cancel(order.order_id)
         assert len(self.book) == 0
-        assert self.book.state() == ((), ())
+        assert self.book.state()[:3] == ((), (), ())
         assert self.open == {}
         self.book.check()
 
-    def _account(self, events: list[BookEvent]) -> None:
+    def _account(self, events: list[BookEvent]) -> list[BookEvent]:
         for event in events:
             match event:
                 case Fill():
@@ -93,13 +110,18 @@ class Market:
                     self.filled[event.maker_order_id] += event.quantity
                     self.filled[event.taker_order_id] += event.quantity
                 case Cancelled():
-                    assert self.open.pop(event.order_id) == event.quantity
+                    left = self.open.pop(event.order_id)
+                    assert left == event.quantity or (
+                        event.reason == CancelReason.REPLACED_BELOW_FILLED
+                    )
                 case Decremented():
                     self._reduce(event.order_id, event.quantity, event.leaves)
                 case Rested():
                     assert self.open[event.order_id] == event.leaves
         self.book.check()
-        assert {o.order_id: o.leaves for o in self.book.orders()} == self.open
+        working = self.book.orders() + self.book.stops()
+        assert {o.order_id: o.leaves for o in working} == self.open
+        return events
 
     def _reduce(self, order_id: int, quantity: int, leaves: int) -> None:
         self.open[order_id] -= quantity
@@ -110,25 +132,27 @@ class Market:
 
 def make(
     order_id: int,
-    side: Side,
+    side: int,
     quantity: int,
     price: int,
     *,
     account: int | None = None,
     tif: int = GTC,
     stp: int = SelfTradePrevention.CANCEL_NEWEST,
+    **conditions: int,
 ) -> Order:
     """An order; without `account` it has an account of its own."""
     account = order_id if account is None else account
-    time_in_force, self_trade = TimeInForce(tif), SelfTradePrevention(stp)
-    return Order(order_id, account, side, price, quantity, time_in_force, self_trade)
+    return Order(order_id, account, side, price, quantity, tif, stp, **conditions)
 
 
 def ladder(book: AnyBook) -> str:
-    """The book as a table: each level's orders as id:leaves, oldest first, best prices inside."""
-    bids, asks = book.state()
-    rows = [("", price, _cells(rows)) for price, rows in reversed(asks)]
-    rows += [(_cells(rows), price, "") for price, rows in bids]
+    """The book as a table: each level's orders as id:leaves, oldest first, best prices inside.
+
+    A hidden order stands in parentheses; an iceberg as id:shown+reserve.
+    """
+    prices = sorted({order.price for order in book.orders()}, reverse=True)
+    rows = [(_cells(book, BID, price), price, _cells(book, ASK, price)) for price in prices]
     return "\n".join(f"{bid} | {price} | {ask}".strip() for bid, price, ask in rows)
 
 
@@ -138,5 +162,13 @@ def table(text: str) -> str:
     return "\n".join(" ".join(line.split()) for line in lines)
 
 
-def _cells(rows: tuple[tuple[int, ...], ...]) -> str:
-    return " ".join(f"{row[0]}:{row[3]}" for row in rows)
+def _cells(book: AnyBook, side: Side, price: int) -> str:
+    return " ".join(_cell(o) for o in book.orders() if (o.side, o.price) == (side, price))
+
+
+def _cell(order: Order) -> str:
+    if not order.shown:
+        return f"({order.order_id}:{order.leaves})"
+    if order.leaves > order.shown:
+        return f"{order.order_id}:{order.shown}+{order.leaves - order.shown}"
+    return f"{order.order_id}:{order.leaves}"

@@ -8,14 +8,18 @@ from matching import (
     PRICE_MAX,
     QUANTITY_MAX,
     Book,
+    BookState,
     Cancelled,
     CancelReason,
     Decremented,
     Fill,
+    Rejected,
+    RejectReason,
     Rested,
     SelfTradePrevention,
-    TimeInForce,
+    Terms,
 )
+from matching.reference import NaiveBook
 from tests.matching.market import ASK, BID, FOK, GTD, IOC, Market, make, table
 
 NEWEST, OLDEST, BOTH, DECREMENT = SelfTradePrevention
@@ -144,13 +148,13 @@ def test_cancel_takes_an_order_from_anywhere_in_its_queue(market: Market) -> Non
     assert market.ladder() == "3:3 | 50 |"
 
 
-def test_dead_and_unknown_ids_are_answered_with_none(market: Market) -> None:
-    build(market)
-    market.bid(7, 5, 101)
-    assert market.cancel(1) is None
-    assert market.replace(1, 101, 9) is None
-    assert market.cancel(12345) is None
-    assert market.book.order(1) is None
+def test_dead_and_unknown_ids_are_answered_with_a_rejection(market: Market) -> None:
+    market.bid(1, 5, 50)
+    assert market.cancel(1) == [Cancelled(1, 1, 5, CancelReason.REQUESTED)]
+    for order_id in (1, 77):
+        refused = [Rejected(order_id, RejectReason.UNKNOWN_ORDER)]
+        assert market.cancel(order_id) == refused
+        assert market.replace(order_id, 50, 5) == refused
 
 
 def test_a_filled_orders_id_is_free_again(market: Market) -> None:
@@ -285,18 +289,22 @@ class TestSelfTrade:
 
 
 @pytest.mark.parametrize(
-    ("quantity", "price"), [(0, 5), (-1, 5), (QUANTITY_MAX + 1, 5), (5, 0), (5, PRICE_MAX + 1)]
+    ("quantity", "price", "reason"),
+    [
+        (0, 5, RejectReason.QUANTITY_OUTSIDE_LIMITS),
+        (-1, 5, RejectReason.QUANTITY_OUTSIDE_LIMITS),
+        (QUANTITY_MAX + 1, 5, RejectReason.QUANTITY_OUTSIDE_LIMITS),
+        (5, 0, RejectReason.PRICE_OUTSIDE_LIMITS),
+        (5, PRICE_MAX + 1, RejectReason.PRICE_OUTSIDE_LIMITS),
+    ],
 )
 def test_terms_outside_their_limits_change_nothing(
-    market: Market, quantity: int, price: int
+    market: Market, quantity: int, price: int, reason: RejectReason
 ) -> None:
     market.bid(1, 5, 5)
     before = market.book.state()
-    wrong = str(quantity if price == 5 else price)
-    with pytest.raises(ValueError, match=wrong):
-        market.book.place(make(2, BID, quantity, price))
-    with pytest.raises(ValueError, match=wrong):
-        market.book.replace(1, price, quantity)
+    assert market.bid(2, quantity, price) == [Rejected(2, reason)]
+    assert market.replace(1, price, quantity) == [Rejected(1, reason)]
     assert market.book.state() == before
 
 
@@ -309,32 +317,42 @@ def test_the_largest_order_trades_exactly(market: Market) -> None:
 
 def test_a_repeated_id_is_refused(market: Market) -> None:
     market.bid(1, 5, 5)
-    with pytest.raises(ValueError, match="1"):
-        market.book.place(make(1, ASK, 5, 50))
+    market.bid(2, 5, 9, stop_price=9)
+    assert market.ask(1, 5, 50) == [Rejected(1, RejectReason.DUPLICATE_ORDER)]
+    assert market.ask(2, 5, 50) == [Rejected(2, RejectReason.DUPLICATE_ORDER)]
 
 
 def test_leaves_above_the_quantity_are_refused(market: Market) -> None:
     order = make(1, BID, 5, 5)
     order.leaves = 6
-    with pytest.raises(ValueError, match=r"6|1"):
-        market.book.place(order)
-
-
-def test_a_book_is_rebuilt_by_placing_its_orders(market: Market) -> None:
-    build(market)
-    market.bid(7, 3, 101)
-    copy = Book()
-    for old in market.book.orders():
-        order = make(old.order_id, old.side, old.quantity, old.price, account=old.account_id)
-        order.leaves = old.leaves
-        copy.place(order)
-    assert copy.state() == market.book.state()
+    assert market.place(order) == [Rejected(1, RejectReason.QUANTITY_OUTSIDE_LIMITS)]
 
 
 def test_the_state_is_plain_integers(market: Market) -> None:
-    market.ask(3, 9, 103, account=7, tif=TimeInForce.GTD)
+    market.ask(3, 9, 103, account=7, tif=GTD)
     market.bid(1, 5, 103)
+    market.bid(4, 2, 110, stop_price=108)
     assert market.book.state() == (
         (),
-        ((103, ((3, 7, 9, 4, int(TimeInForce.GTD), int(NEWEST)),)),),
+        ((103, ((3, 7, 9, 4, int(GTD), int(NEWEST)),)),),
+        ((1, 110, 4, 4, 2, 2, 1, int(NEWEST), int(Terms.STOP), 0, 0, 108, 0, 0),),
+        int(BookState.OPEN),
+        103,
     )
+
+
+def test_both_kinds_of_book_have_the_same_digest() -> None:
+    digests = set()
+    for book in (Book(), NaiveBook()):
+        market = Market(book)
+        build(market)
+        digests.add(market.book.digest())
+        assert len(market.book.digest()) == 32
+        market.cancel(1)
+        assert market.book.digest() not in digests
+    assert len(digests) == 1
+
+
+def test_a_tick_or_lot_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="tick 0"):
+        Book(tick=0)

@@ -2,93 +2,63 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from matching import Book, Fill, SelfTradePrevention, Side, TimeInForce
-from matching.reference import NaiveBook
-from tests.matching.market import AnyBook, Market, make
-from tests.matching.sizes import BOOK_COMMANDS, BOOK_SEEDS, MACHINE_EXAMPLES
-
-IDS_BACK = 80
-"""Cancels and replaces pick among this many last ids, live and dead ones."""
-
-
-class Twins:
-    """The same commands to both books; whatever they answer must be equal."""
-
-    def __init__(self) -> None:
-        self.real = Market(Book())
-        self.naive = Market(NaiveBook())
-        self.fills = 0
-
-    def place(
-        self, order_id: int, account: int, side: Side, price: int, quantity: int, tif: int, stp: int
-    ) -> None:
-        events = [
-            market.place(make(order_id, side, quantity, price, account=account, tif=tif, stp=stp))
-            for market in (self.real, self.naive)
-        ]
-        assert events[0] == events[1]
-        self.fills += sum(isinstance(event, Fill) for event in events[0])
-
-    def cancel(self, order_id: int) -> None:
-        real, naive = self.real.cancel(order_id), self.naive.cancel(order_id)
-        assert (real and real.row()) == (naive and naive.row())
-
-    def replace(self, order_id: int, price: int, quantity: int) -> None:
-        real = self.real.replace(order_id, price, quantity)
-        assert real == self.naive.replace(order_id, price, quantity)
-
-    def compare(self) -> None:
-        assert _seen(self.real.book) == _seen(self.naive.book)
-
-    def empty(self) -> None:
-        self.real.empty()
-        self.naive.empty()
-
-
-def _seen(book: AnyBook) -> list[object]:
-    seen: list[object] = [book.state(), len(book)]
-    for side in Side:
-        seen += [book.best(side), book.depth(side, 3)]
-    return seen
+from matching import BookState, Side, Terms, TimeInForce
+from matching.packed import Op
+from tests.matching.commands import Command, Commands, flags
+from tests.matching.sizes import (
+    BOOK_COMMANDS,
+    BOOK_SEEDS,
+    LONG_BATCH,
+    LONG_COMMANDS,
+    LONG_SEEDS,
+    MACHINE_EXAMPLES,
+)
+from tests.matching.twins import Twins
 
 
 @pytest.mark.parametrize("seed", range(BOOK_SEEDS))
-def test_random_commands(seed: int) -> None:
-    rng = random.Random(seed)
-    # From a book that always crosses to one that is wide, with few and with many accounts.
-    half_width = rng.choice((2, 6, 40))
-    accounts = rng.choice((2, 5, 50))
-    twins = Twins()
-    for order_id in range(1, BOOK_COMMANDS + 1):
-        old = rng.randint(max(1, order_id - IDS_BACK), order_id)
-        side = rng.choice(tuple(Side))
-        drift = half_width // 2 if side == Side.ASK else -half_width // 2
-        price = 1_000 + drift + rng.randint(-half_width, half_width)
-        kind = rng.random()
-        if kind < 0.25:
-            twins.cancel(old)
-        elif kind < 0.4:
-            twins.replace(old, price, rng.randint(1, 30))
-        else:
-            tif = rng.choices(tuple(TimeInForce), (6, 2, 1, 1))[0]
-            stp = rng.choice(tuple(SelfTradePrevention))
-            account = rng.randint(1, accounts)
-            twins.place(order_id, account, side, price, rng.randint(1, 30), tif, stp)
+def test_random_commands_with_a_check_after_each(seed: int) -> None:
+    commands = Commands(seed)
+    twins = Twins(commands.tick, commands.lot)
+    for _ in range(BOOK_COMMANDS):
+        twins.do(commands.next(twins.real))
         twins.compare()
+        twins.check()
+    twins.compare_batch()
     assert twins.fills > BOOK_COMMANDS // 50
     twins.empty()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(1_000, 1_000 + LONG_SEEDS))
+def test_a_million_random_commands(seed: int) -> None:
+    """All seeds together are a million; the states are compared once per batch of rows."""
+    run_long(seed, LONG_COMMANDS)
+
+
+def run_long(seed: int, count: int) -> int:
+    """Give both books `count` commands of a seed; returns the fills."""
+    commands = Commands(seed)
+    twins = Twins(commands.tick, commands.lot)
+    for number in range(count):
+        twins.do(commands.next(twins.real))
+        if number % LONG_BATCH == LONG_BATCH - 1:
+            twins.compare()
+            twins.check()
+            twins.compare_batch()
+    twins.empty()
+    return twins.fills
 
 
 PRICES = st.integers(95, 105)
 QUANTITIES = st.integers(1, 20)
 ORDER_IDS = st.integers(1, 30)
+MAYBE = st.integers(0, 8)
 
 
 class BookMachine(RuleBasedStateMachine):
@@ -105,25 +75,69 @@ class BookMachine(RuleBasedStateMachine):
         price=PRICES,
         quantity=QUANTITIES,
         tif=st.sampled_from(TimeInForce),
-        stp=st.sampled_from(SelfTradePrevention),
+        stp=st.integers(1, 4),
+        terms=st.sampled_from((0, 0, 0, *Terms)),
+        minimum=st.sampled_from((0, 0, 0, 5, 12)),
+        display=st.sampled_from((0, 0, 0, 2)),
+        stop_price=st.sampled_from((0, 0, 0, 99, 101)),
     )
     def place(
-        self, account: int, side: Side, price: int, quantity: int, tif: int, stp: int
+        self,
+        account: int,
+        side: Side,
+        price: int,
+        quantity: int,
+        tif: int,
+        stp: int,
+        terms: int,
+        minimum: int,
+        display: int,
+        stop_price: int,
     ) -> None:
         self.last_id += 1
-        self.twins.place(self.last_id, account, side, price, quantity, tif, stp)
+        budget = 1_500 if terms == Terms.BUDGET else 0
+        self.twins.do(
+            Command(
+                Op.PLACE,
+                side,
+                tif,
+                stp,
+                flags(terms, minimum, display, stop_price, budget),
+                self.last_id,
+                account,
+                price,
+                quantity,
+                minimum,
+                display,
+                stop_price,
+                budget,
+            )
+        )
 
     @rule(order_id=ORDER_IDS)
     def cancel(self, order_id: int) -> None:
-        self.twins.cancel(order_id)
+        self.twins.do(Command(Op.CANCEL, order_id=order_id))
 
     @rule(order_id=ORDER_IDS, price=PRICES, quantity=QUANTITIES)
     def replace(self, order_id: int, price: int, quantity: int) -> None:
-        self.twins.replace(order_id, price, quantity)
+        self.twins.do(Command(Op.REPLACE, order_id=order_id, price=price, quantity=quantity))
+
+    @rule(state=st.sampled_from(BookState))
+    def set_state(self, state: BookState) -> None:
+        self.twins.do(Command(Op.SET_STATE, quantity=state))
+
+    @rule(price=PRICES)
+    def uncross(self, price: int) -> None:
+        self.twins.do(Command(Op.UNCROSS, price=price))
+
+    @rule(account=st.integers(1, 3), side=st.integers(0, 2))
+    def mass_cancel(self, account: int, side: int) -> None:
+        self.twins.do(Command(Op.MASS_CANCEL, side=side, account_id=account))
 
     @invariant()
     def twins_agree(self) -> None:
         self.twins.compare()
+        self.twins.check()
 
     def teardown(self) -> None:
         self.twins.empty()

@@ -81,6 +81,17 @@ def shape(array: Array, name: str, ndim: int, *kinds: str) -> tuple[int, ...]:
     return tuple(array.shape)
 
 
+def together(*arrays: Array) -> None:
+    """Check that arrays belong to one library and lie on one device.
+
+    Raises:
+        GateError: they do not.
+    """
+    places = sorted({f"{library(array)} on {_device(array)}" for array in arrays})
+    if len(places) > 1:
+        raise GateError(f"arrays of {' and '.join(places)}: all must be in one place")
+
+
 def column(value: float | Array, name: str, rows: int, kind: str, like: Array) -> Array:
     """One number for each row: the given array, checked, or the given number repeated.
 
@@ -182,7 +193,7 @@ def route(
 
 
 def sort_by_expert(experts: Array, n_experts: int) -> tuple[Array, Array]:
-    """See `gating.sort_by_expert`: slots, offsets."""
+    """See `gating.sort_by_expert`: entries, offsets."""
     xp = array_api_compat.array_namespace(experts)
     flat = xp.astype(xp.reshape(experts, (-1,)), xp.int32)
     unused = (flat < 0) | (flat >= n_experts)
@@ -191,8 +202,8 @@ def sort_by_expert(experts: Array, n_experts: int) -> tuple[Array, Array]:
     numbers = xp.arange(n_experts + 1, dtype=xp.int32, device=_device(flat))
     offsets = xp.astype(xp.sum(flat[None, :] < numbers[:, None], axis=-1), xp.int32)
     places = xp.arange(flat.shape[0], dtype=xp.int32, device=_device(flat))
-    slots = xp.where(places < offsets[-1], order, xp.full_like(order, -1))
-    return slots, offsets
+    entries = xp.where(places < offsets[-1], order, xp.full_like(order, -1))
+    return entries, offsets
 
 
 def exit_confidence(logits: Array) -> tuple[Array, Array, Array, Array]:
@@ -343,6 +354,17 @@ def to_ppm(probabilities: Array) -> Array:
     """Millionths, rounded down; the product is rounded to fp32 first."""
     xp = array_api_compat.array_namespace(probabilities)
     return xp.astype(xp.floor(probabilities * float(PPM)), xp.int32)
+
+
+def exponential(x: Array) -> Array:
+    """The gate's exp, of numbers that are not positive."""
+    xp = array_api_compat.array_namespace(x)
+    return _exp(_floored(x, xp), xp)
+
+
+def logarithm(x: Array) -> Array:
+    """The gate's natural logarithm, of numbers that are 1 or more."""
+    return _log(x, array_api_compat.array_namespace(x))
 
 
 def _floored(x: Array, xp: Any) -> Array:

@@ -51,12 +51,12 @@ class Routing(NamedTuple):
 
 
 class Dispatch(NamedTuple):
-    """Slots (row x width + column of `Routing.experts`) laid out by expert."""
+    """Entries (row x width + column of `Routing.experts`) laid out by expert."""
 
-    slots: Array
+    entries: Array
     """(T x width,) int32; those of expert 0, rising, then those of expert 1; -1 behind them."""
     offsets: Array
-    """(n_experts + 1,) int32; expert e has slots[offsets[e] : offsets[e + 1]]."""
+    """(n_experts + 1,) int32; expert e has entries[offsets[e] : offsets[e + 1]]."""
 
 
 class Confidence(NamedTuple):

@@ -20,6 +20,7 @@ What holds everywhere:
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ from worker.model.gate_types import (
 )
 
 if TYPE_CHECKING:
-    from types import ModuleType
+    from worker.model.kernels.host import Kernels
 
 __all__ = [
     "CLASSES_MAX",
@@ -73,6 +74,8 @@ __all__ = [
     "to_ppm",
     "top_k",
 ]
+
+log = logging.getLogger(__name__)
 
 
 def backend(array: Array) -> Backend:
@@ -110,6 +113,7 @@ def route(logits: Array, top_p: float | Array, experts_max: int | Array, *, widt
         raise GateError(f"experts_max {experts_max}: a token needs one expert at least")
     top_ps = reference.column(top_p, "top_p", rows, "float32", logits)
     limits = reference.column(experts_max, "experts_max", rows, "int32", logits)
+    reference.together(logits, top_ps, limits)
     if kernels := _kernels(logits):
         routing = Routing(*kernels.route(reference.detached(logits), top_ps, limits, width))
     else:
@@ -126,7 +130,7 @@ def dense_weights(routing: Routing, n_experts: int) -> Array:
 
 
 def sort_by_expert(experts: Array, n_experts: int) -> Dispatch:
-    """Lay the slots of `Routing.experts` out by expert: stable, unused ones left out.
+    """Lay the entries of `Routing.experts` out by expert: stable, unused ones left out.
 
     Raises:
         GateError: experts are not (T, width) int8, or n_experts is not 1 to EXPERTS_MAX.
@@ -178,6 +182,7 @@ def halt(now_logits: Array, ever_logits: Array, limits: Limits) -> Halting:
     for name, array, kind in fields:
         if reference.shape(array, name, 1, kind) != (rows,):
             raise GateError(f"{name} has {array.shape[0]} rows and now_logits {rows}")
+    reference.together(now_logits, ever_logits, *limits)
     heads = reference.detached(now_logits), reference.detached(ever_logits)
     if kernels := _kernels(now_logits):
         return Halting(*kernels.halt(*heads, *limits))
@@ -208,6 +213,7 @@ def select_within_budget(scores: Array, costs: Array, offsets: Array, budgets: A
     (requests,) = reference.shape(budgets, "budgets", 1, "int64")
     if reference.shape(offsets, "offsets", 1, "int32") != (requests + 1,):
         raise GateError(f"there are {offsets.shape[0]} offsets for {requests} budgets")
+    reference.together(scores, costs, offsets, budgets)
     scores = reference.detached(scores)
     if kernels := _kernels(scores):
         return Selection(*kernels.select_within_budget(scores, costs, offsets, budgets))
@@ -255,18 +261,20 @@ def price_ppm(price_nanos: int, flops_ahead: int, value_nanos: int) -> int:
     return min(price_nanos * flops_ahead // (value_nanos * PPM), PRICE_PPM_MAX)
 
 
-def _kernels(array: Array) -> ModuleType | None:
+def _kernels(array: Array) -> Kernels | None:
     """The CUDA kernels, where they can take this array."""
     if not reference.on_gpu(array) or _kernels_missing():
         return None
     from worker.model.kernels import launch
 
-    return launch
+    return launch.kernels()
 
 
 @cache
 def _kernels_missing() -> str:
-    """Why there are no kernels on this machine; empty where there are."""
+    """Why there are no kernels on this machine, said once in the log; empty where there are."""
     from worker.model.kernels import launch
 
-    return launch.missing()
+    if why := launch.missing():
+        log.warning("the gate runs as array code, without its CUDA kernels: %s", why)
+    return why

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
-from exchange.core.commands import AddInstrument, ClearingMode, Settlement
+from exchange.core.commands import AddInstrument, ClearingMode, SetProtections, Settlement
 from exchange.core.exchange import Exchange
 from exchange.core.instruments import Instrument
 from exchange.core.reasons import Reason
@@ -13,6 +14,9 @@ from exchange.rpc.errors import invalid, refusal
 from exchange.v1 import market_pb2 as pb
 
 Levels = Iterable[tuple[int, int, int]]
+
+PROTECTIONS: Final = SetProtections.__struct_fields__[1:]
+"""The API's message has fields of the same names (a test holds them equal)."""
 
 
 def instrument(found: Instrument) -> pb.Instrument:
@@ -36,7 +40,20 @@ def instrument(found: Instrument) -> pb.Instrument:
         decode_millitokens_per_s=terms.decode_millitokens_per_s,
         context_tokens_max=terms.context_tokens_max,
         latest_start_ns=terms.latest_start_ns,
+        protections=_protections(found.protections),
     )
+
+
+def _protections(found: SetProtections) -> pb.Protections | None:
+    """What is set; None where nothing is."""
+    if found == SetProtections(found.instrument_id):
+        return None
+    return pb.Protections(**{name: getattr(found, name) for name in PROTECTIONS})
+
+
+def set_protections(instrument_id: int, message: pb.Protections) -> SetProtections:
+    """The command that sets an instrument's protections."""
+    return SetProtections(instrument_id, *(getattr(message, name) for name in PROTECTIONS))
 
 
 def add_instrument(core: Exchange, message: pb.Instrument) -> AddInstrument:

@@ -9,29 +9,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from exchange.core.commands import CancelOrder, Command, PlaceOrder, ReplaceOrder
+from exchange.core.commands import CancelOrder, Command, MassCancel, PlaceOrder, ReplaceOrder
 from exchange.core.events import (
     AnyEvent,
     OrderAccepted,
     OrderClosed,
     OrderFilled,
     OrderReplaced,
+    OrdersCancelled,
     OrderState,
+    OrderTriggered,
     Refused,
     Repeated,
 )
 from exchange.core.exchange import Exchange
-from exchange.core.orders import OpenOrder
+from exchange.core.open_orders import OpenOrder
 from exchange.core.reasons import Reason
 from exchange.engine import Outcome
-from exchange.rpc.convert import enums
+from exchange.rpc.convert import conditions, enums
 from exchange.v1 import order_service_pb2 as pb
 
 ID_BYTES: Final = 16
 NO_ID: Final = bytes(ID_BYTES)
 _ENUM_MAX: Final = 255  # what the record's field holds; the core judges what lies below
 
-OrderCommand = PlaceOrder | CancelOrder | ReplaceOrder
+OrderCommand = PlaceOrder | CancelOrder | ReplaceOrder | MassCancel
 
 
 class Reject(NamedTuple):
@@ -44,11 +46,15 @@ class Reject(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A TradeRequest as commands; `indexes[i]` is the place of `commands[i]` in the request."""
+    """A TradeRequest as commands; `indexes[i]` is the place of `commands[i]` in the request.
+
+    `packed` says that it came in rows, and that its answer is to go out in rows.
+    """
 
     commands: list[Command]
     indexes: list[int]
     rejects: list[Reject]
+    packed: bool = False
 
     @property
     def size(self) -> int:
@@ -56,8 +62,14 @@ class Batch(NamedTuple):
         return len(self.commands) + len(self.rejects)
 
 
-def place_order(account_id: int, order: pb.NewOrder) -> PlaceOrder | Reason:
-    """The command for a new order, or why there is none."""
+def place_order(account_id: int, order: pb.NewOrder, stream_id: int = 0) -> PlaceOrder | Reason:
+    """The command for a new order, or why there is none.
+
+    Args:
+        account_id: Whose order it is.
+        order: The order.
+        stream_id: The stream whose end cancels it; 0 for none.
+    """
     client_order_id = order.client_order_id
     side = order.side
     order_type = order.order_type or 1
@@ -68,10 +80,11 @@ def place_order(account_id: int, order: pb.NewOrder) -> PlaceOrder | Reason:
     # One test for all four: the union of the bits of small numbers is small.
     if not 0 <= side | order_type | time_in_force | self_trade <= _ENUM_MAX:
         return Reason.FIELD_INVALID
-    return PlaceOrder(
+    instrument_id = order.instrument_id
+    plain = PlaceOrder(
         account_id,
         client_order_id,
-        order.instrument_id,
+        instrument_id,
         side,
         order_type,
         time_in_force,
@@ -81,6 +94,9 @@ def place_order(account_id: int, order: pb.NewOrder) -> PlaceOrder | Reason:
         order.expire_time_ns,
         order.max_cost_nanos,
     )
+    if instrument_id and not stream_id and not order.HasField("conditions"):
+        return plain
+    return conditions.placement(plain, order, stream_id)
 
 
 def cancel_order(account_id: int, reference: pb.OrderReference) -> CancelOrder | Reason:
@@ -95,10 +111,23 @@ def cancel_order(account_id: int, reference: pb.OrderReference) -> CancelOrder |
 
 def replace_order(account_id: int, terms: pb.OrderReplacement) -> ReplaceOrder:
     """The command for a replacement."""
-    return ReplaceOrder(account_id, terms.order_id, terms.price_nanos, terms.quantity_mflop)
+    return ReplaceOrder(
+        account_id,
+        terms.order_id,
+        terms.price_nanos,
+        terms.quantity_mflop,
+        terms.stop_price_nanos,
+    )
 
 
-def batch(account_id: int, instructions: Iterable[pb.Instruction]) -> Batch:
+def mass_cancel(account_id: int, selection: pb.OrderSelection) -> MassCancel | Reason:
+    """The command for a mass cancel, or why there is none."""
+    if not 0 <= selection.side <= _ENUM_MAX:
+        return Reason.FIELD_INVALID
+    return MassCancel(account_id, selection.instrument_id, selection.side)
+
+
+def batch(account_id: int, instructions: Iterable[pb.Instruction], stream_id: int = 0) -> Batch:
     """The commands of a batch, and what cannot become one."""
     commands: list[Command] = []
     indexes: list[int] = []
@@ -107,11 +136,13 @@ def batch(account_id: int, instructions: Iterable[pb.Instruction]) -> Batch:
         action = instruction.WhichOneof("action")
         command: OrderCommand | Reason
         if action == "place":
-            command = place_order(account_id, instruction.place)
+            command = place_order(account_id, instruction.place, stream_id)
         elif action == "cancel":
             command = cancel_order(account_id, instruction.cancel)
         elif action == "replace":
             command = replace_order(account_id, instruction.replace)
+        elif action == "mass_cancel":
+            command = mass_cancel(account_id, instruction.mass_cancel)
         else:
             command = Reason.FIELD_INVALID
         if isinstance(command, Reason):
@@ -127,12 +158,19 @@ def _rejected(index: int, instruction: pb.Instruction, reason: Reason) -> Reject
     return Reject(index, reason, client_order_id, instruction.cancel.order_id)
 
 
-def answer(
-    core: Exchange, request_id: int, made: Batch, outcomes: Sequence[Outcome]
-) -> pb.TradeResponse:
-    """What became of a batch: ranges of plain acceptances, reports of everything else."""
+class Untold(NamedTuple):
+    """What a batch's ranges of acceptances do not tell: the events of one of its commands."""
+
+    outcome: Outcome
+    command: Command
+    events: Sequence[AnyEvent]
+    place: int
+
+
+def acceptances(made: Batch, outcomes: Sequence[Outcome]) -> tuple[list[pb.AckRange], list[Untold]]:
+    """Ranges of accepted placements, and everything else that happened, in order."""
     ranges: list[pb.AckRange] = []
-    reports = [rejection(reject) for reject in made.rejects]
+    untold: list[Untold] = []
     first_index = first_order_id = count = 0
     for outcome, index, command in zip(outcomes, made.indexes, made.commands, strict=True):
         events = outcome.events
@@ -148,13 +186,26 @@ def answer(
             if len(events) == 1:
                 continue
             events = events[1:]
-        reports += reports_of(core, outcome, command, events, index)
+        untold.append(Untold(outcome, command, events, index))
     if count:
         ranges.append(_range(first_index, count, first_order_id))
-    sequence = outcomes[-1].sequence if outcomes else core.sequence
-    return pb.TradeResponse(
-        request_id=request_id, sequence=sequence, accepted=ranges, reports=reports
+    return ranges, untold
+
+
+def answer(
+    core: Exchange, request_id: int, made: Batch, outcomes: Sequence[Outcome]
+) -> pb.TradeResponse:
+    """What became of a batch: ranges of plain acceptances, reports of everything else."""
+    ranges, untold = acceptances(made, outcomes)
+    response = pb.TradeResponse(
+        request_id=request_id,
+        sequence=outcomes[-1].sequence if outcomes else core.sequence,
+        accepted=ranges,
+        reports=[rejection(reject) for reject in made.rejects],
     )
+    for outcome, command, events, index in untold:
+        response.reports.extend(reports_of(core, outcome, command, events, index))
+    return response
 
 
 def _range(first_index: int, count: int, first_order_id: int) -> pb.AckRange:
@@ -180,9 +231,14 @@ def reports_of(
     events: Sequence[AnyEvent],
     index: int,
 ) -> list[pb.ExecutionReport]:
-    """Reports to the account whose command this was."""
-    assert isinstance(command, PlaceOrder | CancelOrder | ReplaceOrder)
+    """Reports to the account whose command this was.
+
+    What a mass cancel did to each order is told as if others had done it: it may be very much.
+    """
+    assert isinstance(command, PlaceOrder | CancelOrder | ReplaceOrder | MassCancel)
     reports = []
+    if isinstance(command, MassCancel):
+        events = events[:1]
     for event in events:
         report = _own_report(core, command, event) or report_to(command.account_id, event)
         if report is not None:
@@ -212,6 +268,10 @@ def _own_report(
         )
     if isinstance(event, Refused):
         return _refused(command, event)
+    if isinstance(event, OrdersCancelled):
+        return pb.ExecutionReport(
+            execution_type=pb.EXECUTION_TYPE_MASS_CANCELED, affected_orders=event.orders
+        )
     if isinstance(event, Repeated) and isinstance(command, PlaceOrder):
         still_open = core.orders.get(event.result_id)
         report = pb.ExecutionReport(
@@ -239,7 +299,7 @@ def _refused(command: OrderCommand, event: Refused) -> pb.ExecutionReport:
         report.side = enums.side(command.side)
         report.price_nanos = command.price_nanos
         report.quantity_mflop = command.quantity_mflop
-    else:
+    elif not isinstance(command, MassCancel):
         report.order_id = command.order_id
         if isinstance(command, CancelOrder) and not command.order_id:
             report.client_order_id = command.client_order_id
@@ -259,6 +319,14 @@ def report_to(account_id: int, event: AnyEvent) -> pb.ExecutionReport | None:
             instrument_id=event.instrument_id,
             quantity_mflop=event.leaves_mflop,
             reason=enums.reason(event.reason),
+        )
+    if isinstance(event, OrderTriggered) and event.account_id == account_id:
+        return pb.ExecutionReport(
+            execution_type=pb.EXECUTION_TYPE_TRIGGERED,
+            state=pb.ORDER_STATE_NEW,
+            order_id=event.order_id,
+            instrument_id=event.instrument_id,
+            price_nanos=event.stop_price_nanos,
         )
     if isinstance(event, OrderReplaced) and event.account_id == account_id:
         return pb.ExecutionReport(
@@ -313,4 +381,10 @@ def order(found: OpenOrder) -> pb.Order:
         quantity_mflop=found.quantity_mflop,
         leaves_mflop=found.leaves_mflop,
         time_in_force=enums.time_in_force(found.time_in_force),
+        order_type=enums.order_type(found.order_type),
+        max_cost_nanos=found.max_cost_nanos,
+        conditions=conditions.conditions(found.resting),
+        waiting=found.waiting,
+        legs=conditions.legs(found),
+        cancel_on_disconnect=bool(found.stream_id),
     )

@@ -75,15 +75,26 @@ async def _only(requests: Requests, context: Context) -> Any:
 
 
 async def _all(requests: Requests, context: Context) -> Any:
-    del context
-    return _well_formed(requests)
+    del requests
+    return _WellFormed(context)
 
 
-async def _well_formed(requests: Requests) -> Requests:
-    async for request in requests:
+class _WellFormed:
+    """The requests of a stream, read from the call itself: quicker than through two generators."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __aiter__(self) -> _WellFormed:
+        return self
+
+    async def __anext__(self) -> Any:
+        request: Any = await self._context.read()
+        if request is grpc.aio.EOF:
+            raise StopAsyncIteration
         if request is MALFORMED:
             raise _malformed()
-        yield request
+        return request
 
 
 def _malformed() -> RpcError:

@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exchange.client import Book, BookDamaged, Gap, Level, NotFound, NotImplementedYet, Unavailable
+from exchange.client import (
+    Book,
+    BookDamaged,
+    Gap,
+    Level,
+    NotFound,
+    NotImplementedYet,
+    TradingState,
+    Unavailable,
+)
 from exchange.client.books import LocalBook, book_from, checksum
 from exchange.rpc import book_view
 from exchange.rpc.book_view import BookView
@@ -37,6 +46,7 @@ def view(
         [(p, *bids[p]) for p in sorted(bids, reverse=True)],
         [(p, *asks[p]) for p in sorted(asks)],
         sequence % 7,
+        TradingState.OPEN,
     )
 
 
@@ -49,6 +59,8 @@ def same(found: Book, wanted: BookView) -> bool:
         tuple(Level(*x) for x in wanted.asks),
         wanted.last_price_nanos,
         book_view.checksum(wanted.bids, wanted.asks),
+        TradingState.OPEN,
+        None,
     )
 
 

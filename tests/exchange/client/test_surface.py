@@ -79,7 +79,7 @@ async def test_both_clients_have_the_same_parts_and_methods() -> None:
 def test_both_order_streams_have_the_same_methods() -> None:
     # Opening is `orders.stream()`'s affair.
     assert public(AsyncOrderStream).keys() - {"start"} == public(OrderStream).keys()
-    for name in ("place", "cancel", "replace"):
+    for name in ("place", "place_legs", "cancel", "cancel_all", "replace"):
         parameters = [
             inspect.signature(getattr(c, name)).parameters for c in (AsyncOrderStream, OrderStream)
         ]
@@ -133,11 +133,18 @@ def test_enums_are_those_of_the_api(kind: type[enums.OpenEnum]) -> None:
         ("Output", job_service_pb2.OutputChunk),
         ("Message", job_service_pb2.ChatMessage),
         ("Instrument", market_pb2.Instrument),
+        ("Protections", market_pb2.Protections),
         ("Book", market_pb2.Book),
+        ("IndicativeAuction", market_pb2.IndicativeAuction),
+        ("BestPrices", market_data_service_pb2.WatchBestPricesResponse),
         ("Level", market_pb2.Level),
+        ("BookOrder", market_data_service_pb2.BookOrder),
+        ("BookEvent", market_data_service_pb2.BookEvent),
         ("Trade", market_pb2.Trade),
         ("Candle", market_data_service_pb2.Candle),
         ("Order", order_service_pb2.Order),
+        ("Conditions", order_service_pb2.OrderConditions),
+        ("Leg", order_service_pb2.OrderLeg),
         ("Report", order_service_pb2.ExecutionReport),
         ("Worker", worker_service_pb2.Worker),
         ("Quote", worker_service_pb2.Quote),

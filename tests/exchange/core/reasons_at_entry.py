@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from exchange.core import commands as c
 from exchange.core.limits import (
     BALANCE_MAX_NANOS,
@@ -189,6 +191,23 @@ def _(market: Market) -> Reason:
     return market.refused(market.job(output_tokens_max=4_096))
 
 
+@gives(R.CONDITIONS_CONFLICT)
+def _(market: Market) -> Reason:
+    return market.refused(market.conditional(post_only=1, time_in_force=3))
+
+
+@gives(R.DISPLAY_TOO_SMALL)
+def _(market: Market) -> Reason:
+    return market.refused(market.conditional(quantity_mflop=101, display_quantity_mflop=1))
+
+
+@gives(R.LEGS_INVALID)
+def _(market: Market) -> Reason:
+    order = market.order(instrument_id=0, price_nanos=0, quantity_mflop=0)
+    fields = msgspec.structs.asdict(order)
+    return market.refused(c.PlaceMultiLegOrder(**fields, legs=(market.cpu, 100, 1)))
+
+
 # 4xx idempotency
 
 
@@ -224,7 +243,7 @@ def _(market: Market) -> Reason:
 
 @gives(R.TOO_MANY_OPEN_ORDERS)
 def _(market: Market) -> Reason:
-    market.lower("orders", "OPEN_ORDERS_PER_ACCOUNT_MAX", 1)
+    market.lower("order_entry", "OPEN_ORDERS_PER_ACCOUNT_MAX", 1)
     market.place()
     return market.refused(market.order())
 
@@ -258,6 +277,20 @@ def _(market: Market) -> Reason:
 def _(market: Market) -> Reason:
     market.bulk(market.order(side=2, quantity_mflop=10**15) for _ in range(10))
     return market.refused(market.order(side=2, quantity_mflop=1))
+
+
+@gives(R.BOOK_FULL)
+def _(market: Market) -> Reason:
+    market.do(c.SetProtections(market.paper, book_orders_max=1))
+    market.place()
+    return market.refused(market.order(account_id=market.bob))
+
+
+@gives(R.ORDER_TO_TRADE)
+def _(market: Market) -> Reason:
+    market.do(c.SetProtections(market.paper, order_to_trade_window_ns=10**9, order_to_trade_free=1))
+    market.place()
+    return market.refused(market.order())
 
 
 @gives(R.EXCHANGE_FULL)

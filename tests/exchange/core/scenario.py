@@ -331,6 +331,12 @@ class Market(Scene):
         )
         return replace(command, **changes)
 
+    def conditional(self, **changes: Any) -> c.PlaceConditionalOrder:
+        """Ann's bid for 1,000 MFLOP at 100, with conditions."""
+        plain = {k: v for k, v in changes.items() if k in c.PlaceOrder.__struct_fields__}
+        rest = {k: v for k, v in changes.items() if k not in plain}
+        return c.PlaceConditionalOrder(**msgspec.structs.asdict(self.order(**plain)), **rest)
+
     def place(self, **changes: Any) -> int:
         """Place an order; its id."""
         self.do(self.order(**changes))

@@ -25,6 +25,7 @@ SHARED: list[tuple[type[IntEnum], Any, str]] = [
     (types.TimeInForce, market_pb2.TimeInForce, "TIME_IN_FORCE"),
     (types.SelfTradePrevention, market_pb2.SelfTradePrevention, "SELF_TRADE_PREVENTION"),
     (commands.OrderType, market_pb2.OrderType, "ORDER_TYPE"),
+    (commands.PostOnlyMode, market_pb2.PostOnlyMode, "POST_ONLY_MODE"),
     (commands.ClearingMode, market_pb2.ClearingMode, "CLEARING_MODE"),
     (commands.Settlement, market_pb2.Settlement, "SETTLEMENT"),
     (commands.TradingState, market_pb2.TradingState, "TRADING_STATE"),

@@ -191,7 +191,7 @@ def test_instrument_names_and_models(market: Market) -> None:
     assert market.refused(unknown) == Reason.UNKNOWN_MODEL
 
 
-@pytest.mark.parametrize("state", [0, 4, 255])
+@pytest.mark.parametrize("state", [0, 5, 255])
 def test_refused_states(market: Market, state: int) -> None:
     assert market.refused(c.SetInstrumentState(market.cpu, state)) == Reason.FIELD_INVALID
     unknown = c.SetInstrumentState(99, c.TradingState.OPEN)

@@ -280,7 +280,7 @@ def test_open_orders(market: Market) -> None:
     most = limits.OPEN_ORDERS_PER_ACCOUNT_MAX
     if SOAK == 1:
         most = 2_000
-        market.lower("orders", "OPEN_ORDERS_PER_ACCOUNT_MAX", most)
+        market.lower("order_entry", "OPEN_ORDERS_PER_ACCOUNT_MAX", most)
     first = market.order(quantity_mflop=1)
     answers = market.bulk(
         replace(first, client_order_id=market.new_id(), price_nanos=1 + i % 1_000)
@@ -378,6 +378,20 @@ def test_a_client_id_from_the_future_is_remembered_until_it_is_too_old(market: M
     assert isinstance(market.do(job), Repeated)
     market.later(1)
     assert market.refused(job) == Reason.CLIENT_ID_TOO_OLD
+
+
+@reaches("ORDER_ID_RETENTION_NS")
+def test_order_ids_are_remembered_for_a_shorter_time(market: Market) -> None:
+    old = market.order(client_order_id=market.new_id(-limits.ORDER_ID_RETENTION_NS - NS_PER_MS))
+    assert market.refused(old) == Reason.CLIENT_ID_TOO_OLD
+    order = market.order(client_order_id=market.new_id(limits.CLIENT_ID_AHEAD_MAX_NS))
+    market.do(order)
+    market.do(c.CancelOrder(order.account_id, 0, order.client_order_id))
+    market.later(limits.ORDER_ID_RETENTION_NS + limits.CLIENT_ID_AHEAD_MAX_NS)
+    assert isinstance(market.do(order), Repeated)
+    market.later(1)
+    assert market.refused(order) == Reason.CLIENT_ID_TOO_OLD
+    assert order.client_order_id not in market.exchange.accounts[order.account_id].client_ids
 
 
 @reaches("ACCEPT_WITHIN_NS")

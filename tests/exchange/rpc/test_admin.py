@@ -263,8 +263,8 @@ async def test_invariants(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.digest == desk.core.digest()
     assert (found.journal_records, found.open_orders) == (desk.core.sequence, 1)
     assert not (await desk.admin.GetInvariants(pb.GetInvariantsRequest())).digest
-    desk.core.accounts[3].open_orders += 1
-    desk.core.accounts[4].open_orders += 1
+    desk.core.accounts[3].open_jobs += 1
+    desk.core.accounts[4].open_jobs += 1
     broken = await desk.admin.GetInvariants(pb.GetInvariantsRequest(full=True))
     assert broken.failure
 

@@ -47,15 +47,3 @@ def library(name: str) -> Library:
 
 
 LIBRARIES = ("numpy", "torch", "cupy")
-
-
-def awkward(rng: np.random.Generator, shape: tuple[int, ...], share: float = 0.05) -> np.ndarray:
-    """Logits with ties, zeros of both signs, infinities and NaN: each in about `share` of rows."""
-    x = np.round(rng.normal(scale=3.0, size=shape), rng.integers(0, 4)).astype(np.float32)
-    for value in (np.nan, np.inf, -np.inf):
-        rows = rng.random(shape[0]) < share
-        columns = rng.integers(0, shape[1], size=shape[0])
-        x[np.nonzero(rows)[0], columns[rows]] = value
-    x[rng.random(shape[0]) < share] = -np.inf
-    x[rng.random(shape) < share] = -np.inf
-    return x

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flopex.bench.gating.cases import awkward
 from tests.worker.model import arrays
-from worker.model import gating
+from worker.model import gate_reference, gating
 from worker.model.gating import Decision, GateError, Limits
 
 SEEDS = range(12)
@@ -34,8 +35,9 @@ def same_bits(got: Any, expected: Any) -> None:
 
 
 def softmax64(row: np.ndarray) -> np.ndarray:
-    parts: np.ndarray = np.exp(row.astype(np.float64) - float(row.max()))
-    return parts / parts.sum()
+    parts = np.exp(row.astype(np.float64) - float(row.max()))
+    shares: np.ndarray = parts / parts.sum()
+    return shares
 
 
 def undefined(row: np.ndarray) -> bool:
@@ -55,7 +57,7 @@ def test_routes_are_the_shortest_prefix(lib: arrays.Library, seed: int) -> None:
     rng = np.random.default_rng(seed)
     tokens, experts = int(rng.integers(1, 60)), int(rng.integers(1, 65))
     width = int(rng.integers(1, experts + 1))
-    logits = arrays.awkward(rng, (tokens, experts))
+    logits = awkward(rng, (tokens, experts))
     top_p = rng.uniform(0.05, 1.0, tokens).astype(np.float32)
     most = rng.integers(1, experts + 2, tokens).astype(np.int32)
     routing = gating.route(lib.give(logits), lib.give(top_p), lib.give(most), width=width)
@@ -100,7 +102,7 @@ def test_margins_are_distances_to_another_decision(lib: arrays.Library) -> None:
 
 
 def test_a_row_does_not_feel_its_neighbours(lib: arrays.Library) -> None:
-    logits = arrays.awkward(np.random.default_rng(5), (40, 8))
+    logits = awkward(np.random.default_rng(5), (40, 8))
     together = [lib.take(x) for x in gating.route(lib.give(logits), 0.7, 2, width=2)]
     for row in range(40):
         alone = gating.route(lib.give(logits[row : row + 1]), 0.7, 2, width=2)
@@ -129,20 +131,20 @@ def test_gradients_flow_through_the_weights() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_slots_are_sorted_by_expert(lib: arrays.Library, seed: int) -> None:
+def test_entries_are_sorted_by_expert(lib: arrays.Library, seed: int) -> None:
     rng = np.random.default_rng(seed)
     n_experts = int(rng.integers(1, 65))
     shape = int(rng.integers(0, 300)), int(rng.integers(1, 5))
     experts = rng.integers(-1, n_experts, shape).astype(np.int8)
     dispatch = gating.sort_by_expert(lib.give(experts), n_experts)
     same_bits(dispatch, gating.sort_by_expert(experts, n_experts))
-    slots, offsets = map(lib.take, dispatch)
+    entries, offsets = map(lib.take, dispatch)
     flat = experts.reshape(-1)
     for expert in range(n_experts):
-        mine = slots[offsets[expert] : offsets[expert + 1]]
+        mine = entries[offsets[expert] : offsets[expert + 1]]
         assert mine.tolist() == np.nonzero(flat == expert)[0].tolist()
     assert offsets[0] == 0
-    assert (slots[offsets[-1] :] == -1).all()
+    assert (entries[offsets[-1] :] == -1).all()
 
 
 # ---- exit_confidence -----------------------------------------------------------------------------
@@ -150,7 +152,7 @@ def test_slots_are_sorted_by_expert(lib: arrays.Library, seed: int) -> None:
 
 @pytest.mark.parametrize("classes", [1, 2, 10, 255, 256, 257, 4096, 4097, 9001])
 def test_confidence_is_that_of_the_softmax(lib: arrays.Library, classes: int) -> None:
-    logits = arrays.awkward(np.random.default_rng(classes), (17, classes), share=0.1)
+    logits = awkward(np.random.default_rng(classes), (17, classes), share=0.1)
     confidence = gating.exit_confidence(lib.give(logits))
     same_bits(confidence, gating.exit_confidence(logits))
     tokens, probabilities, entropies, margins = map(lib.take, confidence)
@@ -273,7 +275,7 @@ def test_requests_take_what_their_budget_covers(lib: arrays.Library, seed: int) 
     rng = np.random.default_rng(seed)
     sizes = rng.integers(0, 50, int(rng.integers(1, 12)))
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    scores = arrays.awkward(rng, (int(offsets[-1]) or 1, 1))[: offsets[-1], 0]
+    scores = awkward(rng, (int(offsets[-1]) or 1, 1))[: offsets[-1], 0]
     costs = rng.integers(0, 10**12, len(scores)) * rng.integers(0, 2, len(scores))
     budgets = rng.integers(-1, 10**13, len(sizes))
     given_ = scores, costs, offsets, budgets
@@ -296,6 +298,29 @@ def test_requests_take_what_their_budget_covers(lib: arrays.Library, seed: int) 
 def test_the_highest_scores_by_index(lib: arrays.Library) -> None:
     scores = np.array([[1, 3, 3, -np.inf], [0.0, -0.0, 5, 0.0]], np.float32)
     assert lib.take(gating.top_k(lib.give(scores), 3)).tolist() == [[1, 2, 0], [2, 0, 1]]
+
+
+# ---- exp and log ---------------------------------------------------------------------------------
+
+
+def test_exp_is_as_good_as_fp32() -> None:
+    x = np.linspace(-86, 0, 2_000_001, dtype=np.float32)[1:]
+    exact = np.exp(x.astype(np.float64))
+    got = gate_reference.exponential(x)
+    assert np.abs(got - exact).max() < 1.2e-7
+    assert np.abs(got / exact - 1)[x > -1].max() < 2e-7
+    assert got[-1] == 1.0
+    assert (np.diff(got) >= -6e-8).all()
+    assert (
+        gate_reference.exponential(np.array([-86, -1e30, -np.inf], np.float32)).tolist() == [0] * 3
+    )
+
+
+def test_log_is_as_good_as_fp32() -> None:
+    x = np.concatenate([np.linspace(1, 3, 500_001), np.geomspace(1, 3e5, 500_001)])
+    x = x.astype(np.float32)
+    exact = np.log(x.astype(np.float64))
+    assert (np.abs(gate_reference.logarithm(x) - exact) < 1.2e-7 * np.maximum(1, exact)).all()
 
 
 # ---- bad input -----------------------------------------------------------------------------------
@@ -345,6 +370,12 @@ def test_bad_budgets_are_refused(changed: dict[str, np.ndarray], message: str) -
     }
     with pytest.raises(GateError, match=message):
         gating.select_within_budget(**{**good, **changed})
+
+
+def test_arrays_of_two_libraries_are_refused() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed (extra: train)")
+    with pytest.raises(GateError, match="numpy on cpu and torch on cpu"):
+        gating.route(torch.tensor(ROW), np.ones(2, np.float32), 1, width=1)
 
 
 def test_array_code_says_that_it_is() -> None:

@@ -1,0 +1,1 @@
+"""`flopex bench gating`: the gate's CUDA kernels, checked and measured on a GPU."""

@@ -1,0 +1,229 @@
+"""What a book says of a command: events for its caller, packed rows for everybody.
+
+Events (`matching.events`) are made only where somebody listens, rows (`matching.packed`) always:
+the public ones are the book's market data and carry its gap-free sequence.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from librt.strings import BytesWriter, write_i64_le
+
+from matching.events import (
+    Armed,
+    BookEvent,
+    Cancelled,
+    Decremented,
+    Fill,
+    Rejected,
+    Rested,
+    StateChanged,
+    Triggered,
+)
+from matching.order import Order
+from matching.packed import (
+    ADD,
+    ARMED,
+    CANCELLED,
+    DELETE,
+    EXECUTE,
+    REDUCE,
+    REDUCED,
+    REJECTED,
+    RESTED,
+    STATE,
+    TRADE,
+    TRIGGERED,
+    ZEROS_16,
+    ZEROS_24,
+)
+from matching.types import BookState, CancelReason, RejectReason
+
+_SELF_TRADE: Final = 3
+
+
+class Tape:
+    """The events and rows of the present command."""
+
+    __slots__ = ("events", "listening", "rows", "sequence")
+
+    def __init__(self) -> None:
+        self.sequence = 0
+        self.listening = True
+        self.events: list[BookEvent] = []
+        self.rows = BytesWriter()
+
+    def begin(self, listening: bool) -> None:
+        """Forget the command before."""
+        self.listening = listening
+        self.events = []
+        self.rows = BytesWriter()
+
+    def rested(self, order: Order) -> None:
+        """The order rests, behind all others of its price and visibility."""
+        if self.listening:
+            self.events.append(Rested(order.order_id, order.price, order.leaves))
+        if order.shown:
+            self.added(order)
+        else:
+            self.unseen(order)
+
+    def rested_plain(self, order: Order) -> None:
+        """`rested` for an order without conditions."""
+        if self.listening:
+            self.events.append(Rested(order.order_id, order.price, order.leaves))
+        sequence = self.sequence = self.sequence + 1
+        leaves = order.leaves
+        rows = self.rows
+        write_i64_le(rows, ADD | order.side << 8)
+        write_i64_le(rows, sequence)
+        write_i64_le(rows, order.order_id)
+        write_i64_le(rows, order.price)
+        write_i64_le(rows, leaves)
+        write_i64_le(rows, leaves)
+        rows.write(ZEROS_24)
+
+    def added(self, order: Order) -> None:
+        """The order shows at the back of its level, as new or with its next peak."""
+        rows = self.rows
+        sequence = self.sequence = self.sequence + 1
+        leaves = order.leaves
+        conditions = order.conditions
+        write_i64_le(rows, ADD | order.side << 8)
+        write_i64_le(rows, sequence)
+        write_i64_le(rows, order.order_id)
+        write_i64_le(rows, order.price)
+        write_i64_le(rows, leaves if conditions is None else leaves - conditions.reserve)
+        write_i64_le(rows, leaves)
+        rows.write(ZEROS_24)
+
+    def unseen(self, order: Order) -> None:
+        """The order rests with what the market does not see changed."""
+        self._private(RESTED | order.side << 8, order.order_id, order.price, 0, order.leaves)
+
+    def filled(
+        self, maker: Order, taker: Order, price: int, quantity: int, shown: int, taker_leaves: int
+    ) -> None:
+        """A trade; the maker still shows `shown` (-1: it was hidden) of its `leaves`."""
+        if self.listening:
+            self.events.append(
+                Fill(
+                    maker.order_id, maker.account_id, taker.order_id, taker.account_id,
+                    price, quantity, maker.leaves, taker_leaves,
+                )
+            )  # fmt: skip
+        rows = self.rows
+        sequence = self.sequence = self.sequence + 1
+        if shown < 0:
+            write_i64_le(rows, TRADE | maker.side << 8)
+            shown = 0
+        else:
+            write_i64_le(rows, EXECUTE | maker.side << 8)
+        write_i64_le(rows, sequence)
+        write_i64_le(rows, maker.order_id)
+        write_i64_le(rows, price)
+        write_i64_le(rows, quantity)
+        write_i64_le(rows, maker.leaves)
+        write_i64_le(rows, shown)
+        write_i64_le(rows, taker.order_id)
+        write_i64_le(rows, taker_leaves)
+
+    def deleted(self, order: Order, reason: int) -> None:
+        """A shown order leaves the display."""
+        rows = self.rows
+        sequence = self.sequence = self.sequence + 1
+        leaves = order.leaves
+        conditions = order.conditions
+        write_i64_le(rows, DELETE | order.side << 8 | reason << 16)
+        write_i64_le(rows, sequence)
+        write_i64_le(rows, order.order_id)
+        write_i64_le(rows, order.price)
+        write_i64_le(rows, leaves if conditions is None else leaves - conditions.reserve)
+        write_i64_le(rows, leaves)
+        rows.write(ZEROS_24)
+
+    def cancelled(self, order: Order, reason: CancelReason, was_shown: bool) -> None:
+        """What was left of the order is cancelled."""
+        if self.listening:
+            self.events.append(Cancelled(order.order_id, order.account_id, order.leaves, reason))
+        if was_shown:
+            self.deleted(order, reason)
+        else:
+            head = CANCELLED | order.side << 8 | reason << 16
+            self._private(head, order.order_id, order.price, order.leaves, 0)
+
+    def decremented(self, order: Order, quantity: int, less_shown: int) -> None:
+        """Self-trade prevention took `quantity` off; `less_shown` of it was seen."""
+        if self.listening:
+            self.events.append(
+                Decremented(order.order_id, order.account_id, quantity, order.leaves)
+            )
+        if less_shown:
+            self.reduced(order, less_shown, _SELF_TRADE)
+        else:
+            head = REDUCED | order.side << 8 | _SELF_TRADE << 16
+            self._private(head, order.order_id, order.price, quantity, order.leaves)
+
+    def reduced(self, order: Order, quantity: int, reason: int) -> None:
+        """A shown order shows `quantity` less in the same place."""
+        self.sequence += 1
+        rows = self.rows
+        write_i64_le(rows, REDUCE | order.side << 8 | reason << 16)
+        write_i64_le(rows, self.sequence)
+        write_i64_le(rows, order.order_id)
+        write_i64_le(rows, order.price)
+        write_i64_le(rows, quantity)
+        write_i64_le(rows, order.leaves)
+        write_i64_le(rows, order.shown)
+        rows.write(ZEROS_16)
+
+    def replaced(self, order: Order, less_shown: int) -> None:
+        """The order keeps its place with new leaves."""
+        if self.listening:
+            self.events.append(Rested(order.order_id, order.price, order.leaves))
+        if less_shown:
+            self.reduced(order, less_shown, 0)
+        else:
+            self.unseen(order)
+
+    def armed(self, order: Order, stop_price: int) -> None:
+        """The stop order waits."""
+        if self.listening:
+            self.events.append(Armed(order.order_id, stop_price, order.leaves))
+        self._private(ARMED | order.side << 8, order.order_id, stop_price, 0, order.leaves)
+
+    def triggered(self, order: Order, stop_price: int) -> None:
+        """The stop order enters."""
+        if self.listening:
+            self.events.append(Triggered(order.order_id, stop_price))
+        self._private(TRIGGERED | order.side << 8, order.order_id, stop_price, 0, order.leaves)
+
+    def rejected(self, order_id: int, reason: RejectReason) -> None:
+        """The command is refused."""
+        if self.listening:
+            self.events.append(Rejected(order_id, reason))
+        self._private(REJECTED | reason << 16, order_id, 0, 0, 0)
+
+    def state_changed(self, state: BookState) -> None:
+        """The book goes to a state."""
+        if self.listening:
+            self.events.append(StateChanged(state))
+        self.sequence += 1
+        rows = self.rows
+        write_i64_le(rows, STATE)
+        write_i64_le(rows, self.sequence)
+        rows.write(ZEROS_16)
+        write_i64_le(rows, state)
+        rows.write(ZEROS_16)
+        rows.write(ZEROS_16)
+
+    def _private(self, head: int, order_id: int, price: int, quantity: int, leaves: int) -> None:
+        rows = self.rows
+        write_i64_le(rows, head)
+        write_i64_le(rows, 0)
+        write_i64_le(rows, order_id)
+        write_i64_le(rows, price)
+        write_i64_le(rows, quantity)
+        write_i64_le(rows, leaves)
+        rows.write(ZEROS_24)

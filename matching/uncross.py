@@ -1,0 +1,144 @@
+"""The uncross: a book in auction trades at one price.
+
+First no account may stand on both sides of the price. Then each side's orders trade by price,
+visibility and time until one side is exhausted; an order with a minimum that its turn does not
+satisfy is left out and the allocation made anew, so that every minimum is true of what trades.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from matching.order import AT_LEAST, Order
+from matching.sheet import CANCEL_NEWEST, CANCEL_OLDEST, DECREMENT, Sheet
+from matching.types import CancelReason
+
+_BID: Final = 1
+_ASK: Final = 2
+_IOC: Final = 3
+
+
+def uncross(sheet: Sheet, price: int) -> None:
+    """Trade what may trade at `price`, then cancel what is left of IOC orders."""
+    _separate_accounts(sheet, _within(sheet, _BID, price), _within(sheet, _ASK, price))
+    bids, asks = _within(sheet, _BID, price), _within(sheet, _ASK, price)
+    if any(order.terms & AT_LEAST for order in (*bids, *asks)):
+        _leave_out_unsatisfied(bids, asks)
+    _pair(sheet, bids, asks, price)
+    cancel_immediate(sheet)
+
+
+def cancel_immediate(sheet: Sheet) -> None:
+    """Cancel all IOC orders, which wait for one uncross only."""
+    for side in (_BID, _ASK):
+        for order in sheet.queue(side):
+            if order.time_in_force == _IOC:
+                sheet.cancel(order, CancelReason.IOC_REST)
+
+
+def interest(sheet: Sheet, side: int) -> list[tuple[int, int]]:
+    """(price, quantity) of all orders of a side without a minimum, best price first."""
+    totals: dict[int, int] = {}
+    for order in sheet.queue(side):
+        if not order.terms & AT_LEAST:
+            totals[order.price] = totals.get(order.price, 0) + order.leaves
+    return list(totals.items())
+
+
+def is_crossed(sheet: Sheet) -> bool:
+    """Whether orders without a minimum cross, shown or hidden."""
+    bids, asks = interest(sheet, _BID), interest(sheet, _ASK)
+    return bool(bids) and bool(asks) and bids[0][0] >= asks[0][0]
+
+
+def _within(sheet: Sheet, side: int, price: int) -> list[Order]:
+    """The orders that `price` satisfies, in the order of their turns."""
+    queue = sheet.queue(side)
+    if side == _BID:
+        return [order for order in queue if order.price >= price]
+    return [order for order in queue if order.price <= price]
+
+
+def _separate_accounts(sheet: Sheet, bids: list[Order], asks: list[Order]) -> None:
+    """Self-trade prevention: each bid meets the asks of its account until one of them is gone.
+
+    The bid's mode decides, as if it were the newest.
+    """
+    own_asks: dict[int, deque[Order]] = {}
+    for ask in asks:
+        own_asks.setdefault(ask.account_id, deque()).append(ask)
+    for bid in bids:
+        own = own_asks.get(bid.account_id)
+        while own and bid.level is not None:
+            _prevent_self_trade(sheet, bid, own[0])
+            if own[0].level is None:
+                own.popleft()
+
+
+def _leave_out_unsatisfied(bids: list[Order], asks: list[Order]) -> None:
+    """Take out the orders whose minimum the allocation violates, bids before asks."""
+    while True:
+        volume = min(_total(bids), _total(asks))
+        if not _leave_out(bids, volume) and not _leave_out(asks, volume):
+            return
+
+
+def _total(orders: list[Order]) -> int:
+    return sum(order.leaves for order in orders)
+
+
+def _leave_out(orders: list[Order], volume: int) -> bool:
+    """Remove the order that `volume` fills in part, if that is less than its minimum."""
+    left = volume
+    for at, order in enumerate(orders):
+        if left == 0:
+            return False
+        if left < order.leaves:
+            if order.terms & AT_LEAST and left < order.least():
+                del orders[at]
+                return True
+            return False
+        left -= order.leaves
+    return False
+
+
+def _pair(sheet: Sheet, bids: list[Order], asks: list[Order], price: int) -> None:
+    """Trade the first bid with the first ask until one side is exhausted."""
+    at = ask_at = 0
+    while at < len(bids) and ask_at < len(asks):
+        bid, ask = bids[at], asks[ask_at]
+        _trade(sheet, bid, ask, price)
+        if bid.leaves == 0:
+            at += 1
+        if ask.leaves == 0:
+            ask_at += 1
+
+
+def _trade(sheet: Sheet, bid: Order, ask: Order, price: int) -> None:
+    """The ask is called the maker; what the bid showed of it is reduced."""
+    quantity = min(bid.leaves, ask.leaves)
+    sheet.last_price = price
+    ask_shown = ask.shown
+    sheet.shrink(ask, quantity)
+    less = sheet.shrink(bid, quantity)
+    sheet.tape.filled(ask, bid, price, quantity, ask.shown if ask_shown else -1, bid.leaves)
+    if less:
+        sheet.tape.reduced(bid, less, 0)
+    if ask.leaves == 0:
+        sheet.emptied(ask)
+    if bid.leaves == 0:
+        sheet.emptied(bid)
+
+
+def _prevent_self_trade(sheet: Sheet, bid: Order, ask: Order) -> None:
+    mode = bid.self_trade
+    if mode == DECREMENT:
+        quantity = min(bid.leaves, ask.leaves)
+        sheet.decrement(ask, quantity)
+        sheet.decrement(bid, quantity)
+        return
+    if mode != CANCEL_NEWEST:
+        sheet.cancel(ask, CancelReason.SELF_TRADE)
+    if mode != CANCEL_OLDEST:
+        sheet.cancel(bid, CancelReason.SELF_TRADE)
