@@ -199,7 +199,7 @@ class AdaptiveEngine:
         try:
             while True:
                 if len(thinking.answer) > given:
-                    spelled = write(tuple(thinking.answer), reading.slots)
+                    spelled = write(tuple(thinking.answer), reading.aliases)
                     yield Piece(spelled[len(said) :], len(thinking.answer) - given)
                     given, said = len(thinking.answer), spelled
                 if thinking.ended is not None:

@@ -32,7 +32,7 @@ class Question(NamedTuple):
     """
 
     tokens: tuple[int, ...]
-    slots: tuple[str, ...]
+    aliases: tuple[str, ...]
     answer: str
     family: str
     difficulty: int
@@ -66,7 +66,9 @@ def drawn_questions(
         except PromptTooLong:
             continue  # a long question with a preamble: as good as not drawn
         found.append(
-            Question(reading.tokens, reading.slots, sample.answer, sample.family, sample.difficulty)
+            Question(
+                reading.tokens, reading.aliases, sample.answer, sample.family, sample.difficulty
+            )
         )
     return found
 
@@ -84,16 +86,16 @@ def bbh_questions(folder: Path) -> dict[str, list[Question]]:
         found[task] = []
         for item in items:
             try:
-                tokens, slots = read(item.question).tokens, read(item.question).slots
+                tokens, aliases = read(item.question).tokens, read(item.question).aliases
             except PromptError:
-                tokens, slots = (), ()
-            found[task].append(Question(tokens, slots, item.answer, FAMILY_OF[task], 0))
+                tokens, aliases = (), ()
+            found[task].append(Question(tokens, aliases, item.answer, FAMILY_OF[task], 0))
     return found
 
 
 def is_right(answer: Sequence[int], question: Question) -> bool:
     """Whether these tokens spell the answer, without regard to case."""
-    written = write(tuple(answer), question.slots)
+    written = write(tuple(answer), question.aliases)
     return written.strip().casefold() == question.answer.strip().casefold()
 
 

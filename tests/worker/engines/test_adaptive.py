@@ -118,11 +118,6 @@ async def test_a_question_that_cannot_be_read_is_an_error(
         await run(engine, ask(text))
 
 
-async def test_an_unknown_language_is_read_as_names(engine: AdaptiveEngine) -> None:
-    outcome = await run(engine, ask("Где находится библиотека?"))
-    assert flops(CARD, outcome.trace) > 0
-
-
 async def test_a_closed_engine_ends_its_run(engine: AdaptiveEngine) -> None:
     await engine.ready()
     await engine.close()
