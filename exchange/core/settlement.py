@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from exchange.core.commands import StopCause
 from exchange.core.limits import FLOPS_PER_MFLOP, TRACE_BYTES_MAX
 from exchange.core.reasons import Reason
-from exchange.metering.traces import DenseTrace, TraceError, decode_trace, flops, flops_worst
+from exchange.metering.traces import Trace, TraceError, decode_trace, flops, flops_worst
 
 if TYPE_CHECKING:
     from exchange.core.commands import SettleLease
@@ -43,9 +43,9 @@ def judge(receipt: SettleLease, job: Job, model: Model, context_tokens_max: int)
         return Verdict(Reason.ENGINE_FAILED, 0)
     try:
         trace = decode_trace(receipt.trace)
+        done = flops(model.card, trace)
     except TraceError:
         return Verdict(Reason.RECEIPT_MALFORMED, 0)
-    done = flops(model.card, trace)
     if done != receipt.flops:
         return Verdict(Reason.RECEIPT_FLOPS_MISMATCH, 0)
     if done > job.terms.quantity_mflop * FLOPS_PER_MFLOP:
@@ -59,7 +59,7 @@ def judge(receipt: SettleLease, job: Job, model: Model, context_tokens_max: int)
     return Verdict(Reason.NONE, done)
 
 
-def _cause_holds(cause: int, trace: DenseTrace, job: Job, model: Model, *, too_long: bool) -> bool:
+def _cause_holds(cause: int, trace: Trace, job: Job, model: Model, *, too_long: bool) -> bool:
     """Whether the attempt can have ended for the reason that it gives.
 
     An answer that finished has a token; a budget that stopped it cannot pay for one more. Without

@@ -11,6 +11,12 @@ from typing import Final, Literal
 
 import msgspec
 
+from exchange.metering.adaptive import (
+    EXPERTS_MAX,
+    STEPS_MAX,
+    AdaptiveShape,
+)
+
 DIMENSION_MAX: Final = 1 << 24
 """Largest single number of a card; keeps every product a small Python integer."""
 
@@ -25,7 +31,9 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     """One model's dimensions.
 
     family "llama": a dense decoder (Touvron et al. 2023) with grouped-query attention and a gated
-    feed-forward layer. family "instant": a fixed number of FLOPs per token, for load tests.
+    feed-forward layer. family "instant": a fixed number of FLOPs per token, for load tests. family
+    "adaptive": `adaptive` holds its dimensions (`exchange.metering.adaptive`); only such a card has
+    that field.
 
     `template_tokens` bounds what the chat template adds for a conversation, beside
     `message_tokens` for each message. `bytes_per_token_milli` is the usual length of a token, in
@@ -33,7 +41,7 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     """
 
     name: str
-    family: Literal["llama", "instant"]
+    family: Literal["llama", "instant", "adaptive"]
     weights_sha256: str = ""
     layers: int = 0
     width: int = 0
@@ -46,6 +54,13 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     template_tokens: int = 0
     message_tokens: int = 0
     bytes_per_token_milli: int = 1_000
+    adaptive: AdaptiveShape | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def shape(self) -> AdaptiveShape:
+        """Dimensions of an adaptive model; only its card has them."""
+        assert isinstance(self.adaptive, AdaptiveShape), f"{self.name} is not adaptive"
+        return self.adaptive
 
     def encode(self) -> bytes:
         """Canonical JSON."""
@@ -93,12 +108,27 @@ def _check(card: ModelCard) -> None:
     needed = {
         "llama": ("layers", "width", "heads", "kv_heads", "head_width", "ff_width", "vocabulary"),
         "instant": ("flops_per_token",),
+        "adaptive": (),
     }[card.family]
     for field in needed:
         if numbers[field] < 1:
             raise CardError(f"{field} must be at least 1 for family {card.family}")
+    if (card.family == "adaptive") != isinstance(card.adaptive, AdaptiveShape):
+        raise CardError("the field adaptive belongs to family adaptive, which needs it")
+    if isinstance(card.adaptive, AdaptiveShape):
+        _check_adaptive(card.adaptive)
     if card.bytes_per_token_milli < 1_000:
         raise CardError("bytes_per_token_milli must be at least 1000: a token covers a byte")
+
+
+def _check_adaptive(shape: AdaptiveShape) -> None:
+    for field, value in msgspec.structs.asdict(shape).items():
+        if not 1 <= value <= DIMENSION_MAX:
+            raise CardError(f"adaptive.{field} must lie between 1 and {DIMENSION_MAX}, not {value}")
+    if shape.experts > EXPERTS_MAX or shape.experts_active > shape.experts:
+        raise CardError(f"at most {EXPERTS_MAX} experts, and no more active than there are")
+    if shape.steps_max > STEPS_MAX:
+        raise CardError(f"adaptive.steps_max must be at most {STEPS_MAX}")
 
 
 SMOLLM2_135M: Final = ModelCard(

@@ -3,7 +3,8 @@
 FLOPs = 2 x the multiply-adds of every matrix product that the request needs: projections,
 attention scores and values at the causal shapes, feed-forward, language-model head. Element-wise
 work, norms, softmax and look-ups count nothing. Padding and what an implementation computes beside
-the need are not billed.
+the need are not billed. Dense models are metered here, the adaptive model in
+`exchange.metering.adaptive`; the functions below take the trace of either.
 """
 
 from __future__ import annotations
@@ -11,6 +12,14 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
+from exchange.metering.adaptive import (
+    AdaptiveTrace,
+    AdaptiveTraceError,
+    adaptive_flops,
+    adaptive_flops_worst,
+    decode_adaptive,
+    is_adaptive,
+)
 from exchange.metering.cards import ModelCard
 
 TOKENS_MAX: Final = 1 << 24
@@ -43,12 +52,20 @@ class DenseTrace(NamedTuple):
         return _DENSE.pack(_DENSE_MAGIC, self.prompt_tokens, self.decode_steps)
 
 
-def decode_trace(data: bytes) -> DenseTrace:
+Trace = DenseTrace | AdaptiveTrace
+
+
+def decode_trace(data: bytes) -> Trace:
     """The trace that these bytes hold.
 
     Raises:
         TraceError: wrong length, mark or range.
     """
+    if is_adaptive(data):
+        try:
+            return decode_adaptive(data)
+        except AdaptiveTraceError as error:
+            raise TraceError(str(error)) from error
     if len(data) != _DENSE.size:
         raise TraceError(f"a dense trace has {_DENSE.size} bytes, not {len(data)}")
     magic, prompt, steps = _DENSE.unpack(data)
@@ -71,8 +88,11 @@ def _llama_flops(card: ModelCard, trace: DenseTrace) -> int:
     return card.layers * (linear * positions + attention) + head
 
 
-def flops(card: ModelCard, trace: DenseTrace) -> int:
+def flops(card: ModelCard, trace: Trace) -> int:
     """FLOPs of a trace, exact; 0 where nothing ran.
+
+    Raises:
+        TraceError: the trace is not one of the card's family.
 
     >>> from exchange.metering.cards import SMOLLM2_135M
     >>> flops(SMOLLM2_135M, DenseTrace(1, 0))
@@ -80,13 +100,19 @@ def flops(card: ModelCard, trace: DenseTrace) -> int:
     """
     if not trace.prompt_tokens:
         return 0
+    if isinstance(trace, AdaptiveTrace) != (card.family == "adaptive"):
+        raise TraceError(f"not a trace of family {card.family}")
+    if isinstance(trace, AdaptiveTrace):
+        return adaptive_flops(card.shape, trace)
     if card.family == "instant":
         return card.flops_per_token * (trace.prompt_tokens + trace.decode_steps)
     return _llama_flops(card, trace)
 
 
 def flops_worst(card: ModelCard, prompt_tokens: int, output_tokens: int) -> int:
-    """FLOPs of reading a prompt and giving this many tokens (at least one)."""
+    """Most FLOPs of reading a prompt and giving this many tokens (at least one)."""
+    if card.family == "adaptive":
+        return adaptive_flops_worst(card.shape, prompt_tokens, max(output_tokens, 1))
     return flops(card, DenseTrace(prompt_tokens, max(output_tokens - 1, 0)))
 
 

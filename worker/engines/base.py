@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from google.protobuf.message import DecodeError
 
 from exchange.metering.cards import ModelCard
-from exchange.metering.traces import DenseTrace
+from exchange.metering.traces import DenseTrace, Trace
 from exchange.v1.job_service_pb2 import JobInput, StopCause
 
 NOTHING_DONE: Final = DenseTrace(0, 0)
@@ -45,7 +45,7 @@ class EngineResult:
     """The end of a run: why it stopped, and what was done."""
 
     cause: StopCause.ValueType
-    trace: DenseTrace
+    trace: Trace
 
 
 class StopSignal:

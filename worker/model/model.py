@@ -1,0 +1,175 @@
+"""The adaptive model in one file: text tokens in, one answer token out, as many steps as it takes.
+
+    question tokens   "dave", "and", "eve", "swap", ".", ...        (B, N)
+      read once       every token becomes a key and a value, by table look-up: the token, its
+                      neighbours (TAPS) and its position from both ends. No product, no layer.
+      think           ONE thinking token, whose state starts as that of the last token, goes
+                      through ONE core layer again and again (steps_max times at most):
+                          state += attention(state, keys, values)
+                          state += mixture of experts(state)
+                      After each step the gate says how likely the state's answer is right *now*,
+                      and how likely it *ever* will be. When to stop is decided outside.
+      write           the state's nearest answer token. It is appended, and the next one begins.
+
+Training asks for a target at every step (`worker.model.train`). This form computes all experts and
+all steps for a whole batch; the NumPy form (`worker.model.runtime`) computes only what is needed.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from exchange.metering.adaptive import AdaptiveShape
+from worker.model.reading import OWN, PLACES, TAPS
+
+NORM_EPSILON = 1e-6
+
+
+def norm(x: Tensor) -> Tensor:
+    """Root-mean-square norm over the last dimension, without weights."""
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + NORM_EPSILON)
+
+
+class Reader(nn.Module):
+    """Makes a vector of each token, from itself, its neighbours and its place.
+
+    It is linear in tables, so that the products below can be made once for the whole vocabulary:
+    reading then takes look-ups alone.
+    """
+
+    def __init__(self, shape: AdaptiveShape, width: int) -> None:
+        super().__init__()
+        d = shape.width
+        self.taps = nn.Parameter(torch.randn(len(TAPS), d, width) * 0.5 * d**-0.5)
+        with torch.no_grad():  # a token is above all itself
+            self.taps[OWN] *= 2
+        sizes = [shape.vocabulary] * len(TAPS) + [rows for _, rows in PLACES]
+        self._starts = torch.tensor([0, *itertools.accumulate(sizes[:-1])])
+
+    def forward(self, vectors: Vectors, near: Tensor, places: Tensor) -> Tensor:
+        """Near (B, N, taps) token ids and places (B, N, PLACES) -> (B, N, width)."""
+        tables = [(vectors.tokens @ self.taps).flatten(0, 1)]  # (taps * V, width)
+        tables += [vectors.places[name] @ self.taps[OWN] for name, _ in PLACES]
+        rows = torch.cat([near, places], -1) + self._starts  # (B, N, taps + PLACES)
+        summed: Tensor = functional.embedding_bag(rows.flatten(0, 1), torch.cat(tables), mode="sum")
+        return summed.view(*rows.shape[:2], -1)
+
+
+class Vectors(nn.Module):
+    """A vector for each token and for each place."""
+
+    def __init__(self, shape: AdaptiveShape) -> None:
+        super().__init__()
+        d = shape.width
+        self.tokens = nn.Parameter(torch.randn(shape.vocabulary, d) * d**-0.5)
+        self.places = nn.ParameterDict(
+            {name: nn.Parameter(torch.randn(rows, d) * 0.5 * d**-0.5) for name, rows in PLACES}
+        )
+
+
+class Core(nn.Module):
+    """The one layer that is looped: attention to what was read, then a mixture of experts."""
+
+    def __init__(self, shape: AdaptiveShape) -> None:
+        super().__init__()
+        d, e, f = shape.width, shape.experts, shape.ff_width
+        self.heads, self.active = shape.heads, shape.experts_active
+        self.steps = nn.Parameter(torch.randn(shape.steps_max, d) * d**-0.5)
+        self.query = nn.Parameter(torch.randn(d, d) * d**-0.5)
+        self.out = nn.Parameter(torch.randn(d, d) * 0.5 * d**-0.5)
+        self.router = nn.Parameter(torch.randn(d, e) * d**-0.5)
+        self.up = nn.Parameter(torch.randn(e, d, f) * d**-0.5)
+        self.down = nn.Parameter(torch.randn(e, f, d) * 0.5 * f**-0.5)
+
+    def attend(self, h: Tensor, keys: Tensor, values: Tensor, hidden: Tensor) -> Tensor:
+        """State h (B, d); keys, values (B, H, N, d/H); hidden (B, N), -inf at pads -> (B, d)."""
+        q = (h @ self.query).view(len(h), self.heads, 1, -1)  # (B, H, 1, d/H)
+        scores = q @ keys.transpose(-1, -2) * q.shape[-1] ** -0.5  # (B, H, 1, N)
+        weights = torch.softmax(scores + hidden[:, None, None, :], -1)
+        return (weights @ values).flatten(1) @ self.out
+
+    def mix(self, h: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+        """State h (B, d) -> the experts' weighted sum (B, d), the router's probabilities (B, E)."""
+        probabilities = torch.softmax(h @ self.router, -1)
+        ranked, order = torch.sort(probabilities, dim=-1, descending=True, stable=True)
+        before = ranked.cumsum(-1) - ranked
+        chosen = (before < top_p) & (torch.arange(ranked.shape[-1]) < self.active)
+        mask = torch.zeros_like(probabilities).scatter(-1, order, chosen.to(h.dtype))
+        weights = probabilities * mask
+        weights = weights / weights.sum(-1, keepdim=True)
+        inner = functional.relu(torch.einsum("bd,edf->ebf", h, self.up))
+        each = inner @ self.down  # (E, B, d)
+        return torch.einsum("be,ebd->bd", weights, each), probabilities
+
+    def forward(
+        self, state: Tensor, read: tuple[Tensor, Tensor, Tensor], step: int, top_p: float
+    ) -> tuple[Tensor, Tensor]:
+        """One step: the new state (B, d) and the router's probabilities (B, E)."""
+        state = state + self.attend(norm(state + self.steps[step]), *read)
+        mixed, probabilities = self.mix(norm(state), top_p)
+        return state + mixed, probabilities
+
+
+class Gate(nn.Module):
+    """How likely the answer is right now, and ever: two logits from a state it cannot change."""
+
+    def __init__(self, shape: AdaptiveShape) -> None:
+        super().__init__()
+        d, g = shape.width, shape.gate_width
+        self.inner = nn.Parameter(torch.randn(d, g) * d**-0.5)
+        self.inner_bias = nn.Parameter(torch.zeros(g))
+        self.outer = nn.Parameter(torch.randn(g, 2) * g**-0.5)
+        self.outer_bias = nn.Parameter(torch.zeros(2))
+
+    def forward(self, h: Tensor) -> Tensor:
+        """State h (B, d) -> (B, 2)."""
+        inner = functional.relu(h.detach() @ self.inner + self.inner_bias)
+        return inner @ self.outer + self.outer_bias
+
+
+class AdaptiveModel(nn.Module):
+    """The whole model."""
+
+    def __init__(self, shape: AdaptiveShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.vectors = Vectors(shape)
+        self.memory = Reader(shape, 2 * shape.width)
+        self.start = Reader(shape, shape.width)
+        self.core = Core(shape)
+        self.gate = Gate(shape)
+
+    def read(self, near: Tensor, places: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """Tokens to state (B, d), and keys, values (B, H, N, d/H), hidden (B, N)."""
+        state = self.start(self.vectors, near[:, -1:], places[:, -1:])[:, 0]
+        keys, values = self.memory(self.vectors, near, places).chunk(2, -1)
+        pad = near[..., OWN] == 0
+        hidden = torch.zeros_like(pad, dtype=keys.dtype).masked_fill(pad, -torch.inf)
+        per_head = (*keys.shape[:2], self.shape.heads, -1)
+        keys, values = (x.reshape(per_head).transpose(1, 2).contiguous() for x in (keys, values))
+        return state, (keys, values, hidden)
+
+    def write(self, state: Tensor) -> Tensor:
+        """Logits of the answer tokens."""
+        return norm(state) @ self.vectors.tokens[: self.shape.answers].T
+
+    def forward(
+        self, near: Tensor, places: Tensor, steps: int, top_p: float = 0.6
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """All of `steps` steps.
+
+        Returns:
+            Answer logits (S, B, A), gate logits (S, B, 2), router probabilities (S, B, E).
+        """
+        state, memory = self.read(near, places)
+        states, routes = [], []
+        for step in range(steps):
+            state, probabilities = self.core(state, memory, step, top_p)
+            states.append(state)
+            routes.append(probabilities)
+        thought = torch.stack(states)  # (S, B, d)
+        return self.write(thought), self.gate(norm(thought)), torch.stack(routes)
