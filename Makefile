@@ -17,7 +17,7 @@ PROTOC = PATH="$(CURDIR)/$(CODEGEN)/bin:$$PATH" python -m grpc_tools.protoc -Ipr
 	--mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv constraints proto proto-check proto-lint lint format test demo bench bench-matching clean
+.PHONY: help venv constraints compile proto proto-check proto-lint lint format test soak demo bench bench-matching clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -41,6 +41,11 @@ constraints: ## resolve afresh and rewrite constraints.txt
 	{ echo '# The exact versions that `make venv` installs. Written by `make constraints`.'; \
 		$(BIN)/pip freeze --exclude-editable; } > constraints.txt
 	touch $(STAMP)
+
+compile: $(STAMP) ## compile package matching with mypyc, beside its sources (needs a C compiler)
+	rm -f matching/*.so matching__mypyc*.so
+	$(BIN)/python hatch_build.py
+	$(BIN)/python -c 'import matching; print("matching is compiled:", matching.COMPILED)'
 
 $(CODEGEN_STAMP): pyproject.toml
 	$(PYTHON) -m venv $(CODEGEN)
@@ -77,6 +82,11 @@ format: $(STAMP) ## let ruff fix and format what it can
 test: $(STAMP) ## the whole test suite
 	$(BIN)/python -m pytest
 
+SIZE ?= 100000000
+PROCESSES ?= 1
+soak: $(STAMP) ## books against their naive twin for hours (SIZE=100000000 commands, PROCESSES=1)
+	$(BIN)/python -m tests.matching.soak --size $(SIZE) --processes $(PROCESSES)
+
 demo: $(STAMP) ## the exchange, two workers and real prompts (ONCE=1 ends by itself, JSON=1 prints JSON)
 	$(BIN)/flopex demo $(if $(ONCE),--once) $(if $(JSON),--json)
 
@@ -95,5 +105,5 @@ bench-matching: $(STAMP) $(PEERS)/bin/python ## the matching engine beside its p
 
 clean: ## remove the environments, caches and build outputs
 	rm -rf $(VENV) $(CODEGEN) $(PEERS) .buf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache \
-		.import_linter_cache
+		.import_linter_cache matching/*.so matching__mypyc*.so
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +

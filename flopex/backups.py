@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 from exchange.blobs import BlobStore, CopiedBlobs, backup_blobs, restore_blobs
 from exchange.journal import JournalStat, backup_journal, has_journal, restore_journal
 from exchange.receipts import backup_receipts, restore_receipts
+from flopex.journals import JOURNAL
 
-JOURNAL: Final = "journal"
 RECEIPTS: Final = "receipts"
 BLOBS: Final = "blobs"
 MASTER_KEY: Final = "master.key"

@@ -15,11 +15,9 @@ of the others: the same commands give the same events.
 
 from __future__ import annotations
 
-from typing import Final
-
-from matching import book as _book
 from matching.bids import Bid, ClassBid, validate_bid
-from matching.book import Book
+from matching.book import COMPILED, Book
+from matching.book_legs import BookLeg, BookLegDesk, LeggedOrder
 from matching.clearing import ClearingGroup, LeaseFill, Uncross, WhyNot
 from matching.events import (
     Armed,
@@ -32,11 +30,13 @@ from matching.events import (
     StateChanged,
     Triggered,
 )
+from matching.legs import GroupUncross, Leg, LegDesk, MultiLegBid
 from matching.order import Conditions, Order
 from matching.ramp import ramp_price, reach_time_ns, round_down, round_up
 from matching.slots import SlotPool, StandingQuote
 from matching.types import (
     CLASSES_MAX,
+    LEGS_MAX,
     MINIMUM_ORDERS_MAX,
     PEAKS_MAX,
     POOL_SLOTS_MAX,
@@ -53,12 +53,10 @@ from matching.types import (
     TimeInForce,
 )
 
-COMPILED: Final = not (_book.__file__ or "").endswith(".py")
-"""Whether the books run as a compiled extension (`make compile`, built wheels) or interpreted."""
-
 __all__ = [
     "CLASSES_MAX",
     "COMPILED",
+    "LEGS_MAX",
     "MINIMUM_ORDERS_MAX",
     "PEAKS_MAX",
     "POOL_SLOTS_MAX",
@@ -69,6 +67,8 @@ __all__ = [
     "Bid",
     "Book",
     "BookEvent",
+    "BookLeg",
+    "BookLegDesk",
     "BookState",
     "CancelReason",
     "Cancelled",
@@ -77,7 +77,12 @@ __all__ = [
     "Conditions",
     "Decremented",
     "Fill",
+    "GroupUncross",
     "LeaseFill",
+    "Leg",
+    "LegDesk",
+    "LeggedOrder",
+    "MultiLegBid",
     "NoTradeReason",
     "Order",
     "RejectReason",

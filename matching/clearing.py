@@ -12,9 +12,9 @@ bid is accepted in a class after another was refused there. A bid for which a fr
 sets no price, and from that bid on the class is closed: lower bids could not have paid either,
 whatever becomes of its slots through other quotes on the same pools.
 
-Costs: an uncross reads the head of each queue of bids (one per density and cap) that could ever pay
-the class's best ask, and then what it trades. The next time at which anything can trade is kept per
-class, and computed afresh only when its best ask has changed or that bid has gone.
+Costs: an uncross looks at each shelf of bids that may ever pay a class's best ask (see
+`matching.demand`), and then at what it trades. The next time at which anything can trade is kept
+per class, and computed afresh only when its best ask has changed or that bid has gone.
 
 Time never goes back from one call to the next.
 """
@@ -24,38 +24,13 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
-from matching.bids import Bid, BidQueue, ClassBid, ClassBids, QueueKey, pays_from_ns, validate_bid
-from matching.ramp import round_up
+from matching.bids import Bid, ClassBid, validate_bid
+from matching.demand import LEVEL, ClassBids, Turn
+from matching.outcome import LeaseFill, Links, Round, Uncross
 from matching.slots import AskLadder, StandingQuote
 from matching.types import NoTradeReason
 
-__all__ = ["Bid", "ClassBid", "ClearingGroup", "LeaseFill", "Uncross", "WhyNot"]
-
-
-class LeaseFill(NamedTuple):
-    """A bid took one slot of a quote; it pays `price` per CU, ask_price <= price <= bid_price."""
-
-    bid_id: int
-    buyer_account_id: int
-    quote_id: int
-    instrument_id: int
-    pool_id: int
-    seller_account_id: int
-    bid_price: int
-    ask_price: int
-    price: int
-
-
-class Uncross(NamedTuple):
-    """What one uncross did, in the order in which bids had their turn.
-
-    `self_trades` are bids cancelled because their cheapest ask was their own account's. `prices`
-    has one price for each class that traded, by instrument id.
-    """
-
-    fills: list[LeaseFill]
-    self_trades: list[int]
-    prices: dict[int, int]
+__all__ = ["Bid", "ClassBid", "ClearingGroup", "LeaseFill", "Links", "Uncross", "WhyNot"]
 
 
 class WhyNot(NamedTuple):
@@ -80,18 +55,18 @@ class ClassBook:
         "wake_until_ns",
     )
 
-    def __init__(self, instrument_id: int) -> None:
+    def __init__(self, instrument_id: int, k_ns: int) -> None:
         self.instrument_id = instrument_id
         self.is_open = True
         self.asks = AskLadder()
-        self.bids = ClassBids()
+        self.bids = ClassBids(instrument_id, k_ns)
         # The first bid to pay `wake_ask`, when, and until when it can start; ask 0 is not known.
         self.wake_ask = 0
         self.wake_ns: int | None = None
         self.wake_until_ns = 0
         self.wake_bid_id = 0
 
-    def next_trade_ns(self, now_ns: int, k_ns: int) -> int | None:
+    def next_trade_ns(self, now_ns: int) -> int | None:
         """When a bid first pays the best ask; may lie in the past. None if none ever does."""
         ask = self.asks.best_ask()
         if ask is None:
@@ -100,30 +75,25 @@ class ClassBook:
         if ask != self.wake_ask or expired:
             self.wake_ask = ask
             self.wake_ns = None
-            tick = round_up(ask)
-            for queue in self.bids.above(ask):
-                found = queue.reach(tick, now_ns, k_ns)
-                if found is not None:
-                    self._wake_at(*found)
+            found = self.bids.next_to_pay(ask, now_ns)
+            if found is not None:
+                self.wake_ns, self.wake_until_ns, self.wake_bid_id = found
         return self.wake_ns
 
-    def add_bid(self, bid: Bid, key: QueueKey, class_latest_start_ns: int, k_ns: int) -> None:
-        """Queue a bid; it may be the next to trade."""
-        self.bids.add(bid, key, class_latest_start_ns)
-        if self.wake_ask:
-            at_ns = pays_from_ns(key, bid.latest_start_ns, self.wake_ask, k_ns)
-            if at_ns is not None and at_ns <= class_latest_start_ns:
-                self._wake_at(at_ns, class_latest_start_ns, bid.bid_id)
+    def add_bid(self, bid: Bid, until_ns: int, k_ns: int) -> None:
+        """Let a bid take part until `until_ns`; it may be the next to trade."""
+        self.bids.add(bid, until_ns)
+        at_ns = bid.pays_from_ns(self.wake_ask, k_ns) if self.wake_ask else None
+        if at_ns is None or at_ns > until_ns:
+            return
+        if self.wake_ns is None or at_ns < self.wake_ns:
+            self.wake_ns, self.wake_until_ns, self.wake_bid_id = at_ns, until_ns, bid.bid_id
 
-    def remove_bid(self, bid: Bid, key: QueueKey) -> None:
+    def remove_bid(self, bid: Bid, until_ns: int) -> None:
         """Take a bid out; if it was the next to trade, another is found when asked for."""
-        self.bids.remove(bid, key)
+        self.bids.remove(bid, until_ns)
         if bid.bid_id == self.wake_bid_id:
             self.wake_ask = 0
-
-    def _wake_at(self, at_ns: int, until_ns: int, bid_id: int) -> None:
-        if self.wake_ns is None or at_ns < self.wake_ns:
-            self.wake_ns, self.wake_until_ns, self.wake_bid_id = at_ns, until_ns, bid_id
 
 
 class ClearingGroup:
@@ -153,17 +123,13 @@ class ClearingGroup:
             msg = f"bid {bid.bid_id} is already here"
             raise ValueError(msg)
         self._bids[bid.bid_id] = bid
-        key = bid.queue_key()
-        for instrument_id, latest_start_ns in bid.classes:
-            self._class(instrument_id).add_bid(bid, key, latest_start_ns, self.k_ns)
+        self._queue(bid)
 
     def remove_bid(self, bid_id: int) -> Bid | None:
         """Take a bid out; None if it is not here. Costs a binary search per class it names."""
         bid = self._bids.pop(bid_id, None)
         if bid is not None:
-            key = bid.queue_key()
-            for instrument_id, _ in bid.classes:
-                self._classes[instrument_id].remove_bid(bid, key)
+            self._unqueue(bid)
         return bid
 
     def set_quote(self, quote: StandingQuote) -> None:
@@ -197,30 +163,51 @@ class ClearingGroup:
         """Halt a class (its bids and quotes stay and take no part), or open it again."""
         self._class(instrument_id).is_open = is_open
 
-    def uncross(self, now_ns: int) -> Uncross:
+    def uncross(self, now_ns: int, links: Links | None = None) -> Uncross:
         """Trade all that can trade now; filled and self-trading bids leave, slots are taken.
+
+        A bid of which `links` says that it passes keeps its place and takes no further part.
 
         Raises:
             ValueError: time went back.
         """
         self._advance(now_ns)
-        turns: list[_Turn] = []
+        run = Round(links)
+        turns: list[Turn] = []
         for instrument_id in sorted(self._classes):
             book = self._classes[instrument_id]
             ask = book.asks.best_ask() if book.is_open else None
             if ask is not None:
-                for queue in book.bids.paying(ask, now_ns, self.k_ns):
-                    self._push_head(turns, book, queue, ask)
+                found = book.bids.turns(ask, now_ns)
+                if found:
+                    run.at_least[instrument_id] = ask
+                    turns += found
         heapify(turns)
-        run = _Run()
-        while turns:
-            negated_price, _, _, bid_id, instrument_id, queue = heappop(turns)
-            if instrument_id in run.closed:
+        while turns and run.at_least:
+            turn = heappop(turns)
+            at_least = run.at_least.get(turn[4])
+            if at_least is None:
                 continue
-            bid = self._bids.get(bid_id)
-            # A bid that is gone had its turn through another of its classes.
-            if bid is None or self._take_turn(run, bid, -negated_price):
-                self._push_head(turns, self._classes[instrument_id], queue, 1)
+            bids = self._classes[turn[4]].bids
+            if turn[1] == LEVEL:
+                for one in bids.expand():
+                    heappush(turns, one)
+                continue
+            settled = bids.settle(turn, at_least, now_ns)
+            if settled is None:
+                continue
+            if settled[3] != turn[3] or settled[0] != turn[0]:
+                heappush(turns, settled)
+                continue
+            bid = self._bids.get(turn[3])
+            # A bid that is gone or passed had its turn through another of its classes.
+            if bid is None or turn[3] in run.passed or self._take_turn(run, bid, -turn[0]):
+                following = bids.after(turn, at_least, now_ns)
+                if following is not None:
+                    heappush(turns, following)
+        for bid_id, bid in run.passed.items():
+            if bid_id in self._bids:
+                self._queue(bid)
         return run.result()
 
     def next_trade_ns(self, now_ns: int) -> int | None:
@@ -235,10 +222,30 @@ class ClearingGroup:
         first: int | None = None
         for book in self._classes.values():
             if book.is_open:
-                at_ns = book.next_trade_ns(now_ns, self.k_ns)
+                at_ns = book.next_trade_ns(now_ns)
                 if at_ns is not None and (first is None or at_ns < first):
                     first = at_ns
         return None if first is None else max(first, now_ns)
+
+    def margin(self, bid_id: int, now_ns: int) -> int | None:
+        """What a bid pays per CU now above the cheapest ask that it could take, maybe negative.
+
+        None if it could take none: no slot is free, every class that could serve it is halted or
+        too slow by now, or the cheapest ask is its own account's.
+
+        Raises:
+            KeyError: there is no such bid.
+        """
+        bid = self._bids[bid_id]
+        best: StandingQuote | None = None
+        for named in bid.classes:
+            book = self._classes[named.instrument_id]
+            quote = book.asks.best() if book.is_open and named.latest_start_ns >= now_ns else None
+            if quote is not None and (best is None or quote.listed < best.listed):
+                best = quote
+        if best is None or best.pool.account_id == bid.account_id:
+            return None
+        return bid.price(now_ns, self.k_ns) - best.listed
 
     def why_not(self, bid_id: int, now_ns: int) -> WhyNot | None:
         """The true reason why a bid does not trade now; None if it can.
@@ -280,7 +287,7 @@ class ClearingGroup:
         book = self._classes.get(instrument_id)
         if book is None:
             return [], []
-        return book.bids.depth(now_ns, self.k_ns, levels), book.asks.depth(levels)
+        return book.bids.depth(now_ns, levels), book.asks.depth(levels)
 
     def bids(self) -> list[Bid]:
         """All resting bids by id."""
@@ -319,15 +326,23 @@ class ClearingGroup:
                 for bid in self._bids.values()
                 if any(entry.instrument_id == instrument_id for entry in bid.classes)
             }
-            book.bids.check(named, instrument_id, self._now_ns)
+            book.bids.check(named, self._now_ns)
             book.asks.check()
             assert all(q.instrument_id == instrument_id for q in book.asks.by_pool.values())
 
     def _class(self, instrument_id: int) -> ClassBook:
         book = self._classes.get(instrument_id)
         if book is None:
-            book = self._classes[instrument_id] = ClassBook(instrument_id)
+            book = self._classes[instrument_id] = ClassBook(instrument_id, self.k_ns)
         return book
+
+    def _queue(self, bid: Bid) -> None:
+        for instrument_id, until_ns in bid.classes:
+            self._class(instrument_id).add_bid(bid, until_ns, self.k_ns)
+
+    def _unqueue(self, bid: Bid) -> None:
+        for instrument_id, until_ns in bid.classes:
+            self._classes[instrument_id].remove_bid(bid, until_ns)
 
     def _advance(self, now_ns: int) -> None:
         if now_ns < self._now_ns:
@@ -335,20 +350,8 @@ class ClearingGroup:
             raise ValueError(msg)
         self._now_ns = now_ns
 
-    def _push_head(
-        self, turns: list[_Turn], book: ClassBook, queue: BidQueue, at_least: int
-    ) -> None:
-        """Give the head of a queue its turn, if it pays `at_least`."""
-        head = book.bids.head(queue, self._now_ns)
-        if head is not None:
-            start, sequence, bid_id, _ = head
-            price = queue.price(-start, self._now_ns, self.k_ns)
-            if price >= at_least:
-                turn = (-price, -start, -sequence, -bid_id, book.instrument_id, queue)
-                heappush(turns, turn)
-
-    def _take_turn(self, run: _Run, bid: Bid, price: int) -> bool:
-        """Let a bid take its slot. True if it leaves: with a slot, or cancelled as a self-trade."""
+    def _take_turn(self, run: Round, bid: Bid, price: int) -> bool:
+        """Let a bid take its slot. False if it is refused, and so the next in its queue is too."""
         books = [
             book
             for named in bid.classes
@@ -362,70 +365,27 @@ class ClearingGroup:
             if ask is not None and ask < cheapest:
                 cheapest, chosen = ask, book
         if chosen is None:
-            run.refuse(books, price)
+            for book in books:
+                is_sold_out = book.asks.best() is None
+                run.refuse(book.instrument_id, price, is_sold_out=is_sold_out)
             return False
         quote = chosen.asks.best()
         assert quote is not None
+        is_own = quote.pool.account_id == bid.account_id
+        links = run.links
+        if links is not None and not is_own and links.passes(bid, price - cheapest):
+            run.passed[bid.bid_id] = bid
+            self._unqueue(bid)
+            return True
         self.remove_bid(bid.bid_id)
-        if quote.pool.account_id == bid.account_id:
+        if is_own:
             run.self_trades.append(bid.bid_id)
         else:
             quote.pool.take()
             run.accept(bid, quote, price, cheapest)
+        if links is not None:
+            links.leaves(bid)
         return True
-
-
-class _Run:
-    """One uncross under way: what was taken, and what that makes of each class's price."""
-
-    def __init__(self) -> None:
-        self.taken: list[tuple[Bid, StandingQuote, int, int]] = []
-        self.self_trades: list[int] = []
-        # Classes in which a bid was refused; nothing trades there any more.
-        self.closed: set[int] = set()
-        self.low: dict[int, int] = {}
-        self.refused: dict[int, int] = {}
-
-    def accept(self, bid: Bid, quote: StandingQuote, bid_price: int, ask_price: int) -> None:
-        """Book one slot taken. Asks of a class never fall, so the last one is the highest."""
-        self.taken.append((bid, quote, bid_price, ask_price))
-        self.low[quote.instrument_id] = ask_price
-
-    def refuse(self, books: list[ClassBook], price: int) -> None:
-        """Close the classes that a bid found too dear, or sold out."""
-        for book in books:
-            if book.instrument_id not in self.closed:
-                self.closed.add(book.instrument_id)
-                if book.asks.best() is None:
-                    self.refused[book.instrument_id] = price
-
-    def result(self) -> Uncross:
-        """Price the classes and the fills."""
-        prices = {
-            instrument_id: max(low, self.refused.get(instrument_id, 0))
-            for instrument_id, low in sorted(self.low.items())
-        }
-        fills: list[LeaseFill] = []
-        for bid, quote, bid_price, ask_price in self.taken:
-            price = prices[quote.instrument_id]
-            assert ask_price <= price <= bid_price, (bid, quote.quote_id, price)
-            fill = LeaseFill(
-                bid_id=bid.bid_id,
-                buyer_account_id=bid.account_id,
-                quote_id=quote.quote_id,
-                instrument_id=quote.instrument_id,
-                pool_id=quote.pool.pool_id,
-                seller_account_id=quote.pool.account_id,
-                bid_price=bid_price,
-                ask_price=ask_price,
-                price=price,
-            )
-            fills.append(fill)
-        return Uncross(fills, self.self_trades, prices)
-
-
-_Turn = tuple[int, int, int, int, int, BidQueue]
-"""(-price, latest start, sequence, bid id, instrument id, queue): the next turn sorts first."""
 
 
 def bid_row(bid: Bid) -> tuple[object, ...]:

@@ -13,10 +13,11 @@ Events carry the book's sequence, which has no gaps; `Depth` refuses one that is
 snapshot holds the orders in priority and the sequence of the last event in it, so that a reader who
 missed something takes a snapshot and goes on with the events after it.
 
-The checksum is the CRC-32 (polynomial of zlib, PNG and Ethernet) of an ASCII text: the ten best
-bids, the best first, each as `price:quantity;`, then `|`, then the ten best asks likewise, all
-numbers in decimal. A book with a bid of 5 at 99 and an ask of 7 at 101 gives the CRC-32 of
-`99:5;|101:7;`, which is 1728710503. Whoever keeps levels only can compute it too.
+The checksum is that of docs/reference/market-data.md: the CRC-32 (polynomial of zlib, PNG and
+Ethernet) of an ASCII text, the ten best bids, the best first, each as `price:quantity,`, then `|`,
+then the ten best asks likewise, all numbers in decimal. A book with a bid of 5 at 99 and an ask of
+7 at 101 gives the CRC-32 of `99:5,|101:7,`, which is 2460465810. Whoever keeps levels only can
+compute it too.
 """
 
 from __future__ import annotations
@@ -344,6 +345,6 @@ def _whole(rows: bytes) -> None:
 
 def levels_checksum(bids: Iterable[Level], asks: Iterable[Level]) -> int:
     """The checksum of given levels, which are the ten best of each side, the best first."""
-    text = "".join(f"{level.price}:{level.quantity};" for level in bids)
-    text += "|" + "".join(f"{level.price}:{level.quantity};" for level in asks)
+    text = "".join(f"{level.price}:{level.quantity}," for level in bids)
+    text += "|" + "".join(f"{level.price}:{level.quantity}," for level in asks)
     return crc32(text.encode("ascii"))

@@ -93,10 +93,6 @@ def _conditions_refusal(sheet: Sheet, order: Order, conditions: Conditions) -> R
 
 def enter(sheet: Sheet, order: Order) -> None:
     """Match an order that has been checked, then rest or cancel what is left."""
-    if order.side == BID:
-        makers, hidden = sheet.asks, sheet.hidden_asks
-    else:
-        makers, hidden = sheet.bids, sheet.hidden_bids
     conditions = order.conditions
     if conditions is not None and conditions.terms & STOP:
         arm(sheet, order, conditions)
@@ -104,18 +100,33 @@ def enter(sheet: Sheet, order: Order) -> None:
         sheet.rest(order)
     elif conditions is not None and conditions.terms & POST_ONLY:
         _enter_post_only(sheet, order, conditions)
-    elif conditions is not None or hidden.best is not None or order.time_in_force == _FOK:
+    elif conditions is not None or sheet.unseen:
         _enter_planned(sheet, order)
     else:
-        best = makers.best
-        if best is not None:
-            limit = makers.sign * order.price
-            if best.key >= limit and not _take(sheet, order, makers, limit):
-                return
-        if order.time_in_force < _IOC:
-            sheet.rest(order)
-        else:
-            sheet.tape.cancelled(order, CancelReason.IOC_REST, False)
+        enter_plain(sheet, order)
+
+
+def enter_plain(sheet: Sheet, order: Order) -> None:
+    """`enter` for an order without conditions where no order is hidden: as fast as it gets."""
+    if order.side == BID:
+        own, makers = sheet.bids, sheet.asks
+    else:
+        own, makers = sheet.asks, sheet.bids
+    time_in_force = order.time_in_force
+    if time_in_force == _FOK:
+        _enter_planned(sheet, order)
+        return
+    best = makers.best
+    if best is not None:
+        limit = makers.sign * order.price
+        if best.key >= limit and not _take(sheet, order, makers, limit):
+            return
+    if time_in_force < _IOC:
+        own.append(order, order.leaves)
+        sheet.orders[order.order_id] = order
+        sheet.tape.rested_plain(order)
+    else:
+        sheet.tape.cancelled(order, CancelReason.IOC_REST, False)
 
 
 def _take(sheet: Sheet, taker: Order, makers: BookSide, limit: int) -> bool:
@@ -123,6 +134,7 @@ def _take(sheet: Sheet, taker: Order, makers: BookSide, limit: int) -> bool:
     tape = sheet.tape
     account_id = taker.account_id
     leaves = taker.leaves
+    watched = sheet.stops.waiting > 0
     level: Level | None = makers.best
     while level is not None and level.key >= limit:
         maker = level.oldest
@@ -136,7 +148,7 @@ def _take(sheet: Sheet, taker: Order, makers: BookSide, limit: int) -> bool:
             continue
         price = level.price
         sheet.last_price = price
-        if sheet.stops.waiting:
+        if watched:
             sheet.stops.seen(price)
         conditions = maker.conditions
         size = maker.leaves if conditions is None else maker.leaves - conditions.reserve
@@ -154,7 +166,8 @@ def _take(sheet: Sheet, taker: Order, makers: BookSide, limit: int) -> bool:
         if maker.leaves:
             sheet.refresh(maker)
         else:
-            sheet.emptied(maker)
+            del sheet.orders[maker.order_id]
+            level.pop_oldest()
         if leaves == 0:
             taker.leaves = 0
             return False

@@ -44,6 +44,18 @@ class Level:
         if self.oldest is None:
             self.side.drop(self)
 
+    def pop_oldest(self) -> None:
+        """`remove` for the oldest order, of which nothing is left."""
+        order = self.oldest
+        assert order is not None
+        newer = self.oldest = order.newer
+        order.level = order.newer = None
+        self.count -= 1
+        if newer is None:
+            self.side.drop(self)
+        else:
+            newer.older = None
+
     def orders(self) -> list[Order]:
         """All orders, oldest first."""
         found: list[Order] = []

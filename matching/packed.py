@@ -112,6 +112,8 @@ ZEROS_24: Final = bytes(24)
 COMMAND: Final = Struct("<BBBBI9q")
 """One command row."""
 COMMAND_BYTES: Final = 80
+FIRST_COLUMNS: Final = Struct("<5q40x")
+"""The head (the columns up to `terms`) as one number, order_id, account_id, price, quantity."""
 COMMAND_DTYPE: Final = (
     ("op", "u1"),
     ("side", "u1"),

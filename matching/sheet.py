@@ -37,6 +37,7 @@ class Sheet:
         "stops",
         "tape",
         "tick",
+        "unseen",
     )
 
     def __init__(self, tick: int, lot: int) -> None:
@@ -47,6 +48,7 @@ class Sheet:
         self.hidden_bids = BookSide(1)
         self.hidden_asks = BookSide(-1)
         self.orders: dict[int, Order] = {}
+        self.unseen = 0  # how many of `orders` are hidden
         self.minimums: dict[int, Order] = {}  # those of `orders` with a minimum, oldest first
         self.stops = StopOrders()
         self.tape = Tape()
@@ -75,6 +77,7 @@ class Sheet:
             book_side = self.bids if order.side == BID else self.asks
             book_side.append(order, order.leaves)
         elif conditions.terms & UNSEEN:
+            self.unseen += 1
             self.hidden(order.side).append(order, order.leaves)
             if conditions.terms & AT_LEAST:
                 self.minimums[order.order_id] = order
@@ -94,6 +97,7 @@ class Sheet:
             level.remove(order)
             return True
         if conditions.terms & UNSEEN:
+            self.unseen -= 1
             level.quantity -= order.leaves
             level.remove(order)
             self.minimums.pop(order.order_id, None)
@@ -104,9 +108,18 @@ class Sheet:
 
     def cancel(self, order: Order, reason: CancelReason) -> None:
         """Take a resting order, or a stop that waits, out of the book."""
-        if order.level is None:
+        level = order.level
+        if level is None:
             self.stops.remove(order)
             self.tape.cancelled(order, reason, False)
+        elif order.conditions is None:
+            del self.orders[order.order_id]
+            level.quantity -= order.leaves
+            level.remove(order)
+            if self.tape.listening:
+                self.tape.cancelled(order, reason, True)
+            else:
+                self.tape.deleted(order, reason)
         else:
             was_shown = self.take_out(order)
             self.tape.cancelled(order, reason, was_shown)
@@ -156,7 +169,9 @@ class Sheet:
         level = order.level
         assert level is not None
         level.remove(order)
-        if order.conditions is not None:
+        conditions = order.conditions
+        if conditions is not None and conditions.terms & UNSEEN:
+            self.unseen -= 1
             self.minimums.pop(order.order_id, None)
 
     def refresh(self, order: Order) -> None:
@@ -170,6 +185,14 @@ class Sheet:
         level.remove(order)
         book_side.append(order, order.leaves - conditions.reserve)
         self.tape.added(order)
+
+    def hold_back(self, order: Order, reserve: int) -> None:
+        """Let an iceberg's reserve be larger, as after a part of its peak has traded."""
+        level, conditions = order.level, order.conditions
+        assert level is not None
+        assert conditions is not None
+        level.quantity -= reserve - conditions.reserve
+        conditions.reserve = reserve
 
     def traded(self, price: int) -> None:
         """Remember the price of a trade."""
@@ -240,6 +263,7 @@ class Sheet:
         assert all(found[order_id] is order for order_id, order in self.orders.items())
         with_minimum = {o.order_id for o in found.values() if o.terms & AT_LEAST}
         assert self.minimums.keys() == with_minimum
+        assert self.unseen == sum(bool(order.terms & UNSEEN) for order in found.values())
         if self.open:
             assert self.stops.high == 0, "a trade was not examined"
         self.stops.check()

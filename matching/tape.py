@@ -69,6 +69,21 @@ class Tape:
         else:
             self.unseen(order)
 
+    def rested_plain(self, order: Order) -> None:
+        """`rested` for an order without conditions."""
+        if self.listening:
+            self.events.append(Rested(order.order_id, order.price, order.leaves))
+        sequence = self.sequence = self.sequence + 1
+        leaves = order.leaves
+        rows = self.rows
+        write_i64_le(rows, ADD | order.side << 8)
+        write_i64_le(rows, sequence)
+        write_i64_le(rows, order.order_id)
+        write_i64_le(rows, order.price)
+        write_i64_le(rows, leaves)
+        write_i64_le(rows, leaves)
+        rows.write(ZEROS_24)
+
     def added(self, order: Order) -> None:
         """The order shows at the back of its level, as new or with its next peak."""
         rows = self.rows
@@ -133,9 +148,9 @@ class Tape:
         if self.listening:
             self.events.append(Cancelled(order.order_id, order.account_id, order.leaves, reason))
         if was_shown:
-            self.deleted(order, int(reason))
+            self.deleted(order, reason)
         else:
-            head = CANCELLED | order.side << 8 | int(reason) << 16
+            head = CANCELLED | order.side << 8 | reason << 16
             self._private(head, order.order_id, order.price, order.leaves, 0)
 
     def decremented(self, order: Order, quantity: int, less_shown: int) -> None:
@@ -188,7 +203,7 @@ class Tape:
         """The command is refused."""
         if self.listening:
             self.events.append(Rejected(order_id, reason))
-        self._private(REJECTED | int(reason) << 16, order_id, 0, 0, 0)
+        self._private(REJECTED | reason << 16, order_id, 0, 0, 0)
 
     def state_changed(self, state: BookState) -> None:
         """The book goes to a state."""
@@ -199,7 +214,7 @@ class Tape:
         write_i64_le(rows, STATE)
         write_i64_le(rows, self.sequence)
         rows.write(ZEROS_16)
-        write_i64_le(rows, int(state))
+        write_i64_le(rows, state)
         rows.write(ZEROS_16)
         rows.write(ZEROS_16)
 

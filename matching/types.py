@@ -22,6 +22,8 @@ PEAKS_MAX: Final = 100
 """Most peaks of one iceberg order: its display is at least this part of its quantity."""
 CLASSES_MAX: Final = 16
 """Most hardware classes that one managed bid may name."""
+LEGS_MAX: Final = 16
+"""Most legs of one multi-leg bid."""
 POOL_SLOTS_MAX: Final = 1_024
 """Most slots of one pool, and most prices of one standing quote."""
 

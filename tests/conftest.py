@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 from hypothesis import settings
 
+import matching
+
+MATCHING = Path(matching.__file__).parent
+
 # No deadline per example: the machines that run this are shared, and a slow example is no defect.
 settings.register_profile("default", deadline=None)
 settings.register_profile("nightly", deadline=None, max_examples=2_000)
 settings.load_profile(os.environ.get("FLOPEX_HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_report_header() -> str:
+    """Say which form of package matching is tested."""
+    return f"matching: {'compiled' if matching.COMPILED else 'interpreted (or: make compile)'}"
+
+
+def pytest_configure() -> None:
+    """Refuse to test compiled modules that are older than their sources."""
+    if matching.COMPILED:
+        built = min(path.stat().st_mtime for path in MATCHING.glob("*.so"))
+        if built < max(path.stat().st_mtime for path in MATCHING.glob("*.py")):
+            raise pytest.UsageError("matching is compiled from other sources: run make compile")
 
 
 @pytest.fixture(autouse=True)

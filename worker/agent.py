@@ -180,7 +180,7 @@ def make_engines(config: WorkerConfig) -> list[Engine]:
                 )
             )
         else:
-            engines.append(LlamaEngine(gguf=config.gguf, threads=config.threads))
+            engines.append(LlamaEngine(gguf=config.gguf, threads=config.threads, fast=config.fast))
     return engines
 
 

@@ -197,12 +197,13 @@ class Workshop:
             return
         await self._finish(lease, self._sign(lease, job, result, detail))
         log.info(
-            "lease %d done: %s, %d tokens, %d MFLOP, %.2f s%s",
+            "lease %d done: %s, %d tokens, %d MFLOP, %.2f s%s%s",
             lease.lease_id,
             StopCause.Name(result.cause).removeprefix("STOP_CAUSE_"),
             result.trace.tokens_given,
             flops(self._card, result.trace) // FLOPS_PER_MFLOP,
             loop.time() - began,
+            _surcharge(result),
             f" ({detail})" if detail else "",
         )
 
@@ -287,6 +288,13 @@ class Workshop:
         if flops(self._card, result.trace) > budget_flops:
             raise EngineError("the engine did more than its budget")
         return result
+
+
+def _surcharge(result: EngineResult) -> str:
+    """What was computed beside the need, for the log."""
+    if not result.surcharge_flops:
+        return ""
+    return f", {result.surcharge_flops // FLOPS_PER_MFLOP} MFLOP of refused drafts, not billed"
 
 
 async def _unless_stopped(lease: HeldLease, wanted: Coroutine[Any, Any, Wanted]) -> Wanted | None:

@@ -24,6 +24,7 @@ from exchange.client.account_types import (
 from exchange.client.aio import AsyncClient
 from exchange.client.channel import Tls, open_channel
 from exchange.client.enums import (
+    BookEventKind,
     ClearingMode,
     EntryKind,
     ExecutionType,
@@ -82,10 +83,14 @@ from exchange.client.jobs import JobTerms
 from exchange.client.market_types import (
     BestPrices,
     Book,
+    BookEvent,
+    BookOrder,
     Candle,
     IndicativeAuction,
     Instrument,
     Level,
+    OrdersSnapshot,
+    OrdersUpdate,
     Protections,
     Trade,
 )
@@ -125,6 +130,9 @@ __all__ = [
     "BestPrices",
     "Book",
     "BookDamaged",
+    "BookEvent",
+    "BookEventKind",
+    "BookOrder",
     "CallFailed",
     "Candle",
     "ClearingMode",
@@ -169,6 +177,8 @@ __all__ = [
     "OrderStream",
     "OrderTerms",
     "OrderType",
+    "OrdersSnapshot",
+    "OrdersUpdate",
     "Output",
     "OutputVoided",
     "Overloaded",

@@ -8,7 +8,17 @@ from typing import Final
 
 from exchange.client.enums import TradingState
 from exchange.client.errors import BookDamaged
-from exchange.client.market_types import Book, Level, auction_from, level_from
+from exchange.client.market_types import (
+    Book,
+    BookOrder,
+    Level,
+    OrdersSnapshot,
+    OrdersUpdate,
+    auction_from,
+    book_event_from,
+    book_order_from,
+    level_from,
+)
 from exchange.v1 import market_data_service_pb2 as service_pb
 from exchange.v1 import market_pb2 as pb
 
@@ -66,6 +76,34 @@ class LocalBook:
         asks = sorted(_merge(book.asks, delta.asks), key=lambda x: x.price_nanos)
         self.book = _checked(delta, tuple(bids), tuple(asks))
         return self.book
+
+
+class LocalOrders:
+    """Reads the messages of one subscription to a book's orders."""
+
+    def __init__(self) -> None:
+        self._snapshot: list[BookOrder] = []
+        self._sequence: int | None = None  # of the last event; None before the snapshot is whole
+
+    def apply(self, message: service_pb.WatchOrdersResponse) -> list[OrdersUpdate]:
+        """What a message tells.
+
+        Raises:
+            BookDamaged: an event is missing.
+        """
+        if self._sequence is None:
+            self._snapshot += [book_order_from(order) for order in message.snapshot]
+            if not message.snapshot_end:
+                return []
+            self._sequence = message.sequence
+            return [OrdersSnapshot(message.sequence, tuple(self._snapshot))]
+        found: list[OrdersUpdate] = []
+        for event in message.events:
+            self._sequence += 1
+            if event.sequence != self._sequence:
+                raise BookDamaged(f"event {event.sequence} came where {self._sequence} was due")
+            found.append(book_event_from(event))
+        return found
 
 
 def _checked(message: pb.Book, bids: tuple[Level, ...], asks: tuple[Level, ...]) -> Book:

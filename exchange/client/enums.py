@@ -156,6 +156,26 @@ class ClearingMode(OpenEnum):
 
 
 @unique
+class BookEventKind(OpenEnum):
+    """What happened to the book that everybody may see."""
+
+    UNSPECIFIED = 0
+    """Not given."""
+    ADDED = 1
+    """An order shows its quantity from now on, last at its price."""
+    EXECUTED = 2
+    """A shown order traded; at shown 0 it is gone from the display."""
+    TRADED = 3
+    """A hidden order traded: nothing shown changes."""
+    REDUCED = 4
+    """A shown order shows less and keeps its place; at shown 0 it is gone from the display."""
+    DELETED = 5
+    """A shown order is gone, or gave up its place and is added again."""
+    STATE = 6
+    """The book is in another state."""
+
+
+@unique
 class Settlement(OpenEnum):
     """What a fill gives."""
 

@@ -7,15 +7,16 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from exchange.client.books import LocalBook, book_from
+from exchange.client.books import LocalBook, LocalOrders, book_from
 from exchange.client.connection import Connection, Reconnector, ended_early
-from exchange.client.errors import BookDamaged, CallFailed, Gap
+from exchange.client.errors import BookDamaged, CallFailed, Gap, SlowReader
 from exchange.client.instruments import Instruments
 from exchange.client.market_types import (
     BestPrices,
     Book,
     Candle,
     Instrument,
+    OrdersUpdate,
     Trade,
     best_prices_from,
     candle_from,
@@ -129,6 +130,38 @@ class AsyncMarket:
                     async for message in messages:
                         yield best_prices_from(message)
                         reconnector.alive()
+            except CallFailed as failed:
+                error = failed
+            await reconnector.failed(error)
+
+    async def watch_orders(self, instrument: str) -> AsyncGenerator[OrdersUpdate, None]:
+        """Every order of a continuous book: all that rest, then each event as it happens.
+
+        Events are numbered without a gap. Where the connection breaks, or this reader was too slow,
+        another snapshot comes and everything before it is void.
+
+        Args:
+            instrument: Its name.
+
+        Raises:
+            NotFound: there is no such instrument.
+            InvalidRequest: it is a batch book (ORDER_TYPE_UNSUPPORTED).
+            CallFailed: the connection was lost for longer than `RetryPolicy.reconnect_s`.
+        """
+        request = pb.WatchOrdersRequest(instrument=instrument)
+        reconnector = Reconnector(self._connection.retry)
+        while True:
+            call = self._connection.stub(MarketDataServiceStub).WatchOrders(request)
+            error: CallFailed = ended_early(f"orders of {instrument}")
+            local = LocalOrders()
+            try:
+                async with contextlib.aclosing(self._connection.messages(call)) as messages:
+                    async for message in messages:
+                        for update in local.apply(message):
+                            yield update
+                        reconnector.alive()
+            except SlowReader:
+                continue
             except CallFailed as failed:
                 error = failed
             await reconnector.failed(error)

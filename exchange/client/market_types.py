@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 
-from exchange.client.enums import ClearingMode, Settlement, Side, TradingState
+from exchange.client.enums import BookEventKind, ClearingMode, Settlement, Side, TradingState
 from exchange.v1 import market_data_service_pb2 as service_pb
 from exchange.v1 import market_pb2 as pb
 
@@ -270,6 +270,86 @@ def best_prices_from(message: service_pb.WatchBestPricesResponse) -> BestPrices:
         level_from(message.bid) if message.HasField("bid") else None,
         level_from(message.ask) if message.HasField("ask") else None,
         message.last_price_nanos,
+        TradingState(message.state),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BookOrder:
+    """A resting order, as the market sees it.
+
+    Attributes:
+        order_id: The order's id.
+        side: Side.
+        price_nanos: Price, nano-dollars per CU.
+        quantity_mflop: Quantity shown, MFLOP.
+    """
+
+    order_id: int
+    side: Side
+    price_nanos: int
+    quantity_mflop: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrdersSnapshot:
+    """All shown orders of a book, in the order in which they would trade: bids, then asks.
+
+    Attributes:
+        sequence: Number of the last event that is contained.
+        orders: The orders.
+    """
+
+    sequence: int
+    orders: tuple[BookOrder, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BookEvent:
+    """One event of a book.
+
+    Attributes:
+        sequence: Its number in the book: one more than that of the event before it.
+        kind: What happened.
+        order_id: The order's id; 0 for a hidden one, and for a state.
+        side: The order's side.
+        price_nanos: The order's price; of a trade, the price traded; nano-dollars per CU.
+        quantity_mflop: Quantity added, traded, taken away or deleted, MFLOP.
+        shown_mflop: Quantity that the order still shows, MFLOP.
+        state: The new state; of a state event alone.
+    """
+
+    sequence: int
+    kind: BookEventKind
+    order_id: int
+    side: Side
+    price_nanos: int
+    quantity_mflop: int
+    shown_mflop: int
+    state: TradingState
+
+
+OrdersUpdate = OrdersSnapshot | BookEvent
+"""What `client.market.watch_orders` yields."""
+
+
+def book_order_from(message: service_pb.BookOrder) -> BookOrder:
+    """A resting order of the wire."""
+    return BookOrder(
+        message.order_id, Side(message.side), message.price_nanos, message.quantity_mflop
+    )
+
+
+def book_event_from(message: service_pb.BookEvent) -> BookEvent:
+    """An event of the wire."""
+    return BookEvent(
+        message.sequence,
+        BookEventKind(message.kind),
+        message.order_id,
+        Side(message.side),
+        message.price_nanos,
+        message.quantity_mflop,
+        message.shown_mflop,
         TradingState(message.state),
     )
 

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Self, Unpack
 
 import grpc
 
+from exchange.client import packed_orders
 from exchange.client.connection import Connection, Reconnector, ended_early
 from exchange.client.enums import Side
 from exchange.client.errors import (
@@ -28,13 +29,13 @@ from exchange.client.order_types import (
     OrderResult,
     OrderTerms,
     Reconnected,
+    Report,
     accepted,
     multi_leg_order,
     new_order,
     order_reference,
     order_replacement,
     order_selection,
-    report_from,
     result_from,
 )
 from exchange.v1 import order_service_pb2 as pb
@@ -151,10 +152,10 @@ class AsyncOrderStream:
         return self._enqueue(pb.Instruction(cancel=order), client_order_id, order_id)
 
     def replace(
-        self, order_id: int, price: int | str, quantity: int | str
+        self, order_id: int, price: int | str, quantity: int | str, *, stop_price: int | str = 0
     ) -> asyncio.Future[OrderResult]:
         """Change an open order's price or total quantity; raises as `place`."""
-        terms = order_replacement(order_id, price, quantity)
+        terms = order_replacement(order_id, price, quantity, stop_price)
         return self._enqueue(pb.Instruction(replace=terms), b"", order_id)
 
     def cancel_all(
@@ -308,13 +309,11 @@ class AsyncOrderStream:
                 batch = [self._buffer.popleft() for _ in range(count)]
                 request_id = next(self._request_ids)
                 self._under_way[request_id] = batch
-                await call.write(
-                    pb.TradeRequest(
-                        request_id=request_id,
-                        instructions=[w.instruction for w in batch],
-                        cancel_on_disconnect=cancel_on_disconnect,
-                    )
+                request = pb.TradeRequest(
+                    request_id=request_id, cancel_on_disconnect=cancel_on_disconnect
                 )
+                packed_orders.put(request, [waiting.instruction for waiting in batch])
+                await call.write(request)
                 cancel_on_disconnect = False
 
     async def _until_due(self) -> None:
@@ -344,19 +343,19 @@ class AsyncOrderStream:
         """Give answers to their futures, and the rest to the readers of reports."""
         batch = self._under_way.pop(response.request_id, None)
         if batch is None:
-            for report in response.reports:
-                self._report(report_from(report))
+            for _, report in packed_orders.reports_in(response):
+                self._report(report)
             return
-        by_index: dict[int, list[pb.ExecutionReport]] = {}
-        for report in response.reports:
-            by_index.setdefault(report.index, []).append(report)
+        by_index: dict[int, list[Report]] = {}
+        for index, report in packed_orders.reports_in(response):
+            by_index.setdefault(index, []).append(report)
         order_ids: dict[int, int] = {}
         for span in response.accepted:
             order_ids |= {span.first_index + i: span.first_order_id + i for i in range(span.count)}
         for index, waiting in enumerate(batch):
             if waiting.future.done():
                 continue  # its owner cancelled the future
-            reports = [report_from(r) for r in by_index.get(index, ())]
+            reports = by_index.get(index, ())
             order_id = order_ids.get(index, waiting.order_id)
             ids = waiting.client_order_id, order_id
             if reports:

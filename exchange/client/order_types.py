@@ -34,9 +34,9 @@ class OrderTerms(TypedDict, total=False):
     default.
 
     post_only: what happens where the order would take; it may take by default. all_or_none: trades
-    whole in one step or not at all. min_quantity: least quantity of its first step ("5 CU" or
-    MFLOP). display_quantity: the part that is shown at a time. stop_price: the trade price that
-    triggers a stop order.
+    all that is left of it at once or nothing. min_quantity: least quantity of each execution
+    ("5 CU" or MFLOP). display_quantity: the part that is shown at a time. hidden: shows nothing.
+    stop_price: the trade price that triggers a stop order.
     """
 
     order_type: OrderType
@@ -49,6 +49,7 @@ class OrderTerms(TypedDict, total=False):
     all_or_none: bool
     min_quantity: int | str
     display_quantity: int | str
+    hidden: bool
     stop_price: int | str
 
 
@@ -99,7 +100,7 @@ def new_order(
 
 
 _CONDITIONS = frozenset(
-    {"post_only", "all_or_none", "min_quantity", "display_quantity", "stop_price"}
+    {"post_only", "all_or_none", "min_quantity", "display_quantity", "hidden", "stop_price"}
 )
 
 
@@ -109,6 +110,7 @@ def _conditions(terms: OrderTerms) -> pb.OrderConditions:
         all_or_none=terms.get("all_or_none", False),
         min_quantity_mflop=parse_compute(terms.get("min_quantity", 0)),
         display_quantity_mflop=parse_compute(terms.get("display_quantity", 0)),
+        hidden=terms.get("hidden", False),
         stop_price_nanos=parse_price(terms.get("stop_price", 0)),
     )
 
@@ -149,14 +151,19 @@ def order_selection(instrument_id: int, side: Side) -> pb.OrderSelection:
     return pb.OrderSelection(instrument_id=instrument_id, side=side)  # type: ignore[arg-type]
 
 
-def order_replacement(order_id: int, price: int | str, quantity: int | str) -> pb.OrderReplacement:
+def order_replacement(
+    order_id: int, price: int | str, quantity: int | str, stop_price: int | str
+) -> pb.OrderReplacement:
     """An open order's new terms for the wire.
 
     Raises:
         ValueError: an amount cannot be read.
     """
     return pb.OrderReplacement(
-        order_id=order_id, price_nanos=parse_price(price), quantity_mflop=parse_compute(quantity)
+        order_id=order_id,
+        price_nanos=parse_price(price),
+        quantity_mflop=parse_compute(quantity),
+        stop_price_nanos=parse_price(stop_price),
     )
 
 
@@ -166,10 +173,11 @@ class Conditions:
 
     Attributes:
         post_only: Whether it may take.
-        all_or_none: Whether it trades whole in one step or not at all.
-        min_quantity_mflop: Least quantity of its first step, MFLOP.
+        all_or_none: Whether it trades all that is left of it at once or nothing.
+        min_quantity_mflop: Least quantity of each execution, MFLOP.
         display_quantity_mflop: Part shown at a time, MFLOP; 0 shows all.
         stop_price_nanos: Trade price that triggers a stop order, nano-dollars per CU.
+        hidden: Whether it rests unseen.
     """
 
     post_only: PostOnlyMode = PostOnlyMode.UNSPECIFIED
@@ -177,6 +185,7 @@ class Conditions:
     min_quantity_mflop: int = 0
     display_quantity_mflop: int = 0
     stop_price_nanos: int = 0
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +255,7 @@ def _conditions_from(message: pb.OrderConditions) -> Conditions:
         message.min_quantity_mflop,
         message.display_quantity_mflop,
         message.stop_price_nanos,
+        message.hidden,
     )
 
 

@@ -121,6 +121,7 @@ class AsyncOrders:
         price: int | str,
         quantity: int | str,
         *,
+        stop_price: int | str = 0,
         timeout_s: float | None = None,
     ) -> OrderResult:
         """Change an open order's price or total quantity.
@@ -131,10 +132,12 @@ class AsyncOrders:
             order_id: The exchange's id.
             price: New price, "$0.0004/CU" or nano-dollars per CU.
             quantity: New total quantity, "250 CU" or MFLOP; what is filled counts towards it.
+            stop_price: New stop price of a stop order that still waits; 0 leaves it as it is.
             timeout_s: Seconds.
         """
         stub = self._connection.stub(OrderServiceStub)
-        request = pb.ReplaceOrderRequest(replacement=order_replacement(order_id, price, quantity))
+        replacement = order_replacement(order_id, price, quantity, stop_price)
+        request = pb.ReplaceOrderRequest(replacement=replacement)
         answer = await self._connection.call(stub.ReplaceOrder, request, timeout_s=timeout_s)
         return result_from([report_from(r) for r in answer.reports], b"", order_id)
 

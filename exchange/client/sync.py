@@ -86,6 +86,7 @@ class Market(Blocking[AsyncMarket]):
     book = blocking(AsyncMarket.book)
     watch_book = iterating(AsyncMarket.watch_book)
     watch_best_prices = iterating(AsyncMarket.watch_best_prices)
+    watch_orders = iterating(AsyncMarket.watch_orders)
     watch_trades = iterating(AsyncMarket.watch_trades)
     candles = blocking(AsyncMarket.candles)
 
@@ -164,10 +165,12 @@ class OrderStream(Blocking[AsyncOrderStream]):
         )
 
     def replace(
-        self, order_id: int, price: int | str, quantity: int | str
+        self, order_id: int, price: int | str, quantity: int | str, *, stop_price: int | str = 0
     ) -> concurrent.futures.Future[OrderResult]:
         """Change an open order's price or total quantity."""
-        return self._hand_over(lambda: self._part.replace(order_id, price, quantity))
+        return self._hand_over(
+            lambda: self._part.replace(order_id, price, quantity, stop_price=stop_price)
+        )
 
     def cancel_all(
         self, instrument: InstrumentLike = 0, side: Side = Side.UNSPECIFIED

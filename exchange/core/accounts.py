@@ -18,7 +18,7 @@ from exchange.core.records import Record
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from exchange.core.orders import OpenOrder
+    from exchange.core.open_orders import OpenOrder
 
 EXTERNAL_ID: Final = 1
 """The world outside, in credit: deposits come from it, withdrawals go to it."""

@@ -272,13 +272,17 @@ class CancelOrder(Record, frozen=True, gc=False):
 
 
 class ReplaceOrder(Record, frozen=True, gc=False):
-    """New price and new *total* quantity; what is filled already counts towards it."""
+    """New price and new *total* quantity; what is filled already counts towards it.
+
+    `stop_price_nanos` is for a stop order that still waits; 0 leaves it as it is.
+    """
 
     KIND = 32
     account_id: U32
     order_id: U64
     price_nanos: I64
     quantity_mflop: I64
+    stop_price_nanos: I64 = 0
 
 
 class PlaceConditionalOrder(PlaceOrder, frozen=True, gc=False):
@@ -291,6 +295,7 @@ class PlaceConditionalOrder(PlaceOrder, frozen=True, gc=False):
     KIND = 33
     post_only: U8 = 0
     all_or_none: U8 = 0
+    hidden: U8 = 0
     min_quantity_mflop: I64 = 0
     display_quantity_mflop: I64 = 0
     stop_price_nanos: I64 = 0

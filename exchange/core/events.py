@@ -175,6 +175,21 @@ class InstrumentStateChanged(Event, frozen=True, gc=False):
     reason: Reason = Reason.NONE
 
 
+class AuctionCalled(Event, frozen=True, gc=False):
+    """The call phase of an auction lasts until then; 0: until the operator ends it."""
+
+    instrument_id: int
+    end_time_ns: int
+
+
+class AuctionUncrossed(Event, frozen=True, gc=False):
+    """An auction traded so much at one price; zeros where nothing met."""
+
+    instrument_id: int
+    price_nanos: int
+    quantity_mflop: int
+
+
 class ProtectionsSet(Event, frozen=True, gc=False):
     """The operator set what keeps a book orderly."""
 
@@ -218,6 +233,15 @@ class OrderReplaced(Event, frozen=True, gc=False):
     price_nanos: int
     quantity_mflop: int
     leaves_mflop: int
+
+
+class OrderTriggered(Event, frozen=True, gc=False):
+    """A stop order was triggered: it works from now on."""
+
+    order_id: int
+    account_id: int
+    instrument_id: int
+    stop_price_nanos: int
 
 
 class OrderClosed(Event, frozen=True, gc=False):
@@ -406,10 +430,13 @@ AnyEvent = (
     | ModelAdded
     | InstrumentAdded
     | InstrumentStateChanged
+    | AuctionCalled
+    | AuctionUncrossed
     | ProtectionsSet
     | OrderAccepted
     | OrderFilled
     | OrderReplaced
+    | OrderTriggered
     | OrderClosed
     | OrdersCancelled
     | JobQueued

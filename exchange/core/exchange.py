@@ -17,20 +17,31 @@ from exchange.core.events import EpochBegan, JobState, Refused, TimeAdvanced
 from exchange.core.jobs import JobDesk
 from exchange.core.leases import LeaseDesk
 from exchange.core.limits import OUTAGE_MAX_NS, RECOVERY_GRACE_NS, RULES_VERSION
+from exchange.core.open_orders import OpenOrder
 from exchange.core.operator import OperatorDesk
-from exchange.core.orders import OpenOrder, OrderDesk
+from exchange.core.order_fills import FillDesk
+from exchange.core.orders import OrderDesk
 from exchange.core.reasons import Reason
 from exchange.core.state import State
 from exchange.core.timers import TimerKind
+from exchange.core.trading import BOOK_STATE, TradingDesk
 from exchange.core.workers import WorkerDesk
 from matching.types import NoTradeReason, Side
 
 if TYPE_CHECKING:
     from exchange.core.commands import Command
     from exchange.core.events import AnyEvent
+    from matching.auction import Clearing
 
-_EXTENDED: Final = frozenset({TimerKind.LEASE_STEP, TimerKind.LEASE_SETTLE, TimerKind.QUOTE_EXPIRY})
-"""Timers of workers and leases; a buyer's deadline is not the exchange's to move."""
+_EXTENDED: Final = frozenset(
+    {
+        TimerKind.LEASE_STEP,
+        TimerKind.LEASE_SETTLE,
+        TimerKind.QUOTE_EXPIRY,
+        TimerKind.AUCTION_END,
+    }
+)
+"""Timers of workers, leases and auctions; a buyer's deadline is not the exchange's to move."""
 
 _WAITING: Final = {
     NoTradeReason.NO_ASKS: Reason.NO_QUOTES,
@@ -49,10 +60,12 @@ class Exchange(State):
 
     def __init__(self) -> None:
         super().__init__()
-        jobs, orders = JobDesk(self), OrderDesk(self)
+        jobs, fills = JobDesk(self), FillDesk(self)
+        trading = TradingDesk(self, fills)
+        orders = OrderDesk(self, fills, trading)
         workers = WorkerDesk(self, jobs)
         leases = LeaseDesk(self, jobs, workers)
-        operator = OperatorDesk(self, jobs, orders, workers)
+        operator = OperatorDesk(self, jobs, orders, trading, workers)
         self._handlers: dict[type, Callable[[Any], Reason]] = {
             c.Advance: self._advance,
             c.Recovered: self._recovered,
@@ -65,7 +78,7 @@ class Exchange(State):
             c.AddInstrument: operator.add_instrument,
             c.SetInstrumentState: operator.set_instrument_state,
             c.SetAccountHalted: operator.set_account_halted,
-            c.SetProtections: operator.set_protections,
+            c.SetProtections: trading.set_protections,
             c.PlaceOrder: orders.place,
             c.CancelOrder: orders.cancel,
             c.ReplaceOrder: orders.replace,
@@ -87,6 +100,7 @@ class Exchange(State):
             c.LeaveWorker: leases.leave,
         }
         self._end_streams = orders.end_streams
+        self._trading = trading
         self._uncross = leases.uncross_due
         self._timer_handlers: dict[TimerKind, Callable[[int], None]] = {
             TimerKind.LEASE_STEP: leases.step_due,
@@ -117,14 +131,18 @@ class Exchange(State):
         # All fire at the new time: after a pause a lease must not expire in the past it was
         # granted in. Nothing that a timer arms is due at once, so this ends. Clearings come last:
         # what expired meanwhile must not trade.
-        clearings = []
+        clearings, auctions = [], []
         while (key := self.timers.pop_due(self.now_ns)) is not None:
             if key[0] == TimerKind.UNCROSS:
                 clearings.append(key[1])
+            elif key[0] == TimerKind.AUCTION_END:
+                auctions.append(key[1])
             else:
                 self._timer_handlers[key[0]](key[1])
         for group_id in clearings:
             self._uncross(group_id)
+        for instrument_id in auctions:
+            self._trading.auction_due(instrument_id)
         self.client_ids.sweep(self.now_ns)
         self.order_ids.sweep(self.now_ns)
         if not self.events:
@@ -143,6 +161,7 @@ class Exchange(State):
                 lease.accept_by_ns += more_ns
                 lease.stop_by_ns += more_ns
                 lease.settle_by_ns += more_ns
+        self._trading.extend_calls(more_ns)
         self.grace_until_ns = self.now_ns + more_ns
         self.emit(EpochBegan(command.epoch, command.outage_ns))
         self._end_streams()
@@ -162,6 +181,25 @@ class Exchange(State):
             return group.depth(instrument_id, self.now_ns, levels)
         book = self.books[instrument_id]
         return book.depth(Side.BID, levels), book.depth(Side.ASK, levels)
+
+    def listen(self, instrument_id: int) -> None:
+        """Keep a continuous book's market data (`matching.packed`) from now on, for `take_rows`."""
+        self.heard.setdefault(instrument_id, [])
+
+    def unlisten(self, instrument_id: int) -> None:
+        """Nobody takes a book's market data any more."""
+        self.heard.pop(instrument_id, None)
+
+    def take_rows(self, instrument_id: int) -> bytes:
+        """What a book that is listened to has done since the last call: its packed event rows."""
+        heard = self.heard[instrument_id]
+        rows = b"".join(heard)
+        heard.clear()
+        return rows
+
+    def indicative(self, instrument_id: int) -> Clearing | None:
+        """How the call auction of a continuous book would end now; None: nothing would trade."""
+        return self._trading.indicative(self.instruments[instrument_id])
 
     def why_waiting(self, job_id: int) -> Reason:
         """Why a queued job does not trade now; NONE where it may at the next batch."""
@@ -196,12 +234,24 @@ class Exchange(State):
         """Every invariant of every structure. O(everything)."""
         self.ledger.check()
         self.timers.check()
-        for book in self.books.values():
-            book.check()
+        self._check_books()
         for group in self.groups.values():
             group.check()
         self._check_counts()
         self._check_leases()
+
+    def _check_books(self) -> None:
+        for instrument_id, book in self.books.items():
+            book.check()
+            instrument = self.instruments[instrument_id]
+            assert book.state_now == BOOK_STATE[instrument.state]
+            due_ns = self.timers.due_ns(TimerKind.AUCTION_END, instrument_id)
+            assert due_ns == (instrument.call.ends_ns if instrument.call else None)
+            if instrument.guards is not None:
+                instrument.guards.check()
+            if instrument.call is not None:
+                assert instrument.state == c.TradingState.AUCTION
+                instrument.call.check()
 
     def _check_counts(self) -> None:
         for account_id, account in self.accounts.items():

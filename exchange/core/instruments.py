@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from exchange.core.commands import (
     AddInstrument,
@@ -21,7 +21,12 @@ from exchange.core.limits import (
 from exchange.core.reasons import Reason
 
 if TYPE_CHECKING:
+    from exchange.core.guards import Guards
     from exchange.metering.cards import ModelCard
+    from matching.protection import CallPhase
+
+
+_TAKES_ORDERS: Final = (int(TradingState.OPEN), int(TradingState.AUCTION))
 
 
 class Model:
@@ -40,12 +45,13 @@ class Instrument:
     """What is traded, with its hardware class's promises per slot."""
 
     __slots__ = (
+        "call",
         "clearing_group_id",
+        "guards",
         "hardware_class",
         "instrument_id",
         "last_price_nanos",
         "model_name",
-        "protections",
         "state",
         "terms",
         "tier",
@@ -57,7 +63,8 @@ class Instrument:
         self.clearing_group_id = clearing_group_id  # 0 for a continuous book
         self.state = TradingState.OPEN
         self.last_price_nanos = 0
-        self.protections = SetProtections(instrument_id)
+        self.guards: Guards | None = None  # what keeps a continuous book orderly
+        self.call: CallPhase | None = None  # of the auction under way, if it ends by itself
         parts = terms.name.split("/")
         leased = terms.settlement == Settlement.LEASE
         self.model_name, self.hardware_class, self.tier = parts if leased else ("", "", "")
@@ -71,6 +78,21 @@ class Instrument:
     def is_open(self) -> bool:
         """Whether it trades now."""
         return self.state == TradingState.OPEN
+
+    @property
+    def takes_orders(self) -> bool:
+        """Whether orders may come in: it trades, or it is in an auction."""
+        return self.state in _TAKES_ORDERS
+
+    @property
+    def protections(self) -> SetProtections:
+        """What the operator set; all zero by default."""
+        return self.guards.terms if self.guards else SetProtections(self.instrument_id)
+
+    @property
+    def reference_nanos(self) -> int:
+        """The last price traded; before the first the lowest there is."""
+        return self.last_price_nanos or self.terms.price_min_nanos
 
     def run_time_ns(self, input_tokens: int, output_tokens: int) -> int:
         """How long the class promises to take for such a job, rounded up."""
@@ -105,7 +127,8 @@ class Instrument:
             self.clearing_group_id,
             int(self.state),
             self.last_price_nanos,
-            self.protections.encode(),
+            self.guards.state() if self.guards else (),
+            self.call.state() if self.call else (),
         )
 
 

@@ -86,6 +86,13 @@ class Ledger:
         self._pending[transfer_id] = Pending(account_id, amount)
         return transfer_id
 
+    def take_back(self, transfer_id: int) -> None:
+        """The last hold never was: what it was for is refused."""
+        pending = self._pending.pop(transfer_id)
+        self._balances[pending.account_id].pending -= pending.amount
+        self._next_transfer_id -= 1
+        assert transfer_id == self._next_transfer_id, "another transfer was opened since"
+
     def resize(self, transfer_id: int, amount: int) -> bool:
         """Change a pending transfer's total; False where funds or what is posted forbid it."""
         pending = self._pending[transfer_id]

@@ -23,7 +23,6 @@ from exchange.core.commands import (
     RevokeKey,
     SetAccountHalted,
     SetInstrumentState,
-    SetProtections,
     Settlement,
     TradingState,
     Withdraw,
@@ -41,7 +40,6 @@ from exchange.core.events import (
     ModelAdded,
     OrderState,
     Posted,
-    ProtectionsSet,
     Repeated,
 )
 from exchange.core.instruments import Instrument, Model, terms_refusal
@@ -65,6 +63,7 @@ if TYPE_CHECKING:
     from exchange.core.jobs import JobDesk
     from exchange.core.orders import OrderDesk
     from exchange.core.state import State
+    from exchange.core.trading import TradingDesk
     from exchange.core.workers import WorkerDesk
 
 RAMP_K_NS: Final = NS_PER_S
@@ -76,8 +75,16 @@ ROLES_MAX: Final = 15
 class OperatorDesk:
     """What only the operator may do."""
 
-    def __init__(self, state: State, jobs: JobDesk, orders: OrderDesk, workers: WorkerDesk) -> None:
+    def __init__(
+        self,
+        state: State,
+        jobs: JobDesk,
+        orders: OrderDesk,
+        trading: TradingDesk,
+        workers: WorkerDesk,
+    ) -> None:
         self._state = state
+        self._trading = trading
         self._jobs = jobs
         self._orders = orders
         self._workers = workers
@@ -203,7 +210,8 @@ class OperatorDesk:
         if group_id:
             state.group_classes[group_id].append(instrument.instrument_id)
         else:
-            state.books[instrument.instrument_id] = Book()
+            book = Book(command.tick_nanos, command.lot_mflop)
+            state.books[instrument.instrument_id] = book
         state.emit(InstrumentAdded(instrument.instrument_id, command.name))
         return Reason.NONE
 
@@ -227,22 +235,27 @@ class OperatorDesk:
         return group_id
 
     def set_instrument_state(self, command: SetInstrumentState) -> Reason:
-        """Halt, resume or close."""
+        """Halt, resume, close, or open a call auction."""
         instrument = self._state.instruments.get(command.instrument_id)
         if instrument is None:
             return Reason.UNKNOWN_INSTRUMENT
-        if command.state not in TradingState.__members__.values() or command.call_ns < 0:
+        if command.state not in TradingState.__members__.values():
             return Reason.FIELD_INVALID
-        if command.state == TradingState.AUCTION or command.call_ns:
-            return Reason.ORDER_TYPE_UNSUPPORTED
         if instrument.state == TradingState.CLOSED:
             return Reason.INSTRUMENT_HALTED
+        if instrument.terms.mode == ClearingMode.CONTINUOUS:
+            state = TradingState(command.state)
+            reason = self._trading.set_state(instrument, state, command.call_ns)
+            if not reason and state == TradingState.CLOSED:
+                self._empty(instrument)
+            return reason
+        if command.state == TradingState.AUCTION or command.call_ns:
+            return Reason.ORDER_TYPE_UNSUPPORTED
         instrument.state = TradingState(command.state)
         self._state.emit(InstrumentStateChanged(instrument.instrument_id, command.state))
-        if instrument.terms.mode == ClearingMode.BATCH:
-            group_id = instrument.clearing_group_id
-            self._state.groups[group_id].set_open(instrument.instrument_id, instrument.is_open)
-            self._jobs.arm(group_id)
+        group_id = instrument.clearing_group_id
+        self._state.groups[group_id].set_open(instrument.instrument_id, instrument.is_open)
+        self._jobs.arm(group_id)
         if instrument.state == TradingState.CLOSED:
             self._empty(instrument)
         return Reason.NONE
@@ -261,20 +274,6 @@ class OperatorDesk:
                 self._jobs.withdraw(job)
                 ending = (JobState.CANCELLED, Reason.CANCELLED_BY_OPERATOR, Fault.OPERATOR)
                 self._jobs.end(job, *ending)
-
-    def set_protections(self, command: SetProtections) -> Reason:
-        """What keeps a continuous book orderly."""
-        instrument = self._state.instruments.get(command.instrument_id)
-        if instrument is None:
-            return Reason.UNKNOWN_INSTRUMENT
-        if instrument.terms.mode != ClearingMode.CONTINUOUS:
-            return Reason.ORDER_TYPE_UNSUPPORTED
-        only = SetProtections(command.instrument_id, book_orders_max=command.book_orders_max)
-        if command != only:
-            return Reason.ORDER_TYPE_UNSUPPORTED
-        instrument.protections = command
-        self._state.emit(ProtectionsSet(instrument.instrument_id))
-        return Reason.NONE
 
     def set_account_halted(self, command: SetAccountHalted) -> Reason:
         """A halted account starts nothing new; its quotes go."""

@@ -1,155 +1,71 @@
-"""Explicit orders on continuous instruments: escrow, matching, settlement of paper trades.
+"""Explicit orders on continuous instruments: what owners may do with them.
 
-A bid holds its worst case (limit x quantity, rounded up) from entry to its end. Each fill posts the
-maker's price: the exact sum of price x quantity per order, rounded up, minus what was posted before
-(`exchange.metering.costs`). The seller is credited exactly what the buyer is debited.
+A bid holds its worst case (limit x quantity, rounded up, or its money cap) from entry to its end: a
+stop order from entry too, an iceberg its whole quantity. What its book then does is settled by
+`exchange.core.order_fills`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from exchange.core.accounts import Account, content_digest
 from exchange.core.commands import (
     PLACEMENTS,
-    AccountKind,
     CancelOrder,
-    ClearingMode,
     EndOrderStream,
     MassCancel,
     OrderType,
-    PlaceConditionalOrder,
     PlaceMultiLegOrder,
     PlaceOrder,
     ReplaceOrder,
+    TradingState,
 )
 from exchange.core.events import (
-    EntryKind,
     OrderAccepted,
-    OrderClosed,
-    OrderFilled,
     OrderReplaced,
     OrdersCancelled,
     OrderState,
-    Posted,
     Repeated,
 )
-from exchange.core.limits import (
-    OPEN_ORDERS_PER_ACCOUNT_MAX,
-    POSITION_MAX_MFLOP,
+from exchange.core.limits import POSITION_MAX_MFLOP
+from exchange.core.open_orders import SIDES, OpenOrder, exceeds_position, expose
+from exchange.core.order_entry import (
+    BOOK_REFUSALS,
+    as_the_client_wrote,
+    book_order,
+    limit_price,
+    refusal,
 )
 from exchange.core.reasons import Reason
 from exchange.core.timers import TimerKind
 from exchange.metering.costs import escrow_nanos
-from matching.events import Cancelled, Decremented, Fill, Rejected, Rested
-from matching.order import Order
-from matching.types import CancelReason, SelfTradePrevention, Side, TimeInForce
+from matching.events import Cancelled, Rejected
+from matching.types import Side, Terms, TimeInForce
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from exchange.core.instruments import Instrument
+    from exchange.core.order_fills import FillDesk
     from exchange.core.state import State
-    from matching.events import BookEvent
+    from exchange.core.trading import TradingDesk
 
-_CANCEL_REASON = {
-    CancelReason.IOC_REST: Reason.IMMEDIATE_OR_CANCEL,
-    CancelReason.FOK_UNFILLABLE: Reason.FILL_OR_KILL,
-    CancelReason.SELF_TRADE: Reason.SELF_TRADE,
-    CancelReason.REPLACED_BELOW_FILLED: Reason.REPLACED_BELOW_FILLED,
-}
-
-
-# Looked up, not converted: an enum's constructor costs more than the order's escrow. For the same
-# reason members stand here as plain ints.
-_SIDES: Final = {int(side): side for side in Side}
-_TIMES_IN_FORCE: Final = {int(time_in_force): time_in_force for time_in_force in TimeInForce}
-_SELF_TRADES: Final = {int(mode): mode for mode in SelfTradePrevention}
 _BID: Final = int(Side.BID)
-_GTD: Final = int(TimeInForce.GTD)
+_FOK: Final = int(TimeInForce.FOK)
+_IOC: Final = int(TimeInForce.IOC)
 _LIMIT: Final = int(OrderType.LIMIT)
-_MARKET: Final = int(OrderType.MARKET)
-_TRADE: Final = EntryKind.TRADE
-_PLAIN_FIELDS: Final = len(PlaceOrder.__struct_fields__)
-
-
-class OpenOrder:
-    """An order that works, as its owner sees it; `resting` is the book's part of it."""
-
-    __slots__ = (
-        "account",
-        "account_id",
-        "client_order_id",
-        "exposed",
-        "instrument_id",
-        "max_cost_nanos",
-        "notional",
-        "order_id",
-        "posted_nanos",
-        "resting",
-        "side",
-        "stream_id",
-        "transfer_id",
-    )
-
-    def __init__(
-        self, account: Account, command: PlaceOrder, resting: Order, transfer_id: int
-    ) -> None:
-        self.order_id = resting.order_id
-        self.account = account
-        self.account_id = account.account_id
-        self.client_order_id = command.client_order_id
-        self.instrument_id = command.instrument_id
-        self.side = _SIDES[resting.side]
-        self.exposed = (command.instrument_id, command.side)  # where its leaves count
-        self.max_cost_nanos = command.max_cost_nanos  # 0: no cap
-        self.resting = resting
-        self.stream_id = command.stream_id if type(command) is PlaceConditionalOrder else 0
-        self.transfer_id = transfer_id  # 0 for an ask
-        self.notional = 0  # exact sum of price x MFLOP bought
-        self.posted_nanos = 0
-
-    @property
-    def price_nanos(self) -> int:
-        """Limit, nano-dollars per CU."""
-        return self.resting.price
-
-    @property
-    def quantity_mflop(self) -> int:
-        """Total quantity."""
-        return self.resting.quantity
-
-    @property
-    def leaves_mflop(self) -> int:
-        """Still open."""
-        return self.resting.leaves
-
-    @property
-    def time_in_force(self) -> TimeInForce:
-        """How long it works."""
-        return _TIMES_IN_FORCE[self.resting.time_in_force]
-
-    def state_tuple(self) -> tuple[object, ...]:
-        """Canonical state beside the book's, for the digest. Notional may exceed 64 bits."""
-        return (
-            self.order_id,
-            self.client_order_id,
-            self.instrument_id,
-            self.max_cost_nanos,
-            self.stream_id,
-            self.transfer_id,
-            str(self.notional),
-            self.posted_nanos,
-        )
+_LIMITED: Final = (_LIMIT, int(OrderType.STOP_LIMIT))
+_STOPS: Final = (int(OrderType.STOP), int(OrderType.STOP_LIMIT))
+_POST_ONLY: Final = int(Terms.POST_ONLY)
+_OPEN: Final = TradingState.OPEN
 
 
 class OrderDesk:
-    """Places, cancels and replaces explicit orders, and settles their fills."""
+    """Places, cancels and replaces explicit orders."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, fills: FillDesk, trading: TradingDesk) -> None:
         self._state = state
+        self._fills = fills
+        self._trading = trading
 
     def place(self, command: PlaceOrder) -> Reason:
         """A new order, or the first result of the same client id."""
@@ -157,7 +73,7 @@ class OrderDesk:
         account = state.accounts.get(command.account_id)
         if account is None:
             return Reason.UNKNOWN_ACCOUNT
-        content = content_digest(_as_the_client_wrote(command))
+        content = content_digest(as_the_client_wrote(command))
         known = state.order_ids.find(account, command.client_order_id, content, state.now_ns)
         if known.reason:
             return known.reason
@@ -166,53 +82,108 @@ class OrderDesk:
             return Reason.NONE
         instrument = state.instruments.get(command.instrument_id)
         if instrument is None:
-            return Reason.UNKNOWN_INSTRUMENT
-        price = _limit_price(command, instrument)
-        escrow = escrow_nanos(price, command.quantity_mflop)
-        refusal = _refusal(state, account, instrument, command, escrow)
-        if refusal:
-            return refusal
-        transfer_id = 0
-        if command.side == _BID:
-            transfer_id = state.ledger.hold(account.account_id, escrow)
-            if not transfer_id:
-                return Reason.INSUFFICIENT_FUNDS
-        self._enter(account, command, price, transfer_id, content)
-        return Reason.NONE
+            legs = isinstance(command, PlaceMultiLegOrder)
+            return Reason.ORDER_TYPE_UNSUPPORTED if legs else Reason.UNKNOWN_INSTRUMENT
+        price = limit_price(command, instrument)
+        reason = refusal(state, account, instrument, command, price)
+        if reason:
+            return reason
+        enter = self._enter if instrument.guards is None else self._enter_guarded
+        entered = enter(account, instrument, command, price, content)
+        return entered if isinstance(entered, Reason) else Reason.NONE
 
     def _enter(
-        self, account: Account, command: PlaceOrder, price: int, transfer_id: int, content: bytes
-    ) -> None:
+        self,
+        account: Account,
+        instrument: Instrument,
+        command: PlaceOrder,
+        price: int,
+        content: bytes,
+    ) -> OpenOrder | Reason:
+        """Let the book take the order; nothing has changed where it, or the money, refuses."""
         state = self._state
-        state.counters.order += 1
-        order_id = state.counters.order
-        resting = Order(
-            order_id,
-            account.account_id,
-            _SIDES[command.side],
-            price,
-            command.quantity_mflop,
-            _time_in_force(command),
-            _SELF_TRADES[command.self_trade],
-        )
+        order_id = state.counters.order + 1
+        instrument_id = command.instrument_id
+        transfer_id = 0
+        if command.side == _BID:
+            escrow = escrow_nanos(price, command.quantity_mflop)
+            if command.max_cost_nanos:
+                escrow = min(escrow, command.max_cost_nanos)
+            transfer_id = state.ledger.hold(command.account_id, escrow)
+            if not transfer_id:
+                return Reason.INSUFFICIENT_FUNDS
+        resting = book_order(command, order_id, price)
+        events = state.books[instrument_id].place(resting)
+        first = events[0]
+        if isinstance(first, Rejected):
+            if transfer_id:
+                state.ledger.take_back(transfer_id)
+            return BOOK_REFUSALS[first.reason]
+        if state.heard:
+            self._fills.hear(instrument_id)
+        state.counters.order = order_id
         order = state.orders[order_id] = OpenOrder(account, command, resting, transfer_id)
         state.order_ids.remember(account, command.client_order_id, content, order_id)
         account.orders[order_id] = order
-        _expose(order, command.quantity_mflop)
+        expose(order, command.quantity_mflop)
+        if order.expire_time_ns:
+            state.timers.set(TimerKind.ORDER_EXPIRY, order_id, order.expire_time_ns)
         state.emit(
             OrderAccepted(
                 order_id,
-                account.account_id,
+                command.account_id,
                 command.client_order_id,
-                command.instrument_id,
+                instrument_id,
                 command.side,
                 price,
                 command.quantity_mflop,
             )
         )
-        self._settle(command.instrument_id, state.books[command.instrument_id].place(resting))
-        if command.time_in_force == _GTD and order_id in state.orders:
-            state.timers.set(TimerKind.ORDER_EXPIRY, order_id, command.expire_time_ns)
+        self._trading.settle(instrument, events)
+        if resting.price != price and order_id in state.orders:
+            self._fills.changed(order, resting.leaves)  # post-only, and rests at another price
+        return order
+
+    def _enter_guarded(
+        self,
+        account: Account,
+        instrument: Instrument,
+        command: PlaceOrder,
+        price: int,
+        content: bytes,
+    ) -> OpenOrder | Reason:
+        """As `_enter`, within what the book's protections allow."""
+        state = self._state
+        guards = instrument.guards
+        assert guards is not None
+        instrument_id, now_ns = command.instrument_id, state.now_ns
+        if 0 < guards.terms.book_orders_max <= len(state.books[instrument_id]):
+            return Reason.BOOK_FULL
+        ratio = guards.ratio
+        if ratio and not ratio.allows(account.account_id, instrument_id, now_ns):
+            return Reason.ORDER_TO_TRADE
+        edge = price
+        if instrument.state == _OPEN and command.order_type not in _STOPS:
+            if command.order_type == _LIMIT and not guards.bands.static_range().holds(price):
+                return Reason.BEYOND_BAND
+            low, high = guards.allowed(instrument.terms.tick_nanos)
+            edge = min(price, high) if command.side == _BID else max(price, low)
+        order = self._enter(account, instrument, command, edge, content)
+        if isinstance(order, Reason):
+            return order
+        if ratio:
+            ratio.message(account.account_id, instrument_id, now_ns)
+        if edge != price and self._would_trade_on(order, price):
+            self._trading.stop(instrument, Reason.BEYOND_BAND)
+        return order
+
+    def _would_trade_on(self, order: OpenOrder, price: int) -> bool:
+        """Whether an order that met the edge of the bands could trade beyond it at its price."""
+        never = order.time_in_force == _FOK or order.resting.terms & _POST_ONLY
+        if never or not order.leaves_mflop:
+            return False
+        best = self._state.books[order.instrument_id].best(order.side.opposite)
+        return best is not None and (best <= price if order.side == _BID else best >= price)
 
     def cancel(self, command: CancelOrder) -> Reason:
         """Cancel what is left of an order."""
@@ -220,16 +191,30 @@ class OrderDesk:
         if isinstance(order, Reason):
             return order
         self.close(order, OrderState.CANCELED, Reason.CANCELLED_BY_OWNER)
+        guards = self._state.instruments[order.instrument_id].guards
+        if guards and guards.ratio:
+            guards.ratio.message(order.account_id, order.instrument_id, self._state.now_ns)
         return Reason.NONE
 
+    def find(self, account_id: int, order_id: int, client_order_id: bytes) -> OpenOrder | Reason:
+        """An open order by either id, if it is the account's."""
+        state = self._state
+        if not order_id:
+            account = state.accounts.get(account_id)
+            order_id = account.result_of(PLACEMENTS, client_order_id) or 0 if account else 0
+        order = state.orders.get(order_id)
+        if order is None:
+            return Reason.UNKNOWN_ORDER
+        return order if order.account_id == account_id else Reason.NOT_OWNER
+
     def mass_cancel(self, command: MassCancel) -> Reason:
-        """Cancel an account's open orders. O(orders of the account)."""
+        """Cancel an account's open orders, the oldest first. O(orders of the account)."""
         account = self._state.accounts.get(command.account_id)
         if account is None:
             return Reason.UNKNOWN_ACCOUNT
         if command.instrument_id and command.instrument_id not in self._state.instruments:
             return Reason.UNKNOWN_INSTRUMENT
-        if command.side and command.side not in _SIDES:
+        if command.side and command.side not in SIDES:
             return Reason.FIELD_INVALID
         named = [
             order
@@ -258,20 +243,14 @@ class OrderDesk:
                 self._cancel_all(account, named, Reason.DISCONNECTED)
 
     def _cancel_all(self, account: Account, orders: list[OpenOrder], reason: Reason) -> None:
-        self._state.emit(OrdersCancelled(account.account_id, reason, len(orders)))
-        for order in orders:
-            self.close(order, OrderState.CANCELED, reason)
-
-    def find(self, account_id: int, order_id: int, client_order_id: bytes) -> OpenOrder | Reason:
-        """An open order by either id, if it is the account's."""
         state = self._state
-        if not order_id:
-            account = state.accounts.get(account_id)
-            order_id = account.result_of(PLACEMENTS, client_order_id) or 0 if account else 0
-        order = state.orders.get(order_id)
-        if order is None:
-            return Reason.UNKNOWN_ORDER
-        return order if order.account_id == account_id else Reason.NOT_OWNER
+        answer, count = len(state.events), 0
+        for order in orders:
+            # A cancel may make a resting minimum tradable, and that trade may have been the end.
+            if order.order_id in state.orders:
+                self.close(order, OrderState.CANCELED, reason)
+                count += 1
+        state.events.insert(answer, OrdersCancelled(account.account_id, reason, count))
 
     def replace(self, command: ReplaceOrder) -> Reason:
         """New price and new total quantity; priority is kept only where the size shrinks."""
@@ -279,221 +258,93 @@ class OrderDesk:
         order = self.find(command.account_id, command.order_id, b"")
         if isinstance(order, Reason):
             return order
-        if order.account.halted:
-            return Reason.ACCOUNT_HALTED
         instrument = state.instruments[order.instrument_id]
-        if not instrument.is_open:
-            return Reason.INSTRUMENT_HALTED
-        price, quantity = command.price_nanos, command.quantity_mflop
-        refusal = instrument.price_refusal(price) or instrument.quantity_refusal(quantity)
-        if refusal:
-            return refusal
-        resting = order.resting
+        resting, quantity = order.resting, command.quantity_mflop
+        # An order without a limit keeps the edge that protects it.
+        price = command.price_nanos if order.order_type in _LIMITED else resting.price
+        reason = self._replace_refusal(order, instrument, price, command)
+        if reason:
+            return reason
         leaves = max(0, quantity - (resting.quantity - resting.leaves))
         more = leaves - resting.leaves
-        if more > 0 and _exceeds_position(order.account, *order.exposed, more):
+        if more > 0 and exceeds_position(order.account, *order.exposed, more, POSITION_MAX_MFLOP):
             return Reason.POSITION_TOO_LARGE
         worst = order.posted_nanos + escrow_nanos(price, leaves)
         if order.max_cost_nanos and worst > order.max_cost_nanos:
-            return Reason.MONEY_CAP
-        if order.transfer_id and not state.ledger.resize(order.transfer_id, worst):
-            return Reason.INSUFFICIENT_FUNDS
-        events = state.books[order.instrument_id].replace(order.order_id, price, quantity)
+            if resting.time_in_force < _IOC:
+                return Reason.MONEY_CAP
+            worst = order.max_cost_nanos
+        if order.transfer_id:
+            needed = worst - state.ledger.held(order.transfer_id)
+            if needed > state.ledger.available(order.account_id):
+                return Reason.INSUFFICIENT_FUNDS
+        stop_price = command.stop_price_nanos if order.waiting else 0
+        book = state.books[order.instrument_id]
+        events = book.replace(order.order_id, price, quantity, stop_price)
+        if isinstance(events[0], Rejected):
+            return BOOK_REFUSALS[events[0].reason]
+        self._fills.hear(order.instrument_id)
+        if order.transfer_id:
+            resized = state.ledger.resize(order.transfer_id, worst)
+            assert resized, "a hold that was checked does not fit"
         if leaves:  # else the book has cancelled it: replaced below what is filled
-            _expose(order, more)
+            expose(order, more)
             state.emit(
                 OrderReplaced(
                     order.order_id, order.account_id, order.instrument_id, price, quantity, leaves
                 )
             )
-        self._settle(order.instrument_id, events)
+        if instrument.guards and instrument.guards.ratio:
+            instrument.guards.ratio.message(order.account_id, order.instrument_id, state.now_ns)
+        self._trading.settle(instrument, events)
+        if resting.price != price and order.order_id in state.orders:
+            self._fills.changed(order, resting.leaves)
+        return Reason.NONE
+
+    def _replace_refusal(
+        self, order: OpenOrder, instrument: Instrument, price: int, command: ReplaceOrder
+    ) -> Reason:
+        """Why the order cannot get such terms, or NONE."""
+        if order.account.halted:
+            return Reason.ACCOUNT_HALTED
+        if not instrument.takes_orders:
+            return Reason.INSTRUMENT_HALTED
+        reason = instrument.price_refusal(price)
+        reason = reason or instrument.quantity_refusal(command.quantity_mflop)
+        if not reason and command.stop_price_nanos:
+            if not order.waiting:
+                return Reason.CONDITIONS_CONFLICT
+            reason = instrument.price_refusal(command.stop_price_nanos)
+        guards = instrument.guards
+        if reason or guards is None:
+            return reason
+        if instrument.state == _OPEN and not order.waiting:
+            low, high = guards.bands.static_range()
+            allowed = guards.bands.allowed()
+            if order.side == _BID:
+                high = allowed.high
+            else:
+                low = allowed.low
+            if not low <= price <= high:
+                return Reason.BEYOND_BAND
+        ratio = guards.ratio
+        if ratio and not ratio.allows(order.account_id, order.instrument_id, self._state.now_ns):
+            return Reason.ORDER_TO_TRADE
         return Reason.NONE
 
     def expiry_due(self, order_id: int) -> None:
         """Timer: a GTD order's time has passed."""
-        self.close(self._state.orders[order_id], OrderState.EXPIRED, Reason.ORDER_EXPIRED)
+        order = self._state.orders.get(order_id)
+        if order is not None:
+            self.close(order, OrderState.EXPIRED, Reason.ORDER_EXPIRED)
 
     def close(self, order: OpenOrder, ending: OrderState, reason: Reason) -> None:
         """Take an open order out of its book and end it."""
         events = self._state.books[order.instrument_id].cancel(order.order_id)
-        self._end(order, ending, reason)
-        self._settle(order.instrument_id, events[1:])  # the first is the cancel itself
-
-    # What the book did
-
-    def _settle(self, instrument_id: int, events: Iterable[BookEvent]) -> None:
-        for event in events:
-            if isinstance(event, Rested):
-                continue
-            if isinstance(event, Fill):
-                self._fill(instrument_id, event)
-            elif isinstance(event, Cancelled):
-                order = self._state.orders[event.order_id]
-                self._end(order, OrderState.CANCELED, _CANCEL_REASON[event.reason])
-            elif isinstance(event, Decremented):
-                self._decrement(event)
-            else:
-                assert not isinstance(event, Rejected), f"an order was not checked: {event}"
-
-    def _fill(self, instrument_id: int, fill: Fill) -> None:
-        state = self._state
-        (
-            maker_id, maker_account_id, taker_id, taker_account_id,
-            price, quantity, maker_leaves, taker_leaves,
-        ) = fill  # fmt: skip
-        maker, taker = state.orders[maker_id], state.orders[taker_id]
-        buyer, seller = (taker, maker) if taker.transfer_id else (maker, taker)
-        state.counters.trade += 1
-        trade_id = state.counters.trade
-        buyer.notional += price * quantity
-        amount = escrow_nanos(1, buyer.notional) - buyer.posted_nanos
-        buyer.posted_nanos += amount
-        state.ledger.post(buyer.transfer_id, seller.account_id, amount)
-        bought, sold = buyer.account.positions, seller.account.positions
-        bought[instrument_id] = bought.get(instrument_id, 0) + quantity
-        sold[instrument_id] = sold.get(instrument_id, 0) - quantity
-        _expose(buyer, -quantity)
-        _expose(seller, -quantity)
-        state.instruments[instrument_id].last_price_nanos = price
-        state.emit(
-            OrderFilled(
-                trade_id, instrument_id, price, quantity,
-                maker_id, maker_account_id, maker_leaves,
-                taker_id, taker_account_id, taker_leaves, taker.side,
-            )
-        )  # fmt: skip
-        state.emit(Posted(_TRADE, buyer.account_id, seller.account_id, amount, trade_id))
-        if not maker_leaves:
-            self._forget(maker)
-        if not taker_leaves:
-            self._forget(taker)
-
-    def _decrement(self, event: Decremented) -> None:
-        order = self._state.orders[event.order_id]
-        _expose(order, -event.quantity)
-        if event.leaves:
-            if order.transfer_id:
-                worst = order.posted_nanos + escrow_nanos(order.price_nanos, event.leaves)
-                self._state.ledger.resize(order.transfer_id, worst)
-            self._state.emit(
-                OrderReplaced(
-                    order.order_id,
-                    order.account_id,
-                    order.instrument_id,
-                    order.price_nanos,
-                    order.quantity_mflop,
-                    event.leaves,
-                )
-            )
-        else:
-            self._end(order, OrderState.CANCELED, Reason.SELF_TRADE)
-
-    def _end(self, order: OpenOrder, ending: OrderState, reason: Reason) -> None:
-        """The order is out of its book with something left."""
-        leaves = order.leaves_mflop
-        _expose(order, -leaves)
-        self._forget(order)
-        self._state.emit(
-            OrderClosed(
-                order.order_id, order.account_id, order.instrument_id, ending, reason, leaves
-            )
-        )
-
-    def _forget(self, order: OpenOrder) -> None:
-        state = self._state
-        del state.orders[order.order_id]
-        if order.transfer_id:
-            state.ledger.void(order.transfer_id)
-        if order.resting.time_in_force == _GTD:
-            state.timers.cancel(TimerKind.ORDER_EXPIRY, order.order_id)
-        del order.account.orders[order.order_id]
-        state.order_ids.ended(order.account, order.client_order_id, state.now_ns)
-
-
-def _as_the_client_wrote(command: PlaceOrder) -> PlaceOrder:
-    """The order without the stream that it came over: a repeat may come over another one."""
-    if type(command) is PlaceOrder:
-        return command
-    if not isinstance(command, PlaceConditionalOrder):
-        return msgspec.structs.replace(command, stream_id=0)
-    fields = msgspec.structs.astuple(command)
-    if not any(fields[_PLAIN_FIELDS:-1]):
-        return PlaceOrder(*fields[:_PLAIN_FIELDS])
-    return msgspec.structs.replace(command, stream_id=0)
-
-
-def _time_in_force(command: PlaceOrder) -> TimeInForce:
-    """A market order never rests."""
-    time_in_force = _TIMES_IN_FORCE[command.time_in_force]
-    if command.order_type != _LIMIT and time_in_force != TimeInForce.FOK:
-        return TimeInForce.IOC
-    return time_in_force
-
-
-def _limit_price(command: PlaceOrder, instrument: Instrument) -> int:
-    """A market order's limit is the edge of the band."""
-    if command.order_type == _LIMIT:
-        return command.price_nanos
-    terms = instrument.terms
-    return terms.price_max_nanos if command.side == _BID else terms.price_min_nanos
-
-
-def _refusal(
-    state: State, account: Account, instrument: Instrument, command: PlaceOrder, escrow: int
-) -> Reason:
-    """Why the order cannot be taken, or NONE. Nothing has changed yet."""
-    if account.halted:
-        return Reason.ACCOUNT_HALTED
-    if not instrument.is_open:
-        return Reason.INSTRUMENT_HALTED
-    if instrument.terms.mode != ClearingMode.CONTINUOUS or account.kind != AccountKind.PAPER:
-        return Reason.ORDER_TYPE_UNSUPPORTED
-    if _is_unknown_kind(command):
-        return Reason.ORDER_TYPE_UNSUPPORTED
-    if command.side not in _SIDES or command.order_type not in (_LIMIT, _MARKET):
-        return Reason.FIELD_INVALID
-    if command.time_in_force not in _TIMES_IN_FORCE or command.self_trade not in _SELF_TRADES:
-        return Reason.FIELD_INVALID
-    if command.time_in_force == _GTD and command.expire_time_ns <= state.now_ns:
-        return Reason.DEADLINE_PASSED
-    refusal = instrument.quantity_refusal(command.quantity_mflop)
-    if not refusal and command.order_type == _LIMIT:
-        refusal = instrument.price_refusal(command.price_nanos)
-    if refusal:
-        return refusal
-    book_max = instrument.protections.book_orders_max
-    if book_max and len(state.books[command.instrument_id]) >= book_max:
-        return Reason.BOOK_FULL
-    if account.open_orders >= OPEN_ORDERS_PER_ACCOUNT_MAX:
-        return Reason.TOO_MANY_OPEN_ORDERS
-    if command.max_cost_nanos < 0:
-        return Reason.AMOUNT_NOT_POSITIVE
-    if command.max_cost_nanos and escrow > command.max_cost_nanos:
-        return Reason.MONEY_CAP
-    if _exceeds_position(account, command.instrument_id, command.side, command.quantity_mflop):
-        return Reason.POSITION_TOO_LARGE
-    return Reason.NONE
-
-
-def _is_unknown_kind(command: PlaceOrder) -> bool:
-    """Whether the books cannot trade such an order yet."""
-    if type(command) is PlaceConditionalOrder:
-        return any(msgspec.structs.astuple(command)[_PLAIN_FIELDS:-1])
-    return type(command) is PlaceMultiLegOrder
-
-
-def _exceeds_position(account: Account, instrument_id: int, side: int, more: int) -> bool:
-    """Whether the position could pass its bound if all that is open on this side filled."""
-    held = account.positions.get(instrument_id, 0)
-    open_mflop = account.exposure.get((instrument_id, side), 0)
-    return (held if side == _BID else -held) + open_mflop + more > POSITION_MAX_MFLOP
-
-
-def _expose(order: OpenOrder, change_mflop: int) -> None:
-    """Keep count of what an account has open on one side of one instrument."""
-    exposure, key = order.account.exposure, order.exposed
-    left = exposure.get(key, 0) + change_mflop
-    if left:
-        exposure[key] = left
-    else:
-        exposure.pop(key, None)
+        first = events[0]
+        assert isinstance(first, Cancelled), "an open order is not in its book"
+        if self._state.heard:
+            self._fills.hear(order.instrument_id)
+        self._fills.end(order, ending, reason, first.quantity)
+        if len(events) > 1:
+            self._trading.settle(self._state.instruments[order.instrument_id], events[1:])

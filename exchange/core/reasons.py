@@ -49,7 +49,9 @@ class Reason(IntEnum):
     BUDGET_BELOW_MINIMUM = 317  # The compute budget cannot pay for the prompt and one token.
     CONTEXT_TOO_LONG = 318  # Prompt and output together exceed the longest context of every class.
     CONDITIONS_CONFLICT = 319  # The order's conditions contradict each other or its type.
-    LEGS_INVALID = 320  # A multi-leg bid has 1 to 16 legs of different continuous instruments.
+    LEGS_INVALID = 320  # A multi-leg bid has 1 to 16 legs of different instruments.
+    # The quantity has more than 100 parts of the quantity shown at a time.
+    DISPLAY_TOO_SMALL = 321
     DUPLICATE_CLIENT_ID = 401  # The client id was used before with other content.
     CLIENT_ID_TOO_OLD = 402  # The client id is unknown and older than the retention window.
     CLIENT_ID_IN_FUTURE = 403  # The client id's time lies in the future.
@@ -62,7 +64,7 @@ class Reason(IntEnum):
     BALANCE_TOO_LARGE = 506  # The balance would exceed the named maximum.
     POSITION_TOO_LARGE = 507  # The position would exceed the named maximum.
     EXCHANGE_FULL = 508  # The exchange holds its named maximum of such things.
-    BOOK_FULL = 509  # The book holds its maximum of orders.
+    BOOK_FULL = 509  # The book holds its maximum of orders, or of orders of this kind.
     # The account has sent too many orders for the trades that it made: try again later.
     ORDER_TO_TRADE = 510
     INSTRUMENT_HALTED = 601  # The instrument does not trade now.
@@ -86,9 +88,8 @@ class Reason(IntEnum):
     MIN_QUANTITY = 618  # The minimum quantity could not be filled.
     BEYOND_BAND = 619  # The trade would have been too far from the reference price.
     NOT_IN_AUCTION = 620  # The order is not of a kind that a call auction takes.
-    AUCTION_OVER = 621  # The call auction is over and did not fill the order.
-    DISCONNECTED = 622  # The stream that the order was placed on ended.
-    VOLATILITY = 623  # The price moved too far in too short a time.
+    DISCONNECTED = 621  # The stream that the order was placed on ended.
+    VOLATILITY = 622  # The price moved too far in too short a time.
     # The fencing token is not the lease's: the lease was granted anew or is over.
     STALE_FENCE = 701
     LEASE_CLOSED = 702  # The lease has already ended.

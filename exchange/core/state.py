@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from exchange.core.instruments import Instrument, Model
     from exchange.core.jobs import Job
     from exchange.core.leases import Lease
-    from exchange.core.orders import OpenOrder
+    from exchange.core.open_orders import OpenOrder
     from exchange.core.workers import Pool, Worker
     from matching.book import Book
     from matching.clearing import ClearingGroup
@@ -88,6 +88,7 @@ class State:
         self.groups: dict[int, ClearingGroup] = {}
         self.group_by_key: dict[tuple[int, str], int] = {}  # (model, tier)
         self.group_classes: dict[int, list[int]] = {}
+        self.heard: dict[int, list[bytes]] = {}  # rows of books that somebody listens to: no state
         self.orders: dict[int, OpenOrder] = {}
         self.jobs: dict[int, Job] = {}
         self.leases: dict[int, Lease] = {}

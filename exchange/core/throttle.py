@@ -127,10 +127,9 @@ class OrderToTrade:
         """(account id, instrument id) to (messages, trades) in the present window."""
 
     def allows(self, account_id: int, instrument_id: int, now_ns: int) -> bool:
-        """Whether one more message is within the limit. Counts nothing."""
-        if self.terms.window_ns == 0:
+        """Whether one more message is within the limit. Counts and forgets nothing."""
+        if self.terms.window_ns == 0 or self._window_at(now_ns) > self._window:
             return True
-        self._advance(now_ns)
         messages, trades = self._counts.get((account_id, instrument_id), (0, 0))
         return messages < self.terms.allowance + self.terms.ratio * trades
 
@@ -152,11 +151,15 @@ class OrderToTrade:
         before = self._counts.get(key, (0, 0))
         self._counts[key] = (before[0] + messages, before[1] + trades)
 
-    def _advance(self, now_ns: int) -> None:
+    def _window_at(self, now_ns: int) -> int:
         window = now_ns // self.terms.window_ns
         if window < self._window:
             msg = f"time went back from window {self._window} to {window}"
             raise ValueError(msg)
+        return window
+
+    def _advance(self, now_ns: int) -> None:
+        window = self._window_at(now_ns)
         if window > self._window:
             self._window = window
             self._counts.clear()

@@ -16,6 +16,7 @@ class TimerKind(IntEnum):
     JOB_INFEASIBLE = 5
     UNCROSS = 6
     JOB_FORGET = 7
+    AUCTION_END = 8
 
 
 TimerKey = tuple[TimerKind, int]

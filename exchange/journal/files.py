@@ -11,6 +11,10 @@ import os
 from pathlib import Path
 from typing import Final, Protocol
 
+from exchange.journal.writers import WRITE_MODE, BlockWriter, WriteMode, open_writer, write_whole
+
+BLOCK_BYTES_UNKNOWN: Final = 4096
+"""A device's block where nobody says: no device in use has a larger one, most have this one."""
 _PRIVATE_FILE: Final = 0o600
 _PRIVATE_DIRECTORY: Final = 0o700
 _HOLDER_BYTES_MAX: Final = 64
@@ -61,6 +65,12 @@ class FileSystem(Protocol):
 
     def open(self, path: Path, *, write: bool = False, create: bool = False) -> JournalFile:
         """Open a file; `create` makes it new and fails if it exists."""
+
+    def open_writer(self, path: Path, alignment: int) -> BlockWriter:
+        """Open a segment to write blocks of this alignment, in bytes, to it."""
+
+    def block_bytes(self, directory: Path) -> int:
+        """What the device under a folder writes as a whole or not at all, in bytes."""
 
     def names(self, directory: Path) -> list[str]:
         """Sorted names in a folder; none if there is no such folder."""
@@ -127,7 +137,14 @@ class OsFile:
 
 
 class OsFileSystem:
-    """Files of the operating system."""
+    """Files of the operating system.
+
+    Args:
+        write_mode: How blocks become durable, where the file system has that way.
+    """
+
+    def __init__(self, write_mode: WriteMode = WRITE_MODE) -> None:
+        self._write_mode = write_mode
 
     def open(self, path: Path, *, write: bool = False, create: bool = False) -> OsFile:
         """See FileSystem. Files are for their owner only."""
@@ -135,6 +152,21 @@ class OsFileSystem:
         if create:
             flags |= os.O_CREAT | os.O_EXCL
         return OsFile(os.open(path, flags | os.O_CLOEXEC, _PRIVATE_FILE))
+
+    def open_writer(self, path: Path, alignment: int) -> BlockWriter:
+        """See FileSystem."""
+        return open_writer(path, alignment, self._write_mode)
+
+    def block_bytes(self, directory: Path) -> int:
+        """See FileSystem. A partition's are the disk's; a folder in memory has none to tell."""
+        device = directory.stat().st_dev
+        at = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
+        for disk in (at, at.resolve().parent):
+            try:
+                return int((disk / "queue/physical_block_size").read_text())
+            except (OSError, ValueError):
+                continue
+        return BLOCK_BYTES_UNKNOWN
 
     def names(self, directory: Path) -> list[str]:
         """See FileSystem."""
@@ -190,12 +222,5 @@ def write_all(file: JournalFile, data: bytes, offset: int) -> None:
     Raises:
         OSError: The device failed, or stopped taking bytes.
     """
-    written = file.pwrite(data, offset)
-    if written == len(data):
-        return
     view = memoryview(data)
-    while written < len(data):
-        taken = file.pwrite(view[written:], offset + written)
-        if taken <= 0:
-            raise OSError("the device took no more bytes")
-        written += taken
+    write_whole(lambda at: file.pwrite(view[at:], offset + at), len(data))

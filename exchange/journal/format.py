@@ -30,8 +30,8 @@ from zlib import crc32
 FORMAT_VERSION: Final = 1
 SECTOR_BYTES: Final = 512
 HEADER_BYTES: Final = 4096
-# One sector: 4096 would fit direct writes on drives without 512-byte sectors, at more space for
-# small groups. Each segment says which it has.
+# Each segment says which it has. The journal takes the device's own block; the smallest is for what
+# is written one small group at a time and kept for years.
 BLOCK_ALIGNMENT: Final = 512
 BLOCK_ALIGNMENTS: Final = (512, 1024, 2048, 4096)
 SEGMENT_BYTES: Final = 64 << 20

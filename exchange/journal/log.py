@@ -21,13 +21,10 @@ from exchange.journal.errors import (
 from exchange.journal.files import (
     FileLock,
     FileSystem,
-    JournalFile,
     LockHeld,
     OsFileSystem,
-    write_all,
 )
 from exchange.journal.format import (
-    BLOCK_ALIGNMENT,
     BLOCK_ALIGNMENTS,
     EPOCH_MAX,
     FIRST_SEQUENCE,
@@ -54,6 +51,7 @@ from exchange.journal.segment import (
     segment_paths,
 )
 from exchange.journal.walk import JournalStat, JournalWalk, genesis_digest
+from exchange.journal.writers import BlockWriter, WriteMode
 
 LOCK_NAME: Final = "LOCK"
 # What one call of `prepare` writes unless told otherwise: a millisecond or two of a disk's time.
@@ -121,9 +119,10 @@ class LocalLog:
         rules_version: Of the state machine; every segment carries it.
         genesis: What the exchange started from; the hash chain begins with it.
         segment_bytes: Size of the segments that are made from now on, in bytes.
-        alignment: Blocks begin at multiples of it, in bytes; one of BLOCK_ALIGNMENTS.
+        alignment: Blocks of the segments that are made from now on begin at multiples of it, in
+            bytes; one of BLOCK_ALIGNMENTS. None takes the device's own block.
         cut_damaged_tail: The operator's decision to give up a damaged last group.
-        files: Another file system, for tests.
+        files: Another file system, for tests; or the system's, with another way to write.
 
     Raises:
         ValueError: A bound of the format is broken.
@@ -141,7 +140,7 @@ class LocalLog:
         rules_version: int,
         genesis: bytes,
         segment_bytes: int = SEGMENT_BYTES,
-        alignment: int = BLOCK_ALIGNMENT,
+        alignment: int | None = None,
         cut_damaged_tail: bool = False,
         files: FileSystem | None = None,
     ) -> None:
@@ -150,15 +149,15 @@ class LocalLog:
         self._rules_version = rules_version
         self._genesis = genesis
         self._segment_bytes = segment_bytes
-        self._alignment = alignment
         self._files: FileSystem = OsFileSystem() if files is None else files
         self._failed: str | None = None
         self._position: Position
         self._offset: int
-        self._file: JournalFile | None = None
+        self._writer: BlockWriter | None = None
         self._next: SegmentBuilder | None = None
         self._lock: FileLock | None = self._take_lock()
         try:
+            self._alignment = self._block_alignment() if alignment is None else alignment
             self.recovered = self._recover(cut_damaged_tail)
         except BaseException:
             self.close()
@@ -185,22 +184,26 @@ class LocalLog:
         return self._position.chain_hash
 
     @property
+    def write_mode(self) -> WriteMode | None:
+        """How groups become durable in the segment at hand; None once closed."""
+        return None if self._writer is None else self._writer.mode
+
+    @property
     def group_bytes_max(self) -> int:
         """The largest payload of one group, in bytes."""
         return group_bytes_max(self._segment_bytes, self._alignment)
 
     def append(self, group: GroupRecord) -> None:
-        """See LogStore. O(payload), one write and one sync; a new segment where the old is full."""
-        file = self._writable()
+        """See LogStore. O(payload), one durable write; a new segment where the old is full."""
+        writer = self._writable()
         self._check(group)
         try:
             block, chain_hash = encode_block(group, self._position.chain_hash, self._file_alignment)
             if self._offset + len(block) > self._file_bytes:
-                file = self._rotate(group)
+                writer = self._rotate(group)
                 alignment = self._file_alignment
                 block, chain_hash = encode_block(group, self._position.chain_hash, alignment)
-            write_all(file, block, self._offset)
-            file.fdatasync()
+            writer.write(block, self._offset)
         except BaseException as error:
             self._poison(error)
             raise
@@ -249,10 +252,10 @@ class LocalLog:
 
     def close(self) -> None:
         """See LogStore."""
-        for held in (self._file, self._next, self._lock):
+        for held in (self._writer, self._next, self._lock):
             if held is not None:
                 held.close()
-        self._file = self._next = self._lock = None
+        self._writer = self._next = self._lock = None
 
     def __enter__(self) -> Self:
         return self
@@ -292,8 +295,8 @@ class LocalLog:
         self._position = walk.position
         self._offset = last.used_bytes
         try:
-            self._open_segment(last.path, last.segment_bytes, walk.alignment)
-            self._cut(stat.torn_tail)
+            self._cut(last.path, last.segment_bytes, stat.torn_tail)
+            self._open_segment(last.path, last.segment_bytes, last.alignment)
         except OSError as error:
             raise JournalWriteFailed(last.path, self._offset, str(error)) from error
         return stat
@@ -319,27 +322,37 @@ class LocalLog:
             file.close()
         self._files.sync_directory(self._directory)
 
-    def _open_segment(self, path: Path, segment_bytes: int, alignment: int) -> JournalFile:
-        file = self._files.open(path, write=True)
-        if self._file is not None:
-            self._file.close()
-        self._file = file
+    def _block_alignment(self) -> int:
+        """The device's block, as far as the format has it."""
+        try:
+            block_bytes = self._files.block_bytes(self._directory)
+        except OSError as error:
+            raise JournalWriteFailed(self._directory, 0, str(error)) from error
+        return next((a for a in BLOCK_ALIGNMENTS if a >= block_bytes), BLOCK_ALIGNMENTS[-1])
+
+    def _open_segment(self, path: Path, segment_bytes: int, alignment: int) -> BlockWriter:
+        writer = self._files.open_writer(path, alignment)
+        if self._writer is not None:
+            self._writer.close()
+        self._writer = writer
         self._path = path
         self._file_bytes = segment_bytes
         self._file_alignment = alignment
-        return file
+        return writer
 
-    def _cut(self, torn: TornTail | None) -> None:
-        """Make the segment zeros from the last good group on."""
-        file = self._file
-        assert file is not None
-        size = file.size()
-        if torn is not None:
-            fill_zeros(file, torn.offset, min(torn.offset + torn.bytes, size))
-        if size < self._file_bytes:
-            fill_zeros(file, size, self._file_bytes)
-        if torn is not None or size < self._file_bytes:
-            file.fdatasync()
+    def _cut(self, path: Path, segment_bytes: int, torn: TornTail | None) -> None:
+        """Make the segment zeros from the last good group on, durably."""
+        file = self._files.open(path, write=True)
+        try:
+            size = file.size()
+            if torn is not None:
+                fill_zeros(file, torn.offset, min(torn.offset + torn.bytes, size))
+            if size < segment_bytes:
+                fill_zeros(file, size, segment_bytes)
+            if torn is not None or size < segment_bytes:
+                file.fdatasync()
+        finally:
+            file.close()
 
     def _header(self, position: Position, genesis: bytes) -> SegmentHeader:
         return SegmentHeader(
@@ -356,15 +369,15 @@ class LocalLog:
     def _builder(self) -> SegmentBuilder:
         return SegmentBuilder(self._files, self._directory, self._segment_bytes)
 
-    def _writable(self) -> JournalFile:
-        """The file to write to, if there is one."""
+    def _writable(self) -> BlockWriter:
+        """What to write with, if there is anything."""
         if self._failed is not None:
             raise JournalPoisoned(
                 self._path, self._offset, f"an earlier write failed ({self._failed})"
             )
-        if self._file is None:
+        if self._writer is None:
             raise JournalClosed(self._directory)
-        return self._file
+        return self._writer
 
     def _poison(self, error: BaseException) -> None:
         """Stop all writing: what the device holds is now unknown, so nothing may follow it."""
@@ -389,7 +402,7 @@ class LocalLog:
                 "commit smaller groups"
             )
 
-    def _rotate(self, group: GroupRecord) -> JournalFile:
+    def _rotate(self, group: GroupRecord) -> BlockWriter:
         """Begin the segment that `group` will be the first of."""
         position = self._position._replace(epoch=group.epoch)
         header = self._header(position, self.recovered.genesis)
@@ -420,11 +433,11 @@ class LocalLog:
         raise JournalDamaged(last.path, last.used_bytes, reason)
 
 
-def check_options(rules_version: int, segment_bytes: int, alignment: int) -> None:
+def check_options(rules_version: int, segment_bytes: int, alignment: int | None) -> None:
     """Raise ValueError unless the format can hold these."""
     if not 0 <= rules_version <= RULES_VERSION_MAX:
         raise ValueError(f"rules_version {rules_version} is outside 0 to {RULES_VERSION_MAX}")
-    if alignment not in BLOCK_ALIGNMENTS:
+    if alignment is not None and alignment not in BLOCK_ALIGNMENTS:
         raise ValueError(f"alignment {alignment} is none of {BLOCK_ALIGNMENTS}")
     in_bounds = SEGMENT_BYTES_MIN <= segment_bytes <= SEGMENT_BYTES_MAX
     if not in_bounds or segment_bytes % SEGMENT_BYTES_MIN:

@@ -1,9 +1,10 @@
 """A disk in memory that forgets what was not synced, and fails when it is told to.
 
 It keeps apart what a file holds now and what would survive a loss of power: writes count from the
-next `fdatasync` of their file, names from the next `sync_directory` of their folder. `crash` makes
-the disk that a machine would find afterwards: of the writes that were not synced, each sector is
-there or not, by chance.
+next `fdatasync` of their file, a durable write at once and for itself alone, names from the next
+`sync_directory` of their folder. `crash` makes the disk that a machine would find afterwards: of
+the writes that were not synced, each sector is there or not, by chance; with `harm` some of them
+are torn, or have a flipped bit.
 
     disk = SimulatedDisk(faults={7: Fault(errno.EIO)})   # the eighth change fails
     log = LocalLog(Path("journal"), ..., files=disk)
@@ -21,6 +22,7 @@ from typing import Final, NamedTuple
 
 from exchange.journal.files import LockHeld
 from exchange.journal.format import SECTOR_BYTES
+from exchange.journal.writers import WRITE_MODE, WriteMode, write_whole
 
 
 class SimulatedCrash(BaseException):
@@ -49,19 +51,28 @@ class Change(NamedTuple):
     size: int
 
 
+class _Write(NamedTuple):
+    """A write that is not synced, or one that is (`sure`) but follows some that are not."""
+
+    offset: int
+    data: bytes
+    sure: bool
+
+
 class _Inode:
     """A file's bytes, now and on the platter, and the writes between the two."""
 
     def __init__(self) -> None:
         self.now = bytearray()
         self.synced = bytearray()
-        self.unsynced: list[tuple[int, bytes] | int] = []  # a write, or a new size
+        self.unsynced: list[_Write | int] = []  # or a new size
 
-    def write(self, data: bytes, offset: int) -> None:
-        if len(self.now) < offset + len(data):
-            self.now.extend(bytes(offset + len(data) - len(self.now)))
-        self.now[offset : offset + len(data)] = data
-        self.unsynced.append((offset, data))
+    def write(self, data: bytes, offset: int, *, sure: bool = False) -> None:
+        _put(self.now, data, offset)
+        if sure and not self.unsynced:
+            _put(self.synced, data, offset)
+        else:
+            self.unsynced.append(_Write(offset, data, sure))
 
     def truncate(self, size: int) -> None:
         _resize(self.now, size)
@@ -71,22 +82,41 @@ class _Inode:
         self.synced = bytearray(self.now)
         self.unsynced = []
 
-    def after_crash(self, chance: Random) -> _Inode:
+    def after_crash(self, chance: Random, harm: float) -> _Inode:
         survivor = _Inode()
         content = bytearray(self.synced)
         for change in self.unsynced:
             if isinstance(change, int):
                 if chance.random() < 0.5:
                     _resize(content, change)
-                continue
-            offset, data = change
-            for start in range(offset - offset % SECTOR_BYTES, offset + len(data), SECTOR_BYTES):
-                if chance.random() < 0.5:
-                    first, last = max(start, offset), min(start + SECTOR_BYTES, offset + len(data))
-                    _resize(content, max(len(content), last))
-                    content[first:last] = data[first - offset : last - offset]
+            elif change.sure:
+                _put(content, change.data, change.offset)
+            else:
+                _put_some(content, change, chance, harm)
         survivor.now, survivor.synced = bytearray(content), content
         return survivor
+
+
+def _put(content: bytearray, data: bytes | bytearray, offset: int) -> None:
+    if len(content) < offset + len(data):
+        _resize(content, offset + len(data))
+    content[offset : offset + len(data)] = data
+
+
+def _put_some(content: bytearray, write: _Write, chance: Random, harm: float) -> None:
+    """Put each sector or not; of those that are put, harm some."""
+    offset, data, _ = write
+    for start in range(offset - offset % SECTOR_BYTES, offset + len(data), SECTOR_BYTES):
+        if chance.random() < 0.5:
+            continue
+        first, last = max(start, offset), min(start + SECTOR_BYTES, offset + len(data))
+        sector = bytearray(data[first - offset : last - offset])
+        if harm and chance.random() < harm:
+            if chance.random() < 0.5:
+                del sector[chance.randrange(len(sector)) :]
+            else:
+                sector[chance.randrange(len(sector))] ^= 1 << chance.randrange(8)
+        _put(content, sector, first)
 
 
 def _resize(content: bytearray, size: int) -> None:
@@ -118,6 +148,16 @@ class SimulatedFile:
         self._disk.finish(fault)
         return len(taken)
 
+    def pwrite_durable(self, data: bytes | memoryview, offset: int) -> int:
+        """Write, and sync what was written and nothing else; how many bytes were taken."""
+        fault = self._disk.begin("pwrite_durable", self._path, len(data))
+        taken = bytes(data if fault is None else data[: fault.written])
+        if taken:
+            done = fault is None or not (fault.error or fault.crash)
+            self._inode.write(taken, offset, sure=done)
+        self._disk.finish(fault)
+        return len(taken)
+
     def fdatasync(self) -> None:
         """See JournalFile. A sync that fails leaves its writes readable, but not durable."""
         fault = self._disk.begin("fdatasync", self._path, 0)
@@ -143,6 +183,27 @@ class SimulatedFile:
         """See JournalFile."""
 
 
+class SimulatedWriter:
+    """A BlockWriter of a simulated disk, with the changes that the real one of its mode makes."""
+
+    def __init__(self, file: SimulatedFile, alignment: int, mode: WriteMode) -> None:
+        self.mode = mode
+        self._file = file
+        self._step = alignment if mode is WriteMode.DIRECT else 1
+
+    def write(self, block: bytes, offset: int) -> None:
+        """See BlockWriter."""
+        two_calls = self.mode is WriteMode.FDATASYNC
+        put = self._file.pwrite if two_calls else self._file.pwrite_durable
+        view = memoryview(block)
+        write_whole(lambda at: put(view[at:], offset + at), len(block), self._step)
+        if two_calls:
+            self._file.fdatasync()
+
+    def close(self) -> None:
+        """See BlockWriter."""
+
+
 class _SimulatedLock:
     def __init__(self, held: set[Path], path: Path) -> None:
         self._held = held
@@ -158,6 +219,7 @@ class SimulatedDisk:
 
     Args:
         faults: By the number of the change, from 0, counted over all files.
+        write_mode: How blocks become durable.
 
     Attributes:
         changes: All that was asked for so far.
@@ -167,11 +229,14 @@ class SimulatedDisk:
 
     HOLDER: Final = "simulated"
 
-    def __init__(self, faults: Mapping[int, Fault] | None = None) -> None:
+    def __init__(
+        self, faults: Mapping[int, Fault] | None = None, write_mode: WriteMode = WRITE_MODE
+    ) -> None:
         self.changes: list[Change] = []
         self.reads = 0
         self.read_error = 0
         self._faults = dict(faults or {})
+        self._write_mode = write_mode
         self._names: dict[Path, _Inode] = {}
         self._synced_names: dict[Path, _Inode] = {}
         self._locks: set[Path] = set()
@@ -194,6 +259,14 @@ class SimulatedDisk:
         if path not in self._names:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         return SimulatedFile(self, path, self._names[path])
+
+    def open_writer(self, path: Path, alignment: int) -> SimulatedWriter:
+        """See FileSystem."""
+        return SimulatedWriter(self.open(path), alignment, self._write_mode)
+
+    def block_bytes(self, directory: Path) -> int:  # noqa: ARG002 - all folders are on one disk
+        """See FileSystem."""
+        return SECTOR_BYTES
 
     def names(self, directory: Path) -> list[str]:
         """See FileSystem."""
@@ -238,13 +311,18 @@ class SimulatedDisk:
         inode.unsynced = []
         return inode.now
 
-    def crash(self, chance: Random) -> SimulatedDisk:
+    def crash(self, chance: Random, harm: float = 0.0) -> SimulatedDisk:
         """The disk that a restart finds: no faults, no locks, and only what was sure to stay.
 
         Names that were not synced are there or not, folder by folder, as a whole.
+
+        Args:
+            chance: Decides.
+            harm: Share of the sectors that were not synced and are there, but cut at some byte or
+                with a flipped bit: a device that does not even write a sector whole or not at all.
         """
-        after = SimulatedDisk()
-        survivors = {id(i): i.after_crash(chance) for i in self._inodes()}
+        after = SimulatedDisk(write_mode=self._write_mode)
+        survivors = {id(i): i.after_crash(chance, harm) for i in self._inodes()}
         for folder in sorted({path.parent for path in (*self._names, *self._synced_names)}):
             names = self._names if chance.random() < 0.5 else self._synced_names
             found = {p: survivors[id(i)] for p, i in names.items() if p.parent == folder}

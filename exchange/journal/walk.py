@@ -31,6 +31,7 @@ class SegmentStat(NamedTuple):
     path: Path
     first_sequence: int
     rules_version: int
+    alignment: int
     segment_bytes: int
     used_bytes: int
     groups: int
@@ -131,7 +132,6 @@ class JournalWalk:
         start = self._segments[0][1]
         self.position = Position(start.first_sequence, start.epoch, start.previous_hash)
         self.genesis = first.genesis
-        self.alignment = self._segments[-1][1].alignment
         self.stats: list[SegmentStat] = []
         self.torn_tail: TornTail | None = None
 
@@ -223,6 +223,7 @@ class JournalWalk:
                 scan.path,
                 header.first_sequence,
                 header.rules_version,
+                header.alignment,
                 header.segment_bytes,
                 scan.offset,
                 groups,

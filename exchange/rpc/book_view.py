@@ -9,7 +9,9 @@ import zlib
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from exchange.core.commands import TradingState
 from exchange.core.exchange import Exchange
+from exchange.core.instruments import Instrument
 from exchange.rpc.convert import enums, market
 from exchange.v1 import market_data_service_pb2 as service_pb
 from exchange.v1 import market_pb2 as pb
@@ -18,6 +20,22 @@ CHECKSUM_LEVELS: Final = 10
 """The checksum covers this many levels of each side, or as many as are subscribed to."""
 
 Level = tuple[int, int, int]
+
+
+class Indicative(NamedTuple):
+    """How a call auction would end now.
+
+    Attributes:
+        price_nanos: Its price; 0 where nothing would trade.
+        volume_mflop: What would trade.
+        imbalance_mflop: What would be left: positive on the bid side.
+        end_time_ns: When it ends by itself; 0: when the operator says so.
+    """
+
+    price_nanos: int
+    volume_mflop: int
+    imbalance_mflop: int
+    end_time_ns: int
 
 
 class BookView(NamedTuple):
@@ -35,6 +53,7 @@ class BookView(NamedTuple):
     asks: Sequence[Level]
     last_price_nanos: int
     state: int
+    auction: Indicative | None = None
 
     def same_market(self, other: BookView) -> bool:
         """Whether a reader would see no difference."""
@@ -43,6 +62,7 @@ class BookView(NamedTuple):
             and self.asks == other.asks
             and self.last_price_nanos == other.last_price_nanos
             and self.state == other.state
+            and self.auction == other.auction
         )
 
 
@@ -58,7 +78,16 @@ def view(core: Exchange, instrument_id: int, levels: int) -> BookView:
         asks,
         instrument.last_price_nanos,
         instrument.state,
+        _indicative(core, instrument) if instrument.state == TradingState.AUCTION else None,
     )
+
+
+def _indicative(core: Exchange, instrument: Instrument) -> Indicative:
+    found = core.indicative(instrument.instrument_id)
+    end_ns = instrument.call.ends_ns if instrument.call else 0
+    if found is None:
+        return Indicative(0, 0, 0, end_ns)
+    return Indicative(found.price, found.volume, found.surplus, end_ns)
 
 
 def checksum(bids: Sequence[Level], asks: Sequence[Level]) -> int:
@@ -98,6 +127,7 @@ def _book(found: BookView, bids: Sequence[Level], asks: Sequence[Level]) -> pb.B
         event_time_ns=found.event_time_ns,
         last_price_nanos=found.last_price_nanos,
         state=enums.trading_state(found.state),
+        auction=pb.IndicativeAuction(**found.auction._asdict()) if found.auction else None,
     )
 
 

@@ -8,11 +8,13 @@ from typing import Any, Final
 
 import grpc
 
+from exchange.core.reasons import Reason
 from exchange.engine import Group
-from exchange.rpc import book_view
+from exchange.rpc import book_orders, book_view
+from exchange.rpc.book_orders import OrdersFeed
 from exchange.rpc.book_view import BookView
 from exchange.rpc.convert import enums, market
-from exchange.rpc.errors import RpcError, draining, invalid, slow_reader
+from exchange.rpc.errors import RpcError, draining, invalid, refusal, slow_reader
 from exchange.rpc.history import RECENT_TRADES_MAX, TradeRecord
 from exchange.rpc.services import Services
 from exchange.v1 import market_data_service_pb2 as pb
@@ -74,6 +76,7 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
     def __init__(self, services: Services) -> None:
         self._services = services
         self._books = BookFeed(services)
+        self._orders = OrdersFeed(services.engine)
 
     async def ListInstruments(
         self, request: pb.ListInstrumentsRequest, context: Context
@@ -130,9 +133,34 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
     async def WatchOrders(
         self, request: pb.WatchOrdersRequest, context: Context
     ) -> AsyncIterator[pb.WatchOrdersResponse]:
-        """Not built yet, as docs/README.md lists."""
-        raise RpcError(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", "orders are not built yet")
-        yield pb.WatchOrdersResponse()  # type: ignore[unreachable]
+        """See the service's definition."""
+        core = self._services.core
+        instrument_id = market.find_instrument(core, request.instrument).instrument_id
+        if instrument_id not in core.books:
+            raise refusal(Reason.ORDER_TYPE_UNSUPPORTED, "a batch book holds no orders")
+        reader = self._orders.open(instrument_id)
+        last = core.books[instrument_id].sequence
+        try:
+            with self._services.drain.calls(reader.wake):
+                for message in list(book_orders.snapshot(core, instrument_id)):
+                    yield message
+                while not self._services.drain.active:
+                    piece = reader.take()
+                    if piece is not None:
+                        found = piece.message()
+                        if found is not None:
+                            last = found.sequence
+                            yield found
+                    elif reader.overflowed:
+                        raise slow_reader(
+                            "the orders were read too slowly; subscribe again",
+                            {"last_sequence": last},
+                        )
+                    else:
+                        await reader.wait()
+        finally:
+            self._orders.close(reader)
+        raise draining()
 
     async def WatchTrades(
         self, request: pb.WatchTradesRequest, context: Context

@@ -23,6 +23,7 @@ from exchange.core.events import (
     OrderClosed,
     OrderFilled,
     OrderReplaced,
+    OrderTriggered,
 )
 from exchange.engine import Engine, EngineBusy, EngineStopped, Group, Outcome
 from exchange.rpc.convert.orders import Batch
@@ -33,7 +34,9 @@ BEHIND_MAX: Final = 10_000
 END_RETRY_S: Final = 0.01
 """Time between two tries to tell a busy engine that a stream is over."""
 
-_CONCERNS_ORDER: Final[frozenset[type]] = frozenset({OrderFilled, OrderClosed, OrderReplaced})
+_CONCERNS_ORDER: Final[frozenset[type]] = frozenset(
+    {OrderFilled, OrderClosed, OrderReplaced, OrderTriggered}
+)
 
 
 class Answer(NamedTuple):
@@ -62,6 +65,7 @@ class TradeStream(Mailbox[Answer | Push]):
         failure: Why the engine cannot answer any more.
         stream_id: Marks the orders that are cancelled when the stream ends; 0: none is.
         closed: Whether it has ended: nothing more may be placed.
+        packed: Whether its latest batch came in rows: what others do is told in rows then, too.
     """
 
     def __init__(self, account_id: int) -> None:
@@ -73,6 +77,7 @@ class TradeStream(Mailbox[Answer | Push]):
         self.failure: EngineStopped | None = None
         self.stream_id = 0
         self.closed = False
+        self.packed = False
 
     def tell(self, sequence: int, item: Answer | Push) -> None:
         """Add an item; remembers the last sequence before an overflow."""
@@ -157,8 +162,9 @@ class OrderFeed:
         waiting = iter(answered)
         following = next(waiting, None)
         for push_to, push in self._pushes(group):
-            # Answers of earlier commands first: a fill never precedes its order's acceptance.
-            while following is not None and _last(following[1]) < push.sequence:
+            # Answers of earlier commands first: a fill never precedes its order's acceptance. So is
+            # the answer to the command itself: what a mass cancel did follows it.
+            while following is not None and _first(following[1]) <= push.sequence:
                 following[0].tell(_last(following[1]), following[1])
                 following = next(waiting, None)
             for stream in push_to:
@@ -169,32 +175,34 @@ class OrderFeed:
 
     def _pushes(self, group: Group) -> list[tuple[Sequence[TradeStream], Push]]:
         found: list[tuple[Sequence[TradeStream], Push]] = []
-        pushes: dict[tuple[int, int], Push] = {}  # by account and command
+        last: dict[int, Push] = {}
         for command, outcome, event in group.events_of(_CONCERNS_ORDER):
-            account_id = _concerned(event)
-            streams = self._streams.get(account_id)
-            if not streams or account_id == _cause(command):
-                continue
-            push = pushes.get((account_id, outcome.sequence))
-            if push is None:
-                push = Push(outcome.sequence, outcome.now_ns, [])
-                pushes[account_id, outcome.sequence] = push
-                found.append((tuple(streams), push))
-            push.events.append(event)
+            for account_id in _concerned(event):
+                if account_id not in self._streams or account_id == _cause(command):
+                    continue
+                push = last.get(account_id)
+                if push is not None and push.sequence == outcome.sequence:
+                    push.events.append(event)
+                    continue
+                push = last[account_id] = Push(outcome.sequence, outcome.now_ns, [event])
+                found.append((tuple(self._streams[account_id]), push))
         return found
+
+
+def _first(answer: Answer) -> int:
+    return answer.outcomes[0].sequence
 
 
 def _last(answer: Answer) -> int:
     return answer.outcomes[-1].sequence
 
 
-def _concerned(event: AnyEvent) -> int:
-    """Whose resting order an event is about; 0 for nobody's."""
+def _concerned(event: AnyEvent) -> tuple[int, ...]:
+    """Whose orders an event is about: a stop order or an auction trades by another's command."""
     if isinstance(event, OrderFilled):
-        return event.maker_account_id
-    if isinstance(event, OrderClosed | OrderReplaced):
-        return event.account_id
-    return 0
+        return event.maker_account_id, event.taker_account_id
+    assert isinstance(event, OrderClosed | OrderReplaced | OrderTriggered)
+    return (event.account_id,)
 
 
 def _cause(command: Command) -> int:

@@ -12,11 +12,11 @@ import grpc
 
 from exchange.core.commands import Role
 from exchange.core.events import OrdersCancelled
-from exchange.core.orders import OpenOrder
+from exchange.core.open_orders import OpenOrder
 from exchange.core.reasons import Reason
 from exchange.engine import EngineBusy, EngineStopped
 from exchange.rpc import auth
-from exchange.rpc.convert import market, orders, paging
+from exchange.rpc.convert import market, orders, packed, paging
 from exchange.rpc.errors import busy, draining, invalid, refusal, slow_reader
 from exchange.rpc.order_feed import Answer, OrderFeed, Push, TradeStream
 from exchange.rpc.services import Services
@@ -81,10 +81,11 @@ class OrderServicer(pb_grpc.OrderServiceServicer):
         while True:
             for item in _runs(stream.take(MESSAGE_REPORTS_MAX)):
                 if isinstance(item, Answer):
-                    yield orders.answer(core, item.request_id, item.batch, item.outcomes)
+                    form = packed if item.batch.packed else orders
+                    yield form.answer(core, item.request_id, item.batch, item.outcomes)
                     reader.answered(item)
                 else:
-                    for response in _unasked(stream.account_id, item):
+                    for response in _unasked(stream, item):
                         yield response
             if stream:
                 continue
@@ -244,12 +245,19 @@ class _Reader:
             if self._begun:
                 raise invalid("cancel_on_disconnect", "belongs into a stream's first message")
             stream.stream_id = self._feed.new_stream_id()
+        rows = request.packed
+        count, odd = divmod(len(rows), packed.ROW_BYTES)
+        if odd or (rows and instructions):
+            raise invalid("packed", f"must be whole rows of {packed.ROW_BYTES} bytes, alone")
         least = 0 if request.cancel_on_disconnect else 1
-        if not least <= len(instructions) <= INSTRUCTIONS_MAX:
+        if not least <= count + len(instructions) <= INSTRUCTIONS_MAX:
             raise invalid("instructions", f"must hold 1 to {INSTRUCTIONS_MAX} instructions")
         if not request.request_id:
             raise invalid("request_id", "must not be 0, which marks unasked reports")
         self._begun = True
+        stream.packed = bool(rows)
+        if rows:
+            return packed.batch(self._caller.account_id, rows, stream.stream_id)
         return orders.batch(self._caller.account_id, instructions, stream.stream_id)
 
     async def _submit(self, request_id: int, made: orders.Batch) -> None:
@@ -282,19 +290,22 @@ def _runs(items: list[Answer | Push]) -> list[Answer | list[Push]]:
     return runs
 
 
-def _unasked(account_id: int, pushes: list[Push]) -> Iterator[pb.TradeResponse]:
+def _unasked(stream: TradeStream, pushes: list[Push]) -> Iterator[pb.TradeResponse]:
     """Reports of what others did, in messages of bounded size."""
-    reports = []
-    for push in pushes:
-        for event in push.events:
-            report = orders.report_to(account_id, event)
-            if report is None:
-                continue
-            report.sequence = push.sequence
-            report.event_time_ns = push.now_ns
-            reports.append(report)
-            if len(reports) == MESSAGE_REPORTS_MAX:
-                yield pb.TradeResponse(request_id=0, sequence=push.sequence, reports=reports)
-                reports = []
-    if reports:
-        yield pb.TradeResponse(request_id=0, sequence=pushes[-1].sequence, reports=reports)
+    account_id = stream.account_id
+    told = [(push, event) for push in pushes for event in push.events]
+    for first in range(0, len(told), MESSAGE_REPORTS_MAX):
+        part = told[first : first + MESSAGE_REPORTS_MAX]
+        response = pb.TradeResponse(request_id=0, sequence=part[-1][0].sequence)
+        if stream.packed:
+            rows = (packed.unasked(account_id, p.sequence, p.now_ns, event) for p, event in part)
+            response.packed_reports = b"".join(row for row in rows if row is not None)
+        else:
+            for push, event in part:
+                report = orders.report_to(account_id, event)
+                if report is not None:
+                    report.sequence = push.sequence
+                    report.event_time_ns = push.now_ns
+                    response.reports.append(report)
+        if response.reports or response.packed_reports:
+            yield response

@@ -29,27 +29,35 @@ class _BookEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BookEve
     BOOK_EVENT_KIND_UNSPECIFIED: _BookEventKind.ValueType  # 0
     """Not given."""
     BOOK_EVENT_KIND_ADDED: _BookEventKind.ValueType  # 1
-    """An order rests from now on, last at its price."""
+    """An order shows its quantity from now on, last at its price."""
     BOOK_EVENT_KIND_EXECUTED: _BookEventKind.ValueType  # 2
-    """A resting order traded; at quantity shown 0 it is gone."""
-    BOOK_EVENT_KIND_REDUCED: _BookEventKind.ValueType  # 3
-    """A resting order shows less and keeps its place."""
-    BOOK_EVENT_KIND_REMOVED: _BookEventKind.ValueType  # 4
-    """A resting order is gone, or gave up its place: another event adds it again."""
+    """A shown order traded; at shown 0 it is gone from the display."""
+    BOOK_EVENT_KIND_TRADED: _BookEventKind.ValueType  # 3
+    """A hidden order traded: nothing shown changes."""
+    BOOK_EVENT_KIND_REDUCED: _BookEventKind.ValueType  # 4
+    """A shown order shows less and keeps its place; at shown 0 it is gone from the display."""
+    BOOK_EVENT_KIND_DELETED: _BookEventKind.ValueType  # 5
+    """A shown order is gone, or gave up its place and is added again."""
+    BOOK_EVENT_KIND_STATE: _BookEventKind.ValueType  # 6
+    """The book is in another state."""
 
 class BookEventKind(_BookEventKind, metaclass=_BookEventKindEnumTypeWrapper):
-    """What happened to a book."""
+    """What happened to the book that everybody may see."""
 
 BOOK_EVENT_KIND_UNSPECIFIED: BookEventKind.ValueType  # 0
 """Not given."""
 BOOK_EVENT_KIND_ADDED: BookEventKind.ValueType  # 1
-"""An order rests from now on, last at its price."""
+"""An order shows its quantity from now on, last at its price."""
 BOOK_EVENT_KIND_EXECUTED: BookEventKind.ValueType  # 2
-"""A resting order traded; at quantity shown 0 it is gone."""
-BOOK_EVENT_KIND_REDUCED: BookEventKind.ValueType  # 3
-"""A resting order shows less and keeps its place."""
-BOOK_EVENT_KIND_REMOVED: BookEventKind.ValueType  # 4
-"""A resting order is gone, or gave up its place: another event adds it again."""
+"""A shown order traded; at shown 0 it is gone from the display."""
+BOOK_EVENT_KIND_TRADED: BookEventKind.ValueType  # 3
+"""A hidden order traded: nothing shown changes."""
+BOOK_EVENT_KIND_REDUCED: BookEventKind.ValueType  # 4
+"""A shown order shows less and keeps its place; at shown 0 it is gone from the display."""
+BOOK_EVENT_KIND_DELETED: BookEventKind.ValueType  # 5
+"""A shown order is gone, or gave up its place and is added again."""
+BOOK_EVENT_KIND_STATE: BookEventKind.ValueType  # 6
+"""The book is in another state."""
 Global___BookEventKind: _TypeAlias = BookEventKind  # noqa: Y015
 
 @_typing.final
@@ -387,21 +395,24 @@ class BookEvent(_message.Message):
     SIDE_FIELD_NUMBER: _builtins.int
     PRICE_NANOS_FIELD_NUMBER: _builtins.int
     QUANTITY_MFLOP_FIELD_NUMBER: _builtins.int
-    TRADED_MFLOP_FIELD_NUMBER: _builtins.int
+    SHOWN_MFLOP_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Number of the event in its book: one more than the event before it."""
+    """Number of the event in its book: one more than that of the event before it."""
     kind: Global___BookEventKind.ValueType
     """What happened."""
     order_id: _builtins.int
-    """The order's id."""
+    """The order's id; 0 for a hidden one, and for a state."""
     side: _market_pb2.Side.ValueType
-    """Its side."""
+    """The order's side."""
     price_nanos: _builtins.int
-    """Its price; of an execution, the price of the trade; nano-dollars per CU."""
+    """The order's price; of a trade, the price traded; nano-dollars per CU."""
     quantity_mflop: _builtins.int
-    """Quantity shown after the event, MFLOP."""
-    traded_mflop: _builtins.int
-    """Quantity that traded, MFLOP."""
+    """Quantity added, traded, taken away or deleted, MFLOP."""
+    shown_mflop: _builtins.int
+    """Quantity that the order still shows, MFLOP; of an added one, its whole quantity shown."""
+    state: _market_pb2.TradingState.ValueType
+    """The new state; of a state event alone."""
     def __init__(
         self,
         *,
@@ -411,11 +422,12 @@ class BookEvent(_message.Message):
         side: _market_pb2.Side.ValueType = ...,
         price_nanos: _builtins.int = ...,
         quantity_mflop: _builtins.int = ...,
-        traded_mflop: _builtins.int = ...,
+        shown_mflop: _builtins.int = ...,
+        state: _market_pb2.TradingState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "order_id", b"order_id", "price_nanos", b"price_nanos", "quantity_mflop", b"quantity_mflop", "sequence", b"sequence", "side", b"side", "traded_mflop", b"traded_mflop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "order_id", b"order_id", "price_nanos", b"price_nanos", "quantity_mflop", b"quantity_mflop", "sequence", b"sequence", "shown_mflop", b"shown_mflop", "side", b"side", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

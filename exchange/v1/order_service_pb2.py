@@ -26,65 +26,65 @@ from exchange.v1 import market_pb2 as exchange_dot_v1_dot_market__pb2
 from exchange.v1 import reason_pb2 as exchange_dot_v1_dot_reason__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x65xchange/v1/order_service.proto\x12\x0b\x65xchange.v1\x1a\x18\x65xchange/v1/market.proto\x1a\x18\x65xchange/v1/reason.proto\"N\n\x08OrderLeg\x12\x15\n\rinstrument_id\x18\x01 \x01(\r\x12\x13\n\x0bprice_nanos\x18\x02 \x01(\x03\x12\x16\n\x0equantity_mflop\x18\x03 \x01(\x03\"\xaa\x01\n\x0fOrderConditions\x12,\n\tpost_only\x18\x01 \x01(\x0e\x32\x19.exchange.v1.PostOnlyMode\x12\x13\n\x0b\x61ll_or_none\x18\x02 \x01(\x08\x12\x1a\n\x12min_quantity_mflop\x18\x03 \x01(\x03\x12\x1e\n\x16\x64isplay_quantity_mflop\x18\x04 \x01(\x03\x12\x18\n\x10stop_price_nanos\x18\x05 \x01(\x03\"\xad\x03\n\x08NewOrder\x12\x17\n\x0f\x63lient_order_id\x18\x01 \x01(\x0c\x12\x15\n\rinstrument_id\x18\x02 \x01(\r\x12\x1f\n\x04side\x18\x03 \x01(\x0e\x32\x11.exchange.v1.Side\x12*\n\norder_type\x18\x04 \x01(\x0e\x32\x16.exchange.v1.OrderType\x12/\n\rtime_in_force\x18\x05 \x01(\x0e\x32\x18.exchange.v1.TimeInForce\x12?\n\x15self_trade_prevention\x18\x06 \x01(\x0e\x32 .exchange.v1.SelfTradePrevention\x12\x13\n\x0bprice_nanos\x18\x07 \x01(\x03\x12\x16\n\x0equantity_mflop\x18\x08 \x01(\x03\x12\x16\n\x0e\x65xpire_time_ns\x18\t \x01(\x03\x12\x16\n\x0emax_cost_nanos\x18\n \x01(\x03\x12\x30\n\nconditions\x18\x0b \x01(\x0b\x32\x1c.exchange.v1.OrderConditions\x12#\n\x04legs\x18\x0c \x03(\x0b\x32\x15.exchange.v1.OrderLeg\";\n\x0eOrderReference\x12\x10\n\x08order_id\x18\x01 \x01(\x04\x12\x17\n\x0f\x63lient_order_id\x18\x02 \x01(\x0c\"Q\n\x10OrderReplacement\x12\x10\n\x08order_id\x18\x01 \x01(\x04\x12\x13\n\x0bprice_nanos\x18\x02 \x01(\x03\x12\x16\n\x0equantity_mflop\x18\x03 \x01(\x03\"H\n\x0eOrderSelection\x12\x15\n\rinstrument_id\x18\x01 \x01(\r\x12\x1f\n\x04side\x18\x02 \x01(\x0e\x32\x11.exchange.v1.Side\"\xd4\x01\n\x0bInstruction\x12&\n\x05place\x18\x01 \x01(\x0b\x32\x15.exchange.v1.NewOrderH\x00\x12-\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x1b.exchange.v1.OrderReferenceH\x00\x12\x30\n\x07replace\x18\x03 \x01(\x0b\x32\x1d.exchange.v1.OrderReplacementH\x00\x12\x32\n\x0bmass_cancel\x18\x04 \x01(\x0b\x32\x1b.exchange.v1.OrderSelectionH\x00\x42\x08\n\x06\x61\x63tion\"\x9b\x03\n\x0f\x45xecutionReport\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x32\n\x0e\x65xecution_type\x18\x02 \x01(\x0e\x32\x1a.exchange.v1.ExecutionType\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.exchange.v1.OrderState\x12\x10\n\x08order_id\x18\x04 \x01(\x04\x12\x17\n\x0f\x63lient_order_id\x18\x05 \x01(\x0c\x12\x15\n\rinstrument_id\x18\x06 \x01(\r\x12\x1f\n\x04side\x18\x07 \x01(\x0e\x32\x11.exchange.v1.Side\x12\x13\n\x0bprice_nanos\x18\x08 \x01(\x03\x12\x16\n\x0equantity_mflop\x18\t \x01(\x03\x12\x14\n\x0cleaves_mflop\x18\n \x01(\x03\x12\x10\n\x08trade_id\x18\x0b \x01(\x04\x12#\n\x06reason\x18\x0c \x01(\x0e\x32\x13.exchange.v1.Reason\x12\r\n\x05index\x18\r \x01(\r\x12\x15\n\revent_time_ns\x18\x0e \x01(\x03\x12\x17\n\x0f\x61\x66\x66\x65\x63ted_orders\x18\x0f \x01(\r\"p\n\x0cTradeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12.\n\x0cinstructions\x18\x02 \x03(\x0b\x32\x18.exchange.v1.Instruction\x12\x1c\n\x14\x63\x61ncel_on_disconnect\x18\x03 \x01(\x08\"F\n\x08\x41\x63kRange\x12\x13\n\x0b\x66irst_index\x18\x01 \x01(\r\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x16\n\x0e\x66irst_order_id\x18\x03 \x01(\x04\"\x8d\x01\n\rTradeResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\'\n\x08\x61\x63\x63\x65pted\x18\x03 \x03(\x0b\x32\x15.exchange.v1.AckRange\x12-\n\x07reports\x18\x04 \x03(\x0b\x32\x1c.exchange.v1.ExecutionReport\"9\n\x11PlaceOrderRequest\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.exchange.v1.NewOrder\"C\n\x12PlaceOrderResponse\x12-\n\x07reports\x18\x01 \x03(\x0b\x32\x1c.exchange.v1.ExecutionReport\"@\n\x12\x43\x61ncelOrderRequest\x12*\n\x05order\x18\x01 \x01(\x0b\x32\x1b.exchange.v1.OrderReference\"C\n\x13\x43\x61ncelOrderResponse\x12,\n\x06report\x18\x01 \x01(\x0b\x32\x1c.exchange.v1.ExecutionReport\"I\n\x13ReplaceOrderRequest\x12\x32\n\x0breplacement\x18\x01 \x01(\x0b\x32\x1d.exchange.v1.OrderReplacement\"E\n\x14ReplaceOrderResponse\x12-\n\x07reports\x18\x01 \x03(\x0b\x32\x1c.exchange.v1.ExecutionReport\"B\n\x13\x43\x61ncelOrdersRequest\x12+\n\x06orders\x18\x01 \x01(\x0b\x32\x1b.exchange.v1.OrderSelection\";\n\x14\x43\x61ncelOrdersResponse\x12\x11\n\tcancelled\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"=\n\x0fGetOrderRequest\x12*\n\x05order\x18\x01 \x01(\x0b\x32\x1b.exchange.v1.OrderReference\"5\n\x10GetOrderResponse\x12!\n\x05order\x18\x01 \x01(\x0b\x32\x12.exchange.v1.Order\"N\n\x11ListOrdersRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"Q\n\x12ListOrdersResponse\x12\"\n\x06orders\x18\x01 \x03(\x0b\x32\x12.exchange.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd0\x03\n\x05Order\x12\x10\n\x08order_id\x18\x01 \x01(\x04\x12\x17\n\x0f\x63lient_order_id\x18\x02 \x01(\x0c\x12\x15\n\rinstrument_id\x18\x03 \x01(\r\x12\x1f\n\x04side\x18\x04 \x01(\x0e\x32\x11.exchange.v1.Side\x12&\n\x05state\x18\x05 \x01(\x0e\x32\x17.exchange.v1.OrderState\x12\x13\n\x0bprice_nanos\x18\x06 \x01(\x03\x12\x16\n\x0equantity_mflop\x18\x07 \x01(\x03\x12\x14\n\x0cleaves_mflop\x18\x08 \x01(\x03\x12/\n\rtime_in_force\x18\t \x01(\x0e\x32\x18.exchange.v1.TimeInForce\x12*\n\norder_type\x18\n \x01(\x0e\x32\x16.exchange.v1.OrderType\x12\x16\n\x0emax_cost_nanos\x18\x0b \x01(\x03\x12\x30\n\nconditions\x18\x0c \x01(\x0b\x32\x1c.exchange.v1.OrderConditions\x12\x0f\n\x07waiting\x18\r \x01(\x08\x12#\n\x04legs\x18\x0e \x03(\x0b\x32\x15.exchange.v1.OrderLeg\x12\x1c\n\x14\x63\x61ncel_on_disconnect\x18\x0f \x01(\x08*\xc5\x01\n\nOrderState\x12\x1b\n\x17ORDER_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fORDER_STATE_NEW\x10\x01\x12 \n\x1cORDER_STATE_PARTIALLY_FILLED\x10\x02\x12\x16\n\x12ORDER_STATE_FILLED\x10\x03\x12\x18\n\x14ORDER_STATE_CANCELED\x10\x04\x12\x17\n\x13ORDER_STATE_EXPIRED\x10\x05\x12\x18\n\x14ORDER_STATE_REJECTED\x10\x06*\xb1\x02\n\rExecutionType\x12\x1e\n\x1a\x45XECUTION_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45XECUTION_TYPE_NEW\x10\x01\x12\x18\n\x14\x45XECUTION_TYPE_TRADE\x10\x02\x12\x1b\n\x17\x45XECUTION_TYPE_CANCELED\x10\x03\x12\x1b\n\x17\x45XECUTION_TYPE_REPLACED\x10\x04\x12\x1b\n\x17\x45XECUTION_TYPE_REJECTED\x10\x05\x12\x1a\n\x16\x45XECUTION_TYPE_EXPIRED\x10\x06\x12\x1b\n\x17\x45XECUTION_TYPE_REPEATED\x10\x07\x12\x1c\n\x18\x45XECUTION_TYPE_TRIGGERED\x10\x08\x12 \n\x1c\x45XECUTION_TYPE_MASS_CANCELED\x10\t2\xb5\x04\n\x0cOrderService\x12\x42\n\x05Trade\x12\x19.exchange.v1.TradeRequest\x1a\x1a.exchange.v1.TradeResponse(\x01\x30\x01\x12M\n\nPlaceOrder\x12\x1e.exchange.v1.PlaceOrderRequest\x1a\x1f.exchange.v1.PlaceOrderResponse\x12P\n\x0b\x43\x61ncelOrder\x12\x1f.exchange.v1.CancelOrderRequest\x1a .exchange.v1.CancelOrderResponse\x12S\n\x0cReplaceOrder\x12 .exchange.v1.ReplaceOrderRequest\x1a!.exchange.v1.ReplaceOrderResponse\x12S\n\x0c\x43\x61ncelOrders\x12 .exchange.v1.CancelOrdersRequest\x1a!.exchange.v1.CancelOrdersResponse\x12G\n\x08GetOrder\x12\x1c.exchange.v1.GetOrderRequest\x1a\x1d.exchange.v1.GetOrderResponse\x12M\n\nListOrders\x12\x1e.exchange.v1.ListOrdersRequest\x1a\x1f.exchange.v1.ListOrdersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x65xchange/v1/order_service.proto\x12\x0b\x65xchange.v1\x1a\x18\x65xchange/v1/market.proto\x1a\x18\x65xchange/v1/reason.proto\"N\n\x08OrderLeg\x12\x15\n\rinstrument_id\x18\x01 \x01(\r\x12\x13\n\x0bprice_nanos\x18\x02 \x01(\x03\x12\x16\n\x0equantity_mflop\x18\x03 \x01(\x03\"\xba\x01\n\x0fOrderConditions\x12,\n\tpost_only\x18\x01 \x01(\x0e\x32\x19.exchange.v1.PostOnlyMode\x12\x13\n\x0b\x61ll_or_none\x18\x02 \x01(\x08\x12\x1a\n\x12min_quantity_mflop\x18\x03 \x01(\x03\x12\x1e\n\x16\x64isplay_quantity_mflop\x18\x04 \x01(\x03\x12\x18\n\x10stop_price_nanos\x18\x05 \x01(\x03\x12\x0e\n\x06hidden\x18\x06 \x01(\x08\"\xad\x03\n\x08NewOrder\x12\x17\n\x0f\x63lient_order_id\x18\x01 \x01(\x0c\x12\x15\n\rinstrument_id\x18\x02 \x01(\r\x12\x1f\n\x04side\x18\x03 \x01(\x0e\x32\x11.exchange.v1.Side\x12*\n\norder_type\x18\x04 \x01(\x0e\x32\x16.exchange.v1.OrderType\x12/\n\rtime_in_force\x18\x05 \x01(\x0e\x32\x18.exchange.v1.TimeInForce\x12?\n\x15self_trade_prevention\x18\x06 \x01(\x0e\x32 .exchange.v1.SelfTradePrevention\x12\x13\n\x0bprice_nanos\x18\x07 \x01(\x03\x12\x16\n\x0equantity_mflop\x18\x08 \x01(\x03\x12\x16\n\x0e\x65xpire_time_ns\x18\t \x01(\x03\x12\x16\n\x0emax_cost_nanos\x18\n \x01(\x03\x12\x30\n\nconditions\x18\x0b \x01(\x0b\x32\x1c.exchange.v1.OrderConditions\x12#\n\x04legs\x18\x0c \x03(\x0b\x32\x15.exchange.v1.OrderLeg\";\n\x0eOrderReference\x12\x10\n\x08order_id\x18\x01 \x01(\x04\x12\x17\n\x0f\x63lient_order_id\x18\x02 \x01(\x0c\"k\n\x10OrderReplacement\x12\x10\n\x08order_id\x18\x01 \x01(\x04\x12\x13\n\x0bprice_nanos\x18\x02 \x01(\x03\x12\x16\n\x0equantity_mflop\x18\x03 \x01(\x03\x12\x18\n\x10stop_price_nanos\x18\x04 \x01(\x03\"H\n\x0eOrderSelection\x12\x15\n\rinstrument_id\x18\x01 \x01(\r\x12\x1f\n\x04side\x18\x02 \x01(\x0e\x32\x11.exchange.v1.Side\"\xd4\x01\n\x0bInstruction\x12&\n\x05place\x18\x01 \x01(\x0b\x32\x15.exchange.v1.NewOrderH\x00\x12-\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x1b.exchange.v1.OrderReferenceH\x00\x12\x30\n\x07replace\x18\x03 \x01(\x0b\x32\x1d.exchange.v1.OrderReplacementH\x00\x12\x32\n\x0bmass_cancel\x18\x04 \x01(\x0b\x32\x1b.exchange.v1.OrderSelectionH\x00\x42\x08\n\x06\x61\x63tion\"\x9b\x03\n\x0f\x45xecutionReport\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x32\n\x0e\x65xecution_type\x18\x02 \x01(\x0e\x32\x1a.exchange.v1.ExecutionType\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.exchange.v1.OrderState\x12\x10\n\x08order_id\x18\x04 \x01(\x04\x12\x17\n\x0f\x63lient_order_id\x18\x05 \x01(\x0c\x12\x15\n\rinstrument_id\x18\x06 \x01(\r\x12\x1f\n\x04side\x18\x07 \x01(\x0e\x32\x11.exchange.v1.Side\x12\x13\n\x0bprice_nanos\x18\x08 \x01(\x03\x12\x16\n\x0equantity_mflop\x18\t \x01(\x03\x12\x14\n\x0cleaves_mflop\x18\n \x01(\x03\x12\x10\n\x08trade_id\x18\x0b \x01(\x04\x12#\n\x06reason\x18\x0c \x01(\x0e\x32\x13.exchange.v1.Reason\x12\r\n\x05index\x18\r \x01(\r\x12\x15\n\revent_time_ns\x18\x0e \x01(\x03\x12\x17\n\x0f\x61\x66\x66\x65\x63ted_orders\x18\x0f \x01(\r\"\x80\x01\n\x0cTradeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12.\n\x0cinstructions\x18\x02 \x03(\x0b\x32\x18.exchange.v1.Instruction\x12\x1c\n\x14\x63\x61ncel_on_disconnect\x18\x03 \x01(\x08\x12\x0e\n\x06packed\x18\x04 \x01(\x0c\"F\n\x08\x41\x63kRange\x12\x13\n\x0b\x66irst_index\x18\x01 \x01(\r\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x16\n\x0e\x66irst_order_id\x18\x03 \x01(\x04\"\xa5\x01\n\rTradeResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\'\n\x08\x61\x63\x63\x65pted\x18\x03 \x03(\x0b\x32\x15.exchange.v1.AckRange\x12-\n\x07reports\x18\x04 \x03(\x0b\x32\x1c.exchange.v1.ExecutionReport\x12\x16\n\x0epacked_reports\x18\x05 \x01(\x0c\"9\n\x11PlaceOrderRequest\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.exchange.v1.NewOrder\"C\n\x12PlaceOrderResponse\x12-\n\x07reports\x18\x01 \x03(\x0b\x32\x1c.exchange.v1.ExecutionReport\"@\n\x12\x43\x61ncelOrderRequest\x12*\n\x05order\x18\x01 \x01(\x0b\x32\x1b.exchange.v1.OrderReference\"C\n\x13\x43\x61ncelOrderResponse\x12,\n\x06report\x18\x01 \x01(\x0b\x32\x1c.exchange.v1.ExecutionReport\"I\n\x13ReplaceOrderRequest\x12\x32\n\x0breplacement\x18\x01 \x01(\x0b\x32\x1d.exchange.v1.OrderReplacement\"E\n\x14ReplaceOrderResponse\x12-\n\x07reports\x18\x01 \x03(\x0b\x32\x1c.exchange.v1.ExecutionReport\"B\n\x13\x43\x61ncelOrdersRequest\x12+\n\x06orders\x18\x01 \x01(\x0b\x32\x1b.exchange.v1.OrderSelection\";\n\x14\x43\x61ncelOrdersResponse\x12\x11\n\tcancelled\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"=\n\x0fGetOrderRequest\x12*\n\x05order\x18\x01 \x01(\x0b\x32\x1b.exchange.v1.OrderReference\"5\n\x10GetOrderResponse\x12!\n\x05order\x18\x01 \x01(\x0b\x32\x12.exchange.v1.Order\"N\n\x11ListOrdersRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"Q\n\x12ListOrdersResponse\x12\"\n\x06orders\x18\x01 \x03(\x0b\x32\x12.exchange.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd0\x03\n\x05Order\x12\x10\n\x08order_id\x18\x01 \x01(\x04\x12\x17\n\x0f\x63lient_order_id\x18\x02 \x01(\x0c\x12\x15\n\rinstrument_id\x18\x03 \x01(\r\x12\x1f\n\x04side\x18\x04 \x01(\x0e\x32\x11.exchange.v1.Side\x12&\n\x05state\x18\x05 \x01(\x0e\x32\x17.exchange.v1.OrderState\x12\x13\n\x0bprice_nanos\x18\x06 \x01(\x03\x12\x16\n\x0equantity_mflop\x18\x07 \x01(\x03\x12\x14\n\x0cleaves_mflop\x18\x08 \x01(\x03\x12/\n\rtime_in_force\x18\t \x01(\x0e\x32\x18.exchange.v1.TimeInForce\x12*\n\norder_type\x18\n \x01(\x0e\x32\x16.exchange.v1.OrderType\x12\x16\n\x0emax_cost_nanos\x18\x0b \x01(\x03\x12\x30\n\nconditions\x18\x0c \x01(\x0b\x32\x1c.exchange.v1.OrderConditions\x12\x0f\n\x07waiting\x18\r \x01(\x08\x12#\n\x04legs\x18\x0e \x03(\x0b\x32\x15.exchange.v1.OrderLeg\x12\x1c\n\x14\x63\x61ncel_on_disconnect\x18\x0f \x01(\x08*\xc5\x01\n\nOrderState\x12\x1b\n\x17ORDER_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fORDER_STATE_NEW\x10\x01\x12 \n\x1cORDER_STATE_PARTIALLY_FILLED\x10\x02\x12\x16\n\x12ORDER_STATE_FILLED\x10\x03\x12\x18\n\x14ORDER_STATE_CANCELED\x10\x04\x12\x17\n\x13ORDER_STATE_EXPIRED\x10\x05\x12\x18\n\x14ORDER_STATE_REJECTED\x10\x06*\xb1\x02\n\rExecutionType\x12\x1e\n\x1a\x45XECUTION_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45XECUTION_TYPE_NEW\x10\x01\x12\x18\n\x14\x45XECUTION_TYPE_TRADE\x10\x02\x12\x1b\n\x17\x45XECUTION_TYPE_CANCELED\x10\x03\x12\x1b\n\x17\x45XECUTION_TYPE_REPLACED\x10\x04\x12\x1b\n\x17\x45XECUTION_TYPE_REJECTED\x10\x05\x12\x1a\n\x16\x45XECUTION_TYPE_EXPIRED\x10\x06\x12\x1b\n\x17\x45XECUTION_TYPE_REPEATED\x10\x07\x12\x1c\n\x18\x45XECUTION_TYPE_TRIGGERED\x10\x08\x12 \n\x1c\x45XECUTION_TYPE_MASS_CANCELED\x10\t2\xb5\x04\n\x0cOrderService\x12\x42\n\x05Trade\x12\x19.exchange.v1.TradeRequest\x1a\x1a.exchange.v1.TradeResponse(\x01\x30\x01\x12M\n\nPlaceOrder\x12\x1e.exchange.v1.PlaceOrderRequest\x1a\x1f.exchange.v1.PlaceOrderResponse\x12P\n\x0b\x43\x61ncelOrder\x12\x1f.exchange.v1.CancelOrderRequest\x1a .exchange.v1.CancelOrderResponse\x12S\n\x0cReplaceOrder\x12 .exchange.v1.ReplaceOrderRequest\x1a!.exchange.v1.ReplaceOrderResponse\x12S\n\x0c\x43\x61ncelOrders\x12 .exchange.v1.CancelOrdersRequest\x1a!.exchange.v1.CancelOrdersResponse\x12G\n\x08GetOrder\x12\x1c.exchange.v1.GetOrderRequest\x1a\x1d.exchange.v1.GetOrderResponse\x12M\n\nListOrders\x12\x1e.exchange.v1.ListOrdersRequest\x1a\x1f.exchange.v1.ListOrdersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'exchange.v1.order_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ORDERSTATE']._serialized_start=3249
-  _globals['_ORDERSTATE']._serialized_end=3446
-  _globals['_EXECUTIONTYPE']._serialized_start=3449
-  _globals['_EXECUTIONTYPE']._serialized_end=3754
+  _globals['_ORDERSTATE']._serialized_start=3332
+  _globals['_ORDERSTATE']._serialized_end=3529
+  _globals['_EXECUTIONTYPE']._serialized_start=3532
+  _globals['_EXECUTIONTYPE']._serialized_end=3837
   _globals['_ORDERLEG']._serialized_start=100
   _globals['_ORDERLEG']._serialized_end=178
   _globals['_ORDERCONDITIONS']._serialized_start=181
-  _globals['_ORDERCONDITIONS']._serialized_end=351
-  _globals['_NEWORDER']._serialized_start=354
-  _globals['_NEWORDER']._serialized_end=783
-  _globals['_ORDERREFERENCE']._serialized_start=785
-  _globals['_ORDERREFERENCE']._serialized_end=844
-  _globals['_ORDERREPLACEMENT']._serialized_start=846
-  _globals['_ORDERREPLACEMENT']._serialized_end=927
-  _globals['_ORDERSELECTION']._serialized_start=929
-  _globals['_ORDERSELECTION']._serialized_end=1001
-  _globals['_INSTRUCTION']._serialized_start=1004
-  _globals['_INSTRUCTION']._serialized_end=1216
-  _globals['_EXECUTIONREPORT']._serialized_start=1219
-  _globals['_EXECUTIONREPORT']._serialized_end=1630
-  _globals['_TRADEREQUEST']._serialized_start=1632
-  _globals['_TRADEREQUEST']._serialized_end=1744
-  _globals['_ACKRANGE']._serialized_start=1746
-  _globals['_ACKRANGE']._serialized_end=1816
-  _globals['_TRADERESPONSE']._serialized_start=1819
-  _globals['_TRADERESPONSE']._serialized_end=1960
-  _globals['_PLACEORDERREQUEST']._serialized_start=1962
-  _globals['_PLACEORDERREQUEST']._serialized_end=2019
-  _globals['_PLACEORDERRESPONSE']._serialized_start=2021
-  _globals['_PLACEORDERRESPONSE']._serialized_end=2088
-  _globals['_CANCELORDERREQUEST']._serialized_start=2090
-  _globals['_CANCELORDERREQUEST']._serialized_end=2154
-  _globals['_CANCELORDERRESPONSE']._serialized_start=2156
-  _globals['_CANCELORDERRESPONSE']._serialized_end=2223
-  _globals['_REPLACEORDERREQUEST']._serialized_start=2225
-  _globals['_REPLACEORDERREQUEST']._serialized_end=2298
-  _globals['_REPLACEORDERRESPONSE']._serialized_start=2300
-  _globals['_REPLACEORDERRESPONSE']._serialized_end=2369
-  _globals['_CANCELORDERSREQUEST']._serialized_start=2371
-  _globals['_CANCELORDERSREQUEST']._serialized_end=2437
-  _globals['_CANCELORDERSRESPONSE']._serialized_start=2439
-  _globals['_CANCELORDERSRESPONSE']._serialized_end=2498
-  _globals['_GETORDERREQUEST']._serialized_start=2500
-  _globals['_GETORDERREQUEST']._serialized_end=2561
-  _globals['_GETORDERRESPONSE']._serialized_start=2563
-  _globals['_GETORDERRESPONSE']._serialized_end=2616
-  _globals['_LISTORDERSREQUEST']._serialized_start=2618
-  _globals['_LISTORDERSREQUEST']._serialized_end=2696
-  _globals['_LISTORDERSRESPONSE']._serialized_start=2698
-  _globals['_LISTORDERSRESPONSE']._serialized_end=2779
-  _globals['_ORDER']._serialized_start=2782
-  _globals['_ORDER']._serialized_end=3246
-  _globals['_ORDERSERVICE']._serialized_start=3757
-  _globals['_ORDERSERVICE']._serialized_end=4322
+  _globals['_ORDERCONDITIONS']._serialized_end=367
+  _globals['_NEWORDER']._serialized_start=370
+  _globals['_NEWORDER']._serialized_end=799
+  _globals['_ORDERREFERENCE']._serialized_start=801
+  _globals['_ORDERREFERENCE']._serialized_end=860
+  _globals['_ORDERREPLACEMENT']._serialized_start=862
+  _globals['_ORDERREPLACEMENT']._serialized_end=969
+  _globals['_ORDERSELECTION']._serialized_start=971
+  _globals['_ORDERSELECTION']._serialized_end=1043
+  _globals['_INSTRUCTION']._serialized_start=1046
+  _globals['_INSTRUCTION']._serialized_end=1258
+  _globals['_EXECUTIONREPORT']._serialized_start=1261
+  _globals['_EXECUTIONREPORT']._serialized_end=1672
+  _globals['_TRADEREQUEST']._serialized_start=1675
+  _globals['_TRADEREQUEST']._serialized_end=1803
+  _globals['_ACKRANGE']._serialized_start=1805
+  _globals['_ACKRANGE']._serialized_end=1875
+  _globals['_TRADERESPONSE']._serialized_start=1878
+  _globals['_TRADERESPONSE']._serialized_end=2043
+  _globals['_PLACEORDERREQUEST']._serialized_start=2045
+  _globals['_PLACEORDERREQUEST']._serialized_end=2102
+  _globals['_PLACEORDERRESPONSE']._serialized_start=2104
+  _globals['_PLACEORDERRESPONSE']._serialized_end=2171
+  _globals['_CANCELORDERREQUEST']._serialized_start=2173
+  _globals['_CANCELORDERREQUEST']._serialized_end=2237
+  _globals['_CANCELORDERRESPONSE']._serialized_start=2239
+  _globals['_CANCELORDERRESPONSE']._serialized_end=2306
+  _globals['_REPLACEORDERREQUEST']._serialized_start=2308
+  _globals['_REPLACEORDERREQUEST']._serialized_end=2381
+  _globals['_REPLACEORDERRESPONSE']._serialized_start=2383
+  _globals['_REPLACEORDERRESPONSE']._serialized_end=2452
+  _globals['_CANCELORDERSREQUEST']._serialized_start=2454
+  _globals['_CANCELORDERSREQUEST']._serialized_end=2520
+  _globals['_CANCELORDERSRESPONSE']._serialized_start=2522
+  _globals['_CANCELORDERSRESPONSE']._serialized_end=2581
+  _globals['_GETORDERREQUEST']._serialized_start=2583
+  _globals['_GETORDERREQUEST']._serialized_end=2644
+  _globals['_GETORDERRESPONSE']._serialized_start=2646
+  _globals['_GETORDERRESPONSE']._serialized_end=2699
+  _globals['_LISTORDERSREQUEST']._serialized_start=2701
+  _globals['_LISTORDERSREQUEST']._serialized_end=2779
+  _globals['_LISTORDERSRESPONSE']._serialized_start=2781
+  _globals['_LISTORDERSRESPONSE']._serialized_end=2862
+  _globals['_ORDER']._serialized_start=2865
+  _globals['_ORDER']._serialized_end=3329
+  _globals['_ORDERSERVICE']._serialized_start=3840
+  _globals['_ORDERSERVICE']._serialized_end=4405
 # @@protoc_insertion_point(module_scope)

@@ -154,16 +154,19 @@ class OrderConditions(_message.Message):
     MIN_QUANTITY_MFLOP_FIELD_NUMBER: _builtins.int
     DISPLAY_QUANTITY_MFLOP_FIELD_NUMBER: _builtins.int
     STOP_PRICE_NANOS_FIELD_NUMBER: _builtins.int
+    HIDDEN_FIELD_NUMBER: _builtins.int
     post_only: _market_pb2.PostOnlyMode.ValueType
     """Whether it may take."""
     all_or_none: _builtins.bool
-    """Trades whole in one step, now or later, or not at all."""
+    """Trades all that is left of it at once, now or later, or nothing."""
     min_quantity_mflop: _builtins.int
-    """Least quantity of its first step that trades, MFLOP; 0 for any."""
+    """Least quantity of each execution, MFLOP, but never more than what is left; 0 for any."""
     display_quantity_mflop: _builtins.int
     """Part shown at a time, MFLOP; 0 shows all. Each new part queues last at its price."""
     stop_price_nanos: _builtins.int
     """Trade price that triggers a stop order, nano-dollars per CU: at or above for a bid, at or below for an ask."""
+    hidden: _builtins.bool
+    """Rests unseen, behind what is shown at its price."""
     def __init__(
         self,
         *,
@@ -172,10 +175,11 @@ class OrderConditions(_message.Message):
         min_quantity_mflop: _builtins.int = ...,
         display_quantity_mflop: _builtins.int = ...,
         stop_price_nanos: _builtins.int = ...,
+        hidden: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_or_none", b"all_or_none", "display_quantity_mflop", b"display_quantity_mflop", "min_quantity_mflop", b"min_quantity_mflop", "post_only", b"post_only", "stop_price_nanos", b"stop_price_nanos"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_or_none", b"all_or_none", "display_quantity_mflop", b"display_quantity_mflop", "hidden", b"hidden", "min_quantity_mflop", b"min_quantity_mflop", "post_only", b"post_only", "stop_price_nanos", b"stop_price_nanos"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -218,7 +222,9 @@ class NewOrder(_message.Message):
     expire_time_ns: _builtins.int
     """End of a GTD order, nanoseconds since the epoch."""
     max_cost_nanos: _builtins.int
-    """Money cap of a bid, nano-dollars; 0 for none. The bid trades what the cap pays for; what it cannot is cancelled."""
+    """Money cap of a bid, nano-dollars; 0 for none. One that never rests trades what the cap pays for, and the rest is
+    cancelled; one that may rest is refused where its worst case exceeds the cap.
+    """
     @_builtins.property
     def conditions(self) -> Global___OrderConditions:
         """What few orders ask for."""
@@ -286,22 +292,26 @@ class OrderReplacement(_message.Message):
     ORDER_ID_FIELD_NUMBER: _builtins.int
     PRICE_NANOS_FIELD_NUMBER: _builtins.int
     QUANTITY_MFLOP_FIELD_NUMBER: _builtins.int
+    STOP_PRICE_NANOS_FIELD_NUMBER: _builtins.int
     order_id: _builtins.int
     """The exchange's id."""
     price_nanos: _builtins.int
     """New price, nano-dollars per CU."""
     quantity_mflop: _builtins.int
     """New total quantity, MFLOP; what is filled counts towards it."""
+    stop_price_nanos: _builtins.int
+    """New stop price of a stop order that still waits, nano-dollars per CU; 0 leaves it as it is."""
     def __init__(
         self,
         *,
         order_id: _builtins.int = ...,
         price_nanos: _builtins.int = ...,
         quantity_mflop: _builtins.int = ...,
+        stop_price_nanos: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id", "price_nanos", b"price_nanos", "quantity_mflop", b"quantity_mflop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id", "price_nanos", b"price_nanos", "quantity_mflop", b"quantity_mflop", "stop_price_nanos", b"stop_price_nanos"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -464,10 +474,13 @@ class TradeRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     INSTRUCTIONS_FIELD_NUMBER: _builtins.int
     CANCEL_ON_DISCONNECT_FIELD_NUMBER: _builtins.int
+    PACKED_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     """Chosen by the client, rising; comes back in the answer."""
     cancel_on_disconnect: _builtins.bool
     """In the stream's first message: orders placed on this stream are cancelled when it ends, however it ends."""
+    packed: _builtins.bytes
+    """Instead of instructions: rows of 72 bytes, at most 4,096 (docs/reference/packed-orders.md)."""
     @_builtins.property
     def instructions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Instruction]:
         """At most 4,096 instructions; the first message may have none."""
@@ -478,10 +491,11 @@ class TradeRequest(_message.Message):
         request_id: _builtins.int = ...,
         instructions: _abc.Iterable[Global___Instruction] | None = ...,
         cancel_on_disconnect: _builtins.bool = ...,
+        packed: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_on_disconnect", b"cancel_on_disconnect", "instructions", b"instructions", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_on_disconnect", b"cancel_on_disconnect", "instructions", b"instructions", "packed", b"packed", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -527,10 +541,13 @@ class TradeResponse(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     ACCEPTED_FIELD_NUMBER: _builtins.int
     REPORTS_FIELD_NUMBER: _builtins.int
+    PACKED_REPORTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     """The batch's id; 0 for unasked reports."""
     sequence: _builtins.int
     """Journal sequence of the batch's last command: all up to here is durable."""
+    packed_reports: _builtins.bytes
+    """The same as rows of 96 bytes, in answers to packed batches (docs/reference/packed-orders.md)."""
     @_builtins.property
     def accepted(self) -> _containers.RepeatedCompositeFieldContainer[Global___AckRange]:
         """Accepted placements."""
@@ -546,10 +563,11 @@ class TradeResponse(_message.Message):
         sequence: _builtins.int = ...,
         accepted: _abc.Iterable[Global___AckRange] | None = ...,
         reports: _abc.Iterable[Global___ExecutionReport] | None = ...,
+        packed_reports: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "reports", b"reports", "request_id", b"request_id", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "packed_reports", b"packed_reports", "reports", b"reports", "request_id", b"request_id", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -91,7 +91,9 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_CONDITIONS_CONFLICT: _Reason.ValueType  # 319
     """The order's conditions contradict each other or its type."""
     REASON_LEGS_INVALID: _Reason.ValueType  # 320
-    """A multi-leg bid has 1 to 16 legs of different continuous instruments."""
+    """A multi-leg bid has 1 to 16 legs of different instruments."""
+    REASON_DISPLAY_TOO_SMALL: _Reason.ValueType  # 321
+    """The quantity has more than 100 parts of the quantity shown at a time."""
     REASON_DUPLICATE_CLIENT_ID: _Reason.ValueType  # 401
     """The client id was used before with other content."""
     REASON_CLIENT_ID_TOO_OLD: _Reason.ValueType  # 402
@@ -117,7 +119,7 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_EXCHANGE_FULL: _Reason.ValueType  # 508
     """The exchange holds its named maximum of such things."""
     REASON_BOOK_FULL: _Reason.ValueType  # 509
-    """The book holds its maximum of orders."""
+    """The book holds its maximum of orders, or of orders of this kind."""
     REASON_ORDER_TO_TRADE: _Reason.ValueType  # 510
     """The account has sent too many orders for the trades that it made: try again later."""
     REASON_INSTRUMENT_HALTED: _Reason.ValueType  # 601
@@ -160,11 +162,9 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The trade would have been too far from the reference price."""
     REASON_NOT_IN_AUCTION: _Reason.ValueType  # 620
     """The order is not of a kind that a call auction takes."""
-    REASON_AUCTION_OVER: _Reason.ValueType  # 621
-    """The call auction is over and did not fill the order."""
-    REASON_DISCONNECTED: _Reason.ValueType  # 622
+    REASON_DISCONNECTED: _Reason.ValueType  # 621
     """The stream that the order was placed on ended."""
-    REASON_VOLATILITY: _Reason.ValueType  # 623
+    REASON_VOLATILITY: _Reason.ValueType  # 622
     """The price moved too far in too short a time."""
     REASON_STALE_FENCE: _Reason.ValueType  # 701
     """The fencing token is not the lease's: the lease was granted anew or is over."""
@@ -292,7 +292,9 @@ REASON_CONTEXT_TOO_LONG: Reason.ValueType  # 318
 REASON_CONDITIONS_CONFLICT: Reason.ValueType  # 319
 """The order's conditions contradict each other or its type."""
 REASON_LEGS_INVALID: Reason.ValueType  # 320
-"""A multi-leg bid has 1 to 16 legs of different continuous instruments."""
+"""A multi-leg bid has 1 to 16 legs of different instruments."""
+REASON_DISPLAY_TOO_SMALL: Reason.ValueType  # 321
+"""The quantity has more than 100 parts of the quantity shown at a time."""
 REASON_DUPLICATE_CLIENT_ID: Reason.ValueType  # 401
 """The client id was used before with other content."""
 REASON_CLIENT_ID_TOO_OLD: Reason.ValueType  # 402
@@ -318,7 +320,7 @@ REASON_POSITION_TOO_LARGE: Reason.ValueType  # 507
 REASON_EXCHANGE_FULL: Reason.ValueType  # 508
 """The exchange holds its named maximum of such things."""
 REASON_BOOK_FULL: Reason.ValueType  # 509
-"""The book holds its maximum of orders."""
+"""The book holds its maximum of orders, or of orders of this kind."""
 REASON_ORDER_TO_TRADE: Reason.ValueType  # 510
 """The account has sent too many orders for the trades that it made: try again later."""
 REASON_INSTRUMENT_HALTED: Reason.ValueType  # 601
@@ -361,11 +363,9 @@ REASON_BEYOND_BAND: Reason.ValueType  # 619
 """The trade would have been too far from the reference price."""
 REASON_NOT_IN_AUCTION: Reason.ValueType  # 620
 """The order is not of a kind that a call auction takes."""
-REASON_AUCTION_OVER: Reason.ValueType  # 621
-"""The call auction is over and did not fill the order."""
-REASON_DISCONNECTED: Reason.ValueType  # 622
+REASON_DISCONNECTED: Reason.ValueType  # 621
 """The stream that the order was placed on ended."""
-REASON_VOLATILITY: Reason.ValueType  # 623
+REASON_VOLATILITY: Reason.ValueType  # 622
 """The price moved too far in too short a time."""
 REASON_STALE_FENCE: Reason.ValueType  # 701
 """The fencing token is not the lease's: the lease was granted anew or is over."""

@@ -2,8 +2,8 @@
 
 Every order has an intended time that does not depend on how the server keeps up; its latency is
 counted from there, so waiting in this process and the filling of a batch are included (no
-coordinated omission). Messages are serialized before the clock starts, so that the client's own
-CPU disturbs little on a small machine.
+coordinated omission). Messages are made as the Python client makes them, in packed rows, and before
+the clock starts, so that the client's own CPU disturbs little on a small machine.
 
 Reads one trial as a JSON line from standard input, runs it, answers with one JSON line, and so on.
 """
@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import grpc
 
+from exchange.client import packed_orders
 from exchange.v1 import order_service_pb2 as pb
 from flopex.bench.flow import Flow
 
@@ -82,10 +83,8 @@ def schedule(trial: Trial, flow: Flow) -> list[Message]:
         last_ns = int((first + count - 1) * gap_ns)
         full = count == trial.batch
         due_ns = last_ns if full else begin_ns + BATCH_WAIT_NS
-        request = pb.TradeRequest(
-            request_id=len(messages) + 1,
-            instructions=[flow.instruction() for _ in range(count)],
-        )
+        request = pb.TradeRequest(request_id=len(messages) + 1)
+        packed_orders.put(request, [flow.instruction() for _ in range(count)])
         messages.append(Message(due_ns, first, count, request.SerializeToString()))
         first += count
     return messages

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 
+from exchange.packed import INSTRUCTION
 from exchange.v1 import order_service_pb2 as pb
 
 
@@ -25,7 +26,7 @@ class EmptyOrders:
     ) -> AsyncIterator[pb.TradeResponse]:
         """Acknowledges each batch as one range."""
         async for request in requests:
-            count = len(request.instructions)
+            count = len(request.packed) // INSTRUCTION.size or len(request.instructions)
             first = self._sequence + 1
             self._sequence += count
             yield pb.TradeResponse(

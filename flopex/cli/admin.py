@@ -253,7 +253,7 @@ async def halt(
     """Halt an instrument, an account or a worker. Cancels and receipts still work."""
     if close and what is not Target.INSTRUMENT:
         raise CommandError("only an instrument can be closed", code=ExitCode.USAGE, reason="CLOSE")
-    await _set_state(session, what, name, "CLOSED" if close else "HALTED")
+    await set_state(session, what, name, "CLOSED" if close else "HALTED")
 
 
 @command(app, "resume", example="flopex admin resume account ada")
@@ -262,17 +262,22 @@ async def resume(
     what: Annotated[Target, typer.Argument(help="What to resume.")],
     name: Annotated[str, typer.Argument(help="Its name; a worker's number.")],
 ) -> None:
-    """Let an instrument, an account or a worker go on after a halt."""
-    await _set_state(session, what, name, "OPEN")
+    """Let an instrument, an account or a worker go on; an auction ends with its trades."""
+    await set_state(session, what, name, "OPEN")
 
 
-async def _set_state(session: Session, what: Target, name: str, state: str) -> None:
+async def set_state(
+    session: Session, what: Target, name: str, state: str, call_ns: int = 0
+) -> None:
+    """Change the state of an instrument, an account or a worker, and show it."""
     from exchange.client import TradingState, WorkerAction
 
     after: Any
     async with session.connect() as client:
         if what is Target.INSTRUMENT:
-            after = await client.admin.set_instrument_state(name, TradingState[state])
+            after = await client.admin.set_instrument_state(
+                name, TradingState[state], call_ns=call_ns
+            )
             shown = f"{name}: {words(after.state.name)}"
         elif what is Target.ACCOUNT:
             after = await client.admin.set_account_halted(name, state != "OPEN")

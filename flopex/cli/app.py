@@ -13,12 +13,14 @@ from flopex.cli import (
     bench,
     demo,
     jobs,
+    journal,
     market,
     models,
     orders,
     receipt,
     serve,
     submit,
+    trading,
     workers,
 )
 from flopex.cli.base import ENVIRONMENT_PREFIX
@@ -78,6 +80,8 @@ app.add_typer(orders.app, name="order")
 app.add_typer(receipt.app, name="receipt")
 app.add_typer(workers.app, name="worker")
 app.add_typer(models.app, name="model")
+admin.app.registered_commands += trading.app.registered_commands
+app.add_typer(journal.app, name="journal")
 app.add_typer(admin.app, name="admin")
 app.add_typer(bench.app, name="bench")
 

@@ -10,7 +10,9 @@ import typer
 from rich.table import Table
 
 from flopex.cli.base import Session, command
+from flopex.cli.bench_clearing import clearing
 from flopex.cli.bench_gating import gating
+from flopex.cli.bench_journal import journal
 from flopex.cli.bench_matching import matching
 from flopex.cli.exits import CommandError
 
@@ -84,10 +86,17 @@ async def exchange(
 
 command(
     app,
+    "clearing",
+    example="flopex bench clearing\nflopex bench clearing --bids 10000 --rounds 50 --json",
+)(clearing)
+
+
+command(
+    app,
     "matching",
-    example="make bench-matching LIQUIBOOK=../liquibook\n"
-    "flopex bench matching --quick\n"
-    "flopex bench matching --liquibook ../liquibook --json",
+    example="flopex bench matching --quick\n"
+    "flopex bench matching --liquibook ../liquibook --json\n"
+    "make bench-matching LIQUIBOOK=../liquibook",
 )(matching)
 
 command(
@@ -95,6 +104,14 @@ command(
     "gating",
     example="flopex bench gating\nflopex bench gating --quick --json",
 )(gating)
+
+
+command(
+    app,
+    "journal",
+    example="flopex bench journal --directory ./exchange\n"
+    "flopex bench journal --real-time --rounds 40 --json",
+)(journal)
 
 
 def _table(result: dict[str, Any], modes: tuple[str, ...]) -> Table:

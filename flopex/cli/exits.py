@@ -26,7 +26,7 @@ EXIT_TEXTS: Final[dict[ExitCode, str]] = {
     ExitCode.UNREACHABLE: "the exchange cannot be reached, is shutting down or did not answer",
     ExitCode.FUNDS: "not enough money, or a cap of the account is reached",
     ExitCode.KEY: "no API key, an unknown one, or one without the role that is needed",
-    ExitCode.NOT_FOUND: "no such job, order, instrument, account or worker",
+    ExitCode.NOT_FOUND: "no such job, order, instrument, account, worker or journal",
     ExitCode.INTERRUPTED: "ended by Ctrl-C (a demo also by SIGTERM) before it was done",
 }
 """Every exit code's meaning, as the help and the documents print it."""

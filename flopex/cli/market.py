@@ -10,7 +10,7 @@ from rich.live import Live
 
 from flopex.cli.base import Session, command
 from flopex.cli.output import plain
-from flopex.render.format import clock_time, words
+from flopex.render.format import clock_time, grouped, price, words
 from flopex.render.ladder import LadderView, ladder
 from flopex.render.tables import instruments_table
 
@@ -79,5 +79,20 @@ def _view(found: Book, instrument: Instrument) -> LadderView:
         found.asks,
         found.last_price_nanos,
         batch=instrument.clearing_mode.name == "BATCH",
-        subtitle=f"{words(instrument.state.name)}, as of {clock_time(found.event_time_ns)}",
+        subtitle=f"{_state(found)}, as of {clock_time(found.event_time_ns)}",
     )
+
+
+def _state(found: Book) -> str:
+    """The book's state; of an auction, how it would end now and when it ends."""
+    auction = found.auction
+    if auction is None:
+        return words(found.state.name)
+    if not auction.price_nanos:
+        shown = "auction, nothing would trade"
+    else:
+        side = "bids" if auction.imbalance_mflop > 0 else "asks"
+        shown = f"auction at {price(auction.price_nanos)}: {grouped(auction.volume_mflop)} MFLOP"
+        if auction.imbalance_mflop:
+            shown += f", {grouped(abs(auction.imbalance_mflop))} of {side} left"
+    return shown + (f", ends {clock_time(auction.end_time_ns)}" if auction.end_time_ns else "")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flopex.cli import order_options as options
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
 from flopex.cli.hints import HINTS
-from flopex.cli.units import compute_option, duration_option, money_option, price_option
+from flopex.cli.units import compute_option, price_option
 from flopex.render.format import grouped, price, words
 from flopex.render.tables import orders_table
 
@@ -21,75 +21,35 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Explicit orders on continuous instruments.")
 
 
-class SideName(StrEnum):
-    """Which side of the book."""
-
-    BID = "bid"
-    ASK = "ask"
-
-
-class TimeInForceName(StrEnum):
-    """How long an order works."""
-
-    GTC = "gtc"
-    GTD = "gtd"
-    IOC = "ioc"
-    FOK = "fok"
-
-
-class SelfTradeName(StrEnum):
-    """What happens instead of a trade with one's own order."""
-
-    CANCEL_NEWEST = "cancel-newest"
-    CANCEL_OLDEST = "cancel-oldest"
-    CANCEL_BOTH = "cancel-both"
-    DECREMENT = "decrement"
-
-
 @command(
     app,
     "place",
     example="flopex order place bid paper-h100 --price '1700 nanos' --quantity '5 CU'\n"
-    "flopex order place ask paper-h100 --quantity 1000 --market",
+    "flopex order place ask paper-h100 --quantity 1000 --market\n"
+    "flopex order place bid paper-h100 --price '1700 nanos' --quantity '5 CU' --post-only reprice\n"
+    "flopex order place ask paper-h100 --market --stop '1500 nanos' --quantity '5 CU'",
 )
 async def place(
     session: Session,
-    side: Annotated[SideName, typer.Argument(help="bid buys compute, ask sells it.")],
+    side: Annotated[options.SideName, typer.Argument(help="bid buys compute, ask sells it.")],
     instrument: Annotated[str, typer.Argument(help="Instrument's name.")],
-    quantity: Annotated[
-        int, typer.Option(parser=compute_option, metavar="COMPUTE", help="How much compute.")
-    ],
-    limit: Annotated[
-        int | None,
-        typer.Option("--price", parser=price_option, metavar="PRICE", help="Limit price per CU."),
-    ] = None,
-    market: Annotated[
-        bool, typer.Option("--market", help="At any price within the instrument's band.")
-    ] = False,
-    time_in_force: Annotated[
-        TimeInForceName,
-        typer.Option(
-            "--time-in-force",
-            "--tif",
-            help="gtc: until cancelled; gtd: --expires; ioc: now or never; fok: whole or never.",
-        ),
-    ] = TimeInForceName.GTC,
-    expires: Annotated[
-        int | None,
-        typer.Option(
-            parser=duration_option, metavar="DURATION", help="End of a gtd order, from now."
-        ),
-    ] = None,
-    max_cost: Annotated[
-        int | None,
-        typer.Option(parser=money_option, metavar="MONEY", help="Money cap of a bid."),
-    ] = None,
-    self_trade: Annotated[
-        SelfTradeName, typer.Option(help="What happens instead of a trade with yourself.")
-    ] = SelfTradeName.CANCEL_NEWEST,
+    quantity: options.Quantity,
+    limit: options.Limit = None,
+    market: options.Market = False,
+    stop: options.Stop = None,
+    time_in_force: options.Tif = options.TimeInForceName.GTC,
+    expires: options.Expires = None,
+    max_cost: options.MaxCost = None,
+    self_trade: options.SelfTrade = options.SelfTradeName.CANCEL_NEWEST,
+    post_only: options.PostOnly = None,
+    all_or_none: options.AllOrNone = False,
+    min_quantity: options.MinQuantity = None,
+    display: options.Display = None,
+    hidden: options.Hidden = False,
 ) -> None:
     """Place an order. A refused one ends with exit code 1 and its reason."""
-    from exchange.client import OrderType, SelfTradePrevention, Side, TimeInForce
+    from exchange.client import OrderTerms, OrderType, PostOnlyMode, SelfTradePrevention, Side
+    from exchange.client import TimeInForce as Tif
 
     if market == (limit is not None):
         raise CommandError(
@@ -98,32 +58,64 @@ async def place(
             ExitCode.USAGE,
             "PRICE",
         )
-    if (time_in_force is TimeInForceName.GTD) != (expires is not None):
+    if (time_in_force is options.TimeInForceName.GTD) != (expires is not None):
         raise CommandError(
             "--expires and --tif gtd belong together", code=ExitCode.USAGE, reason="EXPIRES"
         )
+    kinds = (OrderType.LIMIT, OrderType.MARKET, OrderType.STOP_LIMIT, OrderType.STOP)
+    terms: OrderTerms = {
+        "order_type": kinds[market + 2 * (stop is not None)],
+        "time_in_force": Tif[time_in_force.name],
+        "self_trade": SelfTradePrevention[self_trade.name],
+        "expire_time_ns": time.time_ns() + expires if expires else 0,
+        "max_cost": max_cost or 0,
+    }
+    if post_only or all_or_none or min_quantity or display or hidden or stop:
+        terms |= {
+            "post_only": PostOnlyMode[post_only.name if post_only else "UNSPECIFIED"],
+            "all_or_none": all_or_none,
+            "min_quantity": min_quantity or 0,
+            "display_quantity": display or 0,
+            "hidden": hidden,
+            "stop_price": stop or 0,
+        }
     async with session.connect() as client:
         result = await client.orders.place(
-            instrument,
-            Side[side.name],
-            limit or 0,
-            quantity,
-            order_type=OrderType.MARKET if market else OrderType.LIMIT,
-            time_in_force=TimeInForce[time_in_force.name],
-            self_trade=SelfTradePrevention[self_trade.name],
-            expire_time_ns=time.time_ns() + expires if expires else 0,
-            max_cost=max_cost or 0,
+            instrument, Side[side.name], limit or 0, quantity, **terms
         )
     _answer(session, result)
 
 
-@command(app, "cancel", example="flopex order cancel 17")
+@command(
+    app,
+    "cancel",
+    example="flopex order cancel 17\nflopex order cancel --all --instrument paper-h100 --side bid",
+)
 async def cancel(
-    session: Session, order: Annotated[int, typer.Argument(help="The order's number.")]
+    session: Session,
+    order: Annotated[int, typer.Argument(help="The order's number.")] = 0,
+    cancel_all: Annotated[
+        bool, typer.Option("--all", help="All of your open orders, in one step.")
+    ] = False,
+    instrument: Annotated[str, typer.Option(help="With --all: only this instrument.")] = "",
+    side: Annotated[
+        options.SideName | None, typer.Option(help="With --all: only this side.")
+    ] = None,
 ) -> None:
-    """Cancel an order; what it traded stays traded."""
+    """Cancel an order, or all; what has traded stays traded."""
+    from exchange.client import Side
+
+    if cancel_all == bool(order) or (order and (instrument or side)):
+        raise CommandError(
+            "name an order, or use --all", "flopex order list", ExitCode.USAGE, "ORDER"
+        )
     async with session.connect() as client:
-        _answer(session, await client.orders.cancel(order_id=order))
+        if order:
+            _answer(session, await client.orders.cancel(order_id=order))
+            return
+        which = Side[side.name if side else "UNSPECIFIED"]
+        count = await client.orders.cancel_all(instrument or 0, which)
+    session.output.answer({"cancelled": count}, f"{grouped(count)} orders cancelled")
 
 
 @command(app, "replace", example="flopex order replace 17 --price '1800 nanos' --quantity '5 CU'")
@@ -141,13 +133,17 @@ async def replace(
             help="New total quantity; what has traded counts towards it.",
         ),
     ],
+    stop: Annotated[
+        int | None,
+        typer.Option(parser=price_option, metavar="PRICE", help="New price that triggers a stop."),
+    ] = None,
 ) -> None:
     """Change an order's price or total quantity.
 
     Less quantity at the same price keeps its place in the queue; any other change loses it.
     """
     async with session.connect() as client:
-        _answer(session, await client.orders.replace(order, limit, quantity))
+        _answer(session, await client.orders.replace(order, limit, quantity, stop_price=stop or 0))
 
 
 @command(app, "list", example="flopex order list --instrument paper-h100")

@@ -34,6 +34,15 @@ class EngineName(StrEnum):
 MODELS: Final = {EngineName.LLAMA: "smollm2-135m", EngineName.INSTANT: "instant"}
 """The model that each engine runs: a quote for another one would fail its buyers' jobs."""
 
+Fast = Annotated[
+    bool,
+    typer.Option(
+        "--fast",
+        help="llama: draft what followed the same words earlier, and check several tokens at once. "
+        "Same greedy output, same bill; refused drafts are your cost.",
+    ),
+]
+
 
 @command(
     app,
@@ -63,6 +72,7 @@ async def run(
     gguf: Annotated[
         Path | None, typer.Option(help="Weights; else those of `flopex model add smollm2`.")
     ] = None,
+    fast: Fast = False,
     instant_delay: Annotated[
         float, typer.Option(min=0, help="Seconds per token of the instant engine.")
     ] = 0.0,
@@ -96,6 +106,7 @@ async def run(
         slots=slots,
         threads=threads,
         gguf=gguf,
+        fast=fast,
         instant=InstantOptions(delay_s=instant_delay),
     )
     try:

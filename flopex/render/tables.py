@@ -186,9 +186,30 @@ def orders_table(orders: Iterable[Order], names: Mapping[int, str]) -> Table:
             price(order.price_nanos),
             grouped(order.quantity_mflop),
             grouped(order.leaves_mflop),
-            order.time_in_force.name,
+            _works(order),
         )
     return table
+
+
+def _works(order: Order) -> str:
+    """How long an order works, and what else it asks for."""
+    asked = order.conditions
+    shown = [order.time_in_force.name]
+    if asked.stop_price_nanos and order.waiting:
+        shown.append(f"stop {price(asked.stop_price_nanos)}")
+    if asked.post_only:
+        shown.append("post-only")
+    if asked.all_or_none:
+        shown.append("all or none")
+    if asked.min_quantity_mflop:
+        shown.append(f"at least {grouped(asked.min_quantity_mflop)}")
+    if asked.display_quantity_mflop:
+        shown.append(f"shows {grouped(asked.display_quantity_mflop)}")
+    if asked.hidden:
+        shown.append("hidden")
+    if order.cancel_on_disconnect:
+        shown.append("ends with its stream")
+    return ", ".join(shown)
 
 
 def workers_table(workers: Iterable[Worker]) -> Table:

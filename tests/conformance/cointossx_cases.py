@@ -254,3 +254,15 @@ def passed_over(case: JsonRow) -> str | None:
                     f"would be passed over for order {row['order_id']} at {row['price']}"
                 )
     return None
+
+
+def only_stops_in_another_order(case: JsonRow, got: list[tuple[int, int]]) -> str | None:
+    """Whether only stops that were reached together go in another order."""
+    want = [(trade["price"], trade["qty"]) for trade in case["expected_trades"]]
+    stops = [row for row in case["initial_orders"] if row["type"] in {"STOP", "STOP_LIMIT"}]
+    if want == got or sorted(want) != sorted(got) or len(stops) < 2:
+        return None
+    return (
+        "rule 8.2 decides otherwise: of stops that are reached together the one furthest from "
+        "the last price goes first, then the oldest"
+    )

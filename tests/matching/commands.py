@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from matching import Book, BookState, Order, SelfTradePrevention, Side, Terms, TimeInForce
 from matching.packed import BUDGET_LOW_BITS, COMMAND, Op
-from matching.reference_book import NaiveBook
+from matching.reference import NaiveBook
 
 AnyBook = Book | NaiveBook
 

@@ -16,6 +16,10 @@ LONG_BATCH = 500
 GROUP_SEEDS = 30 * SOAK
 GROUP_COMMANDS = 250
 """Per seed."""
+CLASS_CLEARS = 3_000 * SOAK
+"""Classes that clear at a price whose interval is looked at; a hundredfold soak makes 300,000."""
+REASONS = 3_000 * SOAK
+"""Bids whose reason for not trading is checked by brute force."""
 MACHINE_EXAMPLES = 25 * SOAK
 """Examples of each Hypothesis state machine."""
 AUCTION_SEEDS = 4 * SOAK

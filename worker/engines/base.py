@@ -42,10 +42,15 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EngineResult:
-    """The end of a run: why it stopped, and what was done."""
+    """The end of a run: why it stopped, and what was done.
+
+    `surcharge_flops`: at most so much was computed beside the need, to be faster. It is the
+    seller's cost: a trace holds what the answer needs, and only that is billed.
+    """
 
     cause: StopCause.ValueType
     trace: Trace
+    surcharge_flops: int = 0
 
 
 class StopSignal:

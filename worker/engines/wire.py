@@ -20,12 +20,16 @@ class FrameError(Exception):
 
 
 class Load(msgspec.Struct, tag=True, frozen=True):
-    """First: load these weights; the child's socket goes into `directory`, which is private."""
+    """First: load these weights; the child's socket goes into `directory`, which is private.
+
+    `fast`: tokens that followed the same words earlier are drafted and checked several at a time.
+    """
 
     gguf: str
     directory: str
     threads: int
     context_tokens: int
+    fast: bool = False
 
 
 class Prepare(msgspec.Struct, tag=True, frozen=True):
@@ -74,7 +78,8 @@ class Ended(msgspec.Struct, tag=True, frozen=True):
     """The run is over, by the engine's own counters.
 
     `finished`: the model ended its answer. `stopped`: it was told to. `positions`: tokens that
-    went through the model, those of the prompt included.
+    went through the model, those of the prompt included. `refused`: drafted tokens that the model
+    was made to check and did not want; they are in no other number.
     """
 
     finished: bool
@@ -82,6 +87,7 @@ class Ended(msgspec.Struct, tag=True, frozen=True):
     prompt_tokens: int
     tokens: int
     positions: int
+    refused: int = 0
 
 
 class Broken(msgspec.Struct, tag=True, frozen=True):

@@ -59,10 +59,10 @@ def encode(drawn: Drawn) -> Item:
         ValueError: an answer or a step is no answer token.
     """
     sample, reading = drawn
-    answer = encode_answer(sample.answer, reading.slots)
+    answer = encode_answer(sample.answer, reading.aliases)
     targets = []
     for token, steps in zip(answer, sample.steps, strict=True):
-        wanted = [encode_answer(step, reading.slots) for step in steps]
+        wanted = [encode_answer(step, reading.aliases) for step in steps]
         if any(len(w) != 1 for w in wanted) or wanted[-1] != (token,):
             raise ValueError(f"steps {steps} of {sample.family} do not lead to one answer token")
         targets.append(tuple(w[0] for w in wanted))

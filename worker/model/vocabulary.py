@@ -1,11 +1,12 @@
 """Text in, token ids out, and back: the closed vocabulary of the adaptive model.
 
 A prompt becomes one token for each word, number, option letter and sign. Words that the
-vocabulary does not know (names, most things) become *slots*: the first distinct unknown word of a
-prompt is slot 0, the next one slot 1, and the same word is the same slot wherever it comes again.
-So any text can be read, the model learns to bind words by what is said about them, and an answer
-that names a slot is written with the spelling of the prompt.
- Ids below ANSWER_SIZE may be written as an answer; the others are read only. Pure Python, without
+vocabulary does not know (names, most things) become *aliases*: <1> stands for the first such word
+of a prompt, <2> for the next one, and the same word has the same alias wherever it comes again. So
+any text can be read, the model learns to bind words by what is said about them, and an answer that
+names an alias is written with the spelling of the prompt.
+
+Ids below ANSWER_SIZE may be written as an answer; the others are read only. Pure Python, without
 NumPy.
 """
 
@@ -17,11 +18,11 @@ from typing import Final
 
 PROMPT_BYTES_MAX: Final = 65_536
 TOKENS_MAX: Final = 224
-SLOTS: Final = 64
+ALIASES: Final = 64
 ANSWER_SIZE: Final = 256
 VOCABULARY_SIZE: Final = 768
-SPELLING_LETTERS: Final = 6
-"""How many letters of a word `spelling` tells."""
+UNKNOWN_PER_KNOWN_MAX: Final = 20
+"""Above this many unknown words for each known one, a prompt is taken for another language."""
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -152,7 +153,7 @@ def plural(noun: str) -> str:
 PAD: Final = 0
 ASK: Final = 1
 END: Final = 2
-FIRST_SLOT: Final = ANSWER_SIZE - SLOTS
+FIRST_ALIAS: Final = ANSWER_SIZE - ALIASES
 _ANSWER_WORDS: Final = [
     *("<pad>", "<ask>", "<end>"),
     *("yes", "no", "true", "false", "valid", "invalid"),
@@ -163,7 +164,7 @@ _ANSWER_WORDS: Final = [
     *DAYS,
     *MONTHS,
 ]
-"""What an answer may hold. Spare ids follow, then the slots: append only, and no id ever moves."""
+"""What an answer may hold. Spare ids follow, then the aliases: append only, no id ever moves."""
 
 _SIGNS: Final = ("<sign>", "'s", *"\n.?;!([+*=\"'")
 
@@ -183,20 +184,21 @@ def _text_part() -> dict[str, int]:
 
 _ANSWER_IDS: Final = {text: number for number, text in enumerate(_ANSWER_WORDS)}
 _IDS: Final = {**_ANSWER_IDS, **_text_part()}
-assert len(_ANSWER_WORDS) <= FIRST_SLOT
+assert len(_ANSWER_WORDS) <= FIRST_ALIAS
 
 _SIGN: Final = _IDS["<sign>"]
 _TEXTS: Final = {token: text for text, token in reversed(_IDS.items())} | {
-    FIRST_SLOT + slot: f"<{slot + 1}>" for slot in range(SLOTS)
+    FIRST_ALIAS + alias: f"<{alias + 1}>" for alias in range(ALIASES)
 }
-"""The first text of each id; a slot is <1> or above."""
+"""The first text of each id; an alias is <1> or above."""
+_WORDS: Final = frozenset(token for text, token in _IDS.items() if text.isalnum())
+"""Ids of known words and numbers: what shows that a prompt is in the language of the model."""
+_ALIAS_IDS: Final = frozenset(range(FIRST_ALIAS, ANSWER_SIZE))
 SENTENCE_ENDS: Final = frozenset(_IDS[text] for text in (".", "?", "!", ";", "\n"))
 CLAUSE_ENDS: Final = SENTENCE_ENDS | {_IDS[","], _IDS[":"]}
 
-# An option letter; a number; a possessive; a word (o'clock is one); a line end; any other sign.
-_TOKEN: Final = re.compile(
-    r"\([A-Ra-r]\)|[0-9]+|['\u2019]s\b|o'clock|[^\W\d_]+|\n|[^\s]", re.IGNORECASE
-)
+# A word (o'clock is one); an option letter; a number; a possessive; a line end; any other sign.
+_TOKEN: Final = re.compile(r"[oO]'[cC]lock|[^\W\d_]+|\([A-Ra-r]\)|[0-9]+|['\u2019][sS]\b|\n|\S")
 _TYPOGRAPHY: Final = {
     "\u2019s": "'s",
     "\u2018": "'",
@@ -219,20 +221,24 @@ class PromptTooLong(PromptError):
     """The prompt has more than PROMPT_BYTES_MAX bytes or more than TOKENS_MAX tokens."""
 
 
-class TooManySlots(PromptError):
-    """The prompt has more than SLOTS different words that the vocabulary does not know."""
+class TooManyAliases(PromptError):
+    """The prompt has more than ALIASES different words that the vocabulary does not know."""
+
+
+class PromptForeign(PromptError):
+    """Hardly any word of the prompt is known: it is in another language, or in none."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reading:
-    """A prompt as the model sees it: token ids, and how the word of each slot is spelled."""
+    """A prompt as the model sees it: token ids, and how the word of each alias is spelled."""
 
     tokens: tuple[int, ...]
-    slots: tuple[str, ...]
+    aliases: tuple[str, ...]
 
 
 def is_known(word: str) -> bool:
-    """Whether a word has an id of its own; any other becomes a slot."""
+    """Whether a word has an id of its own; any other becomes an alias."""
     return word.lower() in _IDS
 
 
@@ -255,12 +261,14 @@ def read(text: str) -> Reading:
     Raises:
         PromptEmpty: the text holds no token.
         PromptTooLong: it has more bytes or tokens than the model takes.
-        TooManySlots: it has more than SLOTS different unknown words.
+        TooManyAliases: it has more than ALIASES different unknown words.
+        PromptForeign: it has no known word; or only one, and more than two unknown ones; or more
+            than UNKNOWN_PER_KNOWN_MAX unknown ones for each known one. Numbers count as known.
     """
     if len(text) > PROMPT_BYTES_MAX or len(text.encode("utf-8", "replace")) > PROMPT_BYTES_MAX:
         raise PromptTooLong(f"the prompt has more than {PROMPT_BYTES_MAX} bytes")
     tokens: list[int] = []
-    slots: dict[str, int] = {}
+    aliases: dict[str, int] = {}
     spellings: list[str] = []
     for piece in pieces(text):
         lower = piece.lower()
@@ -268,11 +276,11 @@ def read(text: str) -> Reading:
         if known is not None:
             tokens.append(known)
         elif piece.isalpha():
-            slot = slots.get(lower)
-            if slot is None:
-                slot = slots[lower] = len(spellings)
+            alias = aliases.get(lower)
+            if alias is None:
+                alias = aliases[lower] = len(spellings)
                 spellings.append(piece)
-            tokens.append(FIRST_SLOT + slot)
+            tokens.append(FIRST_ALIAS + alias)
         elif piece.isascii() and piece.isdigit():
             tokens.extend(_IDS[part] for part in number_pieces(piece))
         else:
@@ -281,9 +289,21 @@ def read(text: str) -> Reading:
         raise PromptEmpty("the prompt holds nothing to read")
     if len(tokens) > TOKENS_MAX:
         raise PromptTooLong(f"the prompt has {len(tokens)} tokens, more than {TOKENS_MAX}")
-    if len(spellings) > SLOTS:
-        raise TooManySlots(f"the prompt has {len(spellings)} unknown words, more than {SLOTS}")
+    if len(spellings) > ALIASES:
+        raise TooManyAliases(f"the prompt has {len(spellings)} unknown words, more than {ALIASES}")
+    _check_language(tokens)
     return Reading(tuple(tokens), tuple(spellings))
+
+
+def _check_language(tokens: list[int]) -> None:
+    unknown = sum(map(_ALIAS_IDS.__contains__, tokens))
+    known = sum(map(_WORDS.__contains__, tokens))
+    foreign = unknown > 2 if known == 1 else unknown > UNKNOWN_PER_KNOWN_MAX * known
+    if foreign or not known:
+        raise PromptForeign(
+            f"{known} of the {known + unknown} words of the prompt are known: "
+            "the model reads English questions of a few kinds"
+        )
 
 
 def canonical(question: str) -> str:
@@ -302,8 +322,8 @@ def canonical_form(reading: Reading) -> str:
     return " ".join([_TEXTS[token] for token in reading.tokens])
 
 
-def encode_answer(text: str, slots: tuple[str, ...]) -> tuple[int, ...]:
-    """Return the answer tokens of a text (without the end token), given the slots of its prompt.
+def encode_answer(text: str, aliases: tuple[str, ...]) -> tuple[int, ...]:
+    """Return the answer tokens of a text (without the end token), given the aliases of its prompt.
 
     Raises:
         ValueError: the text has a token that cannot be an answer.
@@ -311,7 +331,7 @@ def encode_answer(text: str, slots: tuple[str, ...]) -> tuple[int, ...]:
     lower = text.lower()
     if lower in _ANSWER_IDS:
         return (_ANSWER_IDS[lower],)
-    places = {word.lower(): FIRST_SLOT + slot for slot, word in enumerate(slots)}
+    places = {word.lower(): FIRST_ALIAS + alias for alias, word in enumerate(aliases)}
     tokens: list[int] = []
     for piece in pieces(lower):
         parts = number_pieces(piece) if piece.isdigit() else [piece]
@@ -323,19 +343,19 @@ def encode_answer(text: str, slots: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(tokens)
 
 
-def write(tokens: tuple[int, ...], slots: tuple[str, ...]) -> str:
+def write(tokens: tuple[int, ...], aliases: tuple[str, ...]) -> str:
     """Spell answer tokens up to the end token: the inverse of `encode_answer`.
 
-    A slot that the prompt does not have, and an id that is not an answer, is written as <?>.
+    An alias that the prompt does not have, and an id that is not an answer, is written as <?>.
     """
     text = ""
     for token in tokens:
         if token == END:
             break
         glued = text.endswith(("-", "/")) or not text
-        if FIRST_SLOT <= token < ANSWER_SIZE:
-            slot = token - FIRST_SLOT
-            word = slots[slot] if slot < len(slots) else "<?>"
+        if FIRST_ALIAS <= token < ANSWER_SIZE:
+            alias = token - FIRST_ALIAS
+            word = aliases[alias] if alias < len(aliases) else "<?>"
         else:
             word = _ANSWER_WORDS[token] if 0 <= token < len(_ANSWER_WORDS) else "<?>"
             word = _spelling(word)
@@ -351,9 +371,3 @@ def _spelling(word: str) -> str:
     if word.startswith("(") and word.endswith(")"):
         return word.upper()
     return word.capitalize() if word.isalpha() else word
-
-
-def spelling(word: str) -> tuple[int, ...]:
-    """Return the first SPELLING_LETTERS letters: 0 for none, 1 to 26 for a to z, 27 other."""
-    codes = [ord(c) - 96 if "a" <= c <= "z" else 27 for c in word.lower()[:SPELLING_LETTERS]]
-    return tuple(codes + [0] * (SPELLING_LETTERS - len(codes)))

@@ -8,8 +8,16 @@ import msgspec
 
 from exchange.core.commands import PlaceConditionalOrder, PlaceMultiLegOrder, PlaceOrder
 from exchange.core.reasons import Reason
+from exchange.v1 import market_pb2 as pb_market
 from exchange.v1 import order_service_pb2 as pb
+from matching.order import Order
+from matching.types import Terms
 
+_POST_ONLY: Final = {
+    0: pb_market.POST_ONLY_MODE_UNSPECIFIED,
+    Terms.POST_ONLY: pb_market.POST_ONLY_MODE_REJECT,
+    Terms.POST_ONLY | Terms.REPRICE: pb_market.POST_ONLY_MODE_REPRICE,
+}
 _ENUM_MAX: Final = 255  # what the record's field holds; the core judges what lies below
 
 
@@ -36,8 +44,24 @@ def placement(plain: PlaceOrder, order: pb.NewOrder, stream_id: int) -> PlaceOrd
         **fields,
         post_only=asked.post_only,
         all_or_none=int(asked.all_or_none),
+        hidden=int(asked.hidden),
         min_quantity_mflop=asked.min_quantity_mflop,
         display_quantity_mflop=asked.display_quantity_mflop,
         stop_price_nanos=asked.stop_price_nanos,
         stream_id=stream_id,
+    )
+
+
+def conditions(resting: Order) -> pb.OrderConditions | None:
+    """What an open order asks for; None where nothing."""
+    asked = resting.conditions
+    if asked is None:
+        return None
+    return pb.OrderConditions(
+        post_only=_POST_ONLY[asked.terms & (Terms.POST_ONLY | Terms.REPRICE)],
+        all_or_none=bool(asked.terms & Terms.ALL_OR_NONE),
+        min_quantity_mflop=asked.minimum,
+        display_quantity_mflop=asked.display,
+        stop_price_nanos=asked.stop_price,
+        hidden=bool(asked.terms & Terms.HIDDEN),
     )

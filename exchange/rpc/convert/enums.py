@@ -12,6 +12,7 @@ from exchange.rpc.errors import invalid
 from exchange.v1 import (
     account_service_pb2,
     job_service_pb2,
+    market_data_service_pb2,
     market_pb2,
     order_service_pb2,
     reason_pb2,
@@ -81,6 +82,11 @@ def time_in_force(value: int) -> market_pb2.TimeInForce.ValueType:
     return cast("market_pb2.TimeInForce.ValueType", value)
 
 
+def order_type(value: int) -> market_pb2.OrderType.ValueType:
+    """An order's type, as the API has it."""
+    return cast("market_pb2.OrderType.ValueType", value)
+
+
 def order_state(value: int) -> order_service_pb2.OrderState.ValueType:
     """An order's state, as the API has it."""
     return cast("order_service_pb2.OrderState.ValueType", value)
@@ -99,6 +105,11 @@ def clearing_mode(value: int) -> market_pb2.ClearingMode.ValueType:
 def trading_state(value: int) -> market_pb2.TradingState.ValueType:
     """An instrument's state, as the API has it."""
     return cast("market_pb2.TradingState.ValueType", value)
+
+
+def book_event(value: int) -> market_data_service_pb2.BookEventKind.ValueType:
+    """What happened to a book, as the API has it."""
+    return cast("market_data_service_pb2.BookEventKind.ValueType", value)
 
 
 def job_state(value: int) -> job_service_pb2.JobState.ValueType:

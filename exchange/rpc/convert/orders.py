@@ -18,11 +18,12 @@ from exchange.core.events import (
     OrderReplaced,
     OrdersCancelled,
     OrderState,
+    OrderTriggered,
     Refused,
     Repeated,
 )
 from exchange.core.exchange import Exchange
-from exchange.core.orders import OpenOrder
+from exchange.core.open_orders import OpenOrder
 from exchange.core.reasons import Reason
 from exchange.engine import Outcome
 from exchange.rpc.convert import conditions, enums
@@ -45,11 +46,15 @@ class Reject(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A TradeRequest as commands; `indexes[i]` is the place of `commands[i]` in the request."""
+    """A TradeRequest as commands; `indexes[i]` is the place of `commands[i]` in the request.
+
+    `packed` says that it came in rows, and that its answer is to go out in rows.
+    """
 
     commands: list[Command]
     indexes: list[int]
     rejects: list[Reject]
+    packed: bool = False
 
     @property
     def size(self) -> int:
@@ -106,7 +111,13 @@ def cancel_order(account_id: int, reference: pb.OrderReference) -> CancelOrder |
 
 def replace_order(account_id: int, terms: pb.OrderReplacement) -> ReplaceOrder:
     """The command for a replacement."""
-    return ReplaceOrder(account_id, terms.order_id, terms.price_nanos, terms.quantity_mflop)
+    return ReplaceOrder(
+        account_id,
+        terms.order_id,
+        terms.price_nanos,
+        terms.quantity_mflop,
+        terms.stop_price_nanos,
+    )
 
 
 def mass_cancel(account_id: int, selection: pb.OrderSelection) -> MassCancel | Reason:
@@ -147,12 +158,19 @@ def _rejected(index: int, instruction: pb.Instruction, reason: Reason) -> Reject
     return Reject(index, reason, client_order_id, instruction.cancel.order_id)
 
 
-def answer(
-    core: Exchange, request_id: int, made: Batch, outcomes: Sequence[Outcome]
-) -> pb.TradeResponse:
-    """What became of a batch: ranges of plain acceptances, reports of everything else."""
+class Untold(NamedTuple):
+    """What a batch's ranges of acceptances do not tell: the events of one of its commands."""
+
+    outcome: Outcome
+    command: Command
+    events: Sequence[AnyEvent]
+    place: int
+
+
+def acceptances(made: Batch, outcomes: Sequence[Outcome]) -> tuple[list[pb.AckRange], list[Untold]]:
+    """Ranges of accepted placements, and everything else that happened, in order."""
     ranges: list[pb.AckRange] = []
-    reports = [rejection(reject) for reject in made.rejects]
+    untold: list[Untold] = []
     first_index = first_order_id = count = 0
     for outcome, index, command in zip(outcomes, made.indexes, made.commands, strict=True):
         events = outcome.events
@@ -168,13 +186,26 @@ def answer(
             if len(events) == 1:
                 continue
             events = events[1:]
-        reports += reports_of(core, outcome, command, events, index)
+        untold.append(Untold(outcome, command, events, index))
     if count:
         ranges.append(_range(first_index, count, first_order_id))
-    sequence = outcomes[-1].sequence if outcomes else core.sequence
-    return pb.TradeResponse(
-        request_id=request_id, sequence=sequence, accepted=ranges, reports=reports
+    return ranges, untold
+
+
+def answer(
+    core: Exchange, request_id: int, made: Batch, outcomes: Sequence[Outcome]
+) -> pb.TradeResponse:
+    """What became of a batch: ranges of plain acceptances, reports of everything else."""
+    ranges, untold = acceptances(made, outcomes)
+    response = pb.TradeResponse(
+        request_id=request_id,
+        sequence=outcomes[-1].sequence if outcomes else core.sequence,
+        accepted=ranges,
+        reports=[rejection(reject) for reject in made.rejects],
     )
+    for outcome, command, events, index in untold:
+        response.reports.extend(reports_of(core, outcome, command, events, index))
+    return response
 
 
 def _range(first_index: int, count: int, first_order_id: int) -> pb.AckRange:
@@ -289,6 +320,14 @@ def report_to(account_id: int, event: AnyEvent) -> pb.ExecutionReport | None:
             quantity_mflop=event.leaves_mflop,
             reason=enums.reason(event.reason),
         )
+    if isinstance(event, OrderTriggered) and event.account_id == account_id:
+        return pb.ExecutionReport(
+            execution_type=pb.EXECUTION_TYPE_TRIGGERED,
+            state=pb.ORDER_STATE_NEW,
+            order_id=event.order_id,
+            instrument_id=event.instrument_id,
+            price_nanos=event.stop_price_nanos,
+        )
     if isinstance(event, OrderReplaced) and event.account_id == account_id:
         return pb.ExecutionReport(
             execution_type=pb.EXECUTION_TYPE_REPLACED,
@@ -342,6 +381,9 @@ def order(found: OpenOrder) -> pb.Order:
         quantity_mflop=found.quantity_mflop,
         leaves_mflop=found.leaves_mflop,
         time_in_force=enums.time_in_force(found.time_in_force),
+        order_type=enums.order_type(found.order_type),
         max_cost_nanos=found.max_cost_nanos,
+        conditions=conditions.conditions(found.resting),
+        waiting=found.waiting,
         cancel_on_disconnect=bool(found.stream_id),
     )

@@ -2,16 +2,16 @@
 
     python -m flopex.bench.matching.contestant NAME TASK FILE FIRST [--limit COMMANDS]
 
-Tasks: `rate` (CPU time of all commands, and that digest),
-`latency` (percentiles per command after FIRST), `steady` (CPU time of what comes after FIRST),
-`memory` (growth of the resident set by the first FIRST commands). Flopex alone is asked for more
-(`flopex_only`): `market-data`, `rules`, and for uncrosses `auction` and `managed`, which take a
-number of orders for FIRST and no file. Standard library only, because a peer's interpreter runs it.
+Tasks: `rate` (CPU time of all commands, and the digest of the trades), `latency` (percentiles per
+command after FIRST), `steady` (CPU time of what comes after FIRST), `memory` (growth of the
+resident set by the first FIRST commands). Flopex alone is asked for more (`flopex_only`):
+`market-data`, `rules`, and the uncrosses `auction` and `managed`, which take a number of orders for
+FIRST and read no file. Standard library only, because a peer's interpreter runs it.
 
 With FLOPEX_BENCH_SOURCE set, Flopex's engine runs from source where it is compiled, too.
 
-CPU time is the process's own, user and system. The garbage collector is off and its objects are
-frozen while the clock runs, for every contestant.
+CPU time is the process's own, user and system. The garbage collector runs as Python comes, for
+every contestant: that is how the peers run at their users'.
 """
 
 from __future__ import annotations
@@ -52,14 +52,9 @@ def _engine(name: str) -> Engine:
 
 def _cpu_of(engine: Engine, first: int, last: int) -> float:
     gc.collect()
-    gc.freeze()
-    gc.disable()
     before = time.process_time()
     engine.run(first, last)
-    spent = time.process_time() - before
-    gc.enable()
-    gc.unfreeze()
-    return spent
+    return time.process_time() - before
 
 
 def _facts(engine: Engine) -> dict[str, Any]:
@@ -71,8 +66,6 @@ def _latency(engine: Engine, first: int, last: int) -> dict[str, float]:
     """Nanoseconds of the wall clock per command; the timer's own cost is in them."""
     engine.run(0, first)
     gc.collect()
-    gc.freeze()
-    gc.disable()
     clock, run = time.perf_counter_ns, engine.run
     taken: list[int] = []
     for number in range(first, last):

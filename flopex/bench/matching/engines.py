@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from importlib.machinery import FileFinder, PathFinder, SourceFileLoader
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
+ROW_BYTES: Final = 80
+"""Of a packed command (`matching.packed.COMMAND_BYTES`)."""
 BATCH: Final = 256
 """Commands that Flopex's engine is given at once: what one commit group brings under load."""
 
@@ -59,22 +62,29 @@ def interpret_matching() -> None:
 
 
 def is_compiled() -> bool:
-    """Whether this process runs a compiled `matching.book`."""
-    import matching.book
+    """Whether this process runs a compiled `matching`."""
+    from matching import COMPILED
 
-    return not str(matching.book.__file__).endswith(".py")
+    return bool(COMPILED)
 
 
 class Flopex:
-    """The shipped engine: packed rows in, packed L3 rows out, all rules in it."""
+    """The shipped engine: packed rows in, packed L3 rows out, all rules in it.
+
+    Attributes:
+        rows: The prepared commands, as the book takes them; may be changed before they run.
+        events: The event rows so far, batch by batch.
+    """
 
     def __init__(self) -> None:
         from matching.book import Book
 
         self._new_book = Book
         self._books: dict[int, Book] = {}
-        self._rows: list[tuple[int, bytes]] = []
-        self._events: list[bytes] = []
+        self.rows = bytearray()
+        self.events: list[bytes] = []
+        self._book_of: list[int] = []
+        self._single: list[bytes] = []
 
     def load(self, data: bytes) -> int:
         """See `Engine`."""
@@ -82,6 +92,7 @@ class Flopex:
         from matching.packed import Op
         from matching.types import SelfTradePrevention, TimeInForce
 
+        assert ROW.size == ROW_BYTES
         place, cancel = int(Op.PLACE), int(Op.CANCEL)
         mode = int(SelfTradePrevention.CANCEL_OLDEST)
         gtc, ioc = int(TimeInForce.GTC), int(TimeInForce.IOC)
@@ -89,30 +100,45 @@ class Flopex:
             op = cancel if what == CANCEL else place
             in_force = ioc if what == IOC else gtc
             # Every order is of an account of its own: nobody trades with himself here.
-            row = ROW.pack(
+            self.rows += ROW.pack(
                 op, side, in_force, mode, 0, order_id, order_id, price, quantity, 0, 0, 0, 0, 0
             )
-            self._rows.append((book, row))
+            self._book_of.append(book)
             if book not in self._books:
                 self._books[book] = self._new_book()
+        if len(self._books) > 1:
+            rows = memoryview(self.rows)
+            starts = range(0, len(rows), ROW_BYTES)
+            self._single = [bytes(rows[at : at + ROW_BYTES]) for at in starts]
+            rows.release()
         return len(data) // COMMAND.size
 
     def run(self, first: int, last: int) -> None:
         """See `Engine`."""
-        rows, keep = self._rows, self._events.append
         if len(self._books) == 1:
-            apply = self._books[rows[first][0]].apply
-            for start in range(first, last, BATCH):
-                batch = rows[start : min(start + BATCH, last)]
-                keep(apply(b"".join([row for _, row in batch])))
-            return
+            self._run_book(first, last)
+        else:
+            self._run_books(first, last)
+
+    def _run_book(self, first: int, last: int) -> None:
+        (book,) = self._books.values()
+        apply, keep = book.apply, self.events.append
+        rows = memoryview(self.rows)
         for start in range(first, last, BATCH):
-            # The batch is sorted by book, as a commit group is.
-            by_book: dict[int, list[bytes]] = {}
-            for book, row in rows[start : min(start + BATCH, last)]:
-                by_book.setdefault(book, []).append(row)
-            for book, of_book in by_book.items():
-                keep(self._books[book].apply(b"".join(of_book)))
+            end = min(start + BATCH, last)
+            keep(apply(bytes(rows[start * ROW_BYTES : end * ROW_BYTES])))
+        rows.release()
+
+    def _run_books(self, first: int, last: int) -> None:
+        """Inside a batch, each book gets its commands in one piece, as in a commit group."""
+        books, keep = self._books, self.events.append
+        for start in range(first, last, BATCH):
+            end = min(start + BATCH, last)
+            pieces: dict[int, list[bytes]] = defaultdict(list)
+            for book, row in zip(self._book_of[start:end], self._single[start:end], strict=True):
+                pieces[book].append(row)
+            for book, piece in pieces.items():
+                keep(books[book].apply(b"".join(piece)))
 
     def trades(self) -> list[Trade]:
         """See `Engine`."""
@@ -124,7 +150,7 @@ class Flopex:
         taker, maker, price, quantity = (columns.index(name) for name in wanted)
         made = [
             Trade(row[taker], row[maker], row[price], row[quantity])
-            for events in self._events
+            for events in self.events
             for row in EVENT.iter_unpack(events)
             if row[0] in trading
         ]
@@ -134,13 +160,7 @@ class Flopex:
 
     def forget(self) -> None:
         """See `Engine`."""
-        self._rows.clear()
-        self._events.clear()
-
-    def rows(self) -> list[tuple[int, bytes]]:
-        """The prepared commands, (book, packed row) each; may be changed before they run."""
-        return self._rows
-
-    def events(self) -> list[bytes]:
-        """The packed event rows so far, batch by batch."""
-        return self._events
+        self.rows = bytearray()
+        self.events.clear()
+        self._book_of.clear()
+        self._single.clear()

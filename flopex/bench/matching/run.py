@@ -144,8 +144,8 @@ class Bench:
         self._say("making the workloads")
         self._make_workloads()
         self._gather()
-        steps = len(self.contestants) * (len(TIMED) * settings.rounds + 3)
-        self._total = steps + 2 * settings.rounds + 2
+        steps = len(self.contestants) * (len(TIMED) * settings.rounds + 4)
+        self._total = steps + 2 * settings.rounds + 3
         for contestant in self.contestants:
             self._check(contestant)
         racing = [c for c in self.contestants if c.right]

@@ -27,6 +27,7 @@ from exchange.client import (
     uuid7,
 )
 from exchange.client import order_stream as module
+from exchange.packed import CANCEL, INSTRUCTION, PLACE
 from exchange.v1 import market_data_service_pb2, market_pb2
 from exchange.v1 import order_service_pb2 as pb
 from tests.exchange.client.scripted import Context, connected, fail, until
@@ -44,6 +45,32 @@ async def accept(
     return [pb.TradeResponse(request_id=request.request_id, sequence=9, accepted=[span])]
 
 
+def as_messages(request: pb.TradeRequest) -> pb.TradeRequest:
+    """A batch that came in rows, as messages: scripts need not know both forms."""
+    for row in INSTRUCTION.iter_unpack(request.packed):
+        action, side, _, _, _, instrument_id, order_id, client_order_id, price, quantity, _, _ = row
+        if action == PLACE:
+            request.instructions.add().place.MergeFrom(
+                pb.NewOrder(
+                    client_order_id=client_order_id,
+                    instrument_id=instrument_id,
+                    side=side,
+                    price_nanos=price,
+                    quantity_mflop=quantity,
+                )
+            )
+        elif action == CANCEL:
+            cancel = pb.OrderReference(order_id=order_id, client_order_id=client_order_id)
+            request.instructions.add(cancel=cancel)
+        else:
+            terms = pb.OrderReplacement(
+                order_id=order_id, price_nanos=price, quantity_mflop=quantity
+            )
+            request.instructions.add(replace=terms)
+    request.packed = b""
+    return request
+
+
 class Orders:
     """Answers each batch by the next step; the last one stays."""
 
@@ -59,7 +86,8 @@ class Orders:
         self, requests: AsyncIterator[pb.TradeRequest], context: Context
     ) -> AsyncIterator[pb.TradeResponse]:
         self.streams += 1
-        async for request in requests:
+        async for message in requests:
+            request = as_messages(message)
             self.batches.append(request)
             if self.pause is not None:
                 await self.pause.wait()

@@ -33,7 +33,7 @@ SERVICES: tuple[ModuleType, ...] = (
 )
 PARTS = ("jobs", "orders", "market", "account", "admin", "workers")
 # Spoken by the package `worker`, over a channel of this client.
-NOT_OURS = {"Session", "WatchOrders"}
+NOT_OURS = {"Session"}
 # Fields that have another name here, or that an answer's index replaces.
 RENAMED = {"cause": "stop_cause", "index": None}
 
@@ -138,6 +138,8 @@ def test_enums_are_those_of_the_api(kind: type[enums.OpenEnum]) -> None:
         ("IndicativeAuction", market_pb2.IndicativeAuction),
         ("BestPrices", market_data_service_pb2.WatchBestPricesResponse),
         ("Level", market_pb2.Level),
+        ("BookOrder", market_data_service_pb2.BookOrder),
+        ("BookEvent", market_data_service_pb2.BookEvent),
         ("Trade", market_pb2.Trade),
         ("Candle", market_data_service_pb2.Candle),
         ("Order", order_service_pb2.Order),

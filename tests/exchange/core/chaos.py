@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any, Final, get_args, get_type_hints
 
+import msgspec
+
 from exchange.core import commands as c
 from exchange.core.events import InstrumentAdded, LeaseOffered, WorkerState
 from exchange.core.limits import NS_PER_MS, NS_PER_S
@@ -56,9 +58,12 @@ class Chaos:
         self.makers: list[Callable[[], c.Command]] = [
             *[self.advance] * 14,
             *[self.submit] * 14,
-            *[self.place] * 12,
+            *[self.place] * 8,
+            *[self.conditional] * 8,
             *[self.step] * 24,
             *[self.cancel_order] * 3,
+            self.mass_cancel,
+            *[self.trading] * 2,
             *[self.replace_order] * 4,
             *[self.cancel_job] * 2,
             *[self.quote] * 4,
@@ -159,6 +164,59 @@ class Chaos:
             max_cost_nanos=rng.choice((0, 0, 0, 10**5)),
         )
 
+    def conditional(self) -> c.Command:
+        """Some conditions, most of which go together."""
+        rng = self.rng
+        plain = self.place()
+        assert isinstance(plain, c.PlaceOrder)
+        parts = (1, 7, plain.quantity_mflop // 2, plain.quantity_mflop // 50)
+        asked: dict[str, Any] = rng.choice(
+            (
+                {},
+                {"post_only": rng.randint(1, 2)},
+                {"all_or_none": 1},
+                {"hidden": 1},
+                {"min_quantity_mflop": rng.choice(parts)},
+                {"display_quantity_mflop": rng.choice(parts)},
+                {"stop_price_nanos": rng.randint(95, 105)},
+                {"stop_price_nanos": rng.randint(95, 105)},
+                {"stop_price_nanos": rng.randint(95, 105), "hidden": 1},
+            )
+        )
+        fields = msgspec.structs.asdict(plain)
+        if "stop_price_nanos" in asked:
+            fields["order_type"] = rng.randint(3, 4)
+        return c.PlaceConditionalOrder(**fields, **asked, stream_id=rng.choice((0, 0, 1, 2)))
+
+    def mass_cancel(self) -> c.Command:
+        rng, market = self.rng, self.market
+        account_id = rng.choice((market.ann, market.bob))
+        if rng.random() < 0.5:
+            return c.EndOrderStream(account_id, rng.randint(1, 2))
+        return c.MassCancel(account_id, rng.choice((0, market.paper)), rng.randint(0, 2))
+
+    def trading(self) -> c.Command:
+        """Auctions of the paper book, and what keeps it orderly."""
+        rng, paper = self.rng, self.market.paper
+        if rng.random() < 0.5:
+            call_ns = rng.choice((0, 20 * NS_PER_MS, NS_PER_S))
+            return c.SetInstrumentState(paper, c.TradingState.AUCTION, call_ns)
+        return c.SetProtections(
+            paper,
+            static_band_bps=rng.choice((0, 0, 300)),
+            dynamic_band_bps=rng.choice((0, 0, 100)),
+            volatility_move_bps=rng.choice((0, 400)),
+            volatility_window_ns=NS_PER_S,
+            reopening_call_ns=rng.choice((1, 50 * NS_PER_MS)),
+            reopening_collar_bps=rng.choice((0, 200)),
+            reopening_extension_ns=10 * NS_PER_MS,
+            reopening_extensions=rng.choice((0, 2)),
+            book_orders_max=rng.choice((0, 0, 30)),
+            order_to_trade_window_ns=rng.choice((0, NS_PER_S)),
+            order_to_trade_free=rng.choice((5, 50)),
+            order_to_trade_ratio=3,
+        )
+
     def cancel_order(self) -> c.Command:
         order_id = self.some(self.market.exchange.orders)
         account_id = self.rng.choice((self.market.ann, self.market.bob))
@@ -172,7 +230,8 @@ class Chaos:
         owner = order.account_id if order else self.market.ann
         order_id = order.order_id if order else 1
         total = rng.choice((1, 500, 2_000, order.quantity_mflop // 2 + 1 if order else 1))
-        return c.ReplaceOrder(owner, order_id, rng.randint(95, 105), total)
+        stop_price = rng.randint(95, 105) if order and order.waiting else 0
+        return c.ReplaceOrder(owner, order_id, rng.randint(95, 105), total, stop_price)
 
     def cancel_job(self) -> c.Command:
         job_id = self.some(self.market.exchange.jobs)
@@ -203,6 +262,8 @@ class Chaos:
             return replace(exchange.instruments[1].terms, name=name)
         if not exchange.instruments[market.cpu].is_open:
             return c.SetInstrumentState(market.cpu, c.TradingState.OPEN)
+        if exchange.instruments[market.paper].state in (2, 4) and self.rng.random() < 0.5:
+            return c.SetInstrumentState(market.paper, c.TradingState.OPEN)
         if exchange.instruments[market.paper].state == c.TradingState.CLOSED:
             return replace(exchange.instruments[2].terms, name=f"paper{exchange.sequence}")
         for account_id in (market.buyer, market.seller, market.ann, market.bob):
@@ -295,3 +356,42 @@ class Chaos:
 
 ASK_NEAR: Final = (10_000_000, 50_000_000, 80_000_000)
 """Asks and limits that often meet."""
+
+
+class OrderChaos(Chaos):
+    """Orders and what moves their books only, of quantities that often meet."""
+
+    def __init__(self, market: Market, seed: int) -> None:
+        super().__init__(market, seed)
+        self.makers = [
+            *[self.place] * 10,
+            *[self.conditional] * 14,
+            *[self.cancel_order] * 4,
+            *[self.replace_order] * 5,
+            *[self.advance] * 3,
+            self.mass_cancel,
+            self.trading,
+            *[self.open_book] * 2,
+        ]
+
+    def place(self) -> c.Command:
+        rng = self.rng
+        placed = super().place()
+        return replace(
+            placed,
+            client_order_id=uuid7(rng.getrandbits(60), self.market.now_ns),
+            quantity_mflop=rng.choice((1, 2, 5, 10, 20, 50)),
+            max_cost_nanos=rng.choice((0, 0, 0, 1)),
+        )
+
+    def spoilt(self, command: c.Command) -> c.Command:
+        """As for all, but the book must not close for good."""
+        made = super().spoilt(command)
+        return command if isinstance(made, c.SetInstrumentState) else made
+
+    def open_book(self) -> c.Command:
+        """Books are open most of the time, and without protections half of it."""
+        paper = self.market.paper
+        if self.rng.random() < 0.3:
+            return c.SetProtections(paper)
+        return c.SetInstrumentState(paper, c.TradingState.OPEN)

@@ -85,5 +85,7 @@ class LedgerModel:
         total = 0
         for order in self._exchange.open_orders_of(account_id):
             if order.side == 1:
-                total += order.price_nanos * order.leaves_mflop // 10**6
+                worst = order.price_nanos * order.leaves_mflop // 10**6
+                cap = order.max_cost_nanos
+                total += min(worst, cap - order.posted_nanos) if cap else worst
         return total

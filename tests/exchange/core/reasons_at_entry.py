@@ -189,6 +189,16 @@ def _(market: Market) -> Reason:
     return market.refused(market.job(output_tokens_max=4_096))
 
 
+@gives(R.CONDITIONS_CONFLICT)
+def _(market: Market) -> Reason:
+    return market.refused(market.conditional(post_only=1, time_in_force=3))
+
+
+@gives(R.DISPLAY_TOO_SMALL)
+def _(market: Market) -> Reason:
+    return market.refused(market.conditional(quantity_mflop=101, display_quantity_mflop=1))
+
+
 # 4xx idempotency
 
 
@@ -224,7 +234,7 @@ def _(market: Market) -> Reason:
 
 @gives(R.TOO_MANY_OPEN_ORDERS)
 def _(market: Market) -> Reason:
-    market.lower("orders", "OPEN_ORDERS_PER_ACCOUNT_MAX", 1)
+    market.lower("order_entry", "OPEN_ORDERS_PER_ACCOUNT_MAX", 1)
     market.place()
     return market.refused(market.order())
 
@@ -265,6 +275,13 @@ def _(market: Market) -> Reason:
     market.do(c.SetProtections(market.paper, book_orders_max=1))
     market.place()
     return market.refused(market.order(account_id=market.bob))
+
+
+@gives(R.ORDER_TO_TRADE)
+def _(market: Market) -> Reason:
+    market.do(c.SetProtections(market.paper, order_to_trade_window_ns=10**9, order_to_trade_free=1))
+    market.place()
+    return market.refused(market.order())
 
 
 @gives(R.EXCHANGE_FULL)

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from exchange.core import commands as c
-from exchange.core.events import JobEnded, LeaseEnded, OrderClosed, ReceiptRefused
+from exchange.core.events import (
+    InstrumentStateChanged,
+    JobEnded,
+    LeaseEnded,
+    OrderClosed,
+    ReceiptRefused,
+)
 from exchange.core.limits import NS_PER_S
 from exchange.core.reasons import Reason
 from tests.exchange.core.reason_table import gives
@@ -117,6 +123,44 @@ def _(market: Market) -> Reason:
 def _(market: Market) -> Reason:
     market.do(c.WithdrawQuote(market.worker, market.cpu, 0))
     return market.exchange.why_waiting(market.submit())
+
+
+@gives(R.POST_ONLY)
+def _(market: Market) -> Reason:
+    market.place(account_id=market.bob, side=2)
+    return why_order_closed(market, market.conditional(post_only=1))
+
+
+@gives(R.MIN_QUANTITY)
+def _(market: Market) -> Reason:
+    return why_order_closed(market, market.conditional(min_quantity_mflop=1, time_in_force=3))
+
+
+@gives(R.BEYOND_BAND)
+def _(market: Market) -> Reason:
+    market.place(account_id=market.bob, side=2)
+    market.place()
+    market.do(c.SetProtections(market.paper, static_band_bps=100, reopening_call_ns=1))
+    return market.refused(market.order(price_nanos=102))
+
+
+@gives(R.NOT_IN_AUCTION)
+def _(market: Market) -> Reason:
+    market.do(c.SetInstrumentState(market.paper, c.TradingState.AUCTION))
+    return market.refused(market.order(time_in_force=4))
+
+
+@gives(R.VOLATILITY)
+def _(market: Market) -> Reason:
+    market.do(
+        c.SetProtections(
+            market.paper, volatility_move_bps=1, volatility_window_ns=1, reopening_call_ns=1
+        )
+    )
+    for price in (100, 200):
+        market.place(account_id=market.bob, side=2, price_nanos=price)
+    order = market.order(price_nanos=200, quantity_mflop=2_000)
+    return market.expect(order, InstrumentStateChanged).reason
 
 
 # 7xx leases and workers

@@ -280,7 +280,7 @@ def test_open_orders(market: Market) -> None:
     most = limits.OPEN_ORDERS_PER_ACCOUNT_MAX
     if SOAK == 1:
         most = 2_000
-        market.lower("orders", "OPEN_ORDERS_PER_ACCOUNT_MAX", most)
+        market.lower("order_entry", "OPEN_ORDERS_PER_ACCOUNT_MAX", most)
     first = market.order(quantity_mflop=1)
     answers = market.bulk(
         replace(first, client_order_id=market.new_id(), price_nanos=1 + i % 1_000)

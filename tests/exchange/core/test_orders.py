@@ -142,7 +142,7 @@ def test_refused_replaces(market: Market, changes: dict[str, int], reason: Reaso
     ("changes", "reason"),
     [
         ({"side": 0}, Reason.FIELD_INVALID),
-        ({"order_type": 3}, Reason.FIELD_INVALID),
+        ({"order_type": 5}, Reason.FIELD_INVALID),
         ({"time_in_force": 5}, Reason.FIELD_INVALID),
         ({"time_in_force": 0}, Reason.FIELD_INVALID),
         ({"self_trade": 0}, Reason.FIELD_INVALID),

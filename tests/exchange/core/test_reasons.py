@@ -16,15 +16,7 @@ NOT_FROM_THE_CORE: Final = {
     Reason.ROLE_MISSING: "the gateway's: it knows the caller's key",
     Reason.NO_LIQUIDITY: "reserved: a market order without a counterpart answers 606 or 607",
     Reason.ATTEMPTS_EXHAUSTED: "reserved: a job that failed too often ends with its last fault",
-    Reason.CONDITIONS_CONFLICT: "reserved: books have no conditions yet",
-    Reason.LEGS_INVALID: "reserved: books have no legs yet",
-    Reason.ORDER_TO_TRADE: "reserved: not limited yet",
-    Reason.POST_ONLY: "reserved: books have no conditions yet",
-    Reason.MIN_QUANTITY: "reserved: books have no conditions yet",
-    Reason.BEYOND_BAND: "reserved: books have no bands yet",
-    Reason.NOT_IN_AUCTION: "reserved: books have no auctions yet",
-    Reason.AUCTION_OVER: "reserved: books have no auctions yet",
-    Reason.VOLATILITY: "reserved: books have no halts yet",
+    Reason.LEGS_INVALID: "reserved: multi-leg orders are not taken yet",
 }
 
 

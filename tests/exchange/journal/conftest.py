@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from exchange.journal import GroupRecord, LocalLog
+from exchange.journal.format import SECTOR_BYTES
 
 RULES_VERSION = 3
 GENESIS = b"test exchange"
@@ -39,6 +40,7 @@ def open_log() -> Callable[..., LocalLog]:
             "rules_version": RULES_VERSION,
             "genesis": GENESIS,
             "segment_bytes": SEGMENT_BYTES,
+            "alignment": SECTOR_BYTES,
         }
         return LocalLog(directory, **(defaults | options))
 

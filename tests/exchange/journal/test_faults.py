@@ -18,7 +18,9 @@ from exchange.journal import (
     read_journal,
     verify_journal,
 )
+from exchange.journal.format import SECTOR_BYTES
 from exchange.journal.simulated import Fault, SimulatedCrash, SimulatedDisk
+from exchange.journal.writers import WriteMode
 
 OpenLog = Callable[..., LocalLog]
 FOLDER = Path("journal")
@@ -70,14 +72,17 @@ def check_content(disk: SimulatedDisk, groups: list[GroupRecord]) -> None:
     assert list(read_journal(FOLDER, files=disk)) == groups
 
 
-def changes_of_a_run(open_log: OpenLog, group: Callable[..., GroupRecord]) -> int:
-    run = Run(open_log, SimulatedDisk(), group)
+def changes_of_a_run(
+    open_log: OpenLog, group: Callable[..., GroupRecord], mode: WriteMode = WriteMode.DSYNC
+) -> int:
+    run = Run(open_log, SimulatedDisk(write_mode=mode), group)
     assert run.error is None
     assert len(run.acknowledged) == GROUPS
     assert len(verify_journal(FOLDER, files=run.disk).segments) > 2
     return len(run.disk.changes)
 
 
+@pytest.mark.parametrize("mode", list(WriteMode))
 @pytest.mark.parametrize(
     "fault",
     [
@@ -91,10 +96,10 @@ def changes_of_a_run(open_log: OpenLog, group: Callable[..., GroupRecord]) -> in
     ids=str,
 )
 def test_a_failure_at_any_change_loses_nothing_that_was_acknowledged(
-    open_log: OpenLog, group: Callable[..., GroupRecord], fault: Fault
+    open_log: OpenLog, group: Callable[..., GroupRecord], fault: Fault, mode: WriteMode
 ) -> None:
-    for at in range(changes_of_a_run(open_log, group)):
-        run = Run(open_log, SimulatedDisk({at: fault}), group)
+    for at in range(changes_of_a_run(open_log, group, mode)):
+        run = Run(open_log, SimulatedDisk({at: fault}, mode), group)
         assert run.error is not None
         for seed in range(CRASH_SEEDS):
             run.check(open_log, run.disk.crash(Random(seed)))
@@ -102,16 +107,53 @@ def test_a_failure_at_any_change_loses_nothing_that_was_acknowledged(
         run.check(open_log, run.disk)
 
 
-def test_a_short_write_is_carried_on(open_log: OpenLog, group: Callable[..., GroupRecord]) -> None:
-    changes = changes_of_a_run(open_log, group)
-    disk = SimulatedDisk()
+@pytest.mark.parametrize(
+    ("mode", "written"),
+    # A direct write goes on at the last whole sector.
+    [(WriteMode.FDATASYNC, 5), (WriteMode.DSYNC, 5), (WriteMode.DIRECT, 600)],
+)
+def test_a_short_write_is_carried_on(
+    open_log: OpenLog, group: Callable[..., GroupRecord], mode: WriteMode, written: int
+) -> None:
+    disk = SimulatedDisk(write_mode=mode)
     Run(open_log, disk, group)
-    writes = [at for at, change in enumerate(disk.changes) if change.operation == "pwrite"]
-    assert 0 < len(writes) < changes
+    writes = [
+        at
+        for at, change in enumerate(disk.changes)
+        if change.operation.startswith("pwrite") and change.size > written
+    ]
+    assert 0 < len(writes) < len(disk.changes)
     for at in writes:
-        run = Run(open_log, SimulatedDisk({at: Fault(written=5)}), group)
+        run = Run(open_log, SimulatedDisk({at: Fault(written=written)}, mode), group)
         assert run.error is None
+        assert len(run.disk.changes) == len(disk.changes) + 1
         run.check(open_log, run.disk)
+
+
+def test_a_direct_write_of_less_than_a_sector_is_a_failure(
+    open_log: OpenLog, group: Callable[..., GroupRecord]
+) -> None:
+    disk = SimulatedDisk(write_mode=WriteMode.DIRECT)
+    log = open_log(FOLDER, files=disk)
+    disk._faults = {len(disk.changes): Fault(written=511)}
+    with pytest.raises(JournalWriteFailed, match="took no more bytes"):
+        log.append(group(1))
+
+
+def test_a_durable_write_syncs_nothing_but_itself() -> None:
+    for seed in range(40):
+        disk = SimulatedDisk()
+        file = disk.open(FOLDER / "a", create=True)
+        disk.sync_directory(FOLDER)
+        file.pwrite(b"before" * 100, 0)
+        file.pwrite_durable(b"durable", 100)
+        file.pwrite(b"after", 300)
+        left = bytes(disk.crash(Random(seed)).content(FOLDER / "a"))
+        assert left[100:107] == b"durable"
+        if not any(left[512:]):
+            break
+    else:
+        pytest.fail("every sector that was never synced was there each time")
 
 
 def test_a_device_that_takes_nothing_is_a_failure(
@@ -128,22 +170,26 @@ def test_a_device_that_takes_nothing_is_a_failure(
 def test_recovery_may_be_interrupted_at_any_change(
     open_log: OpenLog, group: Callable[..., GroupRecord]
 ) -> None:
-    torn = Run(open_log, SimulatedDisk(), group)
-    last = SimulatedDisk({len(torn.disk.changes) - 2: Fault(crash=True, written=90)})
-    first = Run(open_log, last, group)
+    last = Run(open_log, SimulatedDisk(), group).disk.changes[-1]
+    assert last.size > SECTOR_BYTES
+
+    def torn_run() -> Run:
+        at = len(Run(open_log, SimulatedDisk(), group).disk.changes) - 1
+        disk = SimulatedDisk({at: Fault(crash=True, written=last.size - 1)})
+        return Run(open_log, disk, group)
+
+    first = torn_run()
     assert isinstance(first.error, SimulatedCrash)
-    for fault in (Fault(errno.EIO), Fault(crash=True), Fault(crash=True, written=40)):
+    # A device writes a sector whole or not at all, also when it is zeros over a torn tail.
+    for fault in (Fault(errno.EIO), Fault(crash=True), Fault(crash=True, written=SECTOR_BYTES)):
         for at in range(20):
-            disk = Run(
-                open_log,
-                SimulatedDisk({len(torn.disk.changes) - 2: Fault(crash=True, written=90)}),
-                group,
-            ).disk
+            disk = torn_run().disk
             disk._faults = {len(disk.changes) + at: fault}
             try:
                 open_log(FOLDER, files=disk).close()
             except (JournalWriteFailed, SimulatedCrash):
-                first.check(open_log, disk.crash(Random(at)))
+                for seed in range(CRASH_SEEDS):
+                    first.check(open_log, disk.crash(Random(seed)))
             else:
                 assert at > 2
                 break
@@ -159,7 +205,7 @@ def test_a_group_over_a_torn_tail_may_be_torn_too(
         for size in (3000, 600, 1500):
             with open_log(FOLDER, files=disk) as log:
                 assert log.next_sequence == 1
-                disk._faults = {len(disk.changes) + 1: Fault(crash=True)}
+                disk._faults = {len(disk.changes): Fault(crash=True, written=size * 2)}
                 with pytest.raises(SimulatedCrash):
                     log.append(group(1, size=size))
             disk = disk.crash(Random(seed))

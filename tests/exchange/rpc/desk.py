@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import grpc
 
+from exchange.client import packed_orders
 from exchange.core.exchange import Exchange
 from exchange.engine import Clock
 from exchange.rpc.services import Services
@@ -35,9 +36,7 @@ class Desk:
         self.instrument_id = instrument_id
         self.keys = keys
         self.channel: Any = exchange.channel()
-        stub = OrderServiceStub(self.channel)
-        self.alice: Any = Calls(stub, keys[0])
-        self.bob: Any = Calls(stub, keys[1])
+        self.alice, self.bob = self.trader(keys[0]), self.trader(keys[1])
         self.data: Any = Calls(MarketDataServiceStub(self.channel), keys[0])
         self.accounts: Any = Calls(AccountServiceStub(self.channel), keys[0])
         self.admin: Any = Calls(AdminServiceStub(self.channel), exchange.operator_key)
@@ -49,6 +48,10 @@ class Desk:
     @property
     def services(self) -> Services:
         return self.exchange.server.services
+
+    def trader(self, key: str) -> Any:
+        """The order service, for the account of a key."""
+        return Calls(OrderServiceStub(self.channel), key)
 
     def order(self, side: int, price: int, quantity: int, **changes: Any) -> pb.NewOrder:
         fields: dict[str, Any] = {
@@ -93,22 +96,39 @@ class TradeCall:
     async def __aexit__(self, *error: object) -> None:
         self._call.cancel()
 
-    async def send(self, *instructions: pb.Instruction, request_id: int | None = None) -> int:
+    async def send(
+        self, *instructions: pb.Instruction, request_id: int | None = None, guard: bool = False
+    ) -> int:
+        """Send a batch; `guard` asks that its orders are cancelled when the stream ends."""
         self._request_id += 1
         number = self._request_id if request_id is None else request_id
-        await self._call.write(pb.TradeRequest(request_id=number, instructions=instructions))
+        request = pb.TradeRequest(
+            request_id=number, instructions=instructions, cancel_on_disconnect=guard
+        )
+        await self._call.write(request)
         return number
 
     async def receive(self) -> pb.TradeResponse:
         async with asyncio.timeout(WAIT_S):
             return await self._call.read()  # type: ignore[no-any-return]
 
-    async def exchange(self, *instructions: pb.Instruction) -> pb.TradeResponse:
+    async def exchange(
+        self, *instructions: pb.Instruction, guard: bool = False
+    ) -> pb.TradeResponse:
         """Send a batch and receive its answer, which must come next."""
-        number = await self.send(*instructions)
+        number = await self.send(*instructions, guard=guard)
         response = await self.receive()
         assert response.request_id == number
         return response
+
+    async def send_rows(self, instructions: Sequence[pb.Instruction]) -> int:
+        """Send a batch in packed rows."""
+        self._request_id += 1
+        request = pb.TradeRequest(request_id=self._request_id)
+        packed_orders.put(request, instructions)
+        assert request.packed
+        await self._call.write(request)
+        return self._request_id
 
     async def finish(self) -> list[pb.TradeResponse]:
         """Say that nothing follows; what still comes."""

@@ -106,3 +106,64 @@ def test_a_watched_book_is_a_stream_that_ends_with_ctrl_c(site: Site) -> None:
         process.wait()
     assert process.returncode == 0, err
     assert json.loads(out.splitlines()[-1]) == {"type": "summary", "updates": 2}
+
+
+def test_conditions_are_asked_for_and_shown(site: Site) -> None:
+    arguments = ("order", "place", "bid", PAPER, "--quantity", "500")
+    for asked, shown in (
+        (("--price", "500 nanos", "--post-only", "reprice"), "GTC, post-only"),
+        (("--price", "500 nanos", "--display", "100"), "GTC, shows 100"),
+        (("--price", "500 nanos", "--min-quantity", "50"), "GTC, at least 50"),
+        (("--price", "500 nanos", "--all-or-none"), "GTC, all or none"),
+        (("--price", "500 nanos", "--hidden"), "GTC, hidden"),
+        (("--market", "--stop", "90000 nanos"), "GTC, stop 90,000"),
+        (("--price", "95000 nanos", "--stop", "90000 nanos"), "GTC, stop 90,000"),
+    ):
+        placed = site.flopex(*arguments, *asked, key="paper-ada")
+        assert placed.code == 0, placed.err
+        assert shown in site.flopex("order", "list", key="paper-ada").out
+        cancelled = site.flopex("order", "cancel", "--all", "--json", key="paper-ada")
+        assert cancelled.object() == {"cancelled": 1}
+    wrong = site.flopex(
+        *arguments, "--price", "500 nanos", "--hidden", "--display", "9", "--json", key="paper-ada"
+    )
+    assert (wrong.code, wrong.error()["reason"]) == (1, "CONDITIONS_CONFLICT")
+
+
+def test_all_orders_of_an_instrument_and_a_side_are_cancelled(site: Site) -> None:
+    for side, price in (("bid", 100), ("bid", 110), ("ask", 90_000)):
+        place(site, side, price, 10)
+    cancel = ("order", "cancel", "--all", "--instrument", PAPER)
+    assert site.flopex(*cancel, "--side", "bid", key="paper-ada").out == "2 orders cancelled\n"
+    assert site.flopex(*cancel, key="paper-ada").out == "1 orders cancelled\n"
+    for wrong in ((), ("7", "--all"), ("7", "--side", "bid")):
+        result = site.flopex("order", "cancel", *wrong, "--json", key="paper-ada")
+        assert (result.code, result.error()["reason"]) == (2, "ORDER")
+
+
+def test_an_auction_from_the_command_line(site: Site) -> None:
+    book = "paper-auction"
+    site.admin("instrument", book, "--paper", "--tick", "10 nanos", "--max", "100000 nanos")
+    assert site.admin("auction", book, "--call", "1h")["state"] == "auction"
+    assert "auction, nothing would trade, ends" in site.flopex("book", book).out
+    for key, side, price in (("paper-ada", "bid", 1_050), ("paper-ben", "ask", 950)):
+        terms = (side, book, "--price", f"{price} nanos", "--quantity", "30")
+        assert site.flopex("order", "place", *terms, key=key).code == 0
+    assert "auction at 950: 30 MFLOP, ends" in site.flopex("book", book).out
+    assert site.flopex("book", book, "--json").object()["auction"]["price_nanos"] == 950
+    assert site.admin("resume", "instrument", book)["state"] == "open"
+    assert site.flopex("book", book, "--json").object()["last_price_nanos"] == 950
+
+
+def test_a_book_is_protected_from_the_command_line(site: Site) -> None:
+    book = "paper-protected"
+    site.admin("instrument", book, "--paper", "--tick", "10 nanos", "--max", "100000 nanos")
+    after = site.admin("protect", book, "--reopening-call", "30s", "--book-orders", "1")
+    assert after["protections"]["reopening_call_ns"] == 30 * 10**9
+    order = ("order", "place", "bid", book, "--price", "100 nanos", "--quantity", "1", "--json")
+    assert site.flopex(*order, key="paper-ada").code == 0
+    assert site.flopex(*order, key="paper-ada").error()["reason"] == "BOOK_FULL"
+    refused = site.flopex(
+        *("admin", "protect", book, "--static-band", "5", "--json"), key="operator"
+    )
+    assert (refused.code, refused.error()["reason"]) == (1, "FIELD_INVALID")

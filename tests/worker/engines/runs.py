@@ -50,6 +50,7 @@ async def run(
         else:
             result, seconds = item, time.monotonic() - began
     assert result is not None
+    assert isinstance(result.trace, DenseTrace)
     return Outcome(
         "".join(piece.text for piece in pieces),
         sum(piece.tokens for piece in pieces),

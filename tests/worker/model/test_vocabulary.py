@@ -6,33 +6,36 @@ from hypothesis import strategies as st
 
 from worker.model import vocabulary
 from worker.model.vocabulary import (
+    ALIASES,
     ANSWER_SIZE,
     END,
-    FIRST_SLOT,
+    FIRST_ALIAS,
     NOUNS,
     PROMPT_BYTES_MAX,
-    SLOTS,
     TOKENS_MAX,
+    UNKNOWN_PER_KNOWN_MAX,
     VOCABULARY_SIZE,
     PromptEmpty,
     PromptError,
+    PromptForeign,
     PromptTooLong,
-    TooManySlots,
+    TooManyAliases,
     canonical,
     encode_answer,
     is_known,
     plural,
     read,
-    spelling,
     write,
 )
 
 
-def test_unknown_words_become_slots_in_order_and_keep_their_spelling() -> None:
+def test_unknown_words_become_aliases_in_order_and_keep_their_spelling() -> None:
     reading = read("Fidel tells Jerry: fidel lies.")
-    slots = [token - FIRST_SLOT for token in reading.tokens if FIRST_SLOT <= token < ANSWER_SIZE]
-    assert slots == [0, 1, 0]
-    assert reading.slots == ("Fidel", "Jerry")
+    aliases = [
+        token - FIRST_ALIAS for token in reading.tokens if FIRST_ALIAS <= token < ANSWER_SIZE
+    ]
+    assert aliases == [0, 1, 0]
+    assert reading.aliases == ("Fidel", "Jerry")
 
 
 def test_prompts_that_differ_in_names_only_are_read_alike() -> None:
@@ -44,7 +47,7 @@ def test_prompts_that_differ_in_names_only_are_read_alike() -> None:
     [
         ("two pears", "2 pear"),
         ("YES", "yes"),
-        ("Ann\u2019s", "Ann's"),
+        ("Is Ann\u2019s", "Is Ann's"),
         ("\u201cYes\u201d", '"Yes"'),
         ("3 \u2212 2", "3 - 2"),
         ("True\u00a0and False", "True and False"),
@@ -59,8 +62,8 @@ def test_numbers_are_a_head_of_two_digits_and_one_token_for_each_more() -> None:
 
 
 def test_an_option_letter_is_one_token() -> None:
-    assert len(read("(A)").tokens) == len(read("(r)").tokens) == 1
-    assert len(read("(z)").tokens) == len(read("( A )").tokens) == 3
+    assert len(read("(A) is").tokens) == len(read("(r) is").tokens) == 2
+    assert len(read("(z) is").tokens) == len(read("( A ) is").tokens) == 4
 
 
 @pytest.mark.parametrize("text", ["", "  \t ", "\u200b\x00 "[:0]])
@@ -77,10 +80,11 @@ def test_bounds_of_a_prompt() -> None:
         read("1" + " " * PROMPT_BYTES_MAX)
     with pytest.raises(PromptTooLong, match="bytes"):
         read("é" * (PROMPT_BYTES_MAX // 2 + 1))
-    words = [f"{chr(97 + i // 26)}{chr(97 + i % 26)}qx" for i in range(SLOTS + 1)]
-    assert len(read(" ".join(words[:-1])).slots) == SLOTS
-    with pytest.raises(TooManySlots):
-        read(" ".join(words))
+    words = [f"{chr(97 + i // 26)}{chr(97 + i % 26)}qx" for i in range(ALIASES + 1)]
+    known = " is not in the list"
+    assert len(read(" ".join(words[:-1]) + known).aliases) == ALIASES
+    with pytest.raises(TooManyAliases):
+        read(" ".join(words) + known)
 
 
 @given(st.text())
@@ -90,14 +94,30 @@ def test_any_text_is_read_or_refused_with_a_reason(text: str) -> None:
     except PromptError:
         return
     assert all(0 <= token < VOCABULARY_SIZE for token in reading.tokens)
-    used = {token for token in reading.tokens if FIRST_SLOT <= token < ANSWER_SIZE}
-    assert used == {FIRST_SLOT + slot for slot in range(len(reading.slots))}
+    used = {token for token in reading.tokens if FIRST_ALIAS <= token < ANSWER_SIZE}
+    assert used == {FIRST_ALIAS + alias for alias in range(len(reading.aliases))}
 
 
 @pytest.mark.parametrize(
-    "text", ["今日はどこへ行きますか", "Что делает Иван?", "مرحبا بالعالم", "🤖🤖"]
+    "text",
+    [
+        "今日はどこへ行きますか",
+        "Что делает Иван?",
+        "مرحبا بالعالم",
+        "Was ist die Hauptstadt von Frankreich?",
+        "¿Cuántos días tiene una semana?",
+        "🤖🤖",
+        "?!",
+        "is in " + "abc " * (2 * UNKNOWN_PER_KNOWN_MAX + 1),
+    ],
 )
-def test_other_scripts_are_read_as_unknown_words_and_signs(text: str) -> None:
+def test_another_language_is_refused(text: str) -> None:
+    with pytest.raises(PromptForeign, match="English"):
+        read(text)
+
+
+@pytest.mark.parametrize("text", ["True", "2 + 2", "Anna lies.", "is in " + "abc " * 40])
+def test_few_words_are_no_other_language(text: str) -> None:
     assert read(text).tokens
 
 
@@ -110,8 +130,8 @@ def test_a_lone_surrogate_is_read() -> None:
     ["Yes", "False", "(C)", "7", "-5", "123", "-4096", "October 3", "Bela", "3 12 40", "red Bela"],
 )
 def test_answers_are_written_as_they_were_encoded(text: str) -> None:
-    slots = ("Bela", "red")
-    assert write((*encode_answer(text, slots), END, 5), slots) == text
+    aliases = ("Bela", "red")
+    assert write((*encode_answer(text, aliases), END, 5), aliases) == text
 
 
 def test_what_cannot_be_an_answer_is_refused() -> None:
@@ -149,7 +169,7 @@ def test_same_tokens_if_and_only_if_same_canonical_form(text: str) -> None:
 def test_ids_are_apart_and_within_their_sizes() -> None:
     ids = vocabulary._IDS
     answers = {token for token in ids.values() if token < ANSWER_SIZE}
-    assert max(answers) < FIRST_SLOT
+    assert max(answers) < FIRST_ALIAS
     assert max(ids.values()) < VOCABULARY_SIZE
     assert sorted(set(ids.values()) - answers) == list(range(ANSWER_SIZE, max(ids.values()) + 1))
 
@@ -162,8 +182,3 @@ def test_nouns_are_known_in_both_numbers() -> None:
             assert read(noun).tokens == read(plural(noun)).tokens
     kinds = [noun for nouns in NOUNS.values() for noun in nouns]
     assert len(set(kinds)) == len(kinds)
-
-
-def test_spelling_tells_the_first_letters() -> None:
-    assert spelling("Abzebra") == (1, 2, 26, 5, 2, 18)
-    assert spelling("éa") == (27, 1, 0, 0, 0, 0)

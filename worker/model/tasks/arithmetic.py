@@ -13,8 +13,11 @@ from typing import Final
 from worker.model.tasks.lexicon import names
 from worker.model.tasks.sample import Sample, number_steps
 
-RESULT_MAX: Final = 99
+RESULT_MAX: Final = 50
 """Stories and chains stay from 0 to this; published forms may leave it."""
+
+CHANGE_MAX: Final = 12
+"""The most that is added or taken away at once, and the largest start."""
 
 _LARGE_REDRAWN: Final = 4
 """Expressions are drawn up to so many times for a small result, so that large ones are rare."""
@@ -146,13 +149,13 @@ def _told(rng: random.Random, difficulty: int) -> Sample:
 
 def _bounded(rng: random.Random, operations: int, doubling: bool) -> list[int]:
     """Draw a start and the value after each operation, all from 0 to RESULT_MAX."""
-    values = [rng.randint(1, 20)]
+    values = [rng.randint(1, CHANGE_MAX)]
     for _ in range(operations):
         value = values[-1]
         if doubling and 1 < value <= RESULT_MAX // 2 and rng.random() < 0.2:
             values.append(2 * value)
         else:
-            change = rng.randint(1, 20)
+            change = rng.randint(1, CHANGE_MAX)
             falls = value >= change and (rng.random() < 0.5 or value + change > RESULT_MAX)
             values.append(value - change if falls else value + change)
     return values

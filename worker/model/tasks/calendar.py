@@ -25,7 +25,7 @@ _UNITS: Final = (
     ("hours", ("days", 24)),
     ("pieces", ("dozens", 12)),
 )
-_DURATION_MAX: Final = 99
+_DURATION_MAX: Final = 60
 """Beyond this a duration grows by small terms only."""
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from worker.model.tasks import lexicon
 from worker.model.tasks.lexicon import names
-from worker.model.tasks.sample import Sample, copied
+from worker.model.tasks.sample import NUMBERS, Sample, copied
 
 _NUMBERED: Final = (
     ("code", "The code of {0} is {1}.", "What is the code of {0}?", "Who has the code {1}?"),
@@ -39,7 +39,7 @@ def generate(rng: random.Random, difficulty: int) -> Sample:
     keys = names(rng, count)
     if rng.random() < 0.5:
         phrasing, entry, ask_value, ask_key = rng.choice(_NUMBERED)
-        values = [str(number) for number in rng.sample(range(1, 100), count)]
+        values = [str(number) for number in rng.sample(NUMBERS, count)]
     else:
         phrasing, entry, ask_value, ask_key = rng.choice(_NAMED)
         nouns = lexicon.PLACES if phrasing == "place" else lexicon.THINGS

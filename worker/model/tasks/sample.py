@@ -11,6 +11,9 @@ from worker.model.vocabulary import number_pieces
 DIFFICULTIES: Final = range(1, 9)
 """The knob k: what it counts is said by each family; such a question needs about k steps."""
 
+NUMBERS: Final = range(1, 41)
+"""Numbers that stand for nothing (codes, what is sorted): few, so that each is met often."""
+
 THINKING_STEPS: Final = 10
 """The most steps that an answer token's targets may have."""
 

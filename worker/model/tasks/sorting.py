@@ -10,7 +10,7 @@ import random
 from typing import Final
 
 from worker.model.tasks.lexicon import made_up_words
-from worker.model.tasks.sample import Sample, copied
+from worker.model.tasks.sample import NUMBERS, Sample, copied
 
 _MORE: Final = 6
 """At the highest difficulty a list of words may have this many words more."""
@@ -35,7 +35,7 @@ _EXTREMES: Final = (
 
 def generate(rng: random.Random, difficulty: int) -> Sample:
     """Return a question about `difficulty` + 1 numbers."""
-    numbers = rng.sample(range(100), difficulty + 1)
+    numbers = rng.sample(NUMBERS, difficulty + 1)
     items = ", ".join(map(str, numbers))
     if rng.random() < 0.5:
         phrasing, form, direction = rng.choice(_NUMBERS)

@@ -13,6 +13,7 @@ import pytest
 
 from tests.worker.model.tasks.solvers import solve
 from worker.model.tasks import FAMILIES
+from worker.model.tasks import __main__ as command
 from worker.model.tasks.bbh import FAMILY_OF, BbhError, Item, is_right, read_bbh, unscored
 from worker.model.vocabulary import encode_answer, read
 
@@ -78,4 +79,43 @@ def test_real_items_are_read_whole_and_solved(task: str) -> None:
         reading = read(item.question)
         assert is_right(solve(FAMILY_OF.get(task, "words"), item.question)[-1], item.answer)
         if task != "word_sorting":
-            encode_answer(item.answer, reading.slots)
+            encode_answer(item.answer, reading.aliases)
+
+
+def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr("sys.argv", ["tasks", *arguments])
+    command.main()
+
+
+def test_the_command_tells_how_items_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    examples = [
+        {"input": "Question: Ann lies. Does Ann tell the truth?", "target": "No"},
+        {"input": "Question: Ann lies. Who else?", "target": "nobody"},
+        {"input": "", "target": "Yes"},
+    ]
+    write_task(tmp_path, "web_of_lies", {"examples": examples})
+    run_command(monkeypatch, "--bbh", str(tmp_path))
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line) == {
+        "task": "web_of_lies",
+        "family": "lies",
+        "items": 3,
+        "items_read": 2,
+        "items_answerable": 1,
+        "tokens_max": 11,
+        "unknown_share": 0.211,
+    }
+    with pytest.raises(SystemExit):
+        run_command(monkeypatch, "--bbh", str(tmp_path / "none"))
+    assert "no JSON file" in capsys.readouterr().err
+
+
+def test_the_command_shows_samples(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_command(monkeypatch, "--family", "pointers", "--count", "3", "--split", "test")
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [sample["family"] for sample in shown] == ["pointers"] * 3
+    assert all(sample["answer"] == sample["steps"][0][-1] for sample in shown)

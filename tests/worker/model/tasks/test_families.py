@@ -77,14 +77,14 @@ def test_dressing_changes_no_answer(family: str) -> None:
 def test_steps_are_answer_tokens_and_end_with_the_answer(family: str) -> None:
     for sample in samples(family, 3, 60):
         reading = read(sample.question)
-        answer = encode_answer(sample.answer, reading.slots)
+        answer = encode_answer(sample.answer, reading.aliases)
         assert len(answer) == len(sample.steps)
         for token, steps in zip(answer, sample.steps, strict=True):
-            ids = [encode_answer(step, reading.slots) for step in steps]
+            ids = [encode_answer(step, reading.aliases) for step in steps]
             assert all(len(step) == 1 for step in ids)
             assert ids[-1] == (token,)
             assert len(steps) <= THINKING_STEPS
-        assert write((*answer, END), reading.slots).lower() == sample.answer.lower()
+        assert write((*answer, END), reading.aliases).lower() == sample.answer.lower()
 
 
 @pytest.mark.parametrize("family", ALL)

@@ -1,0 +1,130 @@
+"""Orders that work, as their owners see them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from exchange.core.commands import OrderType, PlaceConditionalOrder, PlaceOrder
+from exchange.metering.costs import escrow_nanos
+from matching.types import Side, TimeInForce
+
+if TYPE_CHECKING:
+    from exchange.core.accounts import Account
+    from matching.order import Order
+
+# Looked up, not converted: an enum's constructor costs more than the order's escrow.
+SIDES: Final = {int(side): side for side in Side}
+ORDER_TYPES: Final = {int(order_type): order_type for order_type in OrderType}
+_GTD: Final = int(TimeInForce.GTD)
+
+
+class OpenOrder:
+    """An order that works, as its owner sees it; `resting` is the book's part of it.
+
+    Attributes:
+        exposed: Where its leaves count towards the account's position.
+        max_cost_nanos: Money cap; 0 for none.
+        expire_time_ns: When it expires, nanoseconds since the epoch; 0 for never.
+        stream_id: The order stream whose end cancels it; 0 for none.
+        waiting: Whether it is a stop order that nothing has triggered yet.
+        transfer_id: The pending transfer that holds its money; 0 for an ask.
+        notional: Exact sum of price x MFLOP bought so far.
+        posted_nanos: What was paid for it.
+    """
+
+    __slots__ = (
+        "account",
+        "account_id",
+        "client_order_id",
+        "expire_time_ns",
+        "exposed",
+        "instrument_id",
+        "max_cost_nanos",
+        "notional",
+        "order_id",
+        "order_type",
+        "posted_nanos",
+        "resting",
+        "side",
+        "stream_id",
+        "time_in_force",
+        "transfer_id",
+        "waiting",
+    )
+
+    def __init__(
+        self, account: Account, command: PlaceOrder, resting: Order, transfer_id: int
+    ) -> None:
+        self.order_id = resting.order_id
+        self.account = account
+        self.account_id = account.account_id
+        self.client_order_id = command.client_order_id
+        self.instrument_id = command.instrument_id
+        self.side = SIDES[command.side]
+        self.order_type = command.order_type
+        self.time_in_force = command.time_in_force
+        self.exposed = (command.instrument_id, command.side)
+        self.max_cost_nanos = command.max_cost_nanos
+        self.expire_time_ns = command.expire_time_ns if command.time_in_force == _GTD else 0
+        self.stream_id = command.stream_id if type(command) is PlaceConditionalOrder else 0
+        self.waiting = False
+        self.resting = resting
+        self.transfer_id = transfer_id
+        self.notional = 0
+        self.posted_nanos = 0
+
+    @property
+    def price_nanos(self) -> int:
+        """Limit, nano-dollars per CU."""
+        return self.resting.price
+
+    @property
+    def quantity_mflop(self) -> int:
+        """Total quantity."""
+        return self.resting.quantity
+
+    @property
+    def leaves_mflop(self) -> int:
+        """Still open."""
+        return self.resting.leaves
+
+    def worst_nanos(self, leaves_mflop: int) -> int:
+        """What a bid costs at most, with so much still open: what was paid, and its limit."""
+        worst = self.posted_nanos + escrow_nanos(self.resting.price, leaves_mflop)
+        return min(worst, self.max_cost_nanos) if self.max_cost_nanos else worst
+
+    def state_tuple(self) -> tuple[object, ...]:
+        """Canonical state beside the book's, for the digest. Notional may exceed 64 bits."""
+        return (
+            self.order_id,
+            self.client_order_id,
+            self.instrument_id,
+            self.order_type,
+            self.time_in_force,
+            self.max_cost_nanos,
+            self.expire_time_ns,
+            self.stream_id,
+            self.waiting,
+            self.transfer_id,
+            str(self.notional),
+            self.posted_nanos,
+        )
+
+
+def exceeds_position(
+    account: Account, instrument_id: int, side: int, more_mflop: int, most_mflop: int
+) -> bool:
+    """Whether the position could pass its bound if all that is open on this side filled."""
+    held = account.positions.get(instrument_id, 0)
+    open_mflop = account.exposure.get((instrument_id, side), 0)
+    return (held if side == Side.BID else -held) + open_mflop + more_mflop > most_mflop
+
+
+def expose(order: OpenOrder, change_mflop: int) -> None:
+    """Keep count of what an account has open on one side of one instrument."""
+    exposure, key = order.account.exposure, order.exposed
+    left = exposure.get(key, 0) + change_mflop
+    if left:
+        exposure[key] = left
+    else:
+        exposure.pop(key, None)

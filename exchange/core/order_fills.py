@@ -1,0 +1,163 @@
+"""What books did to orders: fills, money, positions, ends.
+
+A bid holds its worst case from entry to its end. Each fill posts: the exact sum of price x quantity
+per order, rounded up, minus what was posted before (`exchange.metering.costs`). The seller is
+credited exactly what the buyer is debited.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from exchange.core.events import (
+    EntryKind,
+    OrderClosed,
+    OrderFilled,
+    OrderReplaced,
+    OrderState,
+    OrderTriggered,
+    Posted,
+)
+from exchange.core.open_orders import OpenOrder, expose
+from exchange.core.reasons import Reason
+from exchange.core.timers import TimerKind
+from exchange.metering.costs import escrow_nanos
+from matching.events import Armed, Cancelled, Decremented, Fill, Rested, Triggered
+from matching.types import CancelReason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from exchange.core.state import State
+    from matching.events import BookEvent
+
+_CANCEL_REASON: Final = {
+    CancelReason.IOC_REST: Reason.IMMEDIATE_OR_CANCEL,
+    CancelReason.FOK_UNFILLABLE: Reason.FILL_OR_KILL,
+    CancelReason.SELF_TRADE: Reason.SELF_TRADE,
+    CancelReason.REPLACED_BELOW_FILLED: Reason.REPLACED_BELOW_FILLED,
+    CancelReason.POST_ONLY_WOULD_TAKE: Reason.POST_ONLY,
+    CancelReason.BUDGET_SPENT: Reason.MONEY_CAP,
+    CancelReason.MINIMUM_UNFILLABLE: Reason.MIN_QUANTITY,
+}
+_TRADE: Final = EntryKind.TRADE
+
+
+class FillDesk:
+    """Settles what happens in the books."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def hear(self, instrument_id: int) -> None:
+        """Keep the market data of a book's last command, where somebody listens to it."""
+        heard = self._state.heard.get(instrument_id)
+        if heard is not None:
+            heard.append(self._state.books[instrument_id].last_rows())
+
+    def settle(self, instrument_id: int, events: Iterable[BookEvent]) -> None:
+        """Carry out what a book says, in its order."""
+        for event in events:
+            if isinstance(event, Rested):
+                continue
+            if isinstance(event, Fill):
+                self._fill(instrument_id, event)
+            elif isinstance(event, Cancelled):
+                order = self._state.orders[event.order_id]
+                reason = _CANCEL_REASON[event.reason]
+                self.end(order, OrderState.CANCELED, reason, event.quantity)
+            elif isinstance(event, Decremented):
+                self._decrement(event)
+            elif isinstance(event, Armed):
+                self._state.orders[event.order_id].waiting = True
+            elif isinstance(event, Triggered):
+                self._trigger(event)
+
+    def changed(self, order: OpenOrder, leaves_mflop: int) -> None:
+        """Say that an order works under other terms, and hold what they need at worst."""
+        if order.transfer_id:
+            held = self._state.ledger.resize(order.transfer_id, order.worst_nanos(leaves_mflop))
+            assert held, "an order's terms changed to what its account cannot pay"
+        self._state.emit(
+            OrderReplaced(
+                order.order_id,
+                order.account_id,
+                order.instrument_id,
+                order.price_nanos,
+                order.quantity_mflop,
+                leaves_mflop,
+            )
+        )
+
+    def end(self, order: OpenOrder, ending: OrderState, reason: Reason, leaves_mflop: int) -> None:
+        """The order is out of its book with something left."""
+        expose(order, -leaves_mflop)
+        self._forget(order)
+        self._state.emit(
+            OrderClosed(
+                order.order_id,
+                order.account_id,
+                order.instrument_id,
+                ending,
+                reason,
+                leaves_mflop,
+            )
+        )
+
+    def _fill(self, instrument_id: int, fill: Fill) -> None:
+        state = self._state
+        (
+            maker_id, maker_account_id, taker_id, taker_account_id,
+            price, quantity, maker_leaves, taker_leaves,
+        ) = fill  # fmt: skip
+        maker, taker = state.orders[maker_id], state.orders[taker_id]
+        buyer, seller = (taker, maker) if taker.transfer_id else (maker, taker)
+        state.counters.trade += 1
+        trade_id = state.counters.trade
+        buyer.notional += price * quantity
+        amount = escrow_nanos(1, buyer.notional) - buyer.posted_nanos
+        buyer.posted_nanos += amount
+        state.ledger.post(buyer.transfer_id, seller.account_id, amount)
+        bought, sold = buyer.account.positions, seller.account.positions
+        bought[instrument_id] = bought.get(instrument_id, 0) + quantity
+        sold[instrument_id] = sold.get(instrument_id, 0) - quantity
+        expose(buyer, -quantity)
+        expose(seller, -quantity)
+        state.instruments[instrument_id].last_price_nanos = price
+        state.emit(
+            OrderFilled(
+                trade_id, instrument_id, price, quantity,
+                maker_id, maker_account_id, maker_leaves,
+                taker_id, taker_account_id, taker_leaves, taker.side,
+            )
+        )  # fmt: skip
+        state.emit(Posted(_TRADE, buyer.account_id, seller.account_id, amount, trade_id))
+        if not maker_leaves:
+            self._forget(maker)
+        if not taker_leaves:
+            self._forget(taker)
+
+    def _decrement(self, event: Decremented) -> None:
+        order = self._state.orders[event.order_id]
+        expose(order, -event.quantity)
+        if event.leaves:
+            self.changed(order, event.leaves)
+        else:
+            self.end(order, OrderState.CANCELED, Reason.SELF_TRADE, 0)
+
+    def _trigger(self, event: Triggered) -> None:
+        order = self._state.orders[event.order_id]
+        order.waiting = False
+        self._state.emit(
+            OrderTriggered(order.order_id, order.account_id, order.instrument_id, event.stop_price)
+        )
+
+    def _forget(self, order: OpenOrder) -> None:
+        state = self._state
+        del state.orders[order.order_id]
+        if order.transfer_id:
+            state.ledger.void(order.transfer_id)
+        if order.expire_time_ns:
+            state.timers.cancel(TimerKind.ORDER_EXPIRY, order.order_id)
+        del order.account.orders[order.order_id]
+        state.order_ids.ended(order.account, order.client_order_id, state.now_ns)

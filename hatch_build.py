@@ -1,0 +1,93 @@
+"""Compiles package `matching` with mypyc: in place for a checkout, into the wheel for a build.
+
+`python hatch_build.py` builds the extensions beside their sources (`make compile`). As hatchling's
+build hook it puts them into a wheel, unless FLOPEX_COMPILE=0 is set or no C compiler is found: the
+wheel is then pure Python and does the same, slower (docs/adr/0013).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+ROOT = Path(__file__).resolve().parent
+# The naive twins stay as they are read; names and enumerations gain nothing.
+INTERPRETED = re.compile("__init__|events|types|reference.*")
+
+
+def sources() -> list[str]:
+    """The modules to compile, relative to the root."""
+    modules = sorted((ROOT / "matching").glob("*.py"))
+    return [f"matching/{path.name}" for path in modules if not INTERPRETED.fullmatch(path.stem)]
+
+
+def has_compiler() -> bool:
+    """Whether the C compiler that this Python was built with can be found."""
+    command = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+    return shutil.which(command.split()[0]) is not None
+
+
+def compile_into(target: Path, work: Path) -> None:
+    """Build the extension modules under `target`, with intermediate files under `work`."""
+    from mypyc.build import mypycify
+    from setuptools import Distribution  # type: ignore[import-untyped]
+    from setuptools.command.build_ext import build_ext  # type: ignore[import-untyped]
+
+    os.chdir(ROOT)  # mypy finds its configuration and the modules' names from here
+    extensions = mypycify(
+        sources(), opt_level="3", group_name="matching", target_dir=str(work / "c")
+    )
+    command = build_ext(Distribution({"name": "matching", "ext_modules": extensions}))
+    command.build_lib = str(target)
+    command.build_temp = str(work / "o")
+    command.ensure_finalized()
+    command.run()
+
+
+class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
+    """Hatchling's hook: compiled modules in wheels, not in editable installations."""
+
+    _work: Path | None = None
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Add the compiled modules to what the wheel holds."""
+        wanted = os.environ.get("FLOPEX_COMPILE", "1") != "0"
+        if self.target_name != "wheel" or version == "editable" or not wanted:
+            return
+        if not has_compiler():
+            self.app.display_warning("no C compiler: package matching is not compiled")
+            return
+        self._work = work = Path(tempfile.mkdtemp(prefix="flopex-mypyc-"))
+        target = work / "lib"
+        compile_into(target, work)
+        for path in target.rglob("*.so"):
+            build_data["force_include"][str(path)] = str(path.relative_to(target))
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Remove the intermediate files."""
+        if self._work is not None:
+            shutil.rmtree(self._work)
+
+
+def main() -> int:
+    """Compile the checkout in place."""
+    if not has_compiler():
+        sys.stderr.write("no C compiler found: package matching stays interpreted\n")
+        return 1
+    with tempfile.TemporaryDirectory() as work:
+        compile_into(ROOT, Path(work))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
