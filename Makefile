@@ -17,7 +17,8 @@ PROTOC = PATH="$(CURDIR)/$(CODEGEN)/bin:$$PATH" python -m grpc_tools.protoc -Ipr
 	--mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv constraints compile proto proto-check proto-lint lint format test soak demo bench bench-matching clean
+.PHONY: help venv constraints compile proto proto-check proto-lint lint format test soak demo bench bench-matching \
+	soak-journal fuzz-journal clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -102,6 +103,14 @@ $(PEERS)/bin/python: pyproject.toml
 bench-matching: $(STAMP) $(PEERS)/bin/python ## the matching engine beside its peers (LIQUIBOOK=path of a checkout, QUICK=1)
 	$(BIN)/flopex bench matching --peers $(PEERS)/bin/python $(if $(LIQUIBOOK),--liquibook $(LIQUIBOOK)) \
 		$(if $(QUICK),--quick) $(if $(JSON),--json)
+
+soak-journal: $(STAMP) ## the journal: every bit flipped, power lost 200,000 times, every system call failed (SEED=1)
+	$(BIN)/python -m tests.exchange.journal.soak all $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT))
+
+fuzz-journal: $(STAMP) ## the journal's decoder under atheris (RUNS=5000000, SEED=1)
+	$(BIN)/pip install --quiet --group fuzz
+	$(BIN)/python -m tests.exchange.journal.fuzz -runs=$(or $(RUNS),5000000) -seed=$(or $(SEED),1) -max_len=600 \
+		-timeout=10
 
 clean: ## remove the environments, caches and build outputs
 	rm -rf $(VENV) $(CODEGEN) $(PEERS) .buf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache \

@@ -343,7 +343,7 @@ class Book:
             and 0 < order.leaves <= QUANTITY_MAX
             and order.order_id not in sheet.orders
             and sheet.open
-            and not sheet.unseen
+            and not sheet.minimums
             and not sheet.stops.waiting
         ):
             entry.enter_plain(sheet, order)

@@ -492,8 +492,8 @@ class NaiveBook:
     def _queue(self, side: int) -> list[Order]:
         """The orders of a side by price, visibility and time (the sort is stable)."""
         orders = [order for order in self._orders if order.side == side]
-        # Twice stable: first what is shown before what is hidden, then the better price.
-        if any(order.conditions is not None for order in orders):
-            orders.sort(key=lambda order: order.terms & UNSEEN > 0)
+        hidden = [o for o in orders if o.conditions and o.conditions.terms & UNSEEN]
+        if hidden:
+            orders = [order for order in orders if order not in hidden] + hidden
         orders.sort(key=attrgetter("price"), reverse=side == Side.BID)
         return orders

@@ -6,13 +6,11 @@ What a leg would gain is tried out on a copy of its book.
 
 from __future__ import annotations
 
-from copy import deepcopy
-
 from matching.book_legs import BookLeg, LeggedOrder, Step, validate
 from matching.events import BookEvent, Fill
 from matching.order import Order
 from matching.reference_book import NaiveBook
-from matching.reference_terms import refusal
+from matching.reference_terms import copy_of, refusal
 from matching.types import CancelReason, RejectReason, Side, Terms, TimeInForce
 
 
@@ -30,8 +28,10 @@ class NaiveLegBook(NaiveBook):
 
     def gain(self, order: Order) -> int | None:
         """See `Book.gain`, for a bid."""
-        trial = deepcopy(self)
-        whole = deepcopy(order)
+        trial = NaiveLegBook(self.tick, self.lot)
+        trial.state_now = self.state_now
+        trial._orders = [copy_of(resting) for resting in self._orders]
+        whole = copy_of(order)
         whole.time_in_force = TimeInForce.FOK
         fills = [
             event

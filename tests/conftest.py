@@ -27,10 +27,10 @@ def pytest_report_header() -> str:
 
 def pytest_configure() -> None:
     """Refuse to test compiled modules that are older than their sources."""
-    if matching.COMPILED:
-        built = min(path.stat().st_mtime for path in MATCHING.glob("*.so"))
-        if built < max(path.stat().st_mtime for path in MATCHING.glob("*.py")):
-            raise pytest.UsageError("matching is compiled from other sources: run make compile")
+    for module in MATCHING.glob("*.so"):
+        source = MATCHING / f"{module.name.split('.')[0]}.py"
+        if module.stat().st_mtime < source.stat().st_mtime:
+            raise pytest.UsageError(f"{source} is newer than its compiled form: run make compile")
 
 
 @pytest.fixture(autouse=True)

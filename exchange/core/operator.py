@@ -264,7 +264,7 @@ class OperatorDesk:
         """Closed: whatever can trade nowhere else any more is cancelled."""
         state = self._state
         ident = instrument.instrument_id
-        for order in [o for o in state.orders.values() if o.instrument_id == ident]:
+        for order in [o for o in state.orders.values() if o.is_on(ident)]:
             self._orders.close(order, OrderState.CANCELED, Reason.CANCELLED_BY_OPERATOR)
         for worker in state.workers.values():
             for key in sorted(k for k in worker.quotes if k[0] == ident):

@@ -1,29 +1,14 @@
-"""What the journal's tests share: groups whose payload follows from their number."""
+"""The tests' own logs and groups, as fixtures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 
 from exchange.journal import GroupRecord, LocalLog
-from exchange.journal.format import SECTOR_BYTES
-
-RULES_VERSION = 3
-GENESIS = b"test exchange"
-SEGMENT_BYTES = 8192
-
-
-def make_group(first_sequence: int, *, size: int = 0, epoch: int = 1) -> GroupRecord:
-    """A group of 1 to 5 records; its size in bytes is chosen if none is given."""
-    chance = Random(first_sequence)
-    count = chance.randint(1, 5)
-    return GroupRecord(
-        first_sequence, count, epoch, chance.randbytes(size or chance.randint(1, 900))
-    )
+from tests.exchange.journal.runs import make_group, open_test_log
 
 
 @pytest.fixture
@@ -34,17 +19,7 @@ def group() -> Callable[..., GroupRecord]:
 @pytest.fixture
 def open_log() -> Callable[..., LocalLog]:
     """Opens a log with the tests' own settings."""
-
-    def opened(directory: Path, **options: Any) -> LocalLog:
-        defaults: dict[str, Any] = {
-            "rules_version": RULES_VERSION,
-            "genesis": GENESIS,
-            "segment_bytes": SEGMENT_BYTES,
-            "alignment": SECTOR_BYTES,
-        }
-        return LocalLog(directory, **(defaults | options))
-
-    return opened
+    return open_test_log
 
 
 @pytest.fixture

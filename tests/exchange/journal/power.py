@@ -1,0 +1,81 @@
+"""Power lost at a random moment, on a disk that drops, tears and flips what was not synced."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+from random import Random
+
+from exchange.journal import GroupRecord, JournalDamaged, LocalLog
+from exchange.journal.simulated import Fault, SimulatedDisk
+from exchange.journal.writers import WriteMode
+from tests.exchange.journal.runs import GROUPS, Run, open_test_log
+
+CRASHES = 10
+"""Disks that one run's end is made into: what was not synced comes out differently in each."""
+HARM = 0.3
+"""Share of the unsynced sectors that come out torn or flipped, where sectors are not kept whole."""
+OUTCOMES = ("as acknowledged", "with the group under way", "refused, then given up")
+
+
+def lose_power(seed: int) -> Counter[str]:
+    """A run that stops at a random change, CRASHES disks made of it, and a recovery of each.
+
+    Half of the seeds have a device that keeps its sectors whole. There every recovery must succeed
+    with what was acknowledged, or with that and the one group that was under way. The others may
+    refuse to start, naming the last group, and must then come back as acknowledged once it is
+    given up. One seed in four goes on after the first recovery and loses power again.
+
+    Returns:
+        How often each of OUTCOMES was met, and the number of recoveries.
+    """
+    chance = Random(seed)
+    mode = list(WriteMode)[seed % 3]
+    harm = HARM if seed % 2 else 0.0
+    run = _stopped(chance, SimulatedDisk(write_mode=mode), changes_of_a_run(mode))
+    found = Counter[str]()
+    if seed % 4 == 0:
+        disk = run.disk.crash(chance)
+        with open_test_log(files=disk) as log:
+            before = run.judge(log)
+        found[OUTCOMES[before != run.acknowledged]] += 1
+        found["recoveries"] += 1
+        run = _stopped(chance, disk, changes_of_a_run(mode) // 2, before)
+    for _ in range(CRASHES):
+        found[_recover(run, run.disk.crash(chance, harm), harm)] += 1
+        found["recoveries"] += 1
+    return found
+
+
+def _stopped(
+    chance: Random, disk: SimulatedDisk, changes: int, before: list[GroupRecord] | None = None
+) -> Run:
+    at = len(disk.changes) + chance.randrange(changes)
+    fault = Fault(crash=True, written=chance.choice((0, 10_000, chance.randrange(1200))))
+    disk._faults = {at: fault}
+    return Run(disk, GROUPS, before)
+
+
+def _recover(run: Run, disk: SimulatedDisk, harm: float) -> str:
+    opened = _open(disk)
+    if isinstance(opened, LocalLog):
+        with opened as log:
+            return OUTCOMES[run.judge(log) != run.acknowledged]
+    assert harm, f"refused on a device that keeps its sectors whole: {opened}"
+    assert opened.last_group, opened
+    with open_test_log(files=disk, cut_damaged_tail=True) as log:
+        assert list(log.read_from(1)) == run.acknowledged
+    return OUTCOMES[2]
+
+
+def _open(disk: SimulatedDisk) -> LocalLog | JournalDamaged:
+    try:
+        return open_test_log(files=disk)
+    except JournalDamaged as damage:
+        return damage
+
+
+@cache
+def changes_of_a_run(mode: WriteMode) -> int:
+    """How many changes an undisturbed run makes."""
+    return len(Run(SimulatedDisk(write_mode=mode)).disk.changes)
