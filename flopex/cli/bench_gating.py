@@ -36,7 +36,7 @@ async def gating(
     """
     try:
         from flopex.bench.gating import run, table
-        from worker.model.weights import WeightsError
+        from worker.model.errors import WeightsError
     except ImportError as error:
         raise CommandError(
             f"nothing was measured: {error}", "install the worker extra", reason="NO_GPU"
