@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -31,6 +32,8 @@ TRITON_RATIO_GOAL: Final = 1.0
 FLOOR_RATIO_GOAL: Final = 1.5
 """Times of the larger floor that a kernel may take, from GOAL_ROWS rows on."""
 GOAL_ROWS: Final = 4096
+SHARE_GOAL: Final = 0.02
+"""Share of a model's step that the gate may take."""
 SANITIZER_TOOLS: Final = ("memcheck", "racecheck", "initcheck", "synccheck")
 
 Report = Callable[[str], None]
@@ -47,6 +50,8 @@ class Settings:
     seed: int = 1
     quick: bool = False
     """Fewer and smaller cases: to see that all of it runs, not to publish."""
+    weights: Path | None = None
+    """Of the adaptive model; random ones without."""
 
 
 def require_gpu() -> None:
@@ -180,6 +185,7 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
     copy_rate = timing.copy_bytes_per_s()
     nothing = _empty_kernel(kernels)
     floors = {"alone": timing.alone(nothing).median_us, "graph": timing.in_graph(nothing).median_us}
+    modelled = _end_to_end(kernels, settings, report)
     rng = np.random.default_rng(settings.seed)
     rows = []
     for size, case in timing_cases(rng, settings.quick):
@@ -187,14 +193,35 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
         rows.append(compare(kernels, case, size, copy_rate, floors))
     return {
         "machine": machine(),
-        "settings": asdict(settings),
+        "settings": {"seed": settings.seed, "quick": settings.quick},
         "correctness": checked,
         "sanitizer": sanitizer,
         "copy_gb_per_s": round(copy_rate / 1e9, 1),
         "launch_floor_us": {kind: round(us, 2) for kind, us in floors.items()},
+        "model": modelled,
         "rows": rows,
-        "goals": verdicts(rows),
+        "goals": {**verdicts(rows), **share_verdict(modelled)},
     }
+
+
+def _end_to_end(kernels: Kernels, settings: Settings, report: Report) -> dict[str, Any]:
+    from flopex.bench.gating import model
+    from worker.model.batched import BatchedForm
+
+    weights = model.chosen_weights(settings.weights, settings.seed, settings.quick)
+    measured = model.measure(weights, "cuda", settings.seed, settings.quick, report)
+    form = BatchedForm(weights, "cuda")
+    measured["gate"] = model.gate_share(kernels, TorchDevice(), form, settings.seed)
+    measured["random"] = settings.weights is None
+    return measured
+
+
+def share_verdict(modelled: dict[str, Any]) -> dict[str, Any]:
+    """Whether the gate is a small enough part of a step."""
+    share = modelled["gate"]["share"]
+    name = f"gate below {SHARE_GOAL:.0%} of a step of {modelled['size']}"
+    where = f"{modelled['gate']['rows']} requests"
+    return {name: {"met": int(share < SHARE_GOAL), "of": 1, "worst": share, "where": where}}
 
 
 def compare(
