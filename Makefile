@@ -43,8 +43,8 @@ constraints: ## resolve afresh and rewrite constraints.txt
 		$(BIN)/pip freeze --exclude-editable; } > constraints.txt
 	touch $(STAMP)
 
-compile: $(STAMP) ## compile package matching with mypyc, beside its sources (needs a C compiler)
-	rm -f matching/*.so matching__mypyc*.so
+compile: $(STAMP) ## compile matching and the core's path of orders, beside their sources (needs a C compiler)
+	rm -f *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so
 	$(BIN)/python hatch_build.py
 	$(BIN)/python -c 'import matching; print("matching is compiled:", matching.COMPILED)'
 
@@ -114,5 +114,5 @@ fuzz-journal: $(STAMP) ## the journal's decoder under atheris (RUNS=5000000, SEE
 
 clean: ## remove the environments, caches and build outputs
 	rm -rf $(VENV) $(CODEGEN) $(PEERS) .buf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache \
-		.import_linter_cache matching/*.so matching__mypyc*.so
+		.import_linter_cache *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +

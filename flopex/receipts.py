@@ -6,6 +6,7 @@ worker's public key, and the model card. The exchange's own findings are compare
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from dataclasses import dataclass, fields
@@ -13,17 +14,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from exchange.metering import signing
+from exchange.metering.adaptive import AdaptiveTrace, inconsistencies
 from exchange.metering.cards import INSTANT, SMOLLM2_135M, CardError, ModelCard, decode_card
 from exchange.metering.costs import cost_nanos
 from exchange.metering.receipts import ReceiptBody, ReceiptError, parse_signed_bytes
-from exchange.metering.traces import TraceError, decode_trace, flops
+from exchange.metering.traces import DenseTrace, TraceError, decode_trace, flops
+from worker.model.errors import WeightsError
+from worker.model.shipped import shipped_card
 
 if TYPE_CHECKING:
     from exchange.client import Receipt
 
 RECEIPT_BYTES_MAX: Final = 4 << 20
 _HEX_FIELDS: Final = ("public_key", "signed_bytes", "signature", "model_card")
-_SHIPPED_CARDS: Final = {card.name: card for card in (SMOLLM2_135M, INSTANT)}
+
+
+def shipped_cards() -> dict[str, ModelCard]:
+    """The cards that come with this version, by name.
+
+    That of the adaptive model holds its weights' digest, and is left out where they are missing.
+    """
+    cards = [SMOLLM2_135M, INSTANT]
+    with contextlib.suppress(WeightsError):
+        cards.append(shipped_card())
+    return {card.name: card for card in cards}
 
 
 class ReceiptUnreadable(ValueError):
@@ -139,7 +153,7 @@ def _check_key(facts: ReceiptFacts, public_key: bytes | None) -> Finding:
 
 def _check_model(facts: ReceiptFacts, body: ReceiptBody, card: ModelCard) -> list[Finding]:
     named = hashlib.sha256(facts.model_card).digest() == body.model_digest
-    shipped = _SHIPPED_CARDS.get(card.name)
+    shipped = shipped_cards().get(card.name)
     if shipped is None:
         known = Finding("model card", None, f"{card.name} is not shipped with this version")
     else:
@@ -152,14 +166,17 @@ def _check_model(facts: ReceiptFacts, body: ReceiptBody, card: ModelCard) -> lis
 def _check_flops(facts: ReceiptFacts, body: ReceiptBody, card: ModelCard) -> list[Finding]:
     try:
         trace = decode_trace(body.trace)
+        found = flops(card, trace)
     except TraceError as error:
         return [Finding("FLOPs", False, str(error))]
-    found = flops(card, trace)
-    detail = (
-        f"{trace.prompt_tokens} prompt + {trace.decode_steps} decode steps give {found:,}; "
-        f"signed {body.flops:,}, recorded {facts.flops:,}"
-    )
+    if isinstance(trace, DenseTrace):
+        done = f"{trace.prompt_tokens} prompt + {trace.decode_steps} decode steps"
+    else:
+        done = f"{trace.steps} steps for {trace.tokens_given} tokens"
+    detail = f"{done} give {found:,}; signed {body.flops:,}, recorded {facts.flops:,}"
     findings = [Finding("FLOPs", found == body.flops == facts.flops, detail)]
+    if isinstance(trace, AdaptiveTrace) and trace.prompt_tokens:
+        findings.append(_check_decisions(card, trace))
     if not facts.accepted:
         return [*findings, Finding("bill", facts.billed_nanos == 0, "refused: nothing billed")]
     cost = cost_nanos(facts.price_nanos, found)
@@ -167,6 +184,34 @@ def _check_flops(facts: ReceiptFacts, body: ReceiptBody, card: ModelCard) -> lis
         f"{facts.price_nanos:,} nano$/CU x FLOPs = {cost:,} nano$; billed {facts.billed_nanos:,}"
     )
     return [*findings, Finding("bill", cost == facts.billed_nanos, detail)]
+
+
+def _check_decisions(card: ModelCard, trace: AdaptiveTrace) -> Finding:
+    """Whether every recorded decision follows from the recorded policy, budget and gate."""
+    broken = inconsistencies(card.shape, trace)
+    detail = broken[0] if broken else f"{trace.steps} steps follow from {trace.policy}"
+    return Finding("decisions", not broken, detail)
+
+
+def check_replay(facts: ReceiptFacts, question: str) -> Finding:
+    """Whether the shipped adaptive model, run again here, decides as the receipt says."""
+    name = "replay"
+    try:
+        from worker.model.shipped import load_adaptive
+        from worker.model.verify import replay
+        from worker.model.vocabulary import PromptError, read
+
+        body = parse_signed_bytes(facts.signed_bytes)
+        trace = decode_trace(body.trace)
+        if not isinstance(trace, AdaptiveTrace) or body.model_digest != shipped_card().digest():
+            return Finding(name, None, "only the shipped adaptive model can be run again")
+        broken = replay(load_adaptive(), read(question).tokens, trace)
+    except (ImportError, WeightsError) as error:
+        return Finding(name, None, f"the model cannot be run here: {error}")
+    except (ReceiptError, TraceError, PromptError) as error:
+        return Finding(name, False, str(error))
+    detail = broken[0] if broken else f"{trace.steps} steps decided the same again"
+    return Finding(name, not broken, detail)
 
 
 def _check_output(body: ReceiptBody, output: str | None) -> Finding:

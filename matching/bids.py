@@ -66,7 +66,8 @@ def validate_bid(bid: Bid) -> None:
     if len({named.instrument_id for named in bid.classes}) < len(bid.classes):
         msg = f"bid {bid.bid_id} names a class twice"
         raise ValueError(msg)
-    starts = [*(named.latest_start_ns for named in bid.classes), bid.latest_start_ns]
+    starts = [named.latest_start_ns for named in bid.classes]
+    starts.append(bid.latest_start_ns)
     if any(first > second for first, second in pairwise(starts)):
         msg = f"bid {bid.bid_id}: classes are not slowest first"
         raise ValueError(msg)

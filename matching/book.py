@@ -1,52 +1,33 @@
 """A continuous order book: strict price-visibility-time priority, trades at the maker's price.
 
 docs/reference/matching-rules.md is the rule book, rule by rule with ladders. This module is the way
-in; `matching.entry` matches, `matching.sheet` holds the orders, `matching.tape` tells what
-happened. Two forms of the same commands: methods, which answer with events, and `apply`, which
-takes and gives packed rows and is the fast one.
+in; `matching.commands` carries commands out, `matching.entry` matches, `matching.sheet` holds the
+orders, `matching.tape` tells what happened. There are two forms of the same commands: methods,
+which answer with events, and `apply` (`matching.batch`), which takes and gives packed rows and is
+the fast one.
 
 A command that cannot be carried out is answered by one Rejected event, and has changed nothing.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-from librt.strings import read_i64_le
-
-from matching import entry, packed
+from matching import commands, entry
+from matching.batch import COMPILED, apply_rows
 from matching.digest import state_digest
 from matching.events import BookEvent
-from matching.order import BUDGET, ICEBERG, MINIMUM, STOP, Conditions, Order
-from matching.packed import BUDGET_LOW_BITS, COMMAND_BYTES, FIRST_COLUMNS
+from matching.order import STOP, Order
+from matching.packed import COMMAND_BYTES
 from matching.plan import Plan
 from matching.sheet import Sheet
 from matching.tape import Tape
 from matching.types import (
-    PRICE_MAX,
-    QUANTITY_MAX,
     BookState,
     CancelReason,
     RejectReason,
 )
-from matching.uncross import cancel_immediate, interest, is_crossed, uncross
-
-if TYPE_CHECKING:
-    from mypy_extensions import i64
+from matching.uncross import interest
 
 __all__ = ["COMPILED", "Book"]
-
-_SIDES: Final = (1, 2)
-_WORDS: Final = (1, 2, 3, 4)
-COMPILED: Final = not __file__.endswith(".py")
-"""Whether this module runs as a compiled extension."""
-# The heads of PLACE rows without conditions: (side, time in force, self-trade prevention).
-_PLAIN: Final = {
-    packed.PLACE | side << 8 | tif << 16 | mode << 24: (side, tif, mode)
-    for side in _SIDES
-    for tif in _WORDS
-    for mode in _WORDS
-}
 
 _Levels = tuple[tuple[int, tuple[tuple[int, ...], ...]], ...]
 
@@ -75,7 +56,7 @@ class Book:
         Costs O(fills), plus a binary search for a new price.
         """
         self._tape.begin(True)
-        self._place(order)
+        commands.place(self._sheet, order)
         return self._tape.events
 
     def cancel(self, order_id: int) -> list[BookEvent]:
@@ -85,7 +66,7 @@ class Book:
         tradable follows.
         """
         self._tape.begin(True)
-        self._cancel(order_id)
+        commands.cancel(self._sheet, order_id)
         return self._tape.events
 
     def cancel_all(self, order_ids: list[int]) -> list[BookEvent]:
@@ -111,7 +92,7 @@ class Book:
         or below what has traded cancels the order.
         """
         self._tape.begin(True)
-        self._replace(order_id, price, quantity, stop_price)
+        commands.replace(self._sheet, order_id, price, quantity, stop_price)
         return self._tape.events
 
     def mass_cancel(self, account_id: int, side: int = 0) -> list[BookEvent]:
@@ -122,7 +103,7 @@ class Book:
         tradable. Costs O(orders in the book).
         """
         self._tape.begin(True)
-        self._mass_cancel(account_id, side)
+        commands.mass_cancel(self._sheet, account_id, side)
         return self._tape.events
 
     def set_state(self, state: int) -> list[BookEvent]:
@@ -132,7 +113,7 @@ class Book:
         resting minimums, then examines stop orders against the last price.
         """
         self._tape.begin(True)
-        self._set_state(state)
+        commands.set_state(self._sheet, state)
         return self._tape.events
 
     def uncross(self, price: int) -> list[BookEvent]:
@@ -143,7 +124,7 @@ class Book:
         needs to know.
         """
         self._tape.begin(True)
-        self._uncross(price)
+        commands.uncross(self._sheet, price)
         return self._tape.events
 
     def apply(self, rows: bytes) -> bytes:
@@ -155,25 +136,7 @@ class Book:
         if len(rows) % COMMAND_BYTES:
             raise ValueError(f"{len(rows)} bytes are no whole number of {COMMAND_BYTES}-byte rows")
         self._tape.begin(False)
-        if COMPILED:
-            at: i64 = 0
-            end: i64 = len(rows)
-            while at < end:
-                self._apply_row(
-                    rows,
-                    at,
-                    read_i64_le(rows, at),
-                    read_i64_le(rows, at + 8),
-                    read_i64_le(rows, at + 16),
-                    read_i64_le(rows, at + 24),
-                    read_i64_le(rows, at + 32),
-                )
-                at += COMMAND_BYTES
-        else:  # the same, as an interpreter is quickest at it
-            start = 0
-            for head, order_id, account_id, price, quantity in FIRST_COLUMNS.iter_unpack(rows):
-                self._apply_row(rows, start, head, order_id, account_id, price, quantity)
-                start += COMMAND_BYTES
+        apply_rows(self._sheet, rows)
         return self._tape.rows.getvalue()
 
     def last_rows(self) -> bytes:
@@ -311,185 +274,6 @@ class Book:
             best_bid, best_ask = sheet.bids.best, sheet.asks.best
             if best_bid is not None and best_ask is not None:
                 assert best_bid.price < best_ask.price, "the displayed book is crossed"
-
-    # The commands without a beginning and an answer
-
-    def _place(self, order: Order) -> None:
-        if (
-            order.conditions is None
-            and order.side in _SIDES
-            and order.time_in_force in _WORDS
-            and order.self_trade in _WORDS
-            and order.leaves <= order.quantity <= QUANTITY_MAX
-        ):
-            self._place_plain(order)
-        else:
-            self._place_checked(order)
-
-    def _place_checked(self, order: Order) -> None:
-        sheet = self._sheet
-        reason = entry.refusal(sheet, order)
-        if reason is not None:
-            self._tape.rejected(order.order_id, reason)
-            return
-        entry.enter(sheet, order)
-        self._settle()
-
-    def _place_plain(self, order: Order) -> None:
-        """`_place` for an order without conditions whose words are known to exist."""
-        sheet = self._sheet
-        if (
-            0 < order.price <= PRICE_MAX
-            and 0 < order.leaves <= QUANTITY_MAX
-            and order.order_id not in sheet.orders
-            and sheet.open
-            and not sheet.unseen
-            and not sheet.stops.waiting
-        ):
-            entry.enter_plain(sheet, order)
-        else:
-            self._place_checked(order)
-
-    def _settle(self) -> None:
-        sheet = self._sheet
-        if sheet.minimums or sheet.stops.high or sheet.stops.queue:
-            entry.settle(sheet)
-
-    def _cancel(self, order_id: int) -> None:
-        sheet = self._sheet
-        order = sheet.orders.get(order_id)
-        if order is None:
-            order = sheet.stops.get(order_id)
-            if order is None:
-                self._tape.rejected(order_id, RejectReason.UNKNOWN_ORDER)
-                return
-        sheet.cancel(order, CancelReason.REQUESTED)
-        if sheet.minimums:
-            entry.settle(sheet)
-
-    def _replace(self, order_id: int, price: int, quantity: int, stop_price: int) -> None:
-        sheet = self._sheet
-        order = sheet.find(order_id)
-        reason = entry.replace_refusal(sheet, order, price, quantity, stop_price)
-        if reason is not None:
-            self._tape.rejected(order_id, reason)
-            return
-        assert order is not None
-        filled = order.quantity - order.leaves
-        if quantity <= filled:
-            sheet.cancel(order, CancelReason.REPLACED_BELOW_FILLED)
-        elif order.level is None:
-            entry.replace_stop(sheet, order, price, quantity, stop_price)
-        elif price == order.price and quantity <= order.quantity:
-            less = sheet.shrink(order, order.quantity - quantity)
-            order.quantity = quantity
-            self._tape.replaced(order, less)
-        else:
-            if sheet.take_out(order):
-                self._tape.deleted(order, 0)
-            order.price = price
-            order.quantity = quantity
-            order.leaves = quantity - filled
-            entry.enter(sheet, order)
-        self._settle()
-
-    def _mass_cancel(self, account_id: int, side: int) -> None:
-        sheet = self._sheet
-        if not 0 <= side <= 2:
-            self._tape.rejected(0, RejectReason.TERMS_CONFLICT)
-            return
-        for order in sheet.queue(1) + sheet.queue(2) + sheet.stops.orders():
-            if order.account_id == account_id and side in (0, order.side):
-                sheet.cancel(order, CancelReason.MASS_CANCEL)
-        self._settle()
-
-    def _set_state(self, state: int) -> None:
-        sheet = self._sheet
-        if state not in (1, 2, 3):
-            self._tape.rejected(0, RejectReason.UNKNOWN_COMMAND)
-            return
-        if state == BookState.OPEN and not sheet.open and is_crossed(sheet):
-            self._tape.rejected(0, RejectReason.CROSSED)
-            return
-        if sheet.state == BookState.AUCTION and state != BookState.AUCTION:
-            cancel_immediate(sheet)
-        sheet.state = BookState(state)
-        sheet.open = state == BookState.OPEN
-        self._tape.state_changed(sheet.state)
-        if sheet.open:
-            sheet.stops.low = sheet.stops.high = sheet.last_price
-            entry.settle(sheet)
-
-    def _uncross(self, price: int) -> None:
-        sheet = self._sheet
-        if sheet.state != BookState.AUCTION:
-            self._tape.rejected(0, RejectReason.NO_AUCTION)
-        elif not 0 < price <= PRICE_MAX:
-            self._tape.rejected(0, RejectReason.PRICE_OUTSIDE_LIMITS)
-        else:
-            uncross(sheet, price)
-
-    def _apply_row(
-        self,
-        rows: bytes,
-        at: int,
-        head: int,
-        order_id: int,
-        account_id: int,
-        price: int,
-        quantity: int,
-    ) -> None:
-        """One command row, with its first columns already read."""
-        plain = _PLAIN.get(head)
-        if plain is not None:
-            side, tif, self_trade = plain
-            self._place_plain(Order(order_id, account_id, side, price, quantity, tif, self_trade))
-        elif head & 255 == packed.CANCEL:
-            self._cancel(order_id)
-        else:
-            self._apply_rare(rows, at, head, order_id, account_id, price, quantity)
-
-    def _apply_rare(
-        self,
-        rows: bytes,
-        at: int,
-        head: int,
-        order_id: int,
-        account_id: int,
-        price: int,
-        quantity: int,
-    ) -> None:
-        """All commands but a plain PLACE and CANCEL."""
-        op = head & 255
-        if op == packed.PLACE:
-            side, tif, self_trade = head >> 8 & 255, head >> 16 & 255, head >> 24 & 255
-            order = Order(order_id, account_id, side, price, quantity, tif, self_trade)
-            terms = head >> 32 & 0xFFFFFFFF
-            if terms:
-                _read_conditions(order, rows, at, terms)
-            self._place_checked(order)
-        elif op == packed.REPLACE:
-            self._replace(order_id, price, quantity, read_i64_le(rows, at + 56))
-        elif op == packed.MASS_CANCEL:
-            self._mass_cancel(account_id, head >> 8 & 255)
-        elif op == packed.SET_STATE:
-            self._set_state(quantity)
-        elif op == packed.UNCROSS:
-            self._uncross(price)
-        else:
-            self._tape.rejected(order_id, RejectReason.UNKNOWN_COMMAND)
-
-
-def _read_conditions(order: Order, rows: bytes, at: int, terms: int) -> None:
-    """Give an order the conditions of its command row."""
-    budget = read_i64_le(rows, at + 64) * (1 << BUDGET_LOW_BITS) + read_i64_le(rows, at + 72)
-    order.conditions = Conditions(
-        terms,
-        read_i64_le(rows, at + 40) if terms & MINIMUM else 0,
-        read_i64_le(rows, at + 48) if terms & ICEBERG else 0,
-        read_i64_le(rows, at + 56) if terms & STOP else 0,
-        budget if terms & BUDGET else 0,
-    )
 
 
 def _levels(queue: list[Order]) -> _Levels:

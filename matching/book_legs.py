@@ -14,6 +14,7 @@ See `matching.legs` for the same in clearing groups.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from matching.book import Book
@@ -54,8 +55,12 @@ class Step(NamedTuple):
 class BookLegDesk:
     """The multi-leg bids over `books`, which stay the caller's and may grow."""
 
-    def __init__(self, books: dict[int, Book]) -> None:
+    def __init__(
+        self, books: dict[int, Book], commanded: Callable[[int], None] | None = None
+    ) -> None:
+        """`commanded` is told the instrument after each command that the desk gives to a book."""
         self._books = books
+        self._commanded = commanded
         self._orders: dict[int, LeggedOrder] = {}
 
     def place(self, order: LeggedOrder) -> list[Step]:
@@ -77,18 +82,23 @@ class BookLegDesk:
             if gain is not None and (best is None or gain > most):
                 best, most = leg, gain
         if best is not None:
-            events = self._books[best.instrument_id].place(_bid(order, best))
-            return [Step(best.instrument_id, events), *self.follow(events)]
+            step = self._place(order, best)
+            return [step, *self.follow(step.events)]
         steps: list[Step] = []
         if order.time_in_force in _RESTING:
             self._orders[order.order_id] = order
             for leg in order.legs:
                 # The others of its book may have waited for this leg, and taken it at once.
                 if order.order_id in self._orders:
-                    events = self._books[leg.instrument_id].place(_bid(order, leg))
-                    steps.append(Step(leg.instrument_id, events))
-                    steps += self.follow(events)
+                    step = self._place(order, leg)
+                    steps += [step, *self.follow(step.events)]
         return steps
+
+    def _place(self, order: LeggedOrder, leg: BookLeg) -> Step:
+        events = self._books[leg.instrument_id].place(_bid(order, leg))
+        if self._commanded is not None:
+            self._commanded(leg.instrument_id)
+        return Step(leg.instrument_id, events)
 
     def cancel(self, order_id: int) -> list[Step]:
         """Take every leg out, in the order of the instruments; empty if it is not here."""
@@ -125,6 +135,10 @@ class BookLegDesk:
         """The resting order of this id."""
         return self._orders.get(order_id)
 
+    def __len__(self) -> int:
+        """Resting orders."""
+        return len(self._orders)
+
     def state(self) -> tuple[LeggedOrder, ...]:
         """The resting orders by id; their bids are in the books' state."""
         return tuple(self._orders[order_id] for order_id in sorted(self._orders))
@@ -153,6 +167,8 @@ class BookLegDesk:
             if not order_ids:
                 continue
             events = book.cancel_all(order_ids)
+            if self._commanded is not None:
+                self._commanded(instrument_id)
             steps.append(Step(instrument_id, events))
             for event in events:
                 for order_id in _left(event):

@@ -99,7 +99,8 @@ class ClassBook:
 class ClearingGroup:
     """The bids, quotes and classes that clear together: one model and tier on several hardware.
 
-    `k_ns` is the ramp's time constant. Pools may carry quotes of other groups as well.
+    `k_ns` is the ramp's time constant, `now_ns` the latest time that the group was told. Pools may
+    carry quotes of other groups as well.
     """
 
     def __init__(self, group_id: int, k_ns: int) -> None:
@@ -110,7 +111,7 @@ class ClearingGroup:
         self.k_ns = k_ns
         self._bids: dict[int, Bid] = {}
         self._classes: dict[int, ClassBook] = {}
-        self._now_ns = 0
+        self.now_ns = 0
 
     def add_bid(self, bid: Bid) -> None:
         """Rest a bid. Costs a binary search per class it names.
@@ -267,7 +268,7 @@ class ClearingGroup:
         books = [book for book in in_time if book.is_open]
         if not books:
             return WhyNot(NoTradeReason.HALTED, price, None)
-        asks = [ask for ask in (book.asks.best_ask() for book in books) if ask is not None]
+        asks = [ask for book in books if (ask := book.asks.best_ask()) is not None]
         if asks:
             best = min(asks)
             below = WhyNot(NoTradeReason.PRICE_BELOW_ASK, price, best)
@@ -326,7 +327,7 @@ class ClearingGroup:
                 for bid in self._bids.values()
                 if any(entry.instrument_id == instrument_id for entry in bid.classes)
             }
-            book.bids.check(named, self._now_ns)
+            book.bids.check(named, self.now_ns)
             book.asks.check()
             assert all(q.instrument_id == instrument_id for q in book.asks.by_pool.values())
 
@@ -345,17 +346,17 @@ class ClearingGroup:
             self._classes[instrument_id].remove_bid(bid, until_ns)
 
     def _advance(self, now_ns: int) -> None:
-        if now_ns < self._now_ns:
-            msg = f"time went back from {self._now_ns} to {now_ns}"
+        if now_ns < self.now_ns:
+            msg = f"time went back from {self.now_ns} to {now_ns}"
             raise ValueError(msg)
-        self._now_ns = now_ns
+        self.now_ns = now_ns
 
     def _take_turn(self, run: Round, bid: Bid, price: int) -> bool:
         """Let a bid take its slot. False if it is refused, and so the next in its queue is too."""
         books = [
             book
             for named in bid.classes
-            if named.latest_start_ns >= self._now_ns
+            if named.latest_start_ns >= self.now_ns
             and (book := self._classes[named.instrument_id]).is_open
         ]
         cheapest = price + 1

@@ -1,12 +1,12 @@
 """Demand: the bids that one hardware class sees, and which of them trade next.
 
-Managed bids stand on shelves (see `matching.shelf`), one row of shelves for each peak, in order of
+Managed bids stand on shelves (see `matching.shelf`), one row of shelves for each crest, in order of
 their latest start. Limits stand in one sorted list. A bid that is too late for the class leaves
 when it is met, for good: time never goes back.
 
-Costs, with n bids of p different peaks (at most one per tick of the table, some 950): adding and
+Costs, with n bids of p different crests (at most one per tick of the table, some 950): adding and
 removing one a few binary searches and at most SHELF_MAX steps; finding who can trade a look at each
-shelf, of which there are about n / 170 + p / 2; each bid that then trades up to SHELF_MAX steps.
+shelf, of which there are about n / 350 + p / 2; each bid that then trades up to SHELF_MAX steps.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ Wake = tuple[int, int, int]
 class ClassBids:
     """The bids that may trade in one class."""
 
-    __slots__ = ("_instrument_id", "_k_ns", "_limits", "_paying", "_peaks", "_rows", "_tops")
+    __slots__ = ("_crests", "_instrument_id", "_k_ns", "_limits", "_paying", "_rows", "_tops")
 
     def __init__(self, instrument_id: int, k_ns: int) -> None:
         self._instrument_id = instrument_id
         self._k_ns = k_ns
-        self._peaks: list[int] = []
+        self._crests: list[int] = []
         self._rows: dict[int, list[Shelf]] = {}
         self._limits: SortedList[Limit] = SortedList()
         # During an uncross: the shelves that pay the ask, by what they pay, and those prices.
@@ -57,14 +57,14 @@ class ClassBids:
         if bid.flat:
             self._limits.add(_limit(bid, until_ns))
             return
-        peak = self._peak(bid, until_ns)
-        if not peak:
+        crest = self._crest(bid, until_ns)
+        if not crest:
             return  # it is too late here before it has bid anything
         member = Member(bid.bid_id, bid.density, bid.latest_start_ns, bid.sequence, until_ns)
-        row = self._rows.get(peak)
+        row = self._rows.get(crest)
         if row is None:
-            insort(self._peaks, peak)
-            self._rows[peak] = [Shelf(peak, self._k_ns, [member])]
+            insort(self._crests, crest)
+            self._rows[crest] = [Shelf(crest, self._k_ns, [member])]
             return
         at = _shelf_position(row, bid)
         shelf = row[at]
@@ -77,7 +77,7 @@ class ClassBids:
         if bid.flat:
             self._limits.discard(_limit(bid, until_ns))
             return
-        row = self._rows.get(self._peak(bid, until_ns))
+        row = self._rows.get(self._crest(bid, until_ns))
         if row is not None:
             shelf = row[_shelf_position(row, bid)]
             shelf.remove(bid.latest_start_ns, bid.sequence, bid.bid_id)
@@ -117,8 +117,8 @@ class ClassBids:
         self._paying = {}
         found: list[Turn] = []
         empty: list[Shelf] = []
-        for peak in self._peaks[bisect_left(self._peaks, tick) :]:
-            for shelf in self._rows[peak]:
+        for crest in self._crests[bisect_left(self._crests, tick) :]:
+            for shelf in self._rows[crest]:
                 if shelf.stale_ns <= now_ns:
                     if shelf.until_ns < now_ns:
                         shelf.clear()
@@ -227,12 +227,12 @@ class ClassBids:
 
     def check(self, expected: dict[int, Bid], now_ns: int) -> None:
         """Assert that every bid that can still start here stands in its place, and no other."""
-        assert self._peaks == sorted(self._rows)
+        assert self._crests == sorted(self._rows)
         held: set[int] = set()
-        for peak, row in self._rows.items():
+        for crest, row in self._rows.items():
             assert row
             for shelf in row:
-                assert shelf.peak == peak
+                assert shelf.crest == crest
                 shelf.check()
             members = [member for shelf in row for member in shelf.members]
             places = [(m.latest_start_ns, m.sequence, m.bid_id) for m in members]
@@ -241,7 +241,7 @@ class ClassBids:
                 bid = expected[member.bid_id]
                 assert (bid.density, bid.flat) == (member.density, False)
                 assert ClassBid(self._instrument_id, member.until_ns) in bid.classes
-                assert self._peak(bid, member.until_ns) == peak
+                assert self._crest(bid, member.until_ns) == crest
                 assert bid.bid_id not in held
                 held.add(bid.bid_id)
         for limit in self._limits:
@@ -251,25 +251,25 @@ class ClassBids:
         for bid in expected.values():
             for named in bid.classes:
                 if named.instrument_id == self._instrument_id and named.latest_start_ns >= now_ns:
-                    assert bid.bid_id in held or not self._peak(bid, named.latest_start_ns)
+                    assert bid.bid_id in held or not self._crest(bid, named.latest_start_ns)
 
-    def _peak(self, bid: Bid, until_ns: int) -> int:
+    def _crest(self, bid: Bid, until_ns: int) -> int:
         """The highest tick that a managed bid pays before it is too late to start here."""
         return ramp_price(bid.density, bid.cap, bid.latest_start_ns, until_ns, self._k_ns)
 
     def _shelves(self, tick: int) -> list[Shelf]:
         """The shelves whose bids all pay `tick` at some time."""
         found: list[Shelf] = []
-        for peak in self._peaks[bisect_left(self._peaks, tick) :]:
-            found += self._rows[peak]
+        for crest in self._crests[bisect_left(self._crests, tick) :]:
+            found += self._rows[crest]
         return found
 
     def _drop(self, shelf: Shelf) -> None:
-        row = self._rows[shelf.peak]
+        row = self._rows[shelf.crest]
         row.remove(shelf)
         if not row:
-            del self._rows[shelf.peak]
-            del self._peaks[bisect_left(self._peaks, shelf.peak)]
+            del self._rows[shelf.crest]
+            del self._crests[bisect_left(self._crests, shelf.crest)]
 
     def _best_limit(self, now_ns: int) -> Limit | None:
         """The best limit that can still start here; those too late leave."""

@@ -18,7 +18,7 @@ from matching.order import (
     Conditions,
     Order,
 )
-from matching.plan import Plan, best_keys
+from matching.plan import Plan, best_key
 from matching.sheet import BID, Sheet
 from matching.types import (
     MINIMUM_ORDERS_MAX,
@@ -100,27 +100,27 @@ def enter(sheet: Sheet, order: Order) -> None:
         sheet.rest(order)
     elif conditions is not None and conditions.terms & POST_ONLY:
         _enter_post_only(sheet, order, conditions)
-    elif conditions is not None or sheet.unseen:
+    elif conditions is not None:
         _enter_planned(sheet, order)
     else:
         enter_plain(sheet, order)
 
 
 def enter_plain(sheet: Sheet, order: Order) -> None:
-    """`enter` for an order without conditions where no order is hidden: as fast as it gets."""
+    """`enter` for an order without conditions, planned only where it may meet a hidden one."""
     if order.side == BID:
-        own, makers = sheet.bids, sheet.asks
+        own, makers, hidden = sheet.bids, sheet.asks, sheet.hidden_asks
     else:
-        own, makers = sheet.asks, sheet.bids
+        own, makers, hidden = sheet.asks, sheet.bids, sheet.hidden_bids
     time_in_force = order.time_in_force
-    if time_in_force == _FOK:
+    limit = makers.sign * order.price
+    hidden_best = hidden.best
+    if time_in_force == _FOK or (hidden_best is not None and hidden_best.key >= limit):
         _enter_planned(sheet, order)
         return
     best = makers.best
-    if best is not None:
-        limit = makers.sign * order.price
-        if best.key >= limit and not _take(sheet, order, makers, limit):
-            return
+    if best is not None and best.key >= limit and not _take(sheet, order, makers, limit):
+        return
     if time_in_force < _IOC:
         own.append(order, order.leaves)
         sheet.orders[order.order_id] = order
@@ -261,9 +261,15 @@ def settle(sheet: Sheet) -> None:
 def _recheck(sheet: Sheet) -> None:
     """Trade resting minimums that have become able to, the oldest first, until none is."""
     again = True
-    while again and _is_crossed(sheet):
+    while again:
         again = False
+        bid = best_key(sheet.bids, sheet.hidden_bids)
+        ask = best_key(sheet.asks, sheet.hidden_asks)
+        if bid is None or ask is None or bid + ask < 0:
+            return  # not crossed: a bid's key is its price, an ask's the negated one
         for order in sheet.minimums.values():
+            if order.price < -ask if order.side == BID else order.price > bid:
+                continue
             plan = Plan(sheet, order, block=True).walk()
             if plan.traded >= order.least():
                 _trade_block(sheet, order, plan)
@@ -281,12 +287,6 @@ def _trade_block(sheet: Sheet, order: Order, plan: Plan) -> None:
         sheet.trade(maker, order, quantity, price)
     if order.leaves == 0:
         sheet.emptied(order)
-
-
-def _is_crossed(sheet: Sheet) -> bool:
-    bid = best_keys(sheet.bids, sheet.hidden_bids)
-    ask = best_keys(sheet.asks, sheet.hidden_asks)
-    return bid is not None and ask is not None and bid + ask >= 0
 
 
 def replace_refusal(

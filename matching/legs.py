@@ -118,8 +118,13 @@ class LegDesk:
         Raises:
             ValueError: time went back for one of the groups.
             KeyError: there is no such group.
+        Nothing has changed then.
         """
         due = sorted(set(group_ids))
+        for group_id in due:
+            if now_ns < self._groups[group_id].now_ns:
+                msg = f"time went back from {self._groups[group_id].now_ns} to {now_ns}"
+                raise ValueError(msg)
         step = _Step(self, due, now_ns)
         done: list[GroupUncross] = []
         for group_id in due:

@@ -136,6 +136,28 @@ class Order:
             return self.leaves
         return min(conditions.minimum, self.leaves)
 
+    def copy(self) -> Order:
+        """An equal order that stands in no queue."""
+        c = self.conditions
+        copy = Order(
+            self.order_id,
+            self.account_id,
+            self.side,
+            self.price,
+            self.quantity,
+            self.time_in_force,
+            self.self_trade,
+        )
+        copy.leaves = self.leaves
+        if c is not None:
+            copied = Conditions(c.terms, c.minimum, c.display, c.stop_price, c.budget)
+            copied.reserve = c.reserve
+            copy.conditions = copied
+        return copy
+
+    def __deepcopy__(self, memo: object) -> Order:
+        return self.copy()
+
     def row(self) -> tuple[int, ...]:
         """Every field, as plain ints, in a fixed order."""
         plain = (

@@ -182,7 +182,7 @@ class Plan:
             self.done = True
 
 
-def best_keys(shown: BookSide, hidden: BookSide) -> int | None:
+def best_key(shown: BookSide, hidden: BookSide) -> int | None:
     """The best key of a side, shown or hidden."""
     if shown.best is None:
         return hidden.best.key if hidden.best is not None else None

@@ -23,7 +23,6 @@ from matching.events import (
 )
 from matching.order import AT_LEAST, STOP, UNSEEN, Order
 from matching.reference_terms import (
-    copy_of,
     fill,
     improved,
     is_crossed,
@@ -265,8 +264,8 @@ class NaiveBook:
     def _sure(self, order: Order) -> int:
         """What the order is certain to trade, tried on a copy."""
         trial = NaiveBook(self.tick, self.lot)
-        trial._orders = [copy_of(resting) for resting in self._orders]
-        taker = copy_of(order)
+        trial._orders = [resting.copy() for resting in self._orders]
+        taker = order.copy()
         traded = 0
         met: set[int] = set()
         while taker.leaves and (found := trial._next(taker, met)) is not None:
@@ -492,8 +491,8 @@ class NaiveBook:
     def _queue(self, side: int) -> list[Order]:
         """The orders of a side by price, visibility and time (the sort is stable)."""
         orders = [order for order in self._orders if order.side == side]
-        # Twice stable: first what is shown before what is hidden, then the better price.
-        if any(order.conditions is not None for order in orders):
-            orders.sort(key=lambda order: order.terms & UNSEEN > 0)
+        hidden = [o for o in orders if o.conditions and o.conditions.terms & UNSEEN]
+        if hidden:
+            orders = [order for order in orders if order not in hidden] + hidden
         orders.sort(key=attrgetter("price"), reverse=side == Side.BID)
         return orders

@@ -6,8 +6,6 @@ What a leg would gain is tried out on a copy of its book.
 
 from __future__ import annotations
 
-from copy import deepcopy
-
 from matching.book_legs import BookLeg, LeggedOrder, Step, validate
 from matching.events import BookEvent, Fill
 from matching.order import Order
@@ -30,8 +28,10 @@ class NaiveLegBook(NaiveBook):
 
     def gain(self, order: Order) -> int | None:
         """See `Book.gain`, for a bid."""
-        trial = deepcopy(self)
-        whole = deepcopy(order)
+        trial = NaiveLegBook(self.tick, self.lot)
+        trial.state_now = self.state_now
+        trial._orders = [resting.copy() for resting in self._orders]
+        whole = order.copy()
         whole.time_in_force = TimeInForce.FOK
         fills = [
             event

@@ -9,13 +9,24 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from functools import partial
+from typing import Protocol
 
 from matching.bids import Bid, validate_bid
-from matching.clearing import LeaseFill, Links, Uncross, WhyNot, bid_row, quote_row
+from matching.clearing import LeaseFill, Uncross, WhyNot, bid_row, quote_row
 from matching.slots import StandingQuote
 from matching.types import NoTradeReason
 
 _Depth = list[tuple[int, int, int]]
+
+
+class NaiveLinks(Protocol):
+    """See `matching.outcome.Links`."""
+
+    def passes(self, bid: Bid, margin: int) -> bool:
+        """See `Links.passes`."""
+
+    def leaves(self, bid: Bid) -> None:
+        """See `Links.leaves`."""
 
 
 class NaiveClearingGroup:
@@ -64,7 +75,7 @@ class NaiveClearingGroup:
         else:
             self._halted.add(instrument_id)
 
-    def uncross(self, now_ns: int, links: Links | None = None) -> Uncross:
+    def uncross(self, now_ns: int, links: NaiveLinks | None = None) -> Uncross:
         """See `ClearingGroup.uncross`."""
         taken: list[tuple[Bid, StandingQuote, int, int]] = []
         self_trades: list[int] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from matching.bids import Bid
-from matching.clearing import Links, WhyNot
+from matching.clearing import WhyNot
 from matching.legs import GroupUncross, Leg, MultiLegBid, validate_order
 from matching.reference_clearing import NaiveClearingGroup
 
@@ -115,7 +115,7 @@ class NaiveLegDesk:
         assert all(order.legs for order in self.orders)
 
 
-class _NaiveLinks(Links):
+class _NaiveLinks:
     """One group's part of a step; `groups` are that one and those after it."""
 
     def __init__(

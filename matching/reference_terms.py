@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from matching.events import Fill
-from matching.order import AT_LEAST, Conditions, Order
+from matching.order import AT_LEAST, Order
 from matching.types import (
     MINIMUM_ORDERS_MAX,
     PEAKS_MAX,
@@ -164,25 +164,6 @@ def stop_price_of(order: Order) -> int:
     """The price that a stop order waits for."""
     assert order.conditions is not None
     return order.conditions.stop_price
-
-
-def copy_of(order: Order) -> Order:
-    """An equal order that may be tried out."""
-    copy = Order(
-        order.order_id,
-        order.account_id,
-        order.side,
-        order.price,
-        order.quantity,
-        order.time_in_force,
-        order.self_trade,
-    )
-    copy.leaves = order.leaves
-    c = order.conditions
-    if c is not None:
-        copy.conditions = Conditions(c.terms, c.minimum, c.display, c.stop_price, c.budget)
-        copy.conditions.reserve = c.reserve
-    return copy
 
 
 def fill(maker: Order, taker: Order, price: int, quantity: int) -> Fill:

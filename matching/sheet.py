@@ -37,7 +37,6 @@ class Sheet:
         "stops",
         "tape",
         "tick",
-        "unseen",
     )
 
     def __init__(self, tick: int, lot: int) -> None:
@@ -48,7 +47,6 @@ class Sheet:
         self.hidden_bids = BookSide(1)
         self.hidden_asks = BookSide(-1)
         self.orders: dict[int, Order] = {}
-        self.unseen = 0  # how many of `orders` are hidden
         self.minimums: dict[int, Order] = {}  # those of `orders` with a minimum, oldest first
         self.stops = StopOrders()
         self.tape = Tape()
@@ -77,7 +75,6 @@ class Sheet:
             book_side = self.bids if order.side == BID else self.asks
             book_side.append(order, order.leaves)
         elif conditions.terms & UNSEEN:
-            self.unseen += 1
             self.hidden(order.side).append(order, order.leaves)
             if conditions.terms & AT_LEAST:
                 self.minimums[order.order_id] = order
@@ -97,7 +94,6 @@ class Sheet:
             level.remove(order)
             return True
         if conditions.terms & UNSEEN:
-            self.unseen -= 1
             level.quantity -= order.leaves
             level.remove(order)
             self.minimums.pop(order.order_id, None)
@@ -171,7 +167,6 @@ class Sheet:
         level.remove(order)
         conditions = order.conditions
         if conditions is not None and conditions.terms & UNSEEN:
-            self.unseen -= 1
             self.minimums.pop(order.order_id, None)
 
     def refresh(self, order: Order) -> None:
@@ -263,7 +258,6 @@ class Sheet:
         assert all(found[order_id] is order for order_id, order in self.orders.items())
         with_minimum = {o.order_id for o in found.values() if o.terms & AT_LEAST}
         assert self.minimums.keys() == with_minimum
-        assert self.unseen == sum(bool(order.terms & UNSEEN) for order in found.values())
         if self.open:
             assert self.stops.high == 0, "a trade was not examined"
         self.stops.check()

@@ -6,9 +6,9 @@ whatever the time and the price, the first bid to reach it is a corner of the lo
 hull of the points: of the shelf's *front*. The hull does not move with time; finding the bid that
 pays most now, or the time at which the first one pays a price, is a binary search on it.
 
-All bids of a shelf have the same *peak*, the highest tick that they pay before it is too late to
+All bids of a shelf have the same *crest*, the highest tick that they pay before it is too late to
 start them in this class: there their ramp ends, because of their cap, their density or the class's
-run time. Below its peak a bid pays what its ramp says, so no bid of a shelf ever hides another.
+run time. Below its crest a bid pays what its ramp says, so no bid of a shelf ever hides another.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final
 
 from matching.tick_table import TICKS
 
-SHELF_MAX: Final = 256
+SHELF_MAX: Final = 512
 """Most bids of one shelf; a shelf with more is split in halves."""
 NEVER: Final = 2**62
 """Later than any time."""
@@ -49,7 +49,7 @@ class Member:
 
 
 class Shelf:
-    """Up to SHELF_MAX bids of one peak, in the order of their turns at equal prices.
+    """Up to SHELF_MAX bids of one crest, in the order of their turns at equal prices.
 
     `top` is the highest price that one of them pays, until `stale_ns`. `head` is the first that
     pays it, if that has been looked up since anything changed. `until_ns` is never before the
@@ -61,9 +61,9 @@ class Shelf:
         "_front",
         "_k_ns",
         "_soonest_ns",
+        "crest",
         "head",
         "members",
-        "peak",
         "reach_ns",
         "reach_tick",
         "stale_ns",
@@ -71,8 +71,8 @@ class Shelf:
         "until_ns",
     )
 
-    def __init__(self, peak: int, k_ns: int, members: list[Member]) -> None:
-        self.peak = peak
+    def __init__(self, crest: int, k_ns: int, members: list[Member]) -> None:
+        self.crest = crest
         self.members = members
         self._k_ns = k_ns
         self.until_ns = max((member.until_ns for member in members), default=0)
@@ -108,7 +108,7 @@ class Shelf:
     def split(self) -> Shelf:
         """Leave the first half here; the other half on a shelf of its own."""
         middle = len(self.members) // 2
-        other = Shelf(self.peak, self._k_ns, self.members[middle:])
+        other = Shelf(self.crest, self._k_ns, self.members[middle:])
         del self.members[middle:]
         self._set_front(_hull(self.members))
         self.head = None
@@ -148,8 +148,8 @@ class Shelf:
         best = self._highest(now_ns)
         price = best.density * self._k_ns // (self._k_ns + best.latest_start_ns - now_ns)
         self.stale_ns = best.until_ns + 1
-        if price >= self.peak:
-            self.top = self.peak
+        if price >= self.crest:
+            self.top = self.crest
             return
         above = bisect_right(TICKS, price)
         self.top = TICKS[above - 1] if above else 0
@@ -157,7 +157,7 @@ class Shelf:
         self.stale_ns = min(self.stale_ns, self._reach_ns(rises, TICKS[above]))
 
     def first_paying(self, tick: int, now_ns: int) -> Member | None:
-        """The first bid in turn that pays `tick` (at most the peak) now. Costs O(bids)."""
+        """The first bid in turn that pays `tick` (at most the crest) now. Costs O(bids)."""
         k_ns = self._k_ns
         span_ns = k_ns - now_ns
         for member in self.members:
@@ -169,7 +169,7 @@ class Shelf:
         return None
 
     def next_to_pay(self, tick: int, now_ns: int) -> tuple[int, Member] | None:
-        """The earliest time at which a bid pays `tick` (at most the peak), and that bid.
+        """The earliest time at which a bid pays `tick` (at most the crest), and that bid.
 
         The time may lie in the past. None if all are too late to start, and have left.
         """
@@ -188,7 +188,7 @@ class Shelf:
         for member in self.members:
             if member.until_ns >= now_ns:
                 price = member.density * k_ns // (k_ns + member.latest_start_ns - now_ns)
-                above = bisect_right(TICKS, min(price, self.peak))
+                above = bisect_right(TICKS, min(price, self.crest))
                 found.append(TICKS[above - 1] if above else 0)
         return found
 

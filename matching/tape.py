@@ -24,6 +24,8 @@ from matching.events import (
 from matching.order import Order
 from matching.packed import (
     ADD,
+    ADD_ASK,
+    ADD_BID,
     ARMED,
     CANCELLED,
     DELETE,
@@ -76,7 +78,7 @@ class Tape:
         sequence = self.sequence = self.sequence + 1
         leaves = order.leaves
         rows = self.rows
-        write_i64_le(rows, ADD | order.side << 8)
+        write_i64_le(rows, ADD_BID if order.side == 1 else ADD_ASK)
         write_i64_le(rows, sequence)
         write_i64_le(rows, order.order_id)
         write_i64_le(rows, order.price)

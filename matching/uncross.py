@@ -19,7 +19,7 @@ _ASK: Final = 2
 _IOC: Final = 3
 
 
-def uncross(sheet: Sheet, price: int) -> None:
+def trade_at(sheet: Sheet, price: int) -> None:
     """Trade what may trade at `price`, then cancel what is left of IOC orders."""
     _separate_accounts(sheet, _within(sheet, _BID, price), _within(sheet, _ASK, price))
     bids, asks = _within(sheet, _BID, price), _within(sheet, _ASK, price)

@@ -12,7 +12,7 @@ from hypothesis import settings
 
 import matching
 
-MATCHING = Path(matching.__file__).parent
+ROOT = Path(__file__).resolve().parent.parent
 
 # No deadline per example: the machines that run this are shared, and a slow example is no defect.
 settings.register_profile("default", deadline=None)
@@ -21,16 +21,18 @@ settings.load_profile(os.environ.get("FLOPEX_HYPOTHESIS_PROFILE", "default"))
 
 
 def pytest_report_header() -> str:
-    """Say which form of package matching is tested."""
-    return f"matching: {'compiled' if matching.COMPILED else 'interpreted (or: make compile)'}"
+    """Say which form of the engine and the core is tested."""
+    return f"engine: {'compiled' if matching.COMPILED else 'interpreted (or: make compile)'}"
 
 
 def pytest_configure() -> None:
     """Refuse to test compiled modules that are older than their sources."""
-    if matching.COMPILED:
-        built = min(path.stat().st_mtime for path in MATCHING.glob("*.so"))
-        if built < max(path.stat().st_mtime for path in MATCHING.glob("*.py")):
-            raise pytest.UsageError("matching is compiled from other sources: run make compile")
+    for folder in ("matching", "exchange/core", "exchange/metering"):
+        for module in (ROOT / folder).glob("*.so"):
+            source = module.with_name(f"{module.name.split('.')[0]}.py")
+            if module.stat().st_mtime >= source.stat().st_mtime:
+                continue
+            raise pytest.UsageError(f"{source} is newer than its compiled form: run make compile")
 
 
 @pytest.fixture(autouse=True)

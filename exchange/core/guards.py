@@ -58,6 +58,10 @@ class Guards:
         low, high = self.bands.allowed()
         return Range(-(-low // tick) * tick, high // tick * tick)
 
+    def takes_bid(self, price: int) -> bool:
+        """Whether a bid at this price lies in the static band, and does not reach beyond any."""
+        return self.bands.static_range().holds(price) and price <= self.bands.allowed().high
+
     def traded(self, fills: list[Fill], instrument_id: int, now_ns: int) -> bool:
         """Note the trades of one command; True where trading must stop for an auction."""
         stop = False

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from exchange.core.commands import OrderType, PlaceConditionalOrder, PlaceOrder
+from exchange.core.commands import (
+    OrderType,
+    PlaceConditionalOrder,
+    PlaceMultiLegOrder,
+    PlaceOrder,
+)
 from exchange.metering.costs import escrow_nanos
 from matching.types import Side, TimeInForce
 
 if TYPE_CHECKING:
     from exchange.core.accounts import Account
+    from matching.book_legs import BookLeg
     from matching.order import Order
 
 # Looked up, not converted: an enum's constructor costs more than the order's escrow.
@@ -26,6 +32,7 @@ class OpenOrder:
         max_cost_nanos: Money cap; 0 for none.
         expire_time_ns: When it expires, nanoseconds since the epoch; 0 for never.
         stream_id: The order stream whose end cancels it; 0 for none.
+        legs: The legs of a multi-leg bid; its own instrument, price and quantities are 0.
         waiting: Whether it is a stop order that nothing has triggered yet.
         transfer_id: The pending transfer that holds its money; 0 for an ask.
         notional: Exact sum of price x MFLOP bought so far.
@@ -39,6 +46,7 @@ class OpenOrder:
         "expire_time_ns",
         "exposed",
         "instrument_id",
+        "legs",
         "max_cost_nanos",
         "notional",
         "order_id",
@@ -66,12 +74,22 @@ class OpenOrder:
         self.exposed = (command.instrument_id, command.side)
         self.max_cost_nanos = command.max_cost_nanos
         self.expire_time_ns = command.expire_time_ns if command.time_in_force == _GTD else 0
-        self.stream_id = command.stream_id if type(command) is PlaceConditionalOrder else 0
+        self.stream_id = 0
+        if type(command) is not PlaceOrder:
+            assert isinstance(command, PlaceConditionalOrder | PlaceMultiLegOrder)
+            self.stream_id = command.stream_id
+        self.legs: tuple[BookLeg, ...] = ()
         self.waiting = False
         self.resting = resting
         self.transfer_id = transfer_id
         self.notional = 0
         self.posted_nanos = 0
+
+    def is_on(self, instrument_id: int) -> bool:
+        """Whether it, or a leg of it, is for an instrument; 0 for any."""
+        if not instrument_id or instrument_id == self.instrument_id:
+            return True
+        return any(leg.instrument_id == instrument_id for leg in self.legs)
 
     @property
     def price_nanos(self) -> int:
@@ -105,6 +123,7 @@ class OpenOrder:
             self.expire_time_ns,
             self.stream_id,
             self.waiting,
+            self.legs,
             self.transfer_id,
             str(self.notional),
             self.posted_nanos,
@@ -120,11 +139,30 @@ def exceeds_position(
     return (held if side == Side.BID else -held) + open_mflop + more_mflop > most_mflop
 
 
-def expose(order: OpenOrder, change_mflop: int) -> None:
-    """Keep count of what an account has open on one side of one instrument."""
+def expose(order: OpenOrder, change_mflop: int, instrument_id: int = 0) -> None:
+    """Keep count of what an account has open on one side of one instrument.
+
+    Of a multi-leg bid it is the leg's instrument; of any other order it is its own.
+    """
     exposure, key = order.account.exposure, order.exposed
+    if order.legs:
+        key = (instrument_id, key[1])
     left = exposure.get(key, 0) + change_mflop
     if left:
         exposure[key] = left
     else:
         exposure.pop(key, None)
+
+
+def expose_legs(order: OpenOrder, sign: int, but_instrument_id: int = 0) -> None:
+    """Count every leg of a multi-leg bid, or (-1) no more; one of them may be left out."""
+    exposure = order.account.exposure
+    for leg in order.legs:
+        if leg.instrument_id == but_instrument_id:
+            continue
+        key = (leg.instrument_id, int(Side.BID))
+        left = exposure.get(key, 0) + sign * leg.quantity
+        if left:
+            exposure[key] = left
+        else:
+            exposure.pop(key, None)

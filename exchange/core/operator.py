@@ -199,10 +199,9 @@ class OperatorDesk:
             return Reason.EXCHANGE_FULL
         group_id = 0
         if command.settlement == Settlement.LEASE:
-            found = self._group_for(command)
-            if isinstance(found, Reason):
-                return found
-            group_id = found
+            reason, group_id = self._group_for(command)
+            if reason:
+                return reason
         state.counters.instrument += 1
         instrument = Instrument(state.counters.instrument, command, group_id)
         state.instruments[instrument.instrument_id] = instrument
@@ -215,14 +214,14 @@ class OperatorDesk:
         state.emit(InstrumentAdded(instrument.instrument_id, command.name))
         return Reason.NONE
 
-    def _group_for(self, command: AddInstrument) -> int | Reason:
+    def _group_for(self, command: AddInstrument) -> tuple[Reason, int]:
         state = self._state
         model = state.models.get(command.model_id)
         if model is None:
-            return Reason.UNKNOWN_MODEL
+            return Reason.UNKNOWN_MODEL, 0
         model_name, _, tier = command.name.split("/")
         if model_name != model.card.name:
-            return Reason.FIELD_INVALID
+            return Reason.FIELD_INVALID, 0
         key = (command.model_id, tier)
         group_id = state.group_by_key.get(key, 0)
         if not group_id:
@@ -231,8 +230,8 @@ class OperatorDesk:
             state.groups[group_id] = ClearingGroup(group_id, RAMP_K_NS)
             state.group_classes[group_id] = []
         if len(state.group_classes[group_id]) >= CLASSES_MAX:
-            return Reason.EXCHANGE_FULL
-        return group_id
+            return Reason.EXCHANGE_FULL, 0
+        return Reason.NONE, group_id
 
     def set_instrument_state(self, command: SetInstrumentState) -> Reason:
         """Halt, resume, close, or open a call auction."""
@@ -264,7 +263,7 @@ class OperatorDesk:
         """Closed: whatever can trade nowhere else any more is cancelled."""
         state = self._state
         ident = instrument.instrument_id
-        for order in [o for o in state.orders.values() if o.instrument_id == ident]:
+        for order in [o for o in state.orders.values() if o.is_on(ident)]:
             self._orders.close(order, OrderState.CANCELED, Reason.CANCELLED_BY_OPERATOR)
         for worker in state.workers.values():
             for key in sorted(k for k in worker.quotes if k[0] == ident):

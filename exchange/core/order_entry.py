@@ -77,7 +77,8 @@ def time_in_force(command: PlaceOrder) -> int:
 
 def book_order(command: PlaceOrder, order_id: int, price: int) -> Order:
     """The order as its book takes it."""
-    works = time_in_force(command)
+    limited = command.order_type == _LIMIT
+    works = command.time_in_force if limited else time_in_force(command)
     if type(command) is PlaceOrder and not command.max_cost_nanos:
         return Order(
             order_id,
@@ -129,13 +130,9 @@ def refusal(
         return Reason.INSTRUMENT_HALTED
     if instrument.terms.mode != ClearingMode.CONTINUOUS or account.kind != AccountKind.PAPER:
         return Reason.ORDER_TYPE_UNSUPPORTED
-    if command.side not in SIDES or command.order_type not in ORDER_TYPES:
-        return Reason.FIELD_INVALID
-    if command.time_in_force not in _TIMES_IN_FORCE or command.self_trade not in _SELF_TRADES:
-        return Reason.FIELD_INVALID
-    if command.time_in_force == _GTD and command.expire_time_ns <= state.now_ns:
-        return Reason.DEADLINE_PASSED
-    reason = instrument.quantity_refusal(command.quantity_mflop)
+    reason = terms_refusal(state, command)
+    if not reason:
+        reason = instrument.quantity_refusal(command.quantity_mflop)
     if not reason and command.order_type in _LIMITED:
         reason = instrument.price_refusal(command.price_nanos)
     if not reason and (type(command) is not PlaceOrder or command.order_type in _STOPS):
@@ -156,6 +153,17 @@ def refusal(
         POSITION_MAX_MFLOP,
     ):
         return Reason.POSITION_TOO_LARGE
+    return Reason.NONE
+
+
+def terms_refusal(state: State, command: PlaceOrder) -> Reason:
+    """What is wrong with an order's side, type, time in force or self-trade prevention."""
+    if command.side not in SIDES or command.order_type not in ORDER_TYPES:
+        return Reason.FIELD_INVALID
+    if command.time_in_force not in _TIMES_IN_FORCE or command.self_trade not in _SELF_TRADES:
+        return Reason.FIELD_INVALID
+    if command.time_in_force == _GTD and command.expire_time_ns <= state.now_ns:
+        return Reason.DEADLINE_PASSED
     return Reason.NONE
 
 

@@ -18,7 +18,7 @@ from exchange.core.events import (
     OrderTriggered,
     Posted,
 )
-from exchange.core.open_orders import OpenOrder, expose
+from exchange.core.open_orders import OpenOrder, expose, expose_legs
 from exchange.core.reasons import Reason
 from exchange.core.timers import TimerKind
 from exchange.metering.costs import escrow_nanos
@@ -49,12 +49,6 @@ class FillDesk:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def hear(self, instrument_id: int) -> None:
-        """Keep the market data of a book's last command, where somebody listens to it."""
-        heard = self._state.heard.get(instrument_id)
-        if heard is not None:
-            heard.append(self._state.books[instrument_id].last_rows())
-
     def settle(self, instrument_id: int, events: Iterable[BookEvent]) -> None:
         """Carry out what a book says, in its order."""
         for event in events:
@@ -63,9 +57,7 @@ class FillDesk:
             if isinstance(event, Fill):
                 self._fill(instrument_id, event)
             elif isinstance(event, Cancelled):
-                order = self._state.orders[event.order_id]
-                reason = _CANCEL_REASON[event.reason]
-                self.end(order, OrderState.CANCELED, reason, event.quantity)
+                self._cancelled(event)
             elif isinstance(event, Decremented):
                 self._decrement(event)
             elif isinstance(event, Armed):
@@ -91,7 +83,10 @@ class FillDesk:
 
     def end(self, order: OpenOrder, ending: OrderState, reason: Reason, leaves_mflop: int) -> None:
         """The order is out of its book with something left."""
-        expose(order, -leaves_mflop)
+        if order.legs:
+            expose_legs(order, -1)
+        else:
+            expose(order, -leaves_mflop)
         self._forget(order)
         self._state.emit(
             OrderClosed(
@@ -103,6 +98,15 @@ class FillDesk:
                 leaves_mflop,
             )
         )
+
+    def _cancelled(self, event: Cancelled) -> None:
+        """A book let go of an order; of a multi-leg bid the first leg to go is the end of all."""
+        order = self._state.orders.get(event.order_id)
+        if order is None:
+            assert event.reason is CancelReason.REQUESTED, "an order ended twice"
+            return  # one more leg of a bid that has ended
+        leaves = 0 if order.legs else event.quantity
+        self.end(order, OrderState.CANCELED, _CANCEL_REASON[event.reason], leaves)
 
     def _fill(self, instrument_id: int, fill: Fill) -> None:
         state = self._state
@@ -121,7 +125,7 @@ class FillDesk:
         bought, sold = buyer.account.positions, seller.account.positions
         bought[instrument_id] = bought.get(instrument_id, 0) + quantity
         sold[instrument_id] = sold.get(instrument_id, 0) - quantity
-        expose(buyer, -quantity)
+        expose(buyer, -quantity, instrument_id)
         expose(seller, -quantity)
         state.instruments[instrument_id].last_price_nanos = price
         state.emit(
@@ -133,12 +137,21 @@ class FillDesk:
         )  # fmt: skip
         state.emit(Posted(_TRADE, buyer.account_id, seller.account_id, amount, trade_id))
         if not maker_leaves:
-            self._forget(maker)
+            self._filled(maker, instrument_id)
         if not taker_leaves:
-            self._forget(taker)
+            self._filled(taker, instrument_id)
+
+    def _filled(self, order: OpenOrder, instrument_id: int) -> None:
+        """Nothing is left of the order: of a multi-leg bid, its other legs count no more."""
+        if order.legs:
+            expose_legs(order, -1, instrument_id)
+        self._forget(order)
 
     def _decrement(self, event: Decremented) -> None:
         order = self._state.orders[event.order_id]
+        if order.legs:  # what is left is for less than the order: the other legs' end is its own
+            self.end(order, OrderState.CANCELED, Reason.SELF_TRADE, 0)
+            return
         expose(order, -event.quantity)
         if event.leaves:
             self.changed(order, event.leaves)

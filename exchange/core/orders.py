@@ -29,6 +29,7 @@ from exchange.core.events import (
     Repeated,
 )
 from exchange.core.limits import POSITION_MAX_MFLOP
+from exchange.core.multi_leg import MultiLegDesk
 from exchange.core.open_orders import SIDES, OpenOrder, exceeds_position, expose
 from exchange.core.order_entry import (
     BOOK_REFUSALS,
@@ -40,7 +41,7 @@ from exchange.core.order_entry import (
 from exchange.core.reasons import Reason
 from exchange.core.timers import TimerKind
 from exchange.metering.costs import escrow_nanos
-from matching.events import Cancelled, Rejected
+from matching.events import Cancelled, Rejected, Rested
 from matching.types import Side, Terms, TimeInForce
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class OrderDesk:
         self._state = state
         self._fills = fills
         self._trading = trading
+        self._multi_leg = MultiLegDesk(state, fills, trading)
 
     def place(self, command: PlaceOrder) -> Reason:
         """A new order, or the first result of the same client id."""
@@ -73,18 +75,21 @@ class OrderDesk:
         account = state.accounts.get(command.account_id)
         if account is None:
             return Reason.UNKNOWN_ACCOUNT
-        content = content_digest(as_the_client_wrote(command))
+        plain = type(command) is PlaceOrder
+        content = content_digest(command if plain else as_the_client_wrote(command))
         known = state.order_ids.find(account, command.client_order_id, content, state.now_ns)
         if known.reason:
             return known.reason
         if known.result_id:
             state.emit(Repeated(account.account_id, known.result_id))
             return Reason.NONE
+        if not plain and isinstance(command, PlaceMultiLegOrder):
+            return self._multi_leg.place(account, command, content)
         instrument = state.instruments.get(command.instrument_id)
         if instrument is None:
-            legs = isinstance(command, PlaceMultiLegOrder)
-            return Reason.ORDER_TYPE_UNSUPPORTED if legs else Reason.UNKNOWN_INSTRUMENT
-        price = limit_price(command, instrument)
+            return Reason.UNKNOWN_INSTRUMENT
+        limited = command.order_type == _LIMIT
+        price = command.price_nanos if limited else limit_price(command, instrument)
         reason = refusal(state, account, instrument, command, price)
         if reason:
             return reason
@@ -120,7 +125,7 @@ class OrderDesk:
                 state.ledger.take_back(transfer_id)
             return BOOK_REFUSALS[first.reason]
         if state.heard:
-            self._fills.hear(instrument_id)
+            state.hear(instrument_id)
         state.counters.order = order_id
         order = state.orders[order_id] = OpenOrder(account, command, resting, transfer_id)
         state.order_ids.remember(account, command.client_order_id, content, order_id)
@@ -139,7 +144,8 @@ class OrderDesk:
                 command.quantity_mflop,
             )
         )
-        self._trading.settle(instrument, events)
+        if type(first) is not Rested or len(events) > 1:  # most orders rest, and that is all
+            self._trading.settle(instrument, events)
         if resting.price != price and order_id in state.orders:
             self._fills.changed(order, resting.leaves)  # post-only, and rests at another price
         return order
@@ -191,10 +197,16 @@ class OrderDesk:
         if isinstance(order, Reason):
             return order
         self.close(order, OrderState.CANCELED, Reason.CANCELLED_BY_OWNER)
-        guards = self._state.instruments[order.instrument_id].guards
-        if guards and guards.ratio:
-            guards.ratio.message(order.account_id, order.instrument_id, self._state.now_ns)
+        for leg in order.legs:
+            self._count_message(order, leg.instrument_id)
+        if not order.legs:
+            self._count_message(order, order.instrument_id)
         return Reason.NONE
+
+    def _count_message(self, order: OpenOrder, instrument_id: int) -> None:
+        guards = self._state.instruments[instrument_id].guards
+        if guards and guards.ratio:
+            guards.ratio.message(order.account_id, instrument_id, self._state.now_ns)
 
     def find(self, account_id: int, order_id: int, client_order_id: bytes) -> OpenOrder | Reason:
         """An open order by either id, if it is the account's."""
@@ -219,7 +231,7 @@ class OrderDesk:
         named = [
             order
             for order in account.orders.values()
-            if command.instrument_id in (0, order.instrument_id) and command.side in (0, order.side)
+            if command.side in (0, order.side) and order.is_on(command.instrument_id)
         ]
         self._cancel_all(account, named, Reason.CANCELLED_BY_OWNER)
         return Reason.NONE
@@ -258,6 +270,8 @@ class OrderDesk:
         order = self.find(command.account_id, command.order_id, b"")
         if isinstance(order, Reason):
             return order
+        if order.legs:
+            return Reason.ORDER_TYPE_UNSUPPORTED
         instrument = state.instruments[order.instrument_id]
         resting, quantity = order.resting, command.quantity_mflop
         # An order without a limit keeps the edge that protects it.
@@ -283,7 +297,7 @@ class OrderDesk:
         events = book.replace(order.order_id, price, quantity, stop_price)
         if isinstance(events[0], Rejected):
             return BOOK_REFUSALS[events[0].reason]
-        self._fills.hear(order.instrument_id)
+        state.hear(order.instrument_id)
         if order.transfer_id:
             resized = state.ledger.resize(order.transfer_id, worst)
             assert resized, "a hold that was checked does not fit"
@@ -294,8 +308,7 @@ class OrderDesk:
                     order.order_id, order.account_id, order.instrument_id, price, quantity, leaves
                 )
             )
-        if instrument.guards and instrument.guards.ratio:
-            instrument.guards.ratio.message(order.account_id, order.instrument_id, state.now_ns)
+        self._count_message(order, order.instrument_id)
         self._trading.settle(instrument, events)
         if resting.price != price and order.order_id in state.orders:
             self._fills.changed(order, resting.leaves)
@@ -334,17 +347,20 @@ class OrderDesk:
 
     def expiry_due(self, order_id: int) -> None:
         """Timer: a GTD order's time has passed."""
-        order = self._state.orders.get(order_id)
-        if order is not None:
-            self.close(order, OrderState.EXPIRED, Reason.ORDER_EXPIRED)
+        self.close(self._state.orders[order_id], OrderState.EXPIRED, Reason.ORDER_EXPIRED)
 
     def close(self, order: OpenOrder, ending: OrderState, reason: Reason) -> None:
-        """Take an open order out of its book and end it."""
+        """Take an open order out of its book, or its books, and end it."""
+        if order.legs:
+            steps = self._state.legs.cancel(order.order_id)
+            self._fills.end(order, ending, reason, 0)
+            self._trading.carry_out(steps)
+            return
         events = self._state.books[order.instrument_id].cancel(order.order_id)
         first = events[0]
         assert isinstance(first, Cancelled), "an open order is not in its book"
         if self._state.heard:
-            self._fills.hear(order.instrument_id)
+            self._state.hear(order.instrument_id)
         self._fills.end(order, ending, reason, first.quantity)
         if len(events) > 1:
             self._trading.settle(self._state.instruments[order.instrument_id], events[1:])

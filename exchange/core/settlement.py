@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from exchange.core.commands import StopCause
 from exchange.core.limits import FLOPS_PER_MFLOP, TRACE_BYTES_MAX
 from exchange.core.reasons import Reason
+from exchange.metering.adaptive import AdaptiveTrace
 from exchange.metering.traces import Trace, TraceError, decode_trace, flops, flops_worst
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def _cause_holds(cause: int, trace: Trace, job: Job, model: Model, *, too_long: 
     it, can tell, and that it is is not his fault.
     """
     if cause == StopCause.FINISHED:
-        return trace.tokens_given > 0
+        # An adaptive model may say that it will never know: its steps are paid, and no more.
+        return trace.tokens_given > 0 or (isinstance(trace, AdaptiveTrace) and trace.gave_up)
     if cause == StopCause.LENGTH:
         return trace.tokens_given > 0 or too_long
     if cause == StopCause.BUDGET:

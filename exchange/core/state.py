@@ -8,6 +8,7 @@ from exchange.core.accounts import ClientIds
 from exchange.core.ledger import Ledger
 from exchange.core.limits import CLIENT_ID_RETENTION_NS, ORDER_ID_RETENTION_NS
 from exchange.core.timers import Timers
+from matching.book_legs import BookLegDesk
 
 if TYPE_CHECKING:
     from exchange.core.accounts import Account, Key
@@ -90,6 +91,7 @@ class State:
         self.group_classes: dict[int, list[int]] = {}
         self.heard: dict[int, list[bytes]] = {}  # rows of books that somebody listens to: no state
         self.orders: dict[int, OpenOrder] = {}
+        self.legs = BookLegDesk(self.books, self.hear)
         self.jobs: dict[int, Job] = {}
         self.leases: dict[int, Lease] = {}
         self.workers: dict[int, Worker] = {}
@@ -98,6 +100,12 @@ class State:
         self.quotes: dict[int, tuple[int, int, int]] = {}  # id -> worker, instrument, pool
         self.jobs_settled = 0
         self.jobs_unsettled = 0
+
+    def hear(self, instrument_id: int) -> None:
+        """Keep the market data of a book's last command, where somebody listens to it."""
+        heard = self.heard.get(instrument_id)
+        if heard is not None:
+            heard.append(self.books[instrument_id].last_rows())
 
     def emit(self, event: AnyEvent) -> None:
         """Say that something happened."""

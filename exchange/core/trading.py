@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from exchange.core.order_fills import FillDesk
     from exchange.core.state import State
     from matching.auction import Clearing
+    from matching.book_legs import Step
     from matching.events import BookEvent
 
 BOOK_STATE: Final = {
@@ -72,12 +73,28 @@ class TradingDesk:
             )
         elif instrument.state == TradingState.HALTED and guards and guards.terms.reopening_call_ns:
             self._call(instrument, guards.terms.reopening_call_ns, Reason.NONE)
+        elif instrument.state == TradingState.OPEN:
+            state = self._state
+            state.emit(InstrumentStateChanged(instrument.instrument_id, wanted, Reason.NONE))
         else:
             self._open(instrument)
         return Reason.NONE
 
     def settle(self, instrument: Instrument, events: list[BookEvent]) -> None:
-        """Carry out what a book says of a command, and stop trading where it went too far."""
+        """Carry out what a book says of a command, and stop trading where it went too far.
+
+        What it leads to in other books, where multi-leg bids end by it, is carried out, too.
+        """
+        self._settle_one(instrument, events)
+        if len(self._state.legs):
+            self.carry_out(self._state.legs.follow(events))
+
+    def carry_out(self, steps: list[Step]) -> None:
+        """Settle what happened in several books; it was followed to its end."""
+        for step in steps:
+            self._settle_one(self._state.instruments[step.instrument_id], step.events)
+
+    def _settle_one(self, instrument: Instrument, events: list[BookEvent]) -> None:
         self._fills.settle(instrument.instrument_id, events)
         guards = instrument.guards
         if guards is None:
@@ -163,9 +180,10 @@ class TradingDesk:
             clearing = self.indicative(instrument)
             at = clearing.price if clearing else price or instrument.reference_nanos
             events = book.uncross(at)
-            self._fills.hear(instrument.instrument_id)
+            self._state.hear(instrument.instrument_id)
             fills = [event for event in events if isinstance(event, Fill)]
             self._fills.settle(instrument.instrument_id, events)
+            self.carry_out(self._state.legs.follow(events))
             if fills:
                 price = at
                 quantity += sum(fill.quantity for fill in fills)
@@ -189,5 +207,5 @@ class TradingDesk:
             return []
         events = book.set_state(state)
         assert not isinstance(events[0], Rejected), "an uncrossed book does not open"
-        self._fills.hear(instrument.instrument_id)
+        self._state.hear(instrument.instrument_id)
         return events

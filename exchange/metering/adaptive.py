@@ -33,7 +33,8 @@ MARGIN_MAX: Final = (1 << 32) - 1
 class AdaptiveShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Dimensions of an adaptive model.
 
-    width: of the thinking token's state; heads divide it.
+    width: of the thinking token's state.  attention_width: of queries, keys and values; heads
+    divide it.
     experts, experts_active: experts of the core layer, and most of them used in one step.
     ff_width: hidden width of one expert.  gate_width: hidden width of the halting gate.
     answers: tokens that can be written, the first of the vocabulary.
@@ -41,6 +42,7 @@ class AdaptiveShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     width: int
+    attention_width: int
     heads: int
     experts: int
     experts_active: int
@@ -54,7 +56,7 @@ class AdaptiveShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def step_flops(shape: AdaptiveShape, context_tokens: int, experts: int) -> int:
     """One step: query and output projections, attention, router, chosen experts, gate."""
     width = shape.width
-    attention = 4 * width * width + 4 * width * context_tokens
+    attention = 4 * shape.attention_width * (width + context_tokens)
     router = 2 * width * shape.experts
     feed_forward = experts * 4 * width * shape.ff_width
     gate = 2 * width * shape.gate_width + 4 * shape.gate_width
@@ -184,6 +186,11 @@ class AdaptiveTrace(NamedTuple):
         """Steps of all tokens together."""
         return sum(len(thought.steps) for thought in self.thoughts)
 
+    @property
+    def gave_up(self) -> bool:
+        """Whether it ended because no right answer was to be expected: nothing more was written."""
+        return bool(self.thoughts) and self.thoughts[-1].decision == Decision.HOPELESS
+
     def encode(self) -> bytes:
         """77 bytes, 8 more for each token and 14 for each of its steps."""
         parts = [
@@ -247,7 +254,7 @@ def _check(trace: AdaptiveTrace) -> None:
 def adaptive_flops(shape: AdaptiveShape, trace: AdaptiveTrace) -> int:
     """FLOPs of a trace, exact; the context grows by every token written.
 
-    >>> shape = AdaptiveShape(64, 4, 4, 2, 128, 32, 256, 768, 10)
+    >>> shape = AdaptiveShape(64, 128, 4, 4, 2, 128, 32, 256, 768, 10)
     >>> step = Step(experts=0b0101, now_ppm=990_000, ever_ppm=990_000, margin_ppm=1)
     >>> trace = AdaptiveTrace(60, 10**6, Policy(), (Thought((step,), Decision.ANSWER, 7, 1),))
     >>> adaptive_flops(shape, trace) == step_flops(shape, 60, 2) + answer_flops(shape)

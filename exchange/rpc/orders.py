@@ -175,7 +175,7 @@ class OrderServicer(pb_grpc.OrderServiceServicer):
             (
                 order
                 for order in core.open_orders_of(caller.account_id)
-                if order.order_id >= first and wanted in (0, order.instrument_id)
+                if order.order_id >= first and order.is_on(wanted)
             ),
             key=lambda order: order.order_id,
         )

@@ -134,14 +134,15 @@ async def withdraw(
 async def model(
     session: Session,
     name: Annotated[
-        str, typer.Argument(help="A card that is shipped: smollm2-135m or instant.")
+        str, typer.Argument(help="A card that is shipped: smollm2-135m, adaptive-tiny or instant.")
     ] = "",
     card: Annotated[Path | None, typer.Option(help="A model card (JSON) instead.")] = None,
 ) -> None:
     """Enter a model card: the numbers from which a model's FLOPs follow."""
-    from exchange.metering.cards import INSTANT, SMOLLM2_135M, CardError, decode_card
+    from exchange.metering.cards import CardError, decode_card
+    from flopex.receipts import shipped_cards
 
-    shipped = {one.name: one for one in (SMOLLM2_135M, INSTANT)}
+    shipped = shipped_cards()
     if (card is None) != bool(name) or (name and name not in shipped):
         raise CommandError(
             f"name a shipped card ({', '.join(shipped)}) or use --card FILE",

@@ -17,10 +17,12 @@ from flopex.cli import (
     market,
     models,
     orders,
+    quality,
     receipt,
     serve,
     submit,
     trading,
+    train,
     workers,
 )
 from flopex.cli.base import ENVIRONMENT_PREFIX
@@ -74,7 +76,7 @@ def print_reference() -> None:
     typer.echo(reference(typer.main.get_command(app)), nl=False)
 
 
-for group in (demo, submit, jobs, market, account, serve, backup):
+for group in (demo, submit, jobs, market, account, serve, backup, train, quality):
     app.registered_commands += group.app.registered_commands
 app.add_typer(orders.app, name="order")
 app.add_typer(receipt.app, name="receipt")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from rich.console import Group
 from rich.table import Table
 
 from flopex.cli.base import Session, command
@@ -112,6 +115,100 @@ command(
     example="flopex bench journal --directory ./exchange\n"
     "flopex bench journal --real-time --rounds 40 --json",
 )(journal)
+
+
+@command(
+    app,
+    "model",
+    example="flopex bench model --json\n"
+    "flopex bench model --data BIG-Bench-Hard/bbh --plots plots\n"
+    "flopex bench model --retrain --weights runs/again",
+)
+async def model(
+    session: Session,
+    seed: Annotated[int, typer.Option(help="Seed of the questions.")] = 1,
+    weights: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="Folder of weights; those of the package by default."),
+    ] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for the plots (PNG).")] = None,
+    questions: Annotated[int, typer.Option(min=50, help="Test questions of each mix.")] = 1_500,
+    retrain: Annotated[
+        bool, typer.Option(help="Train all contestants into --weights before (hours).")
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option(help="Keep the chosen thresholds beside the weights, for workers.")
+    ] = False,
+) -> None:
+    """What the adaptive model saves against dense models, and that its caps and meter hold.
+
+    Thresholds come from a validation split, test questions were excluded from training by the hash
+    of their canonical form. FLOPs are 2 per multiply-add of all matrix products. Here --data names
+    a folder of BIG-Bench-Hard JSON files. It needs the extra `train`.
+    """
+    result = await asyncio.to_thread(
+        _bench_model, session, (seed, session.data_named, weights, plots, questions, retrain, keep)
+    )
+    if session.json:
+        # Everything first, then one line with the figures that matter.
+        print(json.dumps(result))
+        print(json.dumps(result["summary"]))
+        return
+    summary = json.dumps(result["summary"], indent=1)
+    session.output.answer(result["summary"], Group(*_model_tables(result), summary))
+
+
+def _bench_model(
+    session: Session, wanted: tuple[int, Path | None, Path | None, Path | None, int, bool, bool]
+) -> dict[str, Any]:
+    seed, data, weights, plots, questions, retrain, keep = wanted
+    try:
+        from flopex.bench import model as bench
+        from flopex.bench.model_plots import plot
+        from worker.model.errors import WeightsError
+        from worker.model.shipped import TRAINED
+        from worker.model.tasks.bbh import BbhError
+
+        folder = weights or TRAINED
+        if retrain:
+            if weights is None:
+                raise CommandError("--retrain needs --weights FOLDER", reason="NO_FOLDER")
+            bench.retrain(folder, data, session.output.note)
+        settings = bench.Settings(seed, data, folder, questions)
+        result = bench.run(settings, session.output.note)
+        if plots:
+            plot(settings, result, plots)
+        if keep:
+            bench.keep_policies(result, folder)
+    except ImportError as error:
+        raise CommandError(
+            f"the benchmark needs torch and matplotlib: {error}",
+            "pip install 'flopex[train]'",
+            reason="NO_TORCH",
+        ) from error
+    except (WeightsError, BbhError) as error:
+        raise CommandError(str(error), reason="BENCH") from error
+    return result
+
+
+def _model_tables(result: dict[str, Any]) -> list[Table]:
+    sets = list(next(iter(result["contestants"].values()))["sets"])
+    table = Table("contestant", *sets, title="score / kFLOP per question (all matrix products)")
+    for label, entry in result["contestants"].items():
+        cells = [
+            f"{entry['sets'][s]['accuracy']:.3f} / {entry['sets'][s]['flops'] / 1e3:,.0f}"
+            for s in sets
+        ]
+        table.add_row(label + ("" if entry["converged"] else " (not converged)"), *cells)
+    parts = Table("variant", "uniform", "easy-heavy", title="the same weights: score / kFLOP")
+    for name in result["decomposition"]["uniform"]:
+        cells = [
+            (f"{row['accuracy']:.3f} / " if "accuracy" in row else "")
+            + f"{row['flops'] / 1e3:,.0f}"
+            for row in (result["decomposition"][mix][name] for mix in ("uniform", "easy_heavy"))
+        ]
+        parts.add_row(name, *cells)
+    return [table, parts]
 
 
 def _table(result: dict[str, Any], modes: tuple[str, ...]) -> Table:

@@ -88,6 +88,50 @@ async def place(
 
 @command(
     app,
+    "legs",
+    example="flopex order legs 'paper-h100=1700 nanos:5 CU' 'paper-a100=900 nanos:7 CU'",
+)
+async def legs(
+    session: Session,
+    leg: Annotated[
+        list[str],
+        typer.Argument(metavar="INSTRUMENT=PRICE:COMPUTE...", help="One way to fill it."),
+    ],
+    time_in_force: options.Tif = options.TimeInForceName.GTC,
+    expires: options.Expires = None,
+    max_cost: options.MaxCost = None,
+) -> None:
+    """Place a bid of which at most one leg fills, whole; then the others are gone."""
+    from exchange.client import TimeInForce
+
+    if (time_in_force is options.TimeInForceName.GTD) != (expires is not None):
+        raise CommandError(
+            "--expires and --tif gtd belong together", code=ExitCode.USAGE, reason="EXPIRES"
+        )
+    wanted = [_leg(text) for text in leg]
+    async with session.connect() as client:
+        result = await client.orders.place_legs(
+            wanted,
+            time_in_force=TimeInForce[time_in_force.name],
+            expire_time_ns=time.time_ns() + expires if expires else 0,
+            max_cost=max_cost or 0,
+        )
+    _answer(session, result)
+
+
+def _leg(text: str) -> tuple[str, int, int]:
+    """Instrument, price and quantity."""
+    name, equals, terms = text.partition("=")
+    limit, colon, quantity = terms.partition(":")
+    if not equals or not colon:
+        raise CommandError(
+            f"{text!r} is no leg", "paper-h100='1700 nanos:5 CU'", ExitCode.USAGE, "LEG"
+        )
+    return name, price_option(limit), compute_option(quantity)
+
+
+@command(
+    app,
     "cancel",
     example="flopex order cancel 17\nflopex order cancel --all --instrument paper-h100 --side bid",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,14 +61,26 @@ async def verify(
     output: Annotated[
         Path | None, typer.Option(help="The answer as you received it, to compare its digest.")
     ] = None,
+    question: Annotated[
+        str | None,
+        typer.Option(help="The question, to run the adaptive model again and compare."),
+    ] = None,
 ) -> None:
     """Check a receipt on this machine, without trusting the exchange.
 
     The signature is checked, the FLOPs are computed again from the decision trace and the model
     card, and the bill from the FLOPs and the price. With a job, its answer is compared as well.
+    For the adaptive model, every decision has to follow from its policy and budget; with
+    --question the model is run again here, and has to decide the same.
     Exit code 1 if anything is wrong.
     """
-    from flopex.receipts import ReceiptUnreadable, check_receipt, read_receipt, verdict
+    from flopex.receipts import (
+        ReceiptUnreadable,
+        check_receipt,
+        check_replay,
+        read_receipt,
+        verdict,
+    )
 
     pinned = _key(public_key)
     answer = None
@@ -83,6 +96,8 @@ async def verify(
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"cannot read {output}: {error}", code=ExitCode.USAGE) from error
     findings = check_receipt(facts, answer, pinned)
+    if question is not None:
+        findings.append(await asyncio.to_thread(check_replay, facts, question))
     good = verdict(findings)
     session.output.answer(_summary(facts, findings, good), _verdict(facts, findings, good))
     if not good:

@@ -27,11 +27,16 @@ app = typer.Typer(no_args_is_help=True, help="Workers: sell a machine's slots, s
 class EngineName(StrEnum):
     """What runs the jobs."""
 
+    ADAPTIVE = "adaptive"
     LLAMA = "llama"
     INSTANT = "instant"
 
 
-MODELS: Final = {EngineName.LLAMA: "smollm2-135m", EngineName.INSTANT: "instant"}
+MODELS: Final = {
+    EngineName.ADAPTIVE: "adaptive-tiny",
+    EngineName.LLAMA: "smollm2-135m",
+    EngineName.INSTANT: "instant",
+}
 """The model that each engine runs: a quote for another one would fail its buyers' jobs."""
 
 Fast = Annotated[

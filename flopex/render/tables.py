@@ -207,6 +207,8 @@ def _works(order: Order) -> str:
         shown.append(f"shows {grouped(asked.display_quantity_mflop)}")
     if asked.hidden:
         shown.append("hidden")
+    if order.legs:
+        shown.append(f"{len(order.legs)} legs")
     if order.cancel_on_disconnect:
         shown.append("ends with its stream")
     return ", ".join(shown)

@@ -150,6 +150,23 @@ def test_each_family_passes(passing: Case) -> None:
     assert cointossx.run_case(passing).differences == []
 
 
+def mirrored(one: Case) -> Case:
+    """The case with bids for asks, and prices the other way up."""
+
+    def row(order: Case) -> Case:
+        turned = {key: 200 - order[key] for key in ("price", "stop_price") if key in order}
+        return order | turned | {"side": "SELL" if order["side"] == "BUY" else "BUY"}
+
+    books = ("initial_orders", "input", "expected_book")
+    trades = [{**trade, "price": 200 - trade["price"]} for trade in one["expected_trades"]]
+    return {**one, **{k: [row(r) for r in one[k]] for k in books}, "expected_trades": trades}
+
+
+@pytest.mark.parametrize("passing", PASSING, ids=lambda c: c["id"])
+def test_each_family_passes_with_the_sides_changed(passing: Case) -> None:
+    assert cointossx.run_case(mirrored(passing)).differences == []
+
+
 def test_the_last_line_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, PASSING) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"{len(PASSING)} passed, 0 failed"

@@ -195,3 +195,18 @@ def test_plain_bids_have_no_order(hall: Hall) -> None:
     hall.order(1, (11, 40, 100))
     assert hall.desk.order_of(7) is None
     assert hall.desk.order_of(100) == 1
+
+
+def test_a_step_back_in_time_changes_nothing() -> None:
+    groups = {i: ClearingGroup(i, S) for i in (SMALL, LARGE)}
+    hall = Hall(groups, LegDesk(groups))
+    hall.slot(11, ask=30)
+    hall.order(1, (11, 40, 100))
+    groups[LARGE].uncross(5 * S)
+    before = hall.state()
+    with pytest.raises(ValueError, match="back"):
+        hall.uncross(second=4)
+    assert hall.state() == before
+    with pytest.raises(KeyError):
+        hall.uncross(SMALL, 9, second=5)
+    assert hall.state() == before

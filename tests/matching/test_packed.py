@@ -12,7 +12,6 @@ from matching import (
     STOP_ORDERS_MAX,
     Book,
     BookState,
-    Order,
     Rejected,
     RejectReason,
     Rested,
@@ -183,7 +182,7 @@ def test_a_book_is_rebuilt_by_restoring_its_orders() -> None:
     copy = Book()
     copy.set_state(BookState.AUCTION)
     for old in book.orders() + book.stops():
-        copy.restore(_same(old))
+        copy.restore(old.copy())
     assert copy.state() == book.state()
     copy.check()
     with pytest.raises(ValueError, match="order 1: DUPLICATE_ORDER"):
@@ -195,26 +194,7 @@ def test_a_restored_iceberg_shows_what_was_left_of_its_peak() -> None:
     book.place(make(1, BID, 9, 99, display=3))
     book.place(make(2, ASK, 2, 99))
     (old,) = book.orders()
-    copy.restore(_same(old))
+    copy.restore(old.copy())
     assert copy.depth(BID, 1) == book.depth(BID, 1) == [(99, 1, 1)]
     assert copy.orders()[0].row() == old.row()
     copy.check()
-
-
-def _same(old: Order) -> Order:
-    c = old.conditions
-    terms = (c.terms, c.minimum, c.display, c.stop_price, c.budget) if c is not None else ()
-    order = Order(
-        old.order_id,
-        old.account_id,
-        old.side,
-        old.price,
-        old.quantity,
-        old.time_in_force,
-        old.self_trade,
-        *terms,
-    )
-    order.leaves = old.leaves
-    if c is not None and order.conditions is not None:
-        order.conditions.reserve = c.reserve
-    return order

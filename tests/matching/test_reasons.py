@@ -8,7 +8,6 @@ in which the bid stands alone.
 from __future__ import annotations
 
 import random
-from copy import deepcopy
 
 from matching import Bid, NoTradeReason, SlotPool, StandingQuote
 from matching.reference import NaiveClearingGroup
@@ -18,15 +17,29 @@ from tests.matching.sizes import REASONS
 R = NoTradeReason
 
 
+def without_bids(group: NaiveClearingGroup) -> NaiveClearingGroup:
+    """A copy with pools of its own, and no demand."""
+    made, pools = NaiveClearingGroup(group.group_id, group.k_ns), {}
+    for quote in group.quotes():
+        old = quote.pool
+        if old.pool_id not in pools:
+            pools[old.pool_id] = SlotPool(old.pool_id, old.account_id, old.slots)
+            pools[old.pool_id].in_use = old.in_use
+        args = quote.quote_id, quote.instrument_id, pools[old.pool_id], quote.prices
+        made.set_quote(StandingQuote(*args, quote.sequence))
+    halted = group.state()[2]
+    for instrument_id in CLASSES:
+        made.set_open(instrument_id, instrument_id not in halted)
+    return made
+
+
 class Alone:
     """A copy of a world in which one bid is all the demand, and which can be changed."""
 
     def __init__(self, world: World, bid: Bid, now_ns: int) -> None:
         group = world.groups[group_of(bid.classes[0].instrument_id)]
         assert isinstance(group, NaiveClearingGroup)
-        self.group = deepcopy(group)
-        for other in self.group.bids():
-            self.group.remove_bid(other.bid_id)
+        self.group = without_bids(group)
         self.bid = bid
         self.now_ns = now_ns
         self.named = [c.instrument_id for c in bid.classes]
@@ -34,7 +47,7 @@ class Alone:
 
     def trades(self, **changes: object) -> bool:
         """Whether the bid leaves at once: with a slot, or as a self-trade."""
-        group = deepcopy(self.group)
+        group = without_bids(self.group)
         group.add_bid(self.bid._replace(**changes))  # type: ignore[arg-type]
         done = group.uncross(self.now_ns)
         return bool(done.fills or done.self_trades)

@@ -115,7 +115,7 @@ def test_groups_with_tiny_shelves_agree_with_their_twins(
     twins.empty()
 
 
-def crowd(group: AnyGroup, seed: int, *, of_one_peak: bool) -> list[SlotPool]:
+def crowd(group: AnyGroup, seed: int, *, of_one_crest: bool) -> list[SlotPool]:
     """Two classes with a few slots, and more bids than one shelf holds."""
     rng = random.Random(seed)
     pools = [SlotPool(n, 1, 2) for n in range(3)]
@@ -124,19 +124,20 @@ def crowd(group: AnyGroup, seed: int, *, of_one_peak: bool) -> list[SlotPool]:
             quote_id = 10 * pool.pool_id + instrument_id
             prices = (20 + pool.pool_id, 40)
             group.set_quote(StandingQuote(quote_id, instrument_id, pool, prices, quote_id))
-    for bid_id in range(2, 3 * SHELF_MAX):
+    for bid_id in range(2, 600):
         density = rng.randint(100, 10_000)
-        cap = 80 if of_one_peak else rng.randint(10, 200)
+        cap = 80 if of_one_crest else rng.randint(10, 200)
         start = rng.randint(3_000, 60_000)
         classes = tuple(ClassBid(i, start - late) for i, late in ((1, 200), (2, 0)))
         group.add_bid(Bid(bid_id, bid_id, density, cap, start, bid_id, classes))
     return pools
 
 
-@pytest.mark.parametrize("of_one_peak", [True, False])
-def test_a_crowd_trades_as_in_the_twin(of_one_peak: bool) -> None:
+@pytest.mark.parametrize("of_one_crest", [True, False])
+def test_a_crowd_trades_as_in_the_twin(of_one_crest: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("matching.demand.SHELF_MAX", 128)
     real, naive = ClearingGroup(1, K_NS), NaiveClearingGroup(1, K_NS)
-    pools = [crowd(group, 5, of_one_peak=of_one_peak) for group in (real, naive)]
+    pools = [crowd(group, 5, of_one_crest=of_one_crest) for group in (real, naive)]
     now_ns, fills = 0, 0
     while now_ns < 60_000:
         at = real.next_trade_ns(now_ns)
@@ -159,7 +160,7 @@ def test_the_ramp_of_a_shelf_is_the_ramp() -> None:
     rng = random.Random(3)
     for _ in range(300):
         density, slack = rng.randint(1, 10**7), rng.randint(0, 10**5)
-        peak = ramp_price(density, density, 0, 0, K_NS)
-        shelf = Shelf(peak, K_NS, [Member(1, density, slack, 1, slack)])
+        crest = ramp_price(density, density, 0, 0, K_NS)
+        shelf = Shelf(crest, K_NS, [Member(1, density, slack, 1, slack)])
         shelf.refresh(0)
         assert shelf.top == ramp_price(density, density, slack, 0, K_NS)

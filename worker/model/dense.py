@@ -46,7 +46,7 @@ class DenseModel(nn.Module):
         super().__init__()
         self.shape = shape
         self.vectors = Vectors(shape)
-        self.start = Reader(shape, shape.width)
+        self.start = Reader(shape, (shape.width,))
         self.layers = nn.ModuleList(
             Layer(shape.width, shape.heads, 4 * shape.width) for _ in range(layers)
         )

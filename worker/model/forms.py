@@ -24,7 +24,7 @@ NORM_EPSILON = np.float32(1e-6)
 
 
 class Memory(NamedTuple):
-    """What was read: keys and values (N, d), and the state of the last token (d,)."""
+    """What was read: keys and values (N, a), and the state of the last token (d,)."""
 
     keys: Any
     values: Any
@@ -95,12 +95,13 @@ class NumpyForm:
     def read(self, tokens: tuple[int, ...], answers: int) -> Memory:
         """Read a whole row by look-ups."""
         rows = read_rows(np.array([tokens], np.int64), np.array([answers]))
-        read = np.zeros((len(tokens), 3 * self.shape.width), np.float32)
+        read = np.zeros((len(tokens), self._weights.tables.shape[2]), np.float32)
         for j, table in enumerate(self._weights.tables):
             read += table[rows.near[0, :, j]]
         for i, table in enumerate(self._weights.places):
             read += table[rows.places[0, :, i]]
-        keys, values, states = np.split(read, 3, 1)
+        a = self.shape.attention_width
+        keys, values, states = np.split(read, (a, 2 * a), 1)
         return Memory(np.ascontiguousarray(keys), np.ascontiguousarray(values), states[-1])
 
     def step(
@@ -122,9 +123,9 @@ class NumpyForm:
         return Stepped(x, routing.experts, routing.margins, gates)
 
     def _attend(self, query: Floats, memory: Memory) -> Floats:
-        """Query (d,) -> (d,), each head by itself over the N tokens read."""
+        """Query (a,) -> (a,), each head by itself over the N tokens read."""
         heads = self.shape.heads
-        q = query.reshape(heads, 1, -1)  # (H, 1, d/H)
+        q = query.reshape(heads, 1, -1)  # (H, 1, a/H)
         keys = memory.keys.reshape(len(memory.keys), heads, -1).transpose(1, 2, 0)
         values = memory.values.reshape(len(memory.values), heads, -1).transpose(1, 0, 2)
         scores = np.matmul(q, keys) * np.float32(q.shape[-1] ** -0.5)  # (H, 1, N)
@@ -195,8 +196,8 @@ class TorchForm:
     def _one(self, state: Tensor, memory: Memory, step: int, p: float) -> tuple[Any, ...]:
         torch, core, heads = self._torch, self._core, self._shape.heads
         x = state.view(1, -1)
-        q = (self._norm(x + self._steps[step]) @ core["query"]).view(heads, 1, -1)  # (H, 1, d/H)
-        keys = memory.keys.view(len(memory.keys), heads, -1).permute(1, 2, 0)  # (H, d/H, N)
+        q = (self._norm(x + self._steps[step]) @ core["query"]).view(heads, 1, -1)  # (H, 1, a/H)
+        keys = memory.keys.view(len(memory.keys), heads, -1).permute(1, 2, 0)  # (H, a/H, N)
         values = memory.values.view(len(memory.values), heads, -1).permute(1, 0, 2)
         weights = torch.softmax(torch.bmm(q, keys) * q.shape[-1] ** -0.5, -1)
         x = x + torch.bmm(weights, values).view(1, -1) @ core["out"]

@@ -29,6 +29,16 @@ from worker.model.reading import OWN, PLACES, TAPS
 NORM_EPSILON = 1e-6
 
 
+NOISE = 0.3
+"""Share of chance in matrices that begin near the identity: so a name that a query holds finds the
+places where that name stands from the first step of training on, instead of after a thousand."""
+
+
+def same(inside: int, outside: int) -> Tensor:
+    """The identity from one width to another, its rows repeated where the other is larger."""
+    return torch.eye(inside).repeat(1, -(-outside // inside))[:, :outside]
+
+
 def norm(x: Tensor) -> Tensor:
     """Root-mean-square norm over the last dimension, without weights."""
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + NORM_EPSILON)
@@ -41,12 +51,19 @@ class Reader(nn.Module):
     reading then takes look-ups alone.
     """
 
-    def __init__(self, shape: AdaptiveShape, width: int) -> None:
+    def __init__(self, shape: AdaptiveShape, widths: tuple[int, ...], heads: int = 0) -> None:
         super().__init__()
         d = shape.width
-        self.taps = nn.Parameter(torch.randn(len(TAPS), d, width) * 0.5 * d**-0.5)
-        with torch.no_grad():  # a token is above all itself
-            self.taps[OWN] *= 2
+        self.taps = nn.Parameter(torch.randn(len(TAPS), d, sum(widths)) * NOISE * 0.5 * d**-0.5)
+        with torch.no_grad():
+            parts = torch.split(self.taps, list(widths), -1)
+            for part, (j, tap) in itertools.product(parts, enumerate(TAPS)):
+                # Heads look at neighbours differently; the first state sums them up.
+                amount = torch.randn(heads) / 2 if heads else torch.full((1,), 0.5)
+                amount = amount if tap or not heads else torch.ones(heads)
+                part[j] += same(d, part.shape[-1]) * amount.repeat_interleave(
+                    part.shape[-1] // len(amount)
+                )
         sizes = [shape.vocabulary] * len(TAPS) + [rows for _, rows in PLACES]
         self._starts = torch.tensor([0, *itertools.accumulate(sizes[:-1])])
 
@@ -76,18 +93,18 @@ class Core(nn.Module):
 
     def __init__(self, shape: AdaptiveShape) -> None:
         super().__init__()
-        d, e, f = shape.width, shape.experts, shape.ff_width
+        d, a, e, f = shape.width, shape.attention_width, shape.experts, shape.ff_width
         self.heads, self.active = shape.heads, shape.experts_active
         self.steps = nn.Parameter(torch.randn(shape.steps_max, d) * d**-0.5)
-        self.query = nn.Parameter(torch.randn(d, d) * d**-0.5)
-        self.out = nn.Parameter(torch.randn(d, d) * 0.5 * d**-0.5)
+        self.query = nn.Parameter(torch.randn(d, a) * NOISE * d**-0.5 + same(d, a))
+        self.out = nn.Parameter((torch.randn(a, d) * NOISE * a**-0.5 + same(d, a).T) / 2)
         self.router = nn.Parameter(torch.randn(d, e) * d**-0.5)
         self.up = nn.Parameter(torch.randn(e, d, f) * d**-0.5)
         self.down = nn.Parameter(torch.randn(e, f, d) * 0.5 * f**-0.5)
 
     def attend(self, h: Tensor, keys: Tensor, values: Tensor, hidden: Tensor) -> Tensor:
-        """State h (B, d); keys, values (B, H, N, d/H); hidden (B, N), -inf at pads -> (B, d)."""
-        q = (h @ self.query).view(len(h), self.heads, 1, -1)  # (B, H, 1, d/H)
+        """State h (B, d); keys, values (B, H, N, a/H); hidden (B, N), -inf at pads -> (B, d)."""
+        q = (h @ self.query).view(len(h), self.heads, 1, -1)  # (B, H, 1, a/H)
         scores = q @ keys.transpose(-1, -2) * q.shape[-1] ** -0.5  # (B, H, 1, N)
         weights = torch.softmax(scores + hidden[:, None, None, :], -1)
         return (weights @ values).flatten(1) @ self.out
@@ -138,13 +155,13 @@ class AdaptiveModel(nn.Module):
         super().__init__()
         self.shape = shape
         self.vectors = Vectors(shape)
-        self.memory = Reader(shape, 2 * shape.width)
-        self.start = Reader(shape, shape.width)
+        self.memory = Reader(shape, (shape.attention_width,) * 2, shape.heads)
+        self.start = Reader(shape, (shape.width,))
         self.core = Core(shape)
         self.gate = Gate(shape)
 
     def read(self, near: Tensor, places: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """Tokens to state (B, d), and keys, values (B, H, N, d/H), hidden (B, N)."""
+        """Tokens to state (B, d), and keys, values (B, H, N, a/H), hidden (B, N)."""
         state = self.start(self.vectors, near[:, -1:], places[:, -1:])[:, 0]
         keys, values = self.memory(self.vectors, near, places).chunk(2, -1)
         pad = near[..., OWN] == 0

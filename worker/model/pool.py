@@ -17,7 +17,7 @@ from worker.model.tasks import FAMILIES
 from worker.model.tasks.draws import Drawn, Mix, draw
 from worker.model.tasks.sample import DIFFICULTIES
 from worker.model.tasks.splits import Exclusion
-from worker.model.vocabulary import ASK, END, PAD, encode_answer
+from worker.model.vocabulary import ASK, END, PAD, PromptTooLong, encode_answer
 
 CURRICULUM: Final = ((3, 2), (7, 4))
 """Pools before the first number hold no difficulty above the second."""
@@ -88,7 +88,10 @@ def make_pool(
     items: list[Item] = []
     while len(items) < samples:
         mix: Mix = "easy" if rng.random() < EASY_SHARE else "uniform"
-        drawn = draw(rng, "train", mix, exclusion=exclusion)
+        try:
+            drawn = draw(rng, "train", mix, exclusion=exclusion)
+        except PromptTooLong:
+            continue  # a long question with a preamble: as good as not drawn
         if drawn.sample.difficulty <= hardest:
             items.append(encode(drawn))
     return items

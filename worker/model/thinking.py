@@ -27,10 +27,10 @@ from exchange.metering.adaptive import (
     step_flops,
     step_flops_worst,
 )
+from worker.model.errors import WeightsError
 from worker.model.forms import Form, Memory, Stepped
 from worker.model.gating import Limits, exit_confidence, halt, price_ppm
 from worker.model.vocabulary import ASK
-from worker.model.weights import WeightsError
 
 BATCH_MAX: Final = 256
 """Most requests that think at once."""
@@ -66,6 +66,8 @@ class Thinking:
         self.state: Any = None
         self.ended: Decision | None = None
         """Why it ended; GO_ON where it was stopped from outside."""
+        self.failed = False
+        """Whether it ended because the model broke."""
         self.began = False
         """Whether the first step could be paid; nothing was done where not."""
         self._begin_token()

@@ -33,6 +33,9 @@ POOLS: Final = 24
 WARM_UP_STEPS: Final = 100
 FINAL_RATE: Final = 0.05
 """What is left of the learning rate at the end."""
+STILL_LEARNING: Final = 0.01
+"""Rise in the share of right answers, from one tenth of the steps to the next, of a model that has
+not converged."""
 KEEP_EVERY_S: Final = 60.0
 REPORT_EVERY: Final = 50
 
@@ -51,7 +54,7 @@ class Recipe:
     contestant: str = "adaptive"
     size: str = "tiny"
     seed: int = 0
-    steps: int = 6_000
+    steps: int = 4_000
     seconds: float = 0.0
     batch: int = 128
     rate: float = 3e-3
@@ -196,6 +199,24 @@ class Training:
         self._generator.set_state(state["generator"])
         self.step, self._cpu_s, self.curve = state["step"], state["cpu_s"], state["curve"]
 
+    def _command(self) -> str:
+        recipe, command = self.recipe, ["flopex train"]
+        plain = Recipe()
+        for field in ("contestant", "size", "seed", "steps", "seconds"):
+            if getattr(recipe, field) != getattr(plain, field):
+                command += [f"--{field} {getattr(recipe, field)}"]
+        command += ["--exclude FOLDER"] if self._exclusion.forms else []
+        return " ".join([*command, "--out RUN"])
+
+    def _converged(self) -> bool:
+        """Whether all steps were made, and the last tenth of them brought less than a point."""
+        points = [point["right"] for point in self.curve]
+        tenth = max(len(points) // 10, 1)
+        last, before = points[-tenth:], points[-2 * tenth : -tenth]
+        if self.step < self.recipe.steps or not before:
+            return False
+        return sum(last) / len(last) - sum(before) / len(before) < STILL_LEARNING
+
     def _finish(self) -> dict[str, Any]:
         weights = save({k: v.contiguous() for k, v in self.model.state_dict().items()})
         record = {
@@ -204,7 +225,9 @@ class Training:
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "steps": self.step,
             "cpu_s": round(self._cpu_s, 1),
-            "torch": torch.__version__,
+            "torch": torch.__version__.split("+")[0],
+            "command": self._command(),
+            "converged": self._converged(),
             "excluded": len(self._exclusion.forms),
             "left_out": sum(self.left_out.values()),
             "sha256": hashlib.sha256(weights).hexdigest(),

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from exchange.metering.adaptive import AdaptiveShape
+from worker.model.errors import WeightsError
 from worker.model.reading import OWN, PLACES, TAPS
 
 Floats = NDArray[np.float32]
@@ -20,16 +21,12 @@ Floats = NDArray[np.float32]
 WEIGHTS_BYTES_MAX: Final = 64 << 20
 
 
-class WeightsError(Exception):
-    """The weights cannot be used; the text is for people."""
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Weights:
     """The adaptive model's arrays, fp32.
 
-    tables: (taps, vocabulary, 3 d), what a token adds to the key, value and first state of the one
-    at that distance.  places: one (rows, 3 d) for each kind of place.  The rest as in
+    tables: (taps, vocabulary, 2 a + d), what a token adds to the key, value and first state of the
+    one at that distance.  places: one (rows, 2 a + d) for each kind of place.  The rest as in
     `worker.model.model`.
     """
 
@@ -105,15 +102,16 @@ _GATE: Final = ("inner", "inner_bias", "outer", "outer_bias")
 
 def shapes_of(shape: AdaptiveShape) -> dict[str, tuple[int, ...]]:
     """The tensors of a model of this shape, by name."""
-    d, e, f, g = shape.width, shape.experts, shape.ff_width, shape.gate_width
+    d, a, e = shape.width, shape.attention_width, shape.experts
+    f, g = shape.ff_width, shape.gate_width
     return {
         "vectors.tokens": (shape.vocabulary, d),
         **{f"vectors.places.{name}": (rows, d) for name, rows in PLACES},
-        "memory.taps": (len(TAPS), d, 2 * d),
+        "memory.taps": (len(TAPS), d, 2 * a),
         "start.taps": (len(TAPS), d, d),
         "core.steps": (shape.steps_max, d),
-        "core.query": (d, d),
-        "core.out": (d, d),
+        "core.query": (d, a),
+        "core.out": (a, d),
         "core.router": (d, e),
         "core.up": (e, d, f),
         "core.down": (e, f, d),

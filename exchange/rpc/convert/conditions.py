@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from exchange.core.commands import PlaceConditionalOrder, PlaceMultiLegOrder, PlaceOrder
+from exchange.core.open_orders import OpenOrder
 from exchange.core.reasons import Reason
 from exchange.v1 import market_pb2 as pb_market
 from exchange.v1 import order_service_pb2 as pb
@@ -65,3 +66,15 @@ def conditions(resting: Order) -> pb.OrderConditions | None:
         stop_price_nanos=asked.stop_price,
         hidden=bool(asked.terms & Terms.HIDDEN),
     )
+
+
+def legs(found: OpenOrder) -> list[pb.OrderLeg]:
+    """The legs of an open multi-leg bid."""
+    return [
+        pb.OrderLeg(
+            instrument_id=leg.instrument_id,
+            price_nanos=leg.price,
+            quantity_mflop=leg.quantity,
+        )
+        for leg in found.legs
+    ]

@@ -385,5 +385,6 @@ def order(found: OpenOrder) -> pb.Order:
         max_cost_nanos=found.max_cost_nanos,
         conditions=conditions.conditions(found.resting),
         waiting=found.waiting,
+        legs=conditions.legs(found),
         cancel_on_disconnect=bool(found.stream_id),
     )

@@ -37,6 +37,7 @@ def page(result: dict[str, Any], date: str) -> str:
         _correctness(result),
         _section("Goals", ("goal", "met in", "worst line"), _goals(result["goals"])),
     ]
+    parts.append(_model(result["model"]))
     parts += [_times(result["rows"], kind) for kind in ("alone", "graph")]
     return "\n".join(parts)
 
@@ -77,6 +78,34 @@ def _goals(goals: dict[str, Any]) -> list[tuple[str, ...]]:
         (goal, f"{found['met']} of {found['of']}", f"{found['worst']} ({found['where']})")
         for goal, found in goals.items()
     ]
+
+
+def _model(model: dict[str, Any]) -> str:
+    """The adaptive model end to end."""
+    weights = "random weights" if model["random"] else f"weights {model['weights_sha256'][:16]}"
+    meter, gate = model["meter"], model["gate"]
+    heads = ("leases", "requests", "tokens_per_s", "steps_per_s", "joules_per_1000_tokens")
+    rates = [
+        tuple("unknown" if row[name] is None else f"{row[name]}" for name in heads)
+        for row in model["rates"]
+    ]
+    lines = [
+        _section(f"The model `{model['size']}`, {weights}", heads, rates),
+        *(
+            f"* {name} questions, one at a time: {ms['median']} ms ({ms['low']}-{ms['high']})"
+            for name, ms in model["latency_ms"].items()
+        ),
+        (
+            f"* metered as the specification on the CPU meters: {meter['equal']} of "
+            f"{meter['requests']} requests; {meter['within_noise']} more hold a decision that was "
+            "as close as the noise"
+        ),
+        (
+            f"* the gate's kernels take {gate['gate_us']} of the {gate['step_us']} us of a step "
+            f"of {gate['rows']} requests: {gate['share']:.1%}"
+        ),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _times(rows: list[dict[str, Any]], kind: str) -> str:

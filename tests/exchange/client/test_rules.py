@@ -24,6 +24,7 @@ from exchange.client import (
     PostOnlyMode,
     Protections,
     Side,
+    TimeInForce,
     TradingState,
 )
 from exchange.metering.cards import INSTANT
@@ -98,6 +99,23 @@ async def test_a_repriced_order_says_so(alice: AsyncClient, bob: AsyncClient) ->
     ]
     assert result.reports[-1].price_nanos == 99
     assert result.state is OrderState.NEW
+
+
+async def test_multi_leg_bids(
+    exchange: InProcessExchange, alice: AsyncClient, bob: AsyncClient
+) -> None:
+    await exchange.paper_instrument("second")
+    legs: list[tuple[str, int | str, int | str]]
+    legs = [(PAPER, "100 nanos", 5), ("second", 90, "5 MFLOP")]
+    placed = await alice.orders.place_legs(legs)
+    (order,) = [order async for order in alice.orders.list()]
+    assert [(leg.price_nanos, leg.quantity_mflop) for leg in order.legs] == [(100, 5), (90, 5)]
+    assert order.order_id == placed.order_id
+    await bob.orders.place("second", Side.ASK, 80, 5)
+    assert await open_ids(alice) == []
+    async with await alice.orders.stream() as stream:
+        result = await stream.place_legs(legs, time_in_force=TimeInForce.IOC)
+    assert (result.state, result.reason) == (OrderState.CANCELED, "IMMEDIATE_OR_CANCEL")
 
 
 async def test_mass_cancels(alice: AsyncClient) -> None:

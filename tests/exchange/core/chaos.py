@@ -60,6 +60,7 @@ class Chaos:
             *[self.submit] * 14,
             *[self.place] * 8,
             *[self.conditional] * 8,
+            *[self.multi_leg] * 2,
             *[self.step] * 24,
             *[self.cancel_order] * 3,
             self.mass_cancel,
@@ -187,6 +188,28 @@ class Chaos:
         if "stop_price_nanos" in asked:
             fields["order_type"] = rng.randint(3, 4)
         return c.PlaceConditionalOrder(**fields, **asked, stream_id=rng.choice((0, 0, 1, 2)))
+
+    def multi_leg(self) -> c.Command:
+        """Legs in one to three continuous books, of quantities that often meet."""
+        rng, market = self.rng, self.market
+        placed = self.place()
+        books = list(market.exchange.books)
+        legs = [
+            (book, rng.randint(95, 105), rng.choice((1, 5, 10, 30)))
+            for book in rng.sample(books, rng.randint(1, min(3, len(books))))
+        ]
+        whole = replace(
+            placed,
+            instrument_id=0,
+            side=1,
+            order_type=1,
+            price_nanos=0,
+            quantity_mflop=0,
+            self_trade=rng.randint(1, 3),
+        )
+        fields = msgspec.structs.asdict(whole)
+        numbers = tuple(number for leg in legs for number in leg)
+        return c.PlaceMultiLegOrder(**fields, stream_id=rng.choice((0, 0, 1)), legs=numbers)
 
     def mass_cancel(self) -> c.Command:
         rng, market = self.rng, self.market
@@ -363,9 +386,11 @@ class OrderChaos(Chaos):
 
     def __init__(self, market: Market, seed: int) -> None:
         super().__init__(market, seed)
+        self.books = [market.paper, market.paper_book("second"), market.paper_book("third")]
         self.makers = [
             *[self.place] * 10,
             *[self.conditional] * 14,
+            *[self.multi_leg] * 5,
             *[self.cancel_order] * 4,
             *[self.replace_order] * 5,
             *[self.advance] * 3,
@@ -380,6 +405,7 @@ class OrderChaos(Chaos):
         return replace(
             placed,
             client_order_id=uuid7(rng.getrandbits(60), self.market.now_ns),
+            instrument_id=rng.choice(self.books),
             quantity_mflop=rng.choice((1, 2, 5, 10, 20, 50)),
             max_cost_nanos=rng.choice((0, 0, 0, 1)),
         )
@@ -391,7 +417,8 @@ class OrderChaos(Chaos):
 
     def open_book(self) -> c.Command:
         """Books are open most of the time, and without protections half of it."""
-        paper = self.market.paper
+        book = self.rng.choice(self.books)
+        self.market.paper = self.rng.choice(self.books)  # what the operator looks at next
         if self.rng.random() < 0.3:
-            return c.SetProtections(paper)
-        return c.SetInstrumentState(paper, c.TradingState.OPEN)
+            return c.SetProtections(book)
+        return c.SetInstrumentState(book, c.TradingState.OPEN)

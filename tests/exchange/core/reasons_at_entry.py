@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from exchange.core import commands as c
 from exchange.core.limits import (
     BALANCE_MAX_NANOS,
@@ -197,6 +199,13 @@ def _(market: Market) -> Reason:
 @gives(R.DISPLAY_TOO_SMALL)
 def _(market: Market) -> Reason:
     return market.refused(market.conditional(quantity_mflop=101, display_quantity_mflop=1))
+
+
+@gives(R.LEGS_INVALID)
+def _(market: Market) -> Reason:
+    order = market.order(instrument_id=0, price_nanos=0, quantity_mflop=0)
+    fields = msgspec.structs.asdict(order)
+    return market.refused(c.PlaceMultiLegOrder(**fields, legs=(market.cpu, 100, 1)))
 
 
 # 4xx idempotency

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pytest
 
 from exchange.core import commands as c
@@ -285,14 +284,6 @@ def test_parts_keep_to_the_lot(market: Market) -> None:
 
 def test_a_plain_stop_is_no_order(market: Market) -> None:
     assert market.refused(market.order(order_type=3)) == Reason.CONDITIONS_CONFLICT
-
-
-def test_legs_are_not_taken_yet(market: Market) -> None:
-    fields = msgspec.structs.asdict(market.order(instrument_id=0, price_nanos=0, quantity_mflop=0))
-    legs = c.PlaceMultiLegOrder(**fields, legs=(market.paper, 100, 10))
-    assert market.refused(legs) == Reason.ORDER_TYPE_UNSUPPORTED
-    named = c.PlaceMultiLegOrder(**msgspec.structs.asdict(market.order()), legs=(2, 100, 10))
-    assert market.refused(named) == Reason.ORDER_TYPE_UNSUPPORTED
 
 
 # Repeats

@@ -16,7 +16,6 @@ NOT_FROM_THE_CORE: Final = {
     Reason.ROLE_MISSING: "the gateway's: it knows the caller's key",
     Reason.NO_LIQUIDITY: "reserved: a market order without a counterpart answers 606 or 607",
     Reason.ATTEMPTS_EXHAUSTED: "reserved: a job that failed too often ends with its last fault",
-    Reason.LEGS_INVALID: "reserved: multi-leg orders are not taken yet",
 }
 
 

@@ -6,10 +6,12 @@ import pytest
 
 from exchange.core import commands as c
 from exchange.core.events import Refused
+from matching.types import Side
 from tests.exchange.core import sizes
 from tests.exchange.core.chaos import Chaos, OrderChaos
 from tests.exchange.core.ledger_model import LedgerModel
 from tests.exchange.core.scenario import Market, unchanged_but_for_sequence
+from tests.matching.feed import Feed
 
 SEEDS = range(sizes.FIRST_SEED, sizes.FIRST_SEED + sizes.TORTURE_SEEDS)
 
@@ -24,23 +26,30 @@ def test_nothing_raises_and_a_refusal_changes_nothing(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_order_books_are_emptied_and_nothing_is_left(seed: int) -> None:
     market = Market()
-    torture(market, OrderChaos(market, seed), sizes.TORTURE_ORDER_COMMANDS)
+    chaos = OrderChaos(market, seed)
     exchange = market.exchange
-    market.do(c.SetInstrumentState(market.paper, c.TradingState.HALTED))
+    feeds = {book: Feed() for book in chaos.books}
+    for book in feeds:
+        exchange.listen(book)
+    torture(market, chaos, sizes.TORTURE_ORDER_COMMANDS, feeds)
+    for book in chaos.books:
+        market.do(c.SetInstrumentState(book, c.TradingState.HALTED))
     for account_id, account in exchange.accounts.items():
         market.do(c.MassCancel(account_id, 0, 0))
         assert exchange.ledger.pending(account_id) == 0
         assert account.exposure == {}
     assert exchange.orders == {}
-    assert len(exchange.books[market.paper]) == 0
+    assert [len(exchange.books[book]) for book in chaos.books] == [0, 0, 0]
     assert exchange.counters.trade > sizes.TORTURE_ORDER_COMMANDS // 20, "too little happens"
-    positions = [a.positions.get(market.paper, 0) for a in exchange.accounts.values()]
-    assert sum(positions) == 0
+    for book in chaos.books:
+        assert sum(a.positions.get(book, 0) for a in exchange.accounts.values()) == 0
     market.close()
 
 
-def torture(market: Market, chaos: Chaos, commands: int) -> None:
-    """Apply random commands; all must hold after each."""
+def torture(
+    market: Market, chaos: Chaos, commands: int, feeds: dict[int, Feed] | None = None
+) -> None:
+    """Apply random commands; all must hold after each, and the books follow from their feeds."""
     model = LedgerModel(market.exchange)
     for _ in range(commands):
         command = chaos.command()
@@ -52,3 +61,10 @@ def torture(market: Market, chaos: Chaos, commands: int) -> None:
         chaos.saw(events)
         model.saw(command, events)
         model.compare()
+        for book, feed in (feeds or {}).items():
+            feed.read(market.exchange.take_rows(book))
+            assert feed.sequence == market.exchange.books[book].sequence
+            for side in Side:
+                shown = [(p, sum(q for _, q in level)) for p, level in feed.levels(side)]
+                depth = market.exchange.books[book].depth(side, 1_000)
+                assert shown == [(price, quantity) for price, quantity, _ in depth]

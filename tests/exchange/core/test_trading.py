@@ -142,6 +142,13 @@ def test_stops_that_the_auctions_price_triggers_trade_after_it(market: Market) -
     assert len(of_kind(events, OrderTriggered)) == 1
 
 
+def test_an_open_book_is_not_opened_again(market: Market) -> None:
+    before = market.exchange.books[market.paper].sequence
+    events = market.events(c.SetInstrumentState(market.paper, State.OPEN))
+    assert events == [InstrumentStateChanged(market.paper, State.OPEN)]
+    assert market.exchange.books[market.paper].sequence == before
+
+
 # Halts
 
 

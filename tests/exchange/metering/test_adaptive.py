@@ -34,7 +34,7 @@ from exchange.metering.adaptive import (
 from exchange.metering.cards import INSTANT, CardError, ModelCard, decode_card
 from exchange.metering.traces import DenseTrace, TraceError, decode_trace, flops, flops_worst
 
-SHAPE = AdaptiveShape(64, 4, 4, 2, 128, 32, 256, 768, 10)
+SHAPE = AdaptiveShape(64, 128, 4, 4, 2, 128, 32, 256, 768, 10)
 CARD = ModelCard(name="adaptive-tiny", family="adaptive", template_tokens=1, adaptive=SHAPE)
 SURE = Step(experts=0b0001, now_ppm=950_000, ever_ppm=960_000, margin_ppm=5)
 UNSURE = Step(experts=0b0110, now_ppm=100_000, ever_ppm=800_000, margin_ppm=5)
@@ -50,7 +50,7 @@ GOOD = AdaptiveTrace(
 
 
 def test_a_step_costs_its_matrix_products() -> None:
-    by_hand = 2 * (64 * 64 * 2) + 2 * (64 * 20 * 2) + 2 * 64 * 4
+    by_hand = 2 * (64 * 128 * 2) + 2 * (128 * 20 * 2) + 2 * 64 * 4
     by_hand += 2 * (2 * 2 * 64 * 128) + 2 * (64 * 32 + 32 * 2)
     assert step_flops(SHAPE, 20, 2) == by_hand
     assert answer_flops(SHAPE) == 2 * 64 * 256

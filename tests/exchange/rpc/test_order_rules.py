@@ -96,9 +96,30 @@ async def test_a_condition_out_of_range_is_a_report(desk: Desk) -> None:
 async def test_an_order_without_an_instrument_or_legs_is_refused(desk: Desk) -> None:
     (report,) = await desk.place(desk.alice, BID, 100, 10, instrument_id=0)
     assert named(report) == ("REJECTED", "UNKNOWN_INSTRUMENT")
-    legs = [pb.OrderLeg(instrument_id=desk.instrument_id, price_nanos=100, quantity_mflop=1)]
-    (report,) = await desk.place(desk.alice, BID, 0, 0, instrument_id=0, legs=legs)
-    assert named(report) == ("REJECTED", "ORDER_TYPE_UNSUPPORTED"), "not built yet"
+
+
+async def test_a_multi_leg_bid_fills_one_leg(desk: Desk) -> None:
+    second = await desk.exchange.paper_instrument("second")
+    wanted = ((desk.instrument_id, 100), (second, 90))
+    legs = [
+        pb.OrderLeg(instrument_id=ident, price_nanos=price, quantity_mflop=5)
+        for ident, price in wanted
+    ]
+    (new,) = await desk.place(desk.alice, BID, 0, 0, instrument_id=0, legs=legs)
+    assert named(new) == ("NEW", "UNSPECIFIED")
+    (order,) = (await desk.alice.ListOrders(pb.ListOrdersRequest(instrument="second"))).orders
+    assert (list(order.legs), order.instrument_id, order.quantity_mflop) == (legs, 0, 0)
+    async with TradeCall(desk.alice) as trade:
+        await trade.exchange(cancel(99))
+        await desk.place(desk.bob, ASK, 90, 5, instrument_id=second)
+        (report,) = (await trade.receive()).reports
+    assert (report.instrument_id, report.order_id, report.quantity_mflop) == (second, 1, 5)
+    assert report.state == pb.ORDER_STATE_FILLED
+    assert desk.core.orders == {}
+    conditions = pb.OrderConditions(hidden=True)
+    both = {"instrument_id": 0, "legs": legs, "conditions": conditions}
+    (report,) = await desk.place(desk.alice, BID, 0, 0, **both)
+    assert named(report) == ("REJECTED", "CONDITIONS_CONFLICT")
 
 
 async def test_owners_hear_of_stops_that_others_trigger(desk: Desk) -> None:
@@ -197,6 +218,17 @@ async def test_a_plain_stream_leaves_its_orders(desk: Desk) -> None:
         await trade.finish()
     await desk.place(desk.bob, BID, 80, 1)
     assert sorted(desk.core.orders) == [1, 2]
+
+
+async def test_a_guarded_order_does_not_outlive_the_exchange(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        await desk.place(desk.alice, BID, 80, 1)
+        async with TradeCall(desk.alice) as trade:
+            await trade.exchange(*places([desk.order(BID, 90, 1)]), guard=True)
+            assert sorted(desk.core.orders) == [1, 2]
+            desk.exchange.server.services.drain.begin()
+    async with open_desk(tmp_path) as desk:
+        assert sorted(desk.core.orders) == [1]
 
 
 async def test_a_guard_belongs_into_the_first_message(desk: Desk) -> None:

@@ -176,6 +176,20 @@ def test_triton_twins_decide_alike() -> None:
     assert done.stdout.endswith("alike\n"), done.stderr
 
 
+def test_the_model_is_measured_where_it_runs() -> None:
+    """The same code as on a GPU, with the model on the CPU and few questions."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    from flopex.bench.gating import model
+
+    torch.set_num_threads(1)
+    weights = model.chosen_weights(None, 3, quick=True)
+    found = model.measure(weights, "cpu", 3, quick=True, report=lambda _: None)
+    assert [rate["leases"] for rate in found["rates"]] == [1, 8]
+    assert all(rate["tokens_per_s"] > 0 for rate in found["rates"])
+    assert found["meter"]["equal"] + found["meter"]["within_noise"] == found["meter"]["requests"]
+    assert found["latency_ms"]["hard"]["low"] <= found["latency_ms"]["hard"]["median"]
+
+
 # ---- what it says --------------------------------------------------------------------------------
 
 
@@ -189,6 +203,18 @@ def measured(kernel: float, eager: float, triton: float | str, rows: int = 4096)
     return run.line(case, rows, same, 2.5, {"alone": 2.0, "graph": 1.0})
 
 
+MODEL: dict[str, Any] = {
+    "size": "small",
+    "random": True,
+    "weights_sha256": "ab" * 32,
+    "rates": [{"leases": 4, "requests": 32, "tokens_per_s": 10.5, "steps_per_s": 99.0,
+               "joules_per_1000_tokens": None}],
+    "latency_ms": {"easy": {"median": 1.0, "low": 0.9, "high": 1.5}},
+    "meter": {"requests": 8, "equal": 7, "within_noise": 1},
+    "gate": {"rows": 64, "gate_us": 9.0, "step_us": 300.0, "share": 0.03},
+}  # fmt: skip
+
+
 def result() -> dict[str, Any]:
     rows = [measured(3.0, 15.0, 3.0), measured(5.0, 15.0, "failed: no"), measured(2.0, 6.0, 1.0, 1)]
     return {
@@ -198,8 +224,9 @@ def result() -> dict[str, Any]:
         "sanitizer": {"memcheck": "clean"},
         "copy_gb_per_s": 100.0,
         "launch_floor_us": {"alone": 2.0, "graph": 1.0},
+        "model": MODEL,
         "rows": rows,
-        "goals": run.verdicts(rows),
+        "goals": {**run.verdicts(rows), **run.share_verdict(MODEL)},
     }
 
 
@@ -216,6 +243,8 @@ def test_goals_name_the_worst_line() -> None:
     assert (triton["met"], triton["of"], triton["where"]) == (1, 2, "route 1 x 8")
     floor = goals["alone: 1.5 x floor"]
     assert (floor["met"], floor["of"], floor["worst"]) == (1, 2, 2.0)
+    share = goals["gate below 2% of a step of small"]
+    assert (share["met"], share["worst"]) == (0, 0.03)
 
 
 def test_the_page_states_machine_method_and_spread() -> None:
@@ -225,6 +254,9 @@ def test_the_page_states_machine_method_and_spread() -> None:
     assert "3.0 (2.7-3.6)" in page
     assert "| failed: no |" in page
     assert "compute-sanitizer memcheck: clean" in page
+    assert "| 4 | 32 | 10.5 | 99.0 | unknown |" in page
+    assert "7 of 8 requests; 1 more" in page
+    assert "9.0 of the 300.0 us" in page
     assert table.file_name(result(), "2026-01-31") == "gating-2026-01-31-nvidia-imaginary-1.md"
 
 

@@ -167,3 +167,14 @@ def test_a_book_is_protected_from_the_command_line(site: Site) -> None:
         *("admin", "protect", book, "--static-band", "5", "--json"), key="operator"
     )
     assert (refused.code, refused.error()["reason"]) == (1, "FIELD_INVALID")
+
+
+def test_a_bid_with_legs(site: Site) -> None:
+    legs = ("order", "legs", f"{PAPER}=500 nanos:10", f"{PAPER}=510 nanos:10", "--json")
+    refused = site.flopex(*legs, key="paper-ada")
+    assert (refused.code, refused.error()["reason"]) == (1, "LEGS_INVALID")
+    assert site.flopex(*legs[:3], key="paper-ada").code == 0
+    assert "GTC, 1 legs" in site.flopex("order", "list", key="paper-ada").out
+    assert site.flopex("order", "cancel", "--all", key="paper-ada").code == 0
+    wrong = site.flopex("order", "legs", "nonsense", "--json", key="paper-ada")
+    assert (wrong.code, wrong.error()["reason"]) == (2, "LEG")

@@ -227,7 +227,7 @@ async def test_a_stop_while_reading_ends_the_process_and_starts_another(
     assert not is_alive(old.pid)
     assert not old._directory.exists()
     assert (outcome.text, outcome.cause) == ("", StopCause.STOP_CAUSE_CANCELLED)
-    assert outcome.trace.decode_steps == 0
+    assert outcome.trace.tokens_given <= 1
     await engine.ready()
     assert child_of(engine).pid != old.pid
     assert (await run(engine, ask("Name a fruit.")))[:4] == before[:4]

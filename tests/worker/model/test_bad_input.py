@@ -17,6 +17,7 @@ from exchange.metering.adaptive import (
     first_step_flops,
 )
 from tests.worker.model.weights_of_chance import TINY, random_tensors, random_weights
+from worker.model.errors import WeightsError
 from worker.model.forms import NumpyForm
 from worker.model.thinking import Request, think
 from worker.model.vocabulary import (
@@ -27,7 +28,7 @@ from worker.model.vocabulary import (
     TooManyAliases,
     read,
 )
-from worker.model.weights import WEIGHTS_BYTES_MAX, Weights, WeightsError, load_weights
+from worker.model.weights import WEIGHTS_BYTES_MAX, Weights, load_weights
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,8 @@ __device__ int first_too_dear(const unsigned long long* bins, long long* left) {
     return __shfl_sync(ALL_LANES, byte, owner);
 }
 
-// The sum of x over the threads up to and with this one; `total` gets that of all.
+// The sum of x over the threads up to and with this one; `total` gets that of all. Between two calls
+// there must be a barrier: of_warp is used again.
 __device__ long long running_sum(long long x, long long* of_warp, long long* total) {
     int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
     for (int step = 1; step < LANES; step *= 2) {
@@ -46,7 +47,6 @@ __device__ long long running_sum(long long x, long long* of_warp, long long* tot
         if (k == warp) x += *total;
         *total += of_warp[k];
     }
-    __syncthreads();  // of_warp may be written again
     return x;
 }
 

@@ -1,11 +1,12 @@
 // Runs CUDA C on a CPU: every CUDA thread is a fibre, and one scheduler runs them in turn.
 //
-// Fibres change only where CUDA threads meet (barriers, shuffles, votes, reductions) and there in a
-// random order that a seed determines; several blocks are under way at once and begin in random
-// order. So a missing barrier, a read of what another block has not written yet, or a wait for a
-// block that may not have begun shows as a wrong result or as a deadlock, which is reported. All
-// lanes of a warp must meet at the same line of source. Shared memory is filled with garbage when a
-// block begins.
+// Fibres change only where CUDA threads meet (barriers, shuffles, votes, reductions) and there in an
+// order that a seed determines: at random, or one warp as far ahead of all others as it can get, or
+// between the two. Several blocks are under way at once and begin in random order. So a missing
+// barrier, a read of what another block has not written yet, or a wait for a block that may not have
+// begun shows as a wrong result or as a deadlock, which is reported. All lanes of a warp must meet at
+// the same line of source. Shared memory is filled with garbage when a block begins. What this cannot
+// show is a missing memory fence: here everybody sees every write at once.
 
 #pragma once
 
@@ -38,6 +39,7 @@ struct alignas(16) uint4 { unsigned x, y, z, w; };
 namespace cpu {
 
 constexpr unsigned LANES = 32, STACK = 16 * 1024, RESIDENT_MAX = 3;
+constexpr uint64_t TURNS_MAX = 10'000'000;  // of all fibres of a launch together
 
 struct Warp {
     uint64_t slots[2][LANES] = {};
@@ -212,6 +214,7 @@ inline const char* run(unsigned blocks, unsigned threads, uint64_t seed, void (*
         std::vector<unsigned> order;
         std::vector<Block> places;
         std::vector<std::vector<Fibre>> fibres;
+        uint64_t turns = 0;
     };
     State* state = new State;
     for (unsigned k = 0; k < blocks; k++) state->order.push_back(k);
@@ -231,14 +234,18 @@ inline const char* run(unsigned blocks, unsigned threads, uint64_t seed, void (*
         begin(&state->places[place], state->fibres[place], number);
     };
     for (unsigned place = 0; place < resident; place++) next(place);
+    uint64_t& turns = state->turns;
     while (here.failure.empty()) {
         if (here.ready.empty()) {
             for (Block& block : state->places)
                 if (block.living > 0) fail("deadlock: threads of a block wait for ever");
             break;
         }
-        uint64_t pick = roll(here.ready.size());
-        std::swap(here.ready[pick], here.ready.back());
+        if (++turns > TURNS_MAX) fail("no end: threads of a block ask in vain");
+        // Whoever was woken last is the warp that is furthest ahead. One that asks again and again
+        // for what another has yet to do must not keep that one from doing it.
+        bool ahead = (seed % 3 == 1 && roll(64) > 0) || (seed % 3 == 2 && roll(4) > 0);
+        if (!ahead) std::swap(here.ready[roll(here.ready.size())], here.ready.back());
         Fibre* fibre = here.ready.back();
         here.ready.pop_back();
         resume(fibre);

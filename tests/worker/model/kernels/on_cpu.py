@@ -14,7 +14,8 @@ from worker.model.kernels.sources import FILES, KERNELS, source
 
 SHIM: Final = Path(__file__).with_name("cuda_on_cpu.hpp")
 COMPILER: Final = "g++"
-# As NVRTC is told: nothing may be contracted or reordered. The kernels read bytes as wider words.
+# As NVRTC is told: nothing may be contracted or reordered. The kernels read bytes as wider words,
+# and fibres jump from stack to stack, which a fortified longjmp takes for an attack.
 FLAGS: Final = (
     "-std=c++20",
     "-O1",

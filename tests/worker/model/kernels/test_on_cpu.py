@@ -63,6 +63,28 @@ def test_route(libraries: Libraries, data: st.DataObject, seed: int) -> None:
     check(libraries, case, seed)
 
 
+@pytest.mark.parametrize(
+    ("logits", "top_p", "experts"),
+    [
+        ([-0.0, 0.0, -0.0, 0.0], 1.0, [0, 1, 2, 3]),  # zeros of both signs are equal
+        ([1.0, -0.0, 0.0, -9.0], 0.6, [0, 1, -1, -1]),
+        ([5.0, 5.0, -90.0, -90.0], 0.5, [0, -1, -1, -1]),  # what is reached exactly is reached
+        ([5.0, 5.0, -90.0, -90.0], 0.75, [0, 1, -1, -1]),
+    ],
+)
+def test_route_at_its_edges(
+    libraries: Libraries, logits: list[float], top_p: float, experts: list[int]
+) -> None:
+    arrays = (
+        np.array([logits], np.float32),
+        np.array([top_p], np.float32),
+        np.array([4], np.int32),
+    )
+    case = cases.Case("route", "edge", arrays, (4,))
+    check(libraries, case)
+    assert gate_reference.route(*arrays, 4)[0].tolist() == [experts]
+
+
 @settings(max_examples=150)
 @given(
     rows=st.integers(1, 4),
@@ -83,7 +105,7 @@ def test_exit_confidence(
     check(libraries, case, seed)
 
 
-@settings(max_examples=40)  # a block of 1,024 threads for each expert
+@settings(max_examples=25)  # a block of 1,024 threads for each expert
 @given(st.integers(0, 200), st.sampled_from([1, 2, 5, 8, 64]), st.integers(1, 5), SEEDS)
 def test_sort_by_expert(
     libraries: Libraries, tokens: int, experts: int, width: int, seed: int
@@ -117,6 +139,20 @@ def test_select_breaks_ties_by_index(
     budget = data.draw(st.integers(-1, 3 * n))
     arrays = scores, costs, np.array([0, n], np.int32), np.array([budget], np.int64)
     check(libraries, cases.Case("select_within_budget", "drawn", arrays))
+
+
+@pytest.mark.parametrize(("budget", "chosen"), [(0, 0), (1, 1), (2, 2), (3, 3)])
+def test_select_at_its_edges(libraries: Libraries, budget: int, chosen: int) -> None:
+    """Zeros of both signs are equal, and a budget that is met exactly is met."""
+    arrays = (
+        np.array([-0.0, 0.0, -0.0], np.float32),
+        np.ones(3, np.int64),
+        np.array([0, 3], np.int32),
+        np.array([budget], np.int64),
+    )
+    check(libraries, cases.Case("select_within_budget", "edge", arrays))
+    taken = gate_reference.select_within_budget(*arrays)[0]
+    assert np.nonzero(taken)[0].tolist() == list(range(chosen))
 
 
 def test_many_blocks_look_back(libraries: Libraries) -> None:
@@ -191,6 +227,7 @@ TOYS: dict[str, Any] = {
     " out[threadIdx.x] = x[63 - threadIdx.x];",
     "deadlock": "if (threadIdx.x < 32) out[0] = __ballot_sync(ALL_LANES, 1);"
     " else if (threadIdx.x == 40) out[1] = __ballot_sync(ALL_LANES, 1);",
+    "vain": "while (__any_sync(ALL_LANES, ((volatile int*)out)[0] == -1)) {}",
     "parted": "if (threadIdx.x % 2)\n out[0] = __ballot_sync(ALL_LANES, 1);\n"
     "else\n out[1] = __ballot_sync(ALL_LANES, 1);",
 }
@@ -216,15 +253,20 @@ def test_the_shim_runs_sound_kernels(toys: ctypes.CDLL) -> None:
     assert out.tolist() == list(range(63, -1, -1))
 
 
-def test_the_shim_shows_races(toys: ctypes.CDLL) -> None:
-    failure, out = run_toy(toys, "race")
+@pytest.mark.parametrize("seed", [3, 4, 5])
+def test_the_shim_shows_races(toys: ctypes.CDLL, seed: int) -> None:
+    failure, out = run_toy(toys, "race", seed)
     assert not failure
     assert out.tolist() != list(range(63, -1, -1))
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("deadlock", "wait for ever"), ("parted", "lanes of a warp met at lines")],
+    [
+        ("deadlock", "wait for ever"),
+        ("parted", "lanes of a warp met at lines"),
+        ("vain", "ask in vain"),
+    ],
 )
 def test_the_shim_reports(toys: ctypes.CDLL, name: str, message: str) -> None:
     failure, _ = run_toy(toys, name)

@@ -1,0 +1,118 @@
+"""Training: its data, that it learns, that it goes on where it was, that it can be repeated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from worker.model.tasks.draws import draw
+from worker.model.tasks.splits import Exclusion
+from worker.model.vocabulary import canonical
+
+torch = pytest.importorskip("torch")
+
+from worker.model import train  # noqa: E402
+from worker.model.contestants import CONTESTANTS  # noqa: E402
+from worker.model.pool import CURRICULUM, batches, encode, make_pool  # noqa: E402
+from worker.model.shipped import load_adaptive  # noqa: E402
+from worker.model.train import Recipe, Training, TrainingError  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def small_pools(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    monkeypatch.setattr(train, "POOL_SAMPLES", 512)
+    monkeypatch.setattr(train, "REPORT_EVERY", 4)
+
+
+def test_pools_hold_training_questions_of_rising_difficulty() -> None:
+    first, later = make_pool(0, 0, 200), make_pool(0, CURRICULUM[-1][0], 200)
+    assert max(item.difficulty for item in first) == CURRICULUM[0][1]
+    assert max(item.difficulty for item in later) == 8
+    assert first == make_pool(0, 0, 200)
+    assert first != make_pool(0, 1, 200)
+
+
+def test_what_is_excluded_is_not_in_a_pool() -> None:
+    import random
+
+    rng = random.Random(3)
+    shut_out = {
+        canonical(draw(rng, "train", "easy", ("boolean",)).sample.question) for _ in range(200)
+    }
+    exclusion = Exclusion(frozenset(shut_out))
+    make_pool(0, 0, 300, exclusion)
+    assert exclusion.left_out > 0
+
+
+def test_batches_give_every_row_its_targets() -> None:
+    items = make_pool(0, CURRICULUM[-1][0], 256)
+    for batch in batches(items, 1, 32, 10):
+        steps, rows = batch.targets.shape
+        assert (steps, rows) == (len(batch.targets), 32)
+        assert 1 < steps <= 10
+        assert np.array_equal(batch.targets[-1], batch.answer)
+
+
+def test_encoding_follows_the_sample() -> None:
+    import random
+
+    drawn = draw(random.Random(1), "train", "uniform", ("lies",))
+    item = encode(drawn)
+    assert item.question[:-1] == drawn.reading.tokens
+    assert len(item.targets) == len(item.answer) == 2
+    assert len(item.targets[0]) == drawn.sample.depth
+
+
+@pytest.mark.parametrize("name", sorted(CONTESTANTS))
+def test_every_contestant_learns(name: str, tmp_path: Path) -> None:
+    record = Training(Recipe(name, steps=40, batch=32), tmp_path, Exclusion()).run(lambda _: None)
+    losses = [point["loss"] for point in record["curve"]]
+    assert losses[-1] < losses[0] - 0.5
+    assert not record["converged"]
+
+
+def test_a_run_goes_on_where_it_was_and_can_be_repeated(tmp_path: Path) -> None:
+    recipe = Recipe(steps=24, batch=32)
+    whole = Training(recipe, tmp_path / "whole", Exclusion()).run(lambda _: None)
+
+    class Killed(Exception):
+        pass
+
+    def die(point: dict[str, float]) -> None:
+        if point["step"] == 12:
+            raise Killed
+
+    broken = Training(recipe, tmp_path / "broken", Exclusion())
+    with pytest.raises(Killed):
+        broken.run(die)
+    broken._keep()
+    resumed = Training(recipe, tmp_path / "broken", Exclusion()).run(lambda _: None)
+    assert resumed["sha256"] == whole["sha256"]
+    assert json.loads((tmp_path / "broken" / "adaptive-0.json").read_text()) == resumed
+    assert load_adaptive(0, tmp_path / "broken").shape.width == whole["shape"]["width"]
+
+
+def test_another_recipe_does_not_go_on(tmp_path: Path) -> None:
+    Training(Recipe(steps=2, batch=32), tmp_path, Exclusion()).run(lambda _: None)
+    with pytest.raises(TrainingError, match="another recipe"):
+        Training(Recipe(steps=3, batch=32), tmp_path, Exclusion()).run(lambda _: None)
+
+
+def test_training_ends_in_time(tmp_path: Path) -> None:
+    recipe = Recipe(steps=10_000, seconds=1.0, batch=32)
+    record = Training(recipe, tmp_path, Exclusion()).run(lambda _: None)
+    assert 0 < record["steps"] < 1_000
+
+
+def test_smoke_training_learns_to_look_up(tmp_path: Path) -> None:
+    """One minute at most: easy questions are answered far better than by chance."""
+    recipe = Recipe(steps=150, seconds=50)
+    seen = Training(recipe, tmp_path, Exclusion())
+    record = seen.run(lambda _: None)
+    shares = [point["right"] for point in record["curve"]]
+    assert sum(shares[-5:]) / 5 > 0.3
+    assert shares[0] < 0.3

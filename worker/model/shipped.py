@@ -1,0 +1,91 @@
+"""The weights that the package ships, and the card by which the shipped model meters."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from exchange.metering.adaptive import AdaptiveShape, Policy
+from exchange.metering.cards import ModelCard
+from worker.model.errors import WeightsError
+
+if TYPE_CHECKING:
+    from worker.model.forms import NumpyForm
+
+TRAINED: Final = Path(__file__).parent / "trained"
+"""`CONTESTANT-SEED.safetensors`, and `.json` with recipe and digest beside it."""
+MODEL_NAME: Final = "adaptive-tiny"
+POLICY_FILE: Final = "policy.json"
+"""The thresholds that `flopex bench model` chose on the validation split, by seed."""
+
+
+def record_of(name: str, folder: Path = TRAINED) -> dict[str, Any]:
+    """The record of a training run.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    try:
+        record: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"no record of {name} in {folder}: {error}") from error
+    return record
+
+
+def trained(folder: Path = TRAINED) -> dict[str, list[int]]:
+    """The contestants in a folder, with their seeds."""
+    found: dict[str, list[int]] = {}
+    for path in sorted(folder.glob("*-*.safetensors")):
+        contestant, _, seed = path.stem.rpartition("-")
+        found.setdefault(contestant, []).append(int(seed))
+    return found
+
+
+def load_adaptive(seed: int = 0, folder: Path = TRAINED) -> NumpyForm:
+    """The adaptive model of a seed.
+
+    Raises:
+        WeightsError: no such weights, another digest than the recorded one, or damaged.
+    """
+    # Cards and thresholds are read without NumPy; running the model needs it.
+    from worker.model.forms import NumpyForm
+    from worker.model.weights import load_weights
+
+    record = record_of(f"adaptive-{seed}", folder)
+    shape = AdaptiveShape(**record["shape"])
+    path = folder / f"adaptive-{seed}.safetensors"
+    return NumpyForm(load_weights(path, shape, record["sha256"]))
+
+
+@functools.cache
+def shipped_card() -> ModelCard:
+    """The card of the shipped model (seed 0).
+
+    Raises:
+        WeightsError: the package ships no weights.
+    """
+    record = record_of("adaptive-0")
+    return ModelCard(
+        name=MODEL_NAME,
+        family="adaptive",
+        weights_sha256=record["sha256"],
+        template_tokens=1,
+        bytes_per_token_milli=4_000,
+        adaptive=AdaptiveShape(**record["shape"]),
+    )
+
+
+@functools.cache
+def shipped_policy() -> Policy:
+    """The thresholds by which the shipped model stops.
+
+    Raises:
+        WeightsError: the package ships none.
+    """
+    try:
+        chosen: dict[str, Any] = json.loads((TRAINED / POLICY_FILE).read_text())
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"no thresholds: {error}") from error
+    return Policy(**chosen["0"])
