@@ -10,7 +10,7 @@ from matching.book_legs import BookLeg, LeggedOrder, Step, validate
 from matching.events import BookEvent, Fill
 from matching.order import Order
 from matching.reference_book import NaiveBook
-from matching.reference_terms import copy_of, refusal
+from matching.reference_terms import refusal
 from matching.types import CancelReason, RejectReason, Side, Terms, TimeInForce
 
 
@@ -30,8 +30,8 @@ class NaiveLegBook(NaiveBook):
         """See `Book.gain`, for a bid."""
         trial = NaiveLegBook(self.tick, self.lot)
         trial.state_now = self.state_now
-        trial._orders = [copy_of(resting) for resting in self._orders]
-        whole = copy_of(order)
+        trial._orders = [resting.copy() for resting in self._orders]
+        whole = order.copy()
         whole.time_in_force = TimeInForce.FOK
         fills = [
             event
