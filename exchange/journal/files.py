@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from exchange.journal.writers import WRITE_MODE, BlockWriter, WriteMode, open_writer, write_whole
 
 BLOCK_BYTES_UNKNOWN: Final = 4096
-"""A device's block where nobody says: no device in use has a larger one, most have this one."""
+"""A device's block where nobody says: most have this one, and it is the largest of the format."""
 _PRIVATE_FILE: Final = 0o600
 _PRIVATE_DIRECTORY: Final = 0o700
 _HOLDER_BYTES_MAX: Final = 64

@@ -6,15 +6,16 @@ from collections import Counter
 from functools import cache
 from random import Random
 
-from exchange.journal import GroupRecord, JournalDamaged, LocalLog
+from exchange.journal import GroupRecord, JournalDamaged, LocalLog, read_journal
 from exchange.journal.simulated import Fault, SimulatedDisk
 from exchange.journal.writers import WriteMode
-from tests.exchange.journal.runs import GROUPS, Run, open_test_log
+from tests.exchange.journal.runs import FOLDER, GROUPS, Run, open_test_log
 
 CRASHES = 10
 """Disks that one run's end is made into: what was not synced comes out differently in each."""
 HARM = 0.3
 """Share of the unsynced sectors that come out torn or flipped, where sectors are not kept whole."""
+SYNCS = ("pwrite_durable", "fdatasync")
 OUTCOMES = ("as acknowledged", "with the group under way", "refused, then given up")
 
 
@@ -32,7 +33,7 @@ def lose_power(seed: int) -> Counter[str]:
     chance = Random(seed)
     mode = list(WriteMode)[seed % 3]
     harm = HARM if seed % 2 else 0.0
-    run = _stopped(chance, SimulatedDisk(write_mode=mode), changes_of_a_run(mode))
+    run = _stopped(chance, SimulatedDisk(write_mode=mode), mode)
     found = Counter[str]()
     if seed % 4 == 0:
         disk = run.disk.crash(chance)
@@ -40,7 +41,7 @@ def lose_power(seed: int) -> Counter[str]:
             before = run.judge(log)
         found[OUTCOMES[before != run.acknowledged]] += 1
         found["recoveries"] += 1
-        run = _stopped(chance, disk, changes_of_a_run(mode) // 2, before)
+        run = _stopped(chance, disk, mode, before)
     for _ in range(CRASHES):
         found[_recover(run, run.disk.crash(chance, harm), harm)] += 1
         found["recoveries"] += 1
@@ -48,24 +49,39 @@ def lose_power(seed: int) -> Counter[str]:
 
 
 def _stopped(
-    chance: Random, disk: SimulatedDisk, changes: int, before: list[GroupRecord] | None = None
+    chance: Random, disk: SimulatedDisk, mode: WriteMode, before: list[GroupRecord] | None = None
 ) -> Run:
-    at = len(disk.changes) + chance.randrange(changes)
+    groups = chance.randint(1, GROUPS)
+    # Any change, but more often one that makes a group durable.
+    changes = changes_of_a_run(mode, groups)
+    syncs = [at for at, operation in enumerate(changes) if operation in SYNCS]
+    at = chance.choice((chance.randrange(len(changes)), chance.choice(syncs), chance.choice(syncs)))
     fault = Fault(crash=True, written=chance.choice((0, 10_000, chance.randrange(1200))))
-    disk._faults = {at: fault}
-    return Run(disk, GROUPS, before)
+    disk._faults = {len(disk.changes) + at: fault}
+    return Run(disk, groups, before)
 
 
 def _recover(run: Run, disk: SimulatedDisk, harm: float) -> str:
     opened = _open(disk)
     if isinstance(opened, LocalLog):
         with opened as log:
-            return OUTCOMES[run.judge(log) != run.acknowledged]
+            found = _go_on(log, disk)
+        assert found in (run.acknowledged, run.sent)
+        return OUTCOMES[found != run.acknowledged]
     assert harm, f"refused on a device that keeps its sectors whole: {opened}"
     assert opened.last_group, opened
     with open_test_log(files=disk, cut_damaged_tail=True) as log:
-        assert list(log.read_from(1)) == run.acknowledged
+        assert _go_on(log, disk) == run.acknowledged
     return OUTCOMES[2]
+
+
+def _go_on(log: LocalLog, disk: SimulatedDisk) -> list[GroupRecord]:
+    """Append the smallest group, behind which nothing may show; what is there before it."""
+    more = GroupRecord(log.next_sequence, 1, log.epoch + 1, b"more")
+    log.append(more)
+    *found, last = read_journal(FOLDER, files=disk)
+    assert last == more
+    return found
 
 
 def _open(disk: SimulatedDisk) -> LocalLog | JournalDamaged:
@@ -76,6 +92,6 @@ def _open(disk: SimulatedDisk) -> LocalLog | JournalDamaged:
 
 
 @cache
-def changes_of_a_run(mode: WriteMode) -> int:
-    """How many changes an undisturbed run makes."""
-    return len(Run(SimulatedDisk(write_mode=mode)).disk.changes)
+def changes_of_a_run(mode: WriteMode, groups: int) -> list[str]:
+    """The changes that an undisturbed run makes."""
+    return [change.operation for change in Run(SimulatedDisk(write_mode=mode), groups).disk.changes]

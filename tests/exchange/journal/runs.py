@@ -30,14 +30,19 @@ GENESIS = b"test exchange"
 SEGMENT_BYTES = 8192
 FOLDER = Path("journal")
 GROUPS = 14
+GROUP_BYTES = 1800
+"""Up to four sectors, so that one in the middle can be lost."""
 
 
 def make_group(first_sequence: int, *, size: int = 0, epoch: int = 1) -> GroupRecord:
-    """A group of 1 to 5 records; its size in bytes is chosen if none is given."""
-    chance = Random(first_sequence)
+    """A group of 1 to 5 records; its size in bytes is chosen if none is given.
+
+    Another epoch writes another group at the same sequence, as another life of an exchange does.
+    """
+    chance = Random(first_sequence + (epoch << 32))
     count = chance.randint(1, 5)
     return GroupRecord(
-        first_sequence, count, epoch, chance.randbytes(size or chance.randint(1, 900))
+        first_sequence, count, epoch, chance.randbytes(size or chance.randint(1, GROUP_BYTES))
     )
 
 
@@ -72,8 +77,9 @@ class Run:
         try:
             log = open_test_log(files=disk)
             assert list(log.read_from(1)) == self.acknowledged
+            epoch = log.epoch + 1
             for _ in range(groups):
-                self.sent.append(make_group(log.next_sequence))
+                self.sent.append(make_group(log.next_sequence, epoch=epoch))
                 log.append(self.sent[-1])
                 self.acknowledged.append(self.sent[-1])
                 if len(self.sent) % 2:
@@ -92,7 +98,7 @@ class Run:
             found = self.judge(log)
             # What recovery has accepted, it may act on: the next loss of power takes none of it.
             check_content(disk.crash(Random(1)), found)
-            more = GroupRecord(log.next_sequence, 1, 1, b"more")
+            more = GroupRecord(log.next_sequence, 1, log.epoch + 1, b"more")
             log.append(more)
             check_content(disk, [*found, more])
             check_content(disk.crash(Random(2)), [*found, more])

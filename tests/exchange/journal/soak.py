@@ -1,6 +1,6 @@
 """The journal's proofs at length: `make soak-journal`, or one of them:
 
-    python -m tests.exchange.journal.soak flips --bytes 65536
+    python -m tests.exchange.journal.soak flips --bytes 32768
     python -m tests.exchange.journal.soak recoveries --count 200000 --seed 1
     python -m tests.exchange.journal.soak syscalls
 
@@ -104,7 +104,7 @@ def main() -> int:
     """Run one of them, or all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("all", "flips", "recoveries", "syscalls"))
-    parser.add_argument("--bytes", type=int, default=65_536, help="size of the flipped journal")
+    parser.add_argument("--bytes", type=int, default=32_768, help="size of the flipped journal")
     parser.add_argument("--count", type=int, default=200_000, help="recoveries")
     parser.add_argument("--seed", type=int, default=1, help="the first seed of the recoveries")
     options = parser.parse_args()

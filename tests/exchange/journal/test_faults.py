@@ -168,9 +168,7 @@ def test_power_lost_at_random_moments() -> None:
     for seed in range(POWER_SEEDS):
         found += lose_power(seed)
     # Each way that it can end is met, also with a device that does not keep sectors whole.
-    assert found["as acknowledged"] > 100
-    assert found["with the group under way"] > 20
-    assert found["refused, then given up"] > 5
+    assert all(found[outcome] for outcome in OUTCOMES), found
     assert found["recoveries"] == sum(found[outcome] for outcome in OUTCOMES)
 
 
