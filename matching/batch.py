@@ -132,7 +132,10 @@ def _apply_rare(
 
 def _read_conditions(order: Order, rows: bytes, at: int, terms: int) -> None:
     """Give an order the conditions of its command row."""
-    budget = read_i64_le(rows, at + 64) * (1 << BUDGET_LOW_BITS) + read_i64_le(rows, at + 72)
+    # As `int` first: compiled, the product of two numbers as they are read would wrap at 64 bits.
+    high: int = read_i64_le(rows, at + 64)
+    low: int = read_i64_le(rows, at + 72)
+    budget = high * (1 << BUDGET_LOW_BITS) + low
     order.conditions = Conditions(
         terms,
         read_i64_le(rows, at + 40) if terms & MINIMUM else 0,

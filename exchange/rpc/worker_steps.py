@@ -97,7 +97,9 @@ class WorkerSteps:
 
     async def _step(self, session: WorkerSession, command: Command, lease_id: int) -> None:
         def then(outcome: Outcome) -> None:
-            session.starting.discard(lease_id)
+            # Not by the acceptance before it: output that follows a start is taken all the while.
+            if isinstance(command, StartLease):
+                session.starting.discard(lease_id)
             if outcome.refused:
                 session.send(convert.refused(outcome.refused, lease_id))
 

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -30,6 +31,15 @@ INSTALL_HINT: Final = (
 )
 
 
+class Part(StrEnum):
+    """What is measured."""
+
+    RATES = "rates"
+    LATENCY = "latency"
+    DEPTH = "depth"
+    FLOPEX = "flopex"
+
+
 async def matching(
     session: Session,
     peers: Annotated[
@@ -45,6 +55,9 @@ async def matching(
         int | None, typer.Option(min=1, max=50, help="Interleaved rounds; 5, or 2 with --quick.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the workloads.")] = 1,
+    part: Annotated[
+        list[Part] | None, typer.Option(help="Only this part; may be repeated.")
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Small workloads; not to publish.")
     ] = False,
@@ -60,6 +73,8 @@ async def matching(
     if peers is None:
         peers = PEERS_PYTHON.absolute() if PEERS_PYTHON.exists() else Path(sys.executable)
     chosen: dict[str, Any] = {"seed": seed, **(QUICK if quick else {})}
+    if part:
+        chosen["parts"] = tuple(one.value for one in part)
     if rounds is not None:
         chosen["rounds"] = rounds
     settings = Settings(peers=peers, liquibook=liquibook, **chosen)
@@ -91,7 +106,9 @@ def _progress(output: Output) -> Iterator[Callable[[int, int, str], None]]:
 
 def tables(result: dict[str, Any]) -> RenderableType:
     """What people see: contestants, and what Flopex alone was asked."""
-    return Group(_contestants(result), _depths(result), _flopex(result))
+    near = _depths(result, "deep_flow_us", "us per command by resting orders: flow at the touch")
+    far = _depths(result, "depth_us", "us per command by resting orders: at random places")
+    return Group(_contestants(result), near, far, _flopex(result))
 
 
 def _contestants(result: dict[str, Any]) -> Table:
@@ -122,7 +139,7 @@ def _contestants(result: dict[str, Any]) -> Table:
             row["name"],
             "right" if row["right"] else "WRONG: " + "; ".join(row["remarks"]),
             *rates,
-            f"{ours / flow_rate:,.2f} x" if flow_rate else "",
+            f"{ours / flow_rate:,.2f} x" if ours and flow_rate else "",
             *latency,
             f"{row['bytes_per_order']:,.0f}" if row["bytes_per_order"] else "",
         )
@@ -139,13 +156,11 @@ def _rate(row: dict[str, Any], workload: str) -> str:
     return text
 
 
-def _depths(result: dict[str, Any]) -> Table:
+def _depths(result: dict[str, Any], key: str, title: str) -> Table:
     depths = result["settings"]["depths"]
-    table = Table(
-        "contestant", *(f"{n:,}" for n in depths), title="us per command by resting orders"
-    )
+    table = Table("contestant", *(f"{n:,}" for n in depths), title=title)
     for row in result["contestants"]:
-        cells = (row["depth_us"].get(n) for n in depths)
+        cells = (row[key].get(n) for n in depths)
         table.add_row(row["name"], *("" if us is None else f"{us:,.3f}" for us in cells))
     return table
 
@@ -165,7 +180,12 @@ def _flopex(result: dict[str, Any]) -> Table:
     for name, us in (result["rules_us"] or {}).items():
         if name != "compiled":
             table.add_row(f"one order in ten: {name}", f"{us:,.3f} us per command")
-    for name in ("ratio_best_pypi", "ratio_liquibook", "depth_cost_ratio"):
+    for name in (
+        "ratio_best_pypi",
+        "ratio_liquibook",
+        "depth_cost_ratio",
+        "depth_cost_ratio_random",
+    ):
         value = result[name]
         table.add_row(name, "absent" if value is None else f"{value:,.2f}")
     table.add_row("best PyPI peer", result["best_pypi_peer"] or "absent")

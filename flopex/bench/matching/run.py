@@ -47,6 +47,11 @@ DEPTHS_MAX: Final = {
 """The deepest book that a peer is asked to hold; all others go to the deepest."""
 
 
+PARTS: Final = ("rates", "latency", "depth", "flopex")
+"""What is measured: commands per second, time per command, deep books and memory, and what only
+Flopex is asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What to run."""
@@ -60,7 +65,11 @@ class Settings:
     managed_bids: int = 100_000
     peers: Path = Path(sys.executable)
     liquibook: Path | None = None
+    parts: tuple[str, ...] = PARTS
 
+
+DEPTH_ROUNDS: Final = 3
+"""Rounds of the deep books, most of whose time goes into filling them."""
 
 QUICK: Final[dict[str, Any]] = {
     "rounds": 2,
@@ -84,6 +93,7 @@ class Contestant:
     latency: dict[str, float] = field(default_factory=dict)
     bytes_per_order: float | None = None
     depth_us: dict[int, list[float]] = field(default_factory=dict)
+    deep_flow_us: dict[int, list[float]] = field(default_factory=dict)
 
     @property
     def is_peer(self) -> bool:
@@ -105,6 +115,7 @@ class Contestant:
             "latency_us": {k: round(v, 3) for k, v in self.latency.items()},
             "bytes_per_order": self.bytes_per_order and round(self.bytes_per_order, 1),
             "depth_us": {n: round(median(us), 3) for n, us in self.depth_us.items()},
+            "deep_flow_us": {n: round(median(us), 3) for n, us in self.deep_flow_us.items()},
         }
 
 
@@ -144,19 +155,26 @@ class Bench:
         self._say("making the workloads")
         self._make_workloads()
         self._gather()
-        steps = len(self.contestants) * (len(TIMED) * settings.rounds + 4)
-        self._total = steps + 2 * settings.rounds + 3
+        parts = settings.parts
+        each = {"rates": len(TIMED) * settings.rounds, "latency": 1, "depth": 2}
+        steps = 1 + sum(count for part, count in each.items() if part in parts)
+        only = 2 * settings.rounds + 2 if "flopex" in parts else 0
+        self._total = len(self.contestants) * steps + only + 2
         for contestant in self.contestants:
             self._check(contestant)
         racing = [c for c in self.contestants if c.right]
-        for _ in range(settings.rounds):
+        for _ in range(settings.rounds if "rates" in parts else 0):
             for name in TIMED:
                 for contestant in racing:
                     self._time(contestant, name)
         for contestant in racing:
-            self._measure_latency(contestant)
-            self._measure_depth(contestant)
-        return self._result(self._flopex_only())
+            if "latency" in parts:
+                self._measure_latency(contestant)
+            if "depth" in parts:
+                self._measure_depth(contestant)
+        only_flopex = self._flopex_only() if "flopex" in parts else {}
+        self._say("done")
+        return self._result(only_flopex)
 
     def _make_workloads(self) -> None:
         settings = self._settings
@@ -169,14 +187,15 @@ class Bench:
             msg = "the generator's own book and the oracle disagree"
             raise BenchError(msg)
         for resting in settings.depths:
-            self._keep(workloads.depth(settings.seed, resting))
+            for deep in (workloads.depth, workloads.deep_flow):
+                workload = deep(settings.seed, resting)
+                self._keep(workload)
+                # A million commands are not needed once they are written.
+                workload.commands.clear()
 
     def _keep(self, workload: Workload) -> None:
         workloads.write(workload, self._file(workload.name))
         self._workloads[workload.name] = workload
-        if workload.name.startswith("depth"):
-            # A million commands are not needed once they are written.
-            workload.commands.clear()
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}.bin"
@@ -244,12 +263,14 @@ class Bench:
         self._say(f"{contestant.name}: depth and memory")
         most = DEPTHS_MAX.get(contestant.name, max(self._settings.depths))
         depths = [n for n in self._settings.depths if n <= most]
-        for _ in range(self._settings.rounds if not contestant.is_peer else 1):
+        kinds = {"depth": contestant.depth_us, "deep_flow": contestant.deep_flow_us}
+        for _ in range(1 if contestant.is_peer else min(DEPTH_ROUNDS, self._settings.rounds)):
             for resting in depths:
-                answer = self._ask(contestant, "steady", f"depth{resting}", resting)
-                if answer is not None:
-                    each = answer["cpu_s"] / answer["commands"] * 1e6
-                    contestant.depth_us.setdefault(resting, []).append(each)
+                for kind, found in kinds.items():
+                    answer = self._ask(contestant, "steady", f"{kind}{resting}", resting)
+                    if answer is not None:
+                        each = answer["cpu_s"] / answer["commands"] * 1e6
+                        found.setdefault(resting, []).append(each)
         self._say(f"{contestant.name}: memory")
         answer = self._ask(contestant, "memory", f"depth{depths[-1]}", depths[-1])
         if answer is not None:
@@ -269,7 +290,6 @@ class Bench:
         data = self._ask(flopex, "market-data", "flow", self._workloads["flow"].preload * 10)
         self._say(f"{FLOPEX}: rules")
         costs = self._ask(flopex, "rules", "flow", self._workloads["flow"].preload * 10)
-        self._say("done")
         return {"uncrosses": uncrosses, "market_data": data, "rules_us": costs}
 
     def _ask(
@@ -325,13 +345,14 @@ class Bench:
         flopex = self.contestants[0]
         if not flopex.right:
             raise BenchError(f"flopex: {'; '.join(flopex.remarks)}")
-        flow = flopex.rates["flow"]
+        flow = flopex.rates.get("flow", [])
         peers = [c for c in self.contestants if c.is_peer and c.right and c.rates.get("flow")]
         best = max(peers, key=lambda c: median(c.rates["flow"]), default=None)
         cpp = next((c for c in self.contestants if c.name == LIQUIBOOK and c.right), None)
-        interpreted = next((c for c in self.contestants if c.name == INTERPRETED), None)
-        depth = {resting: median(us) for resting, us in flopex.depth_us.items()}
-        uncrosses = only.pop("uncrosses")
+        compiled = self.notes["compiled"]
+        source = next((c for c in self.contestants if c.name == INTERPRETED), None)
+        from_source = source.rates.get("flow", []) if source else [] if compiled else flow
+        uncrosses = only.get("uncrosses", {})
         return {
             "bench": "matching",
             "machine": machine(),
@@ -339,31 +360,23 @@ class Bench:
             "workloads": [dict(self._facts(name)) for name in ("small", *TIMED)],
             "contestants": [contestant.row() for contestant in self.contestants],
             "absent": self.absent,
-            **only,
-            "uncross_ms": {
-                k: {"median": round(median(v), 3), "min": round(min(v), 3), "max": round(max(v), 3)}
-                for k, v in uncrosses.items()
-                if v
-            },
+            "market_data": only.get("market_data"),
+            "rules_us": only.get("rules_us"),
+            "uncross_ms": {name: _spread_ms(ms) for name, ms in uncrosses.items() if ms},
             "liquibook_revision": self.notes.get("liquibook_revision"),
-            "compiled": self.notes["compiled"],
-            "flow_per_s": round(median(flow)),
-            "sweep_per_s": round(median(flopex.rates["sweep"])),
-            "books64_per_s": round(median(flopex.rates["books64"])),
+            "compiled": compiled,
+            "flow_per_s": _rate(flopex, "flow"),
+            "sweep_per_s": _rate(flopex, "sweep"),
+            "books64_per_s": _rate(flopex, "books64"),
             "best_pypi_peer": best.name if best else None,
             "ratio_best_pypi": _ratio(flow, best),
-            "ratio_best_pypi_interpreted": (
-                _ratio(interpreted.rates["flow"], best)
-                if interpreted
-                else None
-                if self.notes["compiled"]
-                else _ratio(flow, best)
-            ),
+            "ratio_best_pypi_interpreted": _ratio(from_source, best),
             "ratio_liquibook": _ratio(flow, cpp),
             "bytes_per_order": flopex.bytes_per_order and round(flopex.bytes_per_order, 1),
-            "depth_cost_ratio": round(depth[max(depth)] / depth[min(depth)], 2) if depth else None,
-            "auction_10k_ms": _median_or_none(uncrosses["auction"]),
-            "managed_100k_ms": _median_or_none(uncrosses["managed"]),
+            "depth_cost_ratio": _deepening(flopex.deep_flow_us),
+            "depth_cost_ratio_random": _deepening(flopex.depth_us),
+            "auction_10k_ms": _median_or_none(uncrosses.get("auction", [])),
+            "managed_100k_ms": _median_or_none(uncrosses.get("managed", [])),
         }
 
     def _facts(self, name: str) -> Iterator[tuple[str, int | str]]:
@@ -387,15 +400,37 @@ def _plain(settings: Settings) -> dict[str, Any]:
         "depths": list(settings.depths),
         "auction_orders": settings.auction_orders,
         "managed_bids": settings.managed_bids,
+        "parts": list(settings.parts),
     }
 
 
 def _ratio(ours: list[float], other: Contestant | None) -> float | None:
     """The median of the rounds' ratios."""
-    if other is None or not other.rates.get("flow"):
+    if other is None or not other.rates.get("flow") or not ours:
         return None
-    rounds = zip(ours, other.rates["flow"], strict=False)
-    return round(median(a / b for a, b in rounds), 2)
+    theirs = other.rates["flow"]
+    if len(theirs) != len(ours):
+        # A measurement failed, so that rounds do not pair up.
+        return round(median(ours) / median(theirs), 2)
+    return round(median(a / b for a, b in zip(ours, theirs, strict=True)), 2)
+
+
+def _deepening(us: dict[int, list[float]]) -> float | None:
+    """Cost per command in the deepest book, in those of the shallowest."""
+    return round(median(us[max(us)]) / median(us[min(us)]), 2) if us else None
+
+
+def _rate(contestant: Contestant, workload: str) -> int | None:
+    rates = contestant.rates.get(workload)
+    return round(median(rates)) if rates else None
+
+
+def _spread_ms(values: list[float]) -> dict[str, float]:
+    return {
+        "median": round(median(values), 3),
+        "min": round(min(values), 3),
+        "max": round(max(values), 3),
+    }
 
 
 def _median_or_none(values: list[float]) -> float | None:

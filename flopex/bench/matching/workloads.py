@@ -326,26 +326,58 @@ def small(seed: int, mixed: int = 20_000) -> Workload:
 
 
 DEPTH_PER_LEVEL: Final = 10
+RECENT: Final = 2_000
+"""In `deep_flow`, how many of its latest orders a cancel chooses from."""
+
+
+def _rest(draw: _Draw, market: _Market, resting: int) -> None:
+    """Fill one book with so many orders, ten to a level, evenly on both sides of the middle."""
+    levels = max(1, resting // (2 * DEPTH_PER_LEVEL))
+    for number in range(resting):
+        away = 1 + number // 2 % levels
+        side = BID if number % 2 == 0 else ASK
+        market.place(LIMIT, 0, side, MIDDLE - away if side == BID else MIDDLE + away, draw.size())
 
 
 def depth(seed: int, resting: int, changes: int = 20_000) -> Workload:
     """`resting` orders, ten to a level; then random ones are cancelled and entered afresh.
 
     The book neither grows nor trades, so that only its size differs from one depth to the next.
+    Every command touches a random place of it.
     """
     draw, market = _Draw(seed), _Market()
-    levels = max(1, resting // (2 * DEPTH_PER_LEVEL))
-    for number in range(resting):
-        level = 1 + number // 2 % levels
-        side = BID if number % 2 == 0 else ASK
-        price = MIDDLE - level if side == BID else MIDDLE + level
-        market.place(LIMIT, 0, side, price, draw.size())
+    _rest(draw, market, resting)
     preload = len(market.commands)
     for _ in range(changes):
         order = market.live[draw.below(len(market.live))]
         market.cancel(order)
         market.place(LIMIT, 0, order.side, order.price, draw.size())
     return market.workload(f"depth{resting}", seed, preload)
+
+
+def deep_flow(seed: int, resting: int, mixed: int = 40_000) -> Workload:
+    """`resting` orders, ten to a level; then the mixture of `flow`, whose cancels name its own.
+
+    A deep book is like this where most orders wait far away and the trading is at the touch.
+    """
+    draw, market = _Draw(seed), _Market()
+    _rest(draw, market, resting)
+    preload = len(market.commands)
+    recent: list[_Resting] = []
+    for _ in range(mixed):
+        if draw.share(CANCEL_SHARE) and recent:
+            order = recent.pop(draw.below(len(recent)))
+            if order.quantity:
+                market.cancel(order)
+            continue
+        side = draw.side()
+        limit = draw.share(LIMIT_SHARE / (1 - CANCEL_SHARE))
+        away = 1 + draw.geometric(AWAY_STOP, AWAY_MAX) if limit else -REACH
+        price = MIDDLE - away if side == BID else MIDDLE + away
+        if market.place(LIMIT if limit else IOC, 0, side, price, draw.size()) and limit:
+            recent.append(market.live[-1])
+        del recent[:-RECENT]
+    return market.workload(f"deep_flow{resting}", seed, preload)
 
 
 def describe(workload: Workload) -> Iterator[tuple[str, int | str]]:

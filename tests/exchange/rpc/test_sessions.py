@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from exchange.core.commands import Command
+from exchange.core.commands import Command, StartLease
 from exchange.engine import EngineBusy, Outcome
 from exchange.rpc import sessions, workers
 from exchange.rpc.sessions import SessionConfig
@@ -45,6 +45,32 @@ async def test_a_job_runs_from_offer_to_payment(rig: Rig) -> None:
         assert ended.paid_nanos == result.paid_nanos == rig.balance("seller") > 0
         assert (ended.worker, ended.instrument) == ("fake", INSTRUMENT)
         assert (await rig.get(job, include_output=True)).output == "You are kind."
+
+
+async def test_output_is_taken_while_the_start_waits_for_its_commit(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The acceptance before it has its answer by then."""
+    engine: Any = rig.exchange.engine
+    take, holds = engine._take, iter(range(10))
+
+    def one_at_a_time() -> list[Any]:
+        pending = engine._pending
+        if not pending:
+            return take()  # type: ignore[no-any-return]
+        if isinstance(pending[0].commands[0], StartLease) and next(holds, None) is not None:
+            return []
+        later = [pending.pop() for _ in range(len(pending) - 1)]
+        taken: list[Any] = take()
+        pending.extend(reversed(later))
+        return taken
+
+    async with rig.worker() as worker:
+        await rig.ready(worker)
+        await rig.submit()
+        offer = await worker.offer()
+        monkeypatch.setattr(engine, "_take", one_at_a_time)
+        assert (await worker.run(offer, "a ", "b")).accepted
 
 
 async def test_the_first_message_must_register(rig: Rig) -> None:

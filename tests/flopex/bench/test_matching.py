@@ -29,6 +29,7 @@ PROMISED = (
     "ratio_liquibook",
     "bytes_per_order",
     "depth_cost_ratio",
+    "depth_cost_ratio_random",
     "auction_10k_ms",
     "managed_100k_ms",
 )
@@ -90,6 +91,14 @@ def test_cancels_name_live_orders(workload: Workload) -> None:
 def test_depth_keeps_its_size_and_never_trades() -> None:
     deep = workloads.depth(1, resting=400, changes=50)
     assert (deep.live, len(deep.trades), len(deep.commands)) == (400, 0, 500)
+
+
+def test_a_deep_flow_leaves_what_waits_far_away() -> None:
+    deep = workloads.deep_flow(1, resting=4_000, mixed=2_000)
+    assert len(deep.trades) > 100
+    assert deep.preload == 4_000
+    assert all(c.order_id > 4_000 for c in deep.commands if c.what == CANCEL)
+    assert oracle.trades(deep.commands) == deep.trades
 
 
 def test_a_file_gives_back_the_commands(tmp_path: Path) -> None:
@@ -191,6 +200,16 @@ def test_a_run_names_the_absent_and_shames_the_wrong(peers_python: Path) -> None
     console = Console(record=True, width=200)
     console.print(tables(result))
     assert "WRONG" in console.export_text()
+
+
+@pytest.mark.integration
+def test_one_part_alone_leaves_the_others_unsaid(tmp_path: Path) -> None:
+    settings = Settings(rounds=1, mixed=100, sweeps=1, depths=(100,), parts=("flopex",))
+    result = run(settings, lambda done, total, what: None)
+    assert set(PROMISED) <= result.keys()
+    assert result["flow_per_s"] is result["depth_cost_ratio"] is result["ratio_liquibook"] is None
+    assert result["auction_10k_ms"] > 0
+    Console(record=True, width=200).print(tables(result))
 
 
 @pytest.mark.integration

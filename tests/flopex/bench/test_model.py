@@ -1,0 +1,144 @@
+"""What the model benchmark computes from its measurements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exchange.metering.adaptive import Policy
+from flopex.bench.model import Settings as BenchSettings
+from flopex.bench.model import cap_violations, decomposition, flop_ratio, make_sets
+from tests.worker.model.weights_of_chance import random_weights
+from worker.model.curve import demand_curve, isotonic, wilson
+from worker.model.evaluate import (
+    FULL_COMPUTE,
+    Outcome,
+    bbh_questions,
+    choose_policy,
+    is_right,
+    outcomes,
+    score,
+)
+from worker.model.forms import NumpyForm
+from worker.model.tasks.splits import split_of
+from worker.model.vocabulary import canonical, encode_answer
+
+TINY_SETTINGS = BenchSettings(questions=40, validation=10)
+
+
+@pytest.fixture(scope="module")
+def form(tmp_path_factory: pytest.TempPathFactory) -> NumpyForm:
+    return NumpyForm(random_weights(tmp_path_factory.mktemp("weights")))
+
+
+def entry(accuracy: float, flops: float, converged: bool = True) -> dict[str, Any]:
+    return {"converged": converged, "sets": {"uniform": {"accuracy": accuracy, "flops": flops}}}
+
+
+def test_the_ratio_is_to_the_cheapest_dense_model_that_is_as_good() -> None:
+    contestants = {
+        "adaptive": entry(0.8, 100.0),
+        "adaptive, all steps": entry(0.9, 110.0),
+        "dense3": entry(0.85, 900.0),
+        "dense3, early exit": entry(0.8, 400.0),
+        "dense1": entry(0.79, 150.0),
+        "dense2": entry(0.9, 120.0, converged=False),
+    }
+    assert flop_ratio(contestants, "uniform") == 4.0
+    assert flop_ratio(contestants, "bbh") is None
+    contestants["adaptive"] = entry(0.95, 100.0)
+    assert flop_ratio(contestants, "uniform") is None
+
+
+def test_sets_come_from_their_splits() -> None:
+    sets = make_sets(TINY_SETTINGS)
+    assert len(sets.validation) == 20
+    assert {len(sets.uniform), len(sets.easy_heavy)} == {40}
+    assert not set(sets.validation) & set(sets.uniform)
+    assert make_sets(TINY_SETTINGS) == sets
+
+
+def test_items_of_bbh_are_read_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "boolean_expressions.json").write_text(
+        '{"examples": [{"input": "not False is", "target": "True"}, {"input": "", "target": "x"}]}'
+    )
+    (tmp_path / "snarks.json").write_text('{"examples": []}')
+    (readable, unreadable) = bbh_questions(tmp_path)["boolean_expressions"]
+    assert is_right(encode_answer("true", readable.aliases), readable)
+    assert not is_right(encode_answer("false", readable.aliases), readable)
+    assert unreadable.tokens == ()
+    assert split_of(canonical("not False is")) in {"train", "validation", "test"}
+
+
+def test_outcomes_of_what_cannot_be_read_are_wrong_and_free(
+    form: NumpyForm, tmp_path: Path
+) -> None:
+    (tmp_path / "navigate.json").write_text('{"examples": [{"input": "", "target": "Yes"}]}')
+    questions = bbh_questions(tmp_path)["navigate"]
+    assert outcomes(form, questions, FULL_COMPUTE) == [Outcome(False, 0, 0)]
+
+
+def test_thresholds_are_chosen_to_save(form: NumpyForm) -> None:
+    validation = make_sets(TINY_SETTINGS).validation
+    policy = choose_policy(form, validation)
+    chosen, full = (score(outcomes(form, validation, p)) for p in (policy, FULL_COMPUTE))
+    assert chosen.flops <= full.flops
+    assert chosen.accuracy >= full.accuracy - 0.02
+
+
+def test_caps_hold_and_variants_are_measured(form: NumpyForm) -> None:
+    sets = make_sets(BenchSettings(questions=20, validation=1))
+    assert cap_violations(form, Policy(), sets.uniform, 1) == 0
+    parts = decomposition(form, Policy(halt_ppm=30_000), sets)["uniform"]
+    assert parts["one expert"]["flops"] < parts["most experts"]["flops"]
+    assert parts["gate"]["flops"] <= parts["halting off"]["flops"]
+    assert parts["fixed 1 steps"]["flops"] < parts["fixed 8 steps"]["flops"]
+
+
+def test_a_demand_curve_rises_and_starts_at_nothing(form: NumpyForm) -> None:
+    questions = make_sets(TINY_SETTINGS).uniform
+    curve = demand_curve(form, Policy(), questions, (1_000, 400_000, 2_000_000))
+    assert curve.points[0].measured == curve.points[0].spent_flops == 0
+    fitted = [point.fitted for point in curve.points]
+    assert fitted == sorted(fitted)
+    assert all(
+        p.low <= p.fitted <= p.high and p.spent_flops <= p.budget_flops for p in curve.points
+    )
+    assert all(worth >= 0 for worth in curve.worth_nanos_per_cu(1_000))
+
+
+def test_isotonic_fits_and_intervals() -> None:
+    assert isotonic([0.5, 0.4, 0.6]) == [0.45, 0.45, 0.6]
+    assert isotonic([3.0, 2.0, 1.0]) == [2.0, 2.0, 2.0]
+    low, high = wilson(0.0, 50)
+    assert low == 0
+    assert 0 < high < 0.1
+
+
+def test_the_cost_of_a_dense_model_is_what_torch_counts() -> None:
+    """Its projections, that is: torch counts nothing for fused attention (CPU)."""
+    torch = pytest.importorskip("torch")
+    import numpy as np
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from worker.model.contestants import CONTESTANTS
+    from worker.model.dense_runs import dense_flops
+    from worker.model.reading import read_rows
+    from worker.model.sizes import SIZES
+
+    shape, length = SIZES["tiny"], 17
+    rows = [torch.from_numpy(r) for r in read_rows(np.full((1, length), 300), np.array([0]))]
+    counted = {}
+    for name in ("dense2", "dense3"):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            CONTESTANTS[name].build(shape)(*rows)
+        counted[name] = counter.get_total_flops()
+    each = 2 * shape.width * shape.answers + 2 * shape.width * shape.gate_width
+    layer = counted["dense3"] - counted["dense2"] - each - 4 * shape.gate_width
+    attention = 4 * shape.width * length * length
+    deeper = dense_flops(shape, length, [3], gated=False) - dense_flops(
+        shape, length, [2], gated=False
+    )
+    assert deeper == layer + attention
