@@ -164,7 +164,8 @@ class TradingDesk:
         if price and instrument.guards is not None:
             instrument.guards.uncrossed(price)
         self._state.emit(AuctionUncrossed(instrument.instrument_id, price, quantity))
-        # Stops that the auction's price triggers trade at once, and may stop trading again.
+        # Minimums, and stops that the auction's price triggers, trade at once, and may stop trading
+        # again.
         self.settle(instrument, self._move(instrument, TradingState.OPEN, Reason.NONE))
 
     def _uncross(self, instrument: Instrument) -> tuple[int, int]:
