@@ -117,11 +117,14 @@ class Book:
         return self._tape.events
 
     def uncross(self, price: int) -> list[BookEvent]:
-        """Trade a book in auction at one price; what is left of IOC orders is cancelled.
+        """Trade a book in auction at one price, or separate the accounts that would self-trade.
 
         Bids at `price` or higher meet asks at `price` or lower, each side in price-visibility-time
-        order. The book stays in auction. `matching.auction` finds the price, `interest` is what it
-        needs to know.
+        order; then what is left of IOC orders is cancelled. Where an account stands on both sides,
+        nothing trades: its orders are cancelled or decremented until it does not, and the price
+        must be found anew. The events then hold no fill, and there is at least one. Orders with a
+        minimum have no part in it. The book stays in auction. `matching.auction` finds the price,
+        `interest` is what it needs to know.
         """
         self._tape.begin(True)
         commands.uncross(self._sheet, price)
@@ -205,8 +208,8 @@ class Book:
     def interest(self, side: int) -> list[tuple[int, int]]:
         """(price, quantity) of all that an uncross may trade, best price first.
 
-        Hidden quantity and the reserve of icebergs count; orders with a minimum do not: they take
-        part in an uncross, not in its price.
+        Hidden quantity and the reserve of icebergs count; orders with a minimum, which have no part
+        in an uncross, do not.
         """
         return interest(self._sheet, side)
 

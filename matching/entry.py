@@ -55,10 +55,17 @@ def refusal(sheet: Sheet, order: Order) -> RejectReason | None:
         reason = _conditions_refusal(sheet, order, conditions)
         if reason is not None:
             return reason
-    cannot_wait = order.time_in_force == _FOK or order.terms & BUDGET
-    if not sheet.open and cannot_wait and not order.terms & STOP:
+    if not sheet.open and not order.terms & STOP and not _may_wait(order):
         return RejectReason.NOT_IN_AUCTION
     return None
+
+
+def _may_wait(order: Order) -> bool:
+    """Whether an auction may do for the order what it asks."""
+    if order.time_in_force == _FOK or order.terms & BUDGET:
+        return False
+    # A minimum trades only after the uncross, which an IOC does not outlast.
+    return not order.terms & AT_LEAST or order.time_in_force < _IOC
 
 
 def _conditions_refusal(sheet: Sheet, order: Order, conditions: Conditions) -> RejectReason | None:

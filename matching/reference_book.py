@@ -32,7 +32,6 @@ from matching.reference_terms import (
     refusal,
     replace_refusal,
     stop_price_of,
-    unsatisfied,
 )
 from matching.types import (
     PRICE_MAX,
@@ -144,17 +143,13 @@ class NaiveBook:
             for ask in self._within(Side.ASK, price):
                 if ask.account_id == bid.account_id and bid in self._orders:
                     self._separate(bid, ask)
-        bids, asks = self._within(Side.BID, price), self._within(Side.ASK, price)
+        if self._events:
+            return self._events
         while True:
-            volume = min(sum(order.leaves for order in side) for side in (bids, asks))
-            found = unsatisfied(bids, volume) or unsatisfied(asks, volume)
-            if found is None:
+            bids, asks = self._within(Side.BID, price), self._within(Side.ASK, price)
+            if not bids or not asks:
                 break
-            (bids if found.side == Side.BID else asks).remove(found)
-        while bids and asks:
             self._pair(bids[0], asks[0], price)
-            bids = [order for order in bids if order.leaves]
-            asks = [order for order in asks if order.leaves]
         self._cancel_immediate()
         return self._events
 
@@ -462,10 +457,10 @@ class NaiveBook:
     # An auction
 
     def _within(self, side: int, price: int) -> list[Order]:
-        queue = self._queue(side)
+        plain = [order for order in self._queue(side) if not order.terms & AT_LEAST]
         if side == Side.BID:
-            return [order for order in queue if order.price >= price]
-        return [order for order in queue if order.price <= price]
+            return [order for order in plain if order.price >= price]
+        return [order for order in plain if order.price <= price]
 
     def _separate(self, bid: Order, ask: Order) -> None:
         """Two orders of one account; the bid counts as the newest."""

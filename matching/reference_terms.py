@@ -58,6 +58,7 @@ def refusal(book: NaiveBook, order: Order) -> RejectReason | None:
     minimum, display, stop_price = (c.minimum, c.display, c.stop_price) if c else (0, 0, 0)
     waits = book.state_now == BookState.AUCTION and Terms.STOP not in terms
     at_once = order.time_in_force == TimeInForce.FOK or Terms.BUDGET in terms
+    too_soon = once and bool(order.terms & AT_LEAST)
     checks = [
         (order.price not in _PRICES, RejectReason.PRICE_OUTSIDE_LIMITS),
         (
@@ -89,7 +90,7 @@ def refusal(book: NaiveBook, order: Order) -> RejectReason | None:
             bool(order.terms & AT_LEAST) and len(book.minimums()) >= MINIMUM_ORDERS_MAX,
             RejectReason.TOO_MANY_MINIMUMS,
         ),
-        (waits and at_once, RejectReason.NOT_IN_AUCTION),
+        (waits and (at_once or too_soon), RejectReason.NOT_IN_AUCTION),
     ]
     return next((reason for fails, reason in checks if fails), None)
 
@@ -133,16 +134,6 @@ def improved(maker: Order, taker: Order, own_best: int, facing: int | None, tick
         return own_best
     middle = (own_best + facing) // 2 // tick * tick
     return min(middle, taker.price) if taker.side == Side.BID else max(middle, taker.price)
-
-
-def unsatisfied(orders: list[Order], volume: int) -> Order | None:
-    """The order whose minimum is violated if the first `volume` of a queue trades."""
-    for order in orders:
-        share = min(volume, order.leaves)
-        if 0 < share < order.least():
-            return order
-        volume -= share
-    return None
 
 
 def reaches(taker: Order, price: int) -> bool:

@@ -118,9 +118,9 @@ class RejectReason(IntEnum):
 
     TERMS_CONFLICT: a flag, time in force, side or mode that does not exist, or terms that exclude
     each other (the rule book lists them). DISPLAY_TOO_SMALL: the order would have more than
-    PEAKS_MAX peaks. HALTED: the book takes cancels only. NOT_IN_AUCTION: FOK and budget orders wait
-    for no auction. CROSSED: the book opens only once its auction has uncrossed it. NO_AUCTION: only
-    a book in auction is uncrossed.
+    PEAKS_MAX peaks. HALTED: the book takes cancels only. NOT_IN_AUCTION: FOK and budget orders, and
+    IOC orders with a minimum, wait for no auction. CROSSED: the book opens only once its auction
+    has uncrossed it. NO_AUCTION: only a book in auction is uncrossed.
     """
 
     UNKNOWN_ORDER = 1

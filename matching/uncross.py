@@ -1,8 +1,9 @@
 """The uncross: a book in auction trades at one price.
 
-First no account may stand on both sides of the price. Then each side's orders trade by price,
-visibility and time until one side is exhausted; an order with a minimum that its turn does not
-satisfy is left out and the allocation made anew, so that every minimum is true of what trades.
+The price is right for the orders from which it was found. So whatever would take orders away from
+it comes before the trade: where an account stands on both sides of the price, its orders are only
+separated, and the caller finds the price anew. Orders with a minimum, which may or may not trade,
+have no part in either; they wait for the book to open.
 """
 
 from __future__ import annotations
@@ -20,13 +21,11 @@ _IOC: Final = 3
 
 
 def trade_at(sheet: Sheet, price: int) -> None:
-    """Trade what may trade at `price`, then cancel what is left of IOC orders."""
-    _separate_accounts(sheet, _within(sheet, _BID, price), _within(sheet, _ASK, price))
+    """Separate accounts that stand on both sides; where none does, trade and end IOC orders."""
     bids, asks = _within(sheet, _BID, price), _within(sheet, _ASK, price)
-    if any(order.terms & AT_LEAST for order in (*bids, *asks)):
-        _leave_out_unsatisfied(bids, asks)
-    _pair(sheet, bids, asks, price)
-    cancel_immediate(sheet)
+    if not _separate_accounts(sheet, bids, asks):
+        _pair(sheet, bids, asks, price)
+        cancel_immediate(sheet)
 
 
 def cancel_immediate(sheet: Sheet) -> None:
@@ -53,54 +52,30 @@ def is_crossed(sheet: Sheet) -> bool:
 
 
 def _within(sheet: Sheet, side: int, price: int) -> list[Order]:
-    """The orders that `price` satisfies, in the order of their turns."""
-    queue = sheet.queue(side)
+    """The orders without a minimum that `price` satisfies, in the order of their turns."""
+    queue = [order for order in sheet.queue(side) if not order.terms & AT_LEAST]
     if side == _BID:
         return [order for order in queue if order.price >= price]
     return [order for order in queue if order.price <= price]
 
 
-def _separate_accounts(sheet: Sheet, bids: list[Order], asks: list[Order]) -> None:
+def _separate_accounts(sheet: Sheet, bids: list[Order], asks: list[Order]) -> bool:
     """Self-trade prevention: each bid meets the asks of its account until one of them is gone.
 
-    The bid's mode decides, as if it were the newest.
+    The bid's mode decides, as if it were the newest. False if no account stands on both sides.
     """
+    found = False
     own_asks: dict[int, deque[Order]] = {}
     for ask in asks:
         own_asks.setdefault(ask.account_id, deque()).append(ask)
     for bid in bids:
         own = own_asks.get(bid.account_id)
         while own and bid.level is not None:
+            found = True
             _prevent_self_trade(sheet, bid, own[0])
             if own[0].level is None:
                 own.popleft()
-
-
-def _leave_out_unsatisfied(bids: list[Order], asks: list[Order]) -> None:
-    """Take out the orders whose minimum the allocation violates, bids before asks."""
-    while True:
-        volume = min(_total(bids), _total(asks))
-        if not _leave_out(bids, volume) and not _leave_out(asks, volume):
-            return
-
-
-def _total(orders: list[Order]) -> int:
-    return sum(order.leaves for order in orders)
-
-
-def _leave_out(orders: list[Order], volume: int) -> bool:
-    """Remove the order that `volume` fills in part, if that is less than its minimum."""
-    left = volume
-    for at, order in enumerate(orders):
-        if left == 0:
-            return False
-        if left < order.leaves:
-            if order.terms & AT_LEAST and left < order.least():
-                del orders[at]
-                return True
-            return False
-        left -= order.leaves
-    return False
+    return found
 
 
 def _pair(sheet: Sheet, bids: list[Order], asks: list[Order], price: int) -> None:

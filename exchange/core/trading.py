@@ -164,31 +164,27 @@ class TradingDesk:
         if price and instrument.guards is not None:
             instrument.guards.uncrossed(price)
         self._state.emit(AuctionUncrossed(instrument.instrument_id, price, quantity))
-        # Stops that the auction's price triggers trade at once, and may stop trading again.
+        # Minimums, and stops that the auction's price triggers, trade at once, and may stop trading
+        # again.
         self.settle(instrument, self._move(instrument, TradingState.OPEN, Reason.NONE))
 
     def _uncross(self, instrument: Instrument) -> tuple[int, int]:
-        """Trade until nothing crosses; the price (0: none) and the quantity.
+        """Trade what crosses, all at one price; that price (0: none) and the quantity.
 
-        Once is enough, unless orders of one account met or a minimum was not reached: then some are
-        gone, and the rest is counted anew. Where nothing crosses it still ends the IOC orders.
+        While an account stands on both sides of the price, the book only separates its orders, and
+        the price is found anew for what is left. IOC orders end here, or as the book opens.
         """
         book = self._state.books[instrument.instrument_id]
         price = quantity = 0
-        clearing: Clearing | None = None
-        while price == 0 or clearing is not None:
-            clearing = self.indicative(instrument)
-            at = clearing.price if clearing else price or instrument.reference_nanos
-            events = book.uncross(at)
+        while (clearing := self.indicative(instrument)) is not None:
+            assert price == 0, "an auction has one price"
+            events = book.uncross(clearing.price)
+            assert events, "an uncross separates accounts or trades"
             self._state.hear(instrument.instrument_id)
-            fills = [event for event in events if isinstance(event, Fill)]
             self._fills.settle(instrument.instrument_id, events)
-            self.carry_out(self._state.legs.follow(events))
-            if fills:
-                price = at
-                quantity += sum(fill.quantity for fill in fills)
-            elif clearing is None:
-                break
+            quantity = sum(event.quantity for event in events if isinstance(event, Fill))
+            if quantity:
+                price = clearing.price
         return price, quantity
 
     def _move(self, instrument: Instrument, state: TradingState, reason: Reason) -> list[BookEvent]:

@@ -178,11 +178,14 @@ class Venue:
         )
 
     def uncross(self) -> None:
-        """Trade the call at the price that the auction finds."""
+        """Trade the call at the price that the auction finds, anew where accounts are separated."""
         book = self.book
-        bids, asks = book.interest(Side.BID), book.interest(Side.ASK)
-        found = clear(bids, asks, reference=book.last_price, tick=self._tick)
-        if found is not None:
+        while found := clear(
+            book.interest(Side.BID),
+            book.interest(Side.ASK),
+            reference=book.last_price,
+            tick=self._tick,
+        ):
             self._command(Op.UNCROSS, 0, price=found.price)
 
     def rows(self) -> list[Resting]:

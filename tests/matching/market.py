@@ -80,9 +80,10 @@ class Market:
         """Trade the whole book away; every open lot must come back as a fill."""
         if self.book.state_now != BookState.OPEN:
             self.state(BookState.AUCTION)
-            price = auction_price(self.book)
-            if price is not None:
-                self.uncross(price)
+            while (price := auction_price(self.book)) is not None:
+                events = self.uncross(price)
+                if not events or any(isinstance(event, Fill) for event in events):
+                    break
             self.state(BookState.OPEN)
         sweeper = SWEEPER
         while self.book.orders():

@@ -109,9 +109,8 @@ def queue(book: Book) -> list[VisibleOrder]:
 
 def hold_auction(book: Book) -> list[bytes]:
     """Let the call find its price, uncross and open; the rows of both."""
-    found = clear(book.interest(Side.BID), book.interest(Side.ASK), reference=100)
     rows = []
-    if found is not None:
+    while found := clear(book.interest(Side.BID), book.interest(Side.ASK), reference=100):
         rows.append(book.apply(command(Op.UNCROSS, price=found.price)))
     rows.append(book.apply(command(Op.SET_STATE, quantity=BookState.OPEN)))
     return rows

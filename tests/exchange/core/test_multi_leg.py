@@ -156,7 +156,9 @@ def test_a_closed_instrument_ends_the_whole(market: Market, books: tuple[int, in
     assert len(market.exchange.books[first]) == 0
 
 
-def test_a_leg_may_fill_in_an_auction(market: Market, books: tuple[int, int, int]) -> None:
+def test_a_leg_may_fill_when_an_auction_is_over(
+    market: Market, books: tuple[int, int, int]
+) -> None:
     first, second, _ = books
     market.do(c.SetInstrumentState(first, c.TradingState.AUCTION))
     market.do(bid(market, (first, 100, BIG), (second, 50, BIG)))

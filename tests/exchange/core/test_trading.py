@@ -20,7 +20,7 @@ from exchange.core.events import (
 from exchange.core.limits import NS_PER_S, RECOVERY_GRACE_NS
 from exchange.core.reasons import Reason
 from matching.protection import DISTANCE_MAX_BPS, EXTENSIONS_MAX, PHASE_MAX_NS
-from tests.exchange.core.scenario import Market, of_kind
+from tests.exchange.core.scenario import FUNDS, Market, of_kind
 
 State = c.TradingState
 CALL_NS = 10 * NS_PER_S
@@ -109,6 +109,8 @@ def test_what_cannot_wait_is_not_taken_in_an_auction(market: Market) -> None:
     assert market.refused(market.order(time_in_force=4)) == Reason.NOT_IN_AUCTION
     capped = market.order(time_in_force=3, max_cost_nanos=1)
     assert market.refused(capped) == Reason.NOT_IN_AUCTION
+    immediate = market.conditional(time_in_force=3, min_quantity_mflop=1)
+    assert market.refused(immediate) == Reason.NOT_IN_AUCTION
 
 
 def test_orders_may_be_changed_and_cancelled_in_an_auction(market: Market) -> None:
@@ -130,6 +132,37 @@ def test_one_accounts_orders_do_not_meet_in_an_auction(market: Market) -> None:
     events = market.events(c.SetInstrumentState(market.paper, State.OPEN))
     assert [x.reason for x in of_kind(events, OrderClosed)] == [Reason.SELF_TRADE]
     assert state(market) == State.OPEN
+
+
+def test_self_trade_prevention_leaves_an_auction_one_price(market: Market) -> None:
+    carl = market.account("carl", c.AccountKind.PAPER, FUNDS)
+    dora = market.account("dora", c.AccountKind.PAPER, FUNDS)
+    market.do(c.SetInstrumentState(market.paper, State.AUCTION))
+    market.place(account_id=carl, side=2, price_nanos=100, quantity_mflop=10)
+    market.place(account_id=market.ann, price_nanos=110, quantity_mflop=5)
+    market.place(account_id=carl, price_nanos=105, quantity_mflop=10, self_trade=2)
+    market.place(account_id=market.bob, side=2, price_nanos=104, quantity_mflop=2)
+    market.place(account_id=dora, side=2, price_nanos=108, quantity_mflop=5)
+    clearing = market.exchange.indicative(market.paper)
+    assert clearing is not None
+    assert (clearing.price, clearing.volume) == (105, 12), "which counts on both of carl's orders"
+    events = market.events(c.SetInstrumentState(market.paper, State.OPEN))
+    assert [x.reason for x in of_kind(events, OrderClosed)] == [Reason.SELF_TRADE]
+    fills = of_kind(events, OrderFilled)
+    assert [(fill.price_nanos, fill.quantity_mflop) for fill in fills] == [(108, 2), (108, 3)]
+    assert of_kind(events, AuctionUncrossed) == [AuctionUncrossed(market.paper, 108, 5)]
+
+
+def test_a_minimum_trades_after_the_auction_and_not_in_it(market: Market) -> None:
+    market.do(c.SetInstrumentState(market.paper, State.AUCTION))
+    market.do(market.conditional(price_nanos=120, quantity_mflop=7, min_quantity_mflop=2))
+    market.place(price_nanos=105, quantity_mflop=6)
+    market.place(account_id=market.bob, side=2, price_nanos=100, quantity_mflop=8)
+    events = market.events(c.SetInstrumentState(market.paper, State.OPEN))
+    kinds = (OrderFilled, AuctionUncrossed)
+    assert [type(x) for x in events if isinstance(x, kinds)] == [*kinds, OrderFilled]
+    assert of_kind(events, AuctionUncrossed) == [AuctionUncrossed(market.paper, 100, 6)]
+    assert [x.quantity_mflop for x in of_kind(events, OrderFilled)] == [6, 2]
 
 
 def test_stops_that_the_auctions_price_triggers_trade_after_it(market: Market) -> None:
