@@ -36,6 +36,13 @@ def test_pools_hold_training_questions_of_rising_difficulty() -> None:
     assert first != make_pool(0, 1, 200)
 
 
+def test_easy_pools_never_come_again() -> None:
+    easy = CURRICULUM[-1][0]
+    rounds = [train.pool_number(r) for r in range(3 * train.POOLS)]
+    assert rounds[: train.POOLS] == list(range(train.POOLS))
+    assert set(rounds[train.POOLS :]) == set(range(easy, train.POOLS))
+
+
 def test_what_is_excluded_is_not_in_a_pool() -> None:
     import random
 
