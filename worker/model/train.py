@@ -23,13 +23,13 @@ from torch import nn
 
 from exchange.metering.adaptive import AdaptiveShape
 from worker.model.contestants import CONTESTANTS
-from worker.model.pool import Batch, Item, batches, make_pool
+from worker.model.pool import CURRICULUM, Batch, Item, batches, make_pool
 from worker.model.sizes import SIZES
 from worker.model.tasks.splits import Exclusion
 
 POOL_SAMPLES: Final = 16_384
 POOLS: Final = 24
-"""Different pools; after them the first one comes again, in another order."""
+"""Different pools; after them those of full difficulty come again, in another order."""
 WARM_UP_STEPS: Final = 100
 FINAL_RATE: Final = 0.05
 """What is left of the learning rate at the end."""
@@ -59,6 +59,12 @@ class Recipe:
     batch: int = 128
     rate: float = 3e-3
     decay: float = 0.01
+
+
+def pool_number(round_: int) -> int:
+    """Which pool is gone through in a round; the easy ones of the curriculum never come again."""
+    easy = CURRICULUM[-1][0]
+    return round_ if round_ < POOLS else easy + (round_ - POOLS) % (POOLS - easy)
 
 
 class _Pool(NamedTuple):
@@ -148,7 +154,7 @@ class Training:
         per_pool = POOL_SAMPLES // self.recipe.batch
         number, skipped = divmod(self.step, per_pool)
         while True:
-            items = self._pool(number % POOLS)
+            items = self._pool(pool_number(number))
             once = batches(items, number, self.recipe.batch, self._shape.steps_max)
             for i, batch in enumerate(once):
                 if i >= skipped:
