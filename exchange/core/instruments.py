@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from matching.protection import CallPhase
 
 
+# Members stand here by themselves: looking one up in its enum costs a tenth of an order's entry.
+_NONE: Final = Reason.NONE
+_OPEN: Final = TradingState.OPEN
 _TAKES_ORDERS: Final = (int(TradingState.OPEN), int(TradingState.AUCTION))
 
 
@@ -77,7 +80,7 @@ class Instrument:
     @property
     def is_open(self) -> bool:
         """Whether it trades now."""
-        return self.state == TradingState.OPEN
+        return self.state == _OPEN
 
     @property
     def takes_orders(self) -> bool:
@@ -107,7 +110,7 @@ class Instrument:
             return Reason.PRICE_OUT_OF_BAND
         if price_nanos % self.terms.tick_nanos:
             return Reason.PRICE_OFF_TICK
-        return Reason.NONE
+        return _NONE
 
     def quantity_refusal(self, quantity_mflop: int) -> Reason:
         """Why an order's quantity cannot stand here, or NONE."""
@@ -117,7 +120,7 @@ class Instrument:
             return Reason.QUANTITY_TOO_LARGE
         if quantity_mflop % self.terms.lot_mflop:
             return Reason.QUANTITY_OFF_LOT
-        return Reason.NONE
+        return _NONE
 
     def state_tuple(self) -> tuple[object, ...]:
         """Canonical state, for the digest."""
@@ -152,4 +155,4 @@ def terms_refusal(terms: AddInstrument) -> Reason:
         return Reason.FIELD_INVALID
     if lease and (len(parts := terms.name.split("/")) != 3 or not all(parts)):
         return Reason.FIELD_INVALID
-    return Reason.NONE
+    return _NONE

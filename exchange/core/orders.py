@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from exchange.core.state import State
     from exchange.core.trading import TradingDesk
 
+# Members stand here by themselves: looking one up in its enum costs a tenth of an order's entry.
+_NONE: Final = Reason.NONE
 _BID: Final = int(Side.BID)
 _FOK: Final = int(TimeInForce.FOK)
 _IOC: Final = int(TimeInForce.IOC)
@@ -82,7 +84,7 @@ class OrderDesk:
             return known.reason
         if known.result_id:
             state.emit(Repeated(account.account_id, known.result_id))
-            return Reason.NONE
+            return _NONE
         if not plain and isinstance(command, PlaceMultiLegOrder):
             return self._multi_leg.place(account, command, content)
         instrument = state.instruments.get(command.instrument_id)
@@ -95,7 +97,7 @@ class OrderDesk:
             return reason
         enter = self._enter if instrument.guards is None else self._enter_guarded
         entered = enter(account, instrument, command, price, content)
-        return entered if isinstance(entered, Reason) else Reason.NONE
+        return entered if isinstance(entered, Reason) else _NONE
 
     def _enter(
         self,
@@ -201,7 +203,7 @@ class OrderDesk:
             self._count_message(order, leg.instrument_id)
         if not order.legs:
             self._count_message(order, order.instrument_id)
-        return Reason.NONE
+        return _NONE
 
     def _count_message(self, order: OpenOrder, instrument_id: int) -> None:
         guards = self._state.instruments[instrument_id].guards
@@ -234,7 +236,7 @@ class OrderDesk:
             if command.side in (0, order.side) and order.is_on(command.instrument_id)
         ]
         self._cancel_all(account, named, Reason.CANCELLED_BY_OWNER)
-        return Reason.NONE
+        return _NONE
 
     def end_stream(self, command: EndOrderStream) -> Reason:
         """Cancel the orders that were to live as long as a stream. O(orders of the account)."""
@@ -245,7 +247,7 @@ class OrderDesk:
             return Reason.FIELD_INVALID
         named = [o for o in account.orders.values() if o.stream_id == command.stream_id]
         self._cancel_all(account, named, Reason.DISCONNECTED)
-        return Reason.NONE
+        return _NONE
 
     def end_streams(self) -> None:
         """The exchange was away, so every stream is over. O(orders)."""
@@ -312,7 +314,7 @@ class OrderDesk:
         self._trading.settle(instrument, events)
         if resting.price != price and order.order_id in state.orders:
             self._fills.changed(order, resting.leaves)
-        return Reason.NONE
+        return _NONE
 
     def _replace_refusal(
         self, order: OpenOrder, instrument: Instrument, price: int, command: ReplaceOrder
@@ -343,7 +345,7 @@ class OrderDesk:
         ratio = guards.ratio
         if ratio and not ratio.allows(order.account_id, order.instrument_id, self._state.now_ns):
             return Reason.ORDER_TO_TRADE
-        return Reason.NONE
+        return _NONE
 
     def expiry_due(self, order_id: int) -> None:
         """Timer: a GTD order's time has passed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -79,12 +79,9 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
         return first.reason if type(first) is Refused else None
 
 
-class Noted(NamedTuple):
-    """An event with the command that caused it and that command's outcome."""
-
-    command: Command
-    outcome: Outcome
-    event: AnyEvent
+Noted = tuple[Command, Outcome, AnyEvent]
+"""An event with the command that caused it and that command's outcome. One is made for each event
+that is told, and a named tuple takes six times as long to make."""
 
 
 class Group:
@@ -124,7 +121,7 @@ class Group:
             self._noted = self._note()
         if self._kinds.isdisjoint(kinds):
             return ()
-        return [noted for noted in self._noted if type(noted.event) in kinds]
+        return [noted for noted in self._noted if type(noted[2]) in kinds]
 
     def _note(self) -> list[Noted]:
         noted: list[Noted] = []
@@ -135,7 +132,7 @@ class Group:
                 continue
             for event in events:
                 kinds.add(type(event))
-                noted.append(Noted(command, outcome, event))
+                noted.append((command, outcome, event))
         kinds.discard(OrderAccepted)
         return noted
 

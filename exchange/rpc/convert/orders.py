@@ -158,13 +158,9 @@ def _rejected(index: int, instruction: pb.Instruction, reason: Reason) -> Reject
     return Reject(index, reason, client_order_id, instruction.cancel.order_id)
 
 
-class Untold(NamedTuple):
-    """What a batch's ranges of acceptances do not tell: the events of one of its commands."""
-
-    outcome: Outcome
-    command: Command
-    events: Sequence[AnyEvent]
-    place: int
+Untold = tuple[Outcome, Command, Sequence[AnyEvent], int]
+"""What a batch's ranges of acceptances do not tell: a command's outcome, the command, its events
+that are still to be told, and its place in the batch."""
 
 
 def acceptances(made: Batch, outcomes: Sequence[Outcome]) -> tuple[list[pb.AckRange], list[Untold]]:
@@ -186,7 +182,7 @@ def acceptances(made: Batch, outcomes: Sequence[Outcome]) -> tuple[list[pb.AckRa
             if len(events) == 1:
                 continue
             events = events[1:]
-        untold.append(Untold(outcome, command, events, index))
+        untold.append((outcome, command, events, index))
     if count:
         ranges.append(_range(first_index, count, first_order_id))
     return ranges, untold
