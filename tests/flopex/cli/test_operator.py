@@ -147,4 +147,8 @@ def test_a_worker_quotes_no_instrument_of_another_model(site: Site) -> None:
         )
         assert ran.code == ExitCode.NOT_FOUND
         assert MODELS[EngineName(engine)] in ran.err
-    assert {EngineName.LLAMA: SMOLLM2_135M.name, EngineName.INSTANT: INSTANT.name} == MODELS
+    assert MODELS == {
+        EngineName.LLAMA: SMOLLM2_135M.name,
+        EngineName.INSTANT: INSTANT.name,
+        EngineName.ADAPTIVE: "adaptive-tiny",
+    }
