@@ -147,8 +147,8 @@ def test_a_worker_quotes_no_instrument_of_another_model(site: Site) -> None:
         )
         assert ran.code == ExitCode.NOT_FOUND
         assert MODELS[EngineName(engine)] in ran.err
-    assert MODELS == {
+    assert {
         EngineName.LLAMA: SMOLLM2_135M.name,
         EngineName.INSTANT: INSTANT.name,
         EngineName.ADAPTIVE: "adaptive-tiny",
-    }
+    } == MODELS
