@@ -20,7 +20,10 @@ NO_PRICE_PPM: Final = -(2**31)
 
 
 class Decision(IntEnum):
-    """What `halt` says of a row; the tests are made in the order of UNDEFINED, then as listed."""
+    """What `halt` says of a row; the tests are made in the order of UNDEFINED, then as listed.
+
+    The numbers are those that traces record (`exchange.metering.adaptive.Decision`), and one more.
+    """
 
     GO_ON = 0
     ANSWER = 1

@@ -337,14 +337,20 @@ def report_to(account_id: int, event: AnyEvent) -> pb.ExecutionReport | None:
     return None
 
 
-def _fill(account_id: int, event: OrderFilled) -> pb.ExecutionReport | None:
+def part_in(account_id: int, event: OrderFilled) -> tuple[int, int, int] | None:
+    """(order, its leaves in MFLOP, its side) of an account in a trade; None where it has none."""
     if event.taker_account_id == account_id:
-        order_id, leaves, side = event.taker_order_id, event.taker_leaves_mflop, event.taker_side
-    elif event.maker_account_id == account_id:
-        order_id, leaves = event.maker_order_id, event.maker_leaves_mflop
-        side = 3 - event.taker_side
-    else:
+        return event.taker_order_id, event.taker_leaves_mflop, event.taker_side
+    if event.maker_account_id == account_id:
+        return event.maker_order_id, event.maker_leaves_mflop, 3 - event.taker_side
+    return None
+
+
+def _fill(account_id: int, event: OrderFilled) -> pb.ExecutionReport | None:
+    part = part_in(account_id, event)
+    if part is None:
         return None
+    order_id, leaves, side = part
     return pb.ExecutionReport(
         execution_type=pb.EXECUTION_TYPE_TRADE,
         state=pb.ORDER_STATE_PARTIALLY_FILLED if leaves else pb.ORDER_STATE_FILLED,

@@ -116,14 +116,10 @@ def _usual(
 ) -> bytes | None:
     """The row of a fill or an end, which most reports are; None for any other event."""
     if type(event) is OrderFilled:
-        if event.taker_account_id == account_id:
-            order_id, leaves = event.taker_order_id, event.taker_leaves_mflop
-            side = event.taker_side
-        elif event.maker_account_id == account_id:
-            order_id, leaves = event.maker_order_id, event.maker_leaves_mflop
-            side = 3 - event.taker_side
-        else:
+        part = orders.part_in(account_id, event)
+        if part is None:
             return None
+        order_id, leaves, side = part
         return REPORT.pack(
             sequence, now_ns, index, event.instrument_id, 0, _TRADE,
             _PARTIALLY_FILLED if leaves else _FILLED, side, order_id, NO_ID,

@@ -9,6 +9,7 @@ peers are installed, which need not have anything else of ours.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -17,7 +18,7 @@ from typing import Any, Final
 from flopex.bench.matching.workloads import BID, CANCEL, COMMAND, IOC, Command, Trade
 
 
-class Peer:
+class Peer(ABC):
     """Follows a workload command by command; the subclasses say how."""
 
     def __init__(self) -> None:
@@ -47,15 +48,15 @@ class Peer:
         self._commands.clear()
         self._made.clear()
 
+    @abstractmethod
     def place(
         self, book: int, order_id: int, side: int, price: int, quantity: int, immediate: bool
     ) -> None:
         """Enter an order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cancel(self, book: int, order_id: int) -> None:
         """Cancel a live order."""
-        raise NotImplementedError
 
 
 class LightMatchingEngine(Peer):

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exchange.metering import adaptive
 from flopex.bench.gating.cases import awkward
 from tests.worker.model import arrays
 from worker.model import gate_reference, gating
@@ -25,6 +26,12 @@ SEEDS = range(12)
 @pytest.fixture(params=arrays.LIBRARIES)
 def lib(request: pytest.FixtureRequest) -> arrays.Library:
     return arrays.library(request.param)
+
+
+def test_decisions_have_the_numbers_that_traces_record() -> None:
+    recorded = {decision.name: int(decision) for decision in adaptive.Decision}
+    said = {decision.name: int(decision) for decision in Decision}
+    assert said == recorded | {"UNDEFINED": 6}, "what a NaN gives is never recorded"
 
 
 def same_bits(got: Any, expected: Any) -> None:
