@@ -17,6 +17,7 @@ from flopex.cli.bench_clearing import clearing
 from flopex.cli.bench_gating import gating
 from flopex.cli.bench_journal import journal
 from flopex.cli.bench_matching import matching
+from flopex.cli.bench_orders import orders
 from flopex.cli.exits import CommandError
 
 if TYPE_CHECKING:
@@ -85,6 +86,13 @@ async def exchange(
     except RuntimeError as error:
         raise CommandError(f"the benchmark broke off: {error}", reason="BENCH") from error
     session.output.answer(result, _table(result, chosen))
+
+
+command(
+    app,
+    "orders",
+    example="flopex bench orders\nflopex bench orders --rounds 3 --json",
+)(orders)
 
 
 command(

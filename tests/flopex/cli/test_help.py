@@ -47,7 +47,7 @@ def test_the_commands_are_those_that_the_documents_name() -> None:
         worker-run worker-status worker-pause worker-resume worker-drain model-add
         admin-account admin-key admin-deposit admin-withdraw admin-model admin-instrument
         admin-halt admin-resume admin-invariants admin-export
-        journal-verify journal-stat journal-dump bench-journal
+        journal-verify journal-stat journal-dump bench-journal bench-orders
     """
     assert {"-".join(path) for path in COMMANDS} >= set(named.split())
 
