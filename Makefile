@@ -64,7 +64,7 @@ proto-check: $(CODEGEN_STAMP) ## fail if exchange/v1 is not what proto/ generate
 	done
 
 $(BUF):
-	npm install --loglevel=error --no-audit --no-fund --no-save --prefix .buf @bufbuild/buf@$(BUF_VERSION)
+	npm install --loglevel=error --no-update-notifier --no-audit --no-fund --no-save --prefix .buf @bufbuild/buf@$(BUF_VERSION)
 
 proto-lint: $(BUF) ## lint proto/ with buf
 	$(BUF) lint
