@@ -18,7 +18,7 @@ PROTOC = PATH="$(CURDIR)/$(CODEGEN)/bin:$$PATH" python -m grpc_tools.protoc -Ipr
 
 .DEFAULT_GOAL := help
 .PHONY: help venv constraints compile proto proto-check proto-lint lint format test soak demo bench bench-matching \
-	soak-journal fuzz-journal clean
+	soak-journal fuzz-journal fuzz-requests clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -110,6 +110,11 @@ soak-journal: $(STAMP) ## the journal: every bit flipped, power lost 200,000 tim
 fuzz-journal: $(STAMP) ## the journal's decoder under atheris (RUNS=5000000, SEED=1)
 	$(BIN)/pip install --quiet --group fuzz
 	$(BIN)/python -m tests.exchange.journal.fuzz -runs=$(or $(RUNS),5000000) -seed=$(or $(SEED),1) -max_len=600 \
+		-timeout=10
+
+fuzz-requests: $(STAMP) ## the decoders of requests under atheris (RUNS=5000000, SEED=1)
+	$(BIN)/pip install --quiet --group fuzz
+	$(BIN)/python -m tests.exchange.rpc.fuzz -runs=$(or $(RUNS),5000000) -seed=$(or $(SEED),1) -max_len=600 \
 		-timeout=10
 
 clean: ## remove the environments, caches and build outputs
