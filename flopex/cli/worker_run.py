@@ -139,7 +139,9 @@ async def run(
         )
         raise CommandError(f"the exchange refused: {error}", hint, reason="REFUSED") from error
     except EngineError as error:
-        raise CommandError(f"the engine: {error}", HINTS.get(engine), reason="ENGINE") from error
+        raise CommandError(
+            f"the engine: {error}", HINTS.get(engine, ""), reason="ENGINE"
+        ) from error
     except IdentityError as error:
         raise CommandError(str(error), reason="IDENTITY") from error
     session.output.summary(name=worker_name, drained=status == 0)
