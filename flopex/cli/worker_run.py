@@ -45,6 +45,11 @@ HINTS: Final = {
 }
 """What helps when an engine cannot start."""
 
+REFUSED_HINT: Final = (
+    "the key needs the role worker; a name that was taken before needs the worker.key with which "
+    "it was taken"
+)
+
 Fast = Annotated[
     bool,
     typer.Option(
@@ -133,11 +138,8 @@ async def run(
     try:
         status = await run_worker(config)
     except WorkerRefused as error:
-        hint = (
-            "the key needs the role worker; a name that was taken before needs the worker.key "
-            "with which it was taken"
-        )
-        raise CommandError(f"the exchange refused: {error}", hint, reason="REFUSED") from error
+        text = f"the exchange refused: {error}"
+        raise CommandError(text, REFUSED_HINT, reason="REFUSED") from error
     except EngineError as error:
         raise CommandError(
             f"the engine: {error}", HINTS.get(engine, ""), reason="ENGINE"
