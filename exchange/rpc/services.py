@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from exchange.core.commands import Command
 from exchange.core.exchange import Exchange
 from exchange.engine import Clock, Engine, EngineBusy, EngineStopped, Outcome
-from exchange.rpc.errors import busy, draining, refusal
+from exchange.rpc.errors import busy, draining, refused
 from exchange.rpc.open_calls import OpenCalls
 
 if TYPE_CHECKING:
@@ -137,7 +137,6 @@ class Services:
             RpcError: the command was refused, with its reason; or as `submit`.
         """
         outcome = await self.submit(command)
-        reason = outcome.refused
-        if reason is not None:
-            raise refusal(reason)
+        if outcome.refused is not None:
+            raise refused(outcome)
         return outcome
