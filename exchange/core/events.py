@@ -288,13 +288,17 @@ class JobQueued(Event, frozen=True, gc=False):
 
 
 class JobLegDropped(Event, frozen=True, gc=False):
-    """A leg of a job left for good, with the reason; the others go on. `leg` counts from 0."""
+    """A leg of a job left for good; the others go on. `leg` counts from 0.
+
+    `escrow_nanos` is what is held from now on: the worst case of the dearest of the others.
+    """
 
     job_id: int
     account_id: int
     leg: int
     instrument_id: int
     reason: Reason
+    escrow_nanos: int
 
 
 class JobEnded(Event, frozen=True, gc=False):

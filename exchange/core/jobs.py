@@ -298,18 +298,18 @@ class JobDesk:
 
         The escrow shrinks to the worst case of what is left.
         """
-        reason = Reason.NONE
-        for leg, plan in job.bidding.items():
-            if never := self._never_trades(plan):
-                reason = job.dropped[leg] = never
-                self._say_dropped(job, leg, never)
-        if not reason:
-            return True
+        found = {leg: self._never_trades(plan) for leg, plan in job.bidding.items()}
+        dropped = {leg: reason for leg, reason in found.items() if reason}
+        job.dropped |= dropped
         if job.bidding:
             job.escrow_nanos = job.dearest_nanos
             smaller = self._state.ledger.resize(job.transfer_id, job.escrow_nanos)
             assert smaller, "an escrow cannot shrink"
+        for leg, reason in dropped.items():
+            self._say_dropped(job, leg, reason)
+        if job.bidding:
             return True
+        reason = next(reversed(dropped.values()))
         if reason == Reason.DEADLINE_INFEASIBLE:
             self.end(job, JobState.EXPIRED, reason, fault)
         else:
@@ -327,7 +327,11 @@ class JobDesk:
     def _say_dropped(self, job: Job, leg: int, reason: Reason) -> None:
         if job.terms.legs:
             instrument_id = job.terms.legs[leg * LEG_NUMBERS]
-            self._state.emit(JobLegDropped(job.job_id, job.account_id, leg, instrument_id, reason))
+            self._state.emit(
+                JobLegDropped(
+                    job.job_id, job.account_id, leg, instrument_id, reason, job.escrow_nanos
+                )
+            )
 
     def end(self, job: Job, ending: JobState, reason: Reason, fault: Fault) -> None:
         """Close the job: free what is held, remember its client id for the retention."""

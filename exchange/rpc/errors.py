@@ -13,9 +13,8 @@ from typing import Final
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from exchange.core.events import Refused
+from exchange.core.events import AnyEvent, Refused
 from exchange.core.reasons import Reason
-from exchange.engine import Outcome
 
 DOMAIN: Final = "exchange.v1"
 RETRY_AFTER_NS: Final = 100_000_000
@@ -133,12 +132,11 @@ def refusal(
     return RpcError(STATUS[reason], reason.name, message or reason_text(reason), metadata)
 
 
-def refused(outcome: Outcome) -> RpcError:
+def refused(event: AnyEvent, now_ns: int) -> RpcError:
     """The error for a command that the core refused; where time alone helps, it says how much."""
-    event = outcome.first
     assert isinstance(event, Refused)
     error = refusal(event.reason)
-    error.retry_after_ns = max(0, event.retry_at_ns - outcome.now_ns)
+    error.retry_after_ns = max(0, event.retry_at_ns - now_ns)
     return error
 
 

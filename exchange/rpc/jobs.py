@@ -51,7 +51,7 @@ class JobServicer:
         outcome = await self._blobs.submit(command, payload)
         event = outcome.first
         if outcome.refused:
-            raise refused(outcome)
+            raise refused(event, outcome.now_ns)
         if isinstance(event, Repeated):
             job = self._find(event.result_id, caller)
             return pb.SubmitJobResponse(job=self._job(job), repeated_request=True)

@@ -83,5 +83,5 @@ class Services:
         """
         outcome = await self.submit(command)
         if outcome.refused is not None:
-            raise refused(outcome)
+            raise refused(outcome.first, outcome.now_ns)
         return outcome
