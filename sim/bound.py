@@ -23,9 +23,9 @@ HiGHS (Huangfu and Hall 2018).
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,19 +54,30 @@ class Prices(NamedTuple):
     p: Floats
 
 
-class _Programme(NamedTuple):
-    """The relaxation for some jobs: one column for each piece of a job's life and each class."""
+def welfare_bound(
+    demand: Demand,
+    scenario: Scenario,
+    step_s: float = STEP_S,
+    each: Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]] = map,
+) -> list[float]:
+    """By window, an upper bound on welfare, nano-dollars; only the sum bounds anything.
 
-    pieces: list[tuple[int, int, float]]  # (job's place, step, overlap in seconds)
-    gain: Floats  # (pieces, classes), units of value per second
-    rows: list[Floats]  # of the constraints of jobs
-    limits: Floats
-    speeds: Floats
+    Args:
+        demand: The jobs.
+        scenario: Its classes give capacity and cost.
+        step_s: Length of a step, seconds.
+        each: Applies a function to every window: `map`, or that of a pool of processes.
+
+    Raises:
+        BoundError: the solver gave up.
+    """
+    windows = range(demand.windows)
+    prices = list(each(partial(window_prices, demand, scenario, step_s=step_s), windows))
+    parts = each(partial(window_bound, demand, scenario, prices=prices, step_s=step_s), windows)
+    return list(parts)
 
 
-def window_prices(
-    demand: Demand, scenario: Scenario, window: int, step_s: float = STEP_S
-) -> Prices:
+def window_prices(demand: Demand, scenario: Scenario, window: int, *, step_s: float) -> Prices:
     """Prices for the steps that begin in a window; for the last one up to the last deadline.
 
     Raises:
@@ -82,7 +93,7 @@ def window_prices(
     ]
     pieces = [piece for piece in _pieces(jobs, step_s) if low <= piece[1] < high]
     kinds, count = len(scenario.classes), len(pieces)
-    own, limits, gain, speeds = _of_jobs(jobs, pieces, scenario)
+    own, limits, gain = _of_jobs(jobs, pieces, scenario)
     steps = np.array([step for _, step, _ in pieces], int)
     shared = ((steps - low)[:, None] * kinds + np.arange(kinds)).ravel() + own.shape[0]
     columns = np.arange(count * kinds)
@@ -96,7 +107,7 @@ def window_prices(
         shape=(size, count * kinds),
     )
     capacity = np.tile(slots * step_s, high - low)
-    duals = _solved(gain, both, np.concatenate([limits, capacity]))[1]
+    duals = _duals(gain, both, np.concatenate([limits, capacity]))
     p = duals[own.shape[0] :].reshape(-1, kinds)
     return Prices(first, p[first - low : end - low])
 
@@ -105,8 +116,9 @@ def window_bound(
     demand: Demand,
     scenario: Scenario,
     window: int,
-    prices: Iterable[Prices],
-    step_s: float = STEP_S,
+    *,
+    prices: Sequence[Prices],
+    step_s: float,
 ) -> float:
     """A window's part of the bound at the prices of all windows, nano-dollars.
 
@@ -121,10 +133,10 @@ def window_bound(
     rent = sum(float(by_step[step] @ slots) * step_s for step in range(first, end))
     jobs = [job for job in demand.jobs if job.window == window]
     pieces = _pieces(jobs, step_s)
-    own, limits, gain, _ = _of_jobs(jobs, pieces, scenario)
+    own, limits, gain = _of_jobs(jobs, pieces, scenario)
     free = np.zeros(len(scenario.classes))
     charged = gain - np.array([by_step.get(step, free) for _, step, _ in pieces])
-    surplus = float(limits @ _solved(charged, own, limits)[1])
+    surplus = float(limits @ _duals(charged, own, limits))
     return (rent + surplus) * UNIT_NANOS
 
 
@@ -154,8 +166,8 @@ def _pieces(jobs: list[Job], step_s: float) -> list[tuple[int, int, float]]:
 
 def _of_jobs(
     jobs: list[Job], pieces: list[tuple[int, int, float]], scenario: Scenario
-) -> tuple[coo_array, Floats, Floats, Floats]:
-    """Constraints of the jobs alone, their limits, the gain (pieces, classes), and the speeds."""
+) -> tuple[coo_array, Floats, Floats]:
+    """Constraints of the jobs alone, their limits, and the gain (pieces, classes)."""
     classes = scenario.classes
     speeds = np.array([c.speed for c in classes])
     costs = np.array([c.cost for c in classes])
@@ -171,14 +183,15 @@ def _of_jobs(
     own = coo_array(
         (entries, (rows, np.tile(columns, 2))), shape=(len(jobs) + count, count * kinds)
     )
-    return own, np.concatenate([work_s, overlaps]), gain, speeds
+    return own, np.concatenate([work_s, overlaps]), gain
 
 
-def _solved(gain: Floats, matrix: coo_array, limits: Floats) -> tuple[float, Floats]:
-    """The optimum, and the duals (not negative) of the constraints."""
+def _duals(gain: Floats, matrix: coo_array, limits: Floats) -> Floats:
+    """The duals, not negative, of maximising gain @ x where matrix @ x <= limits and x >= 0."""
     solved = linprog(
         -gain.ravel(), A_ub=matrix.tocsr(), b_ub=limits, bounds=(0, None), method="highs-ipm"
     )
     if solved.status != 0:
-        raise BoundError(solved.message)
-    return -solved.fun, np.maximum(-solved.ineqlin.marginals, 0)
+        raise BoundError(f"the solver gave up: {solved.message}")
+    duals: Floats = np.maximum(-solved.ineqlin.marginals, 0)
+    return duals

@@ -78,7 +78,8 @@ def make_demand(requests: list[Request], scenario: Scenario) -> Demand:
     means = [_lognormal(rng, scenario.account_sigma) for _ in range(scenario.accounts)]
     tokens = sum(_tokens(*pair) for pair in zip(used, kinds, strict=True))
     millitokens_per_s = math.ceil(tokens * 1_000 / (len(used) * scenario.work_mean_s))
-    starts, jobs = [0], []
+    starts = [0]
+    jobs: list[Job] = []
     for window in range(scenario.windows):
         piece = slice(window * size, (window + 1) * size)
         arrivals, end_ns = _stretched(
@@ -91,20 +92,10 @@ def make_demand(requests: list[Request], scenario: Scenario) -> Demand:
             slack_s = rng.uniform(kind.slack_min_s, kind.slack_max_s)
             prompt, answer = one.input_tokens * kind.work, one.output_tokens * kind.work
             work_ns = sum(-(-n * 1_000 * NS_PER_S // millitokens_per_s) for n in (prompt, answer))
-            jobs.append(
-                Job(
-                    len(jobs),
-                    window,
-                    account,
-                    kind.name,
-                    arrival_ns,
-                    arrival_ns + round(DEADLINE_WORK * work_ns + slack_s * NS_PER_S),
-                    prompt,
-                    answer,
-                    work_ns,
-                    max(1, round(density * work_ns * UNIT_NANOS / NS_PER_S)),
-                )
-            )
+            deadline_ns = arrival_ns + round(DEADLINE_WORK * work_ns + slack_s * NS_PER_S)
+            value_nanos = max(1, round(density * work_ns * UNIT_NANOS / NS_PER_S))
+            terms = account, kind.name, arrival_ns, deadline_ns, prompt, answer
+            jobs.append(Job(len(jobs), window, *terms, work_ns, value_nanos))
     return Demand(millitokens_per_s, tuple(starts), tuple(jobs))
 
 
@@ -123,7 +114,8 @@ def _stretched(
     # The pause before the next window is as long as the mean one in this window.
     traced_ns = (requests[-1].arrival_ns - first_ns) * len(requests) / (len(requests) - 1)
     scale = span_ns / traced_ns if traced_ns else 0.0
-    return [start_ns + round((r.arrival_ns - first_ns) * scale) for r in requests], start_ns + span_ns
+    arrivals = [start_ns + round((r.arrival_ns - first_ns) * scale) for r in requests]
+    return arrivals, start_ns + span_ns
 
 
 def _tokens(one: Request, kind: Urgency) -> int:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from exchange.core import commands as c
 from exchange.core.accounts import EXTERNAL
-from exchange.core.events import AnyEvent, JobEnded, JobQueued, JobState, LeaseOffered, Refused
+from exchange.core.events import JobEnded, JobQueued, JobState, LeaseOffered, Refused
 from exchange.core.exchange import Exchange
 from exchange.core.limits import OUTPUT_TOKENS_MAX, PRICE_MAX_NANOS, QUOTE_TTL_MAX_NS
 from exchange.metering.cards import ModelCard

@@ -121,7 +121,8 @@ def _queue(
             job = demand.jobs[entry[1]]
             if rule.drops and _ends(job, now_ns, max(c.speed for c in classes)) > job.deadline_ns:
                 continue
-            place = next((i for i in order if free[i] and _fits(job, now_ns, i, scenario, rule)), -1)
+            open_to = (i for i in order if free[i] and _fits(job, now_ns, i, scenario, rule))
+            place = next(open_to, -1)
             if place >= 0:
                 free[place] -= 1
                 done_ns = _ends(job, now_ns, classes[place].speed)

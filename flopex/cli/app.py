@@ -20,6 +20,7 @@ from flopex.cli import (
     quality,
     receipt,
     serve,
+    sim,
     submit,
     trading,
     train,
@@ -86,6 +87,7 @@ admin.app.registered_commands += trading.app.registered_commands
 app.add_typer(journal.app, name="journal")
 app.add_typer(admin.app, name="admin")
 app.add_typer(bench.app, name="bench")
+app.add_typer(sim.app, name="sim")
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """Demand traces: when requests came, and how long they were. No trace has values or deadlines.
 
 Readers take a file that the user names, as its source publishes it or as CSV with the columns
-`arrival_s` or `arrival_ms`, `prompt_tokens`, `output_tokens`; `.gz` is unpacked. Nothing is fetched.
+`arrival_s` or `arrival_ms`, `prompt_tokens`, `output_tokens`; `.gz` is unpacked.
+Nothing is fetched.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ WHERE = """Known traces, and where they are published:
   Azure LLM inference 2023, 2024   github.com/Azure/AzurePublicDataset
   BurstGPT                         github.com/HPMLL/BurstGPT
   Mooncake                         github.com/kvcache-ai/Mooncake (FAST25-release/traces)
-  ServeGen client tables           github.com/alibaba/ServeGen (a folder such as data/reason/deepseek-r1)"""
+  ServeGen client tables           github.com/alibaba/ServeGen (a folder of chunks)"""
 
 
 def read_trace(path: Path, limit: int = 0, seed: int = 0) -> list[Request]:
