@@ -98,5 +98,5 @@ def test_a_scenario_is_a_toml_file(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(ScenarioError, match=says):
             load_scenario(path)
-    with pytest.raises(ScenarioError, match="none.toml"):
+    with pytest.raises(ScenarioError, match=r"none\.toml"):
         load_scenario(tmp_path / "none.toml")

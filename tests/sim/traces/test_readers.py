@@ -74,7 +74,7 @@ def test_what_is_no_trace_is_said(text: str, says: str, tmp_path: Path) -> None:
 
 
 def test_a_missing_file_names_the_sources(tmp_path: Path) -> None:
-    with pytest.raises(TraceFileError, match="github.com/Azure"):
+    with pytest.raises(TraceFileError, match=r"github\.com/Azure"):
         read_trace(tmp_path / "none.csv")
 
 
