@@ -18,7 +18,7 @@ PROTOC = PATH="$(CURDIR)/$(CODEGEN)/bin:$$PATH" python -m grpc_tools.protoc -Ipr
 
 .DEFAULT_GOAL := help
 .PHONY: help venv constraints compile proto proto-check proto-lint lint format test soak demo bench bench-matching \
-	soak-journal fuzz-journal clean
+	soak-compiled soak-journal fuzz-journal clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -88,6 +88,14 @@ PROCESSES ?= 1
 soak: $(STAMP) ## books against their naive twin for hours (SIZE=100000000 commands, PROCESSES=1)
 	$(BIN)/python -m tests.matching.soak --size $(SIZE) --processes $(PROCESSES)
 
+SOAKED = matching/reference_book.py matching/reference_terms.py tests/matching/commands.py \
+	tests/matching/feed.py tests/matching/twins.py
+soak-compiled: $(STAMP) ## the same, with the books, the twin and what compares them compiled (then removed again)
+	rm -f *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so tests/matching/*.so
+	$(BIN)/python hatch_build.py $(SOAKED)
+	$(BIN)/python -m tests.matching.soak --size $(SIZE) --processes $(PROCESSES)
+	rm -f *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so tests/matching/*.so
+
 demo: $(STAMP) ## the exchange, two workers and real prompts (ONCE=1 ends by itself, JSON=1 prints JSON)
 	$(BIN)/flopex demo $(if $(ONCE),--once) $(if $(JSON),--json)
 
@@ -114,5 +122,6 @@ fuzz-journal: $(STAMP) ## the journal's decoder under atheris (RUNS=5000000, SEE
 
 clean: ## remove the environments, caches and build outputs
 	rm -rf $(VENV) $(CODEGEN) $(PEERS) .buf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache \
-		.import_linter_cache *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so
+		.import_linter_cache *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so \
+		tests/matching/*.so
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,10 +1,10 @@
 """Packed rows where nothing is compiled: plain orders that rest, and their cancels, in one loop.
 
-A call of a function costs an interpreter as much as what the function does, so this loop does by
-itself what `entry.enter_plain` and `Sheet.cancel` do of the two commands that make up nearly all
-traffic: a plain order that meets nobody and rests in a level that is there, and the cancel of a
-plain order between two others. All else goes the way of the compiled book, which does not use this
-module. The rows are the same, and so is what is left (`tests/matching` runs both ways).
+Calls of functions are much of what a plain order costs an interpreter, so this loop does by itself
+what `entry.enter_plain` and `Sheet.cancel` do of the two commands that make up nearly all traffic:
+a plain order that meets nobody and rests in a level that is there, and the cancel of a plain order
+between two others. All else goes the way of the compiled book, which does not use this module. The
+rows are the same, and so is what is left (`tests/matching` runs both ways).
 """
 
 from __future__ import annotations
