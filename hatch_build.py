@@ -13,7 +13,6 @@ import shutil
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +56,14 @@ def has_compiler() -> bool:
     return shutil.which(command.split()[0]) is not None
 
 
-def compile_into(target: Path, work: Path, more: Sequence[str] = ()) -> None:
-    """Build the extension modules, and `more`, under `target`; intermediate files go to `work`."""
+def compile_into(target: Path, work: Path) -> None:
+    """Build the extension modules under `target`, with intermediate files under `work`."""
     from mypyc.build import mypycify
     from setuptools import Distribution  # type: ignore[import-untyped]
     from setuptools.command.build_ext import build_ext  # type: ignore[import-untyped]
 
     os.chdir(ROOT)  # mypy finds its configuration and the modules' names from here
-    modules = [*sources(), *more]
-    extensions = mypycify(modules, opt_level="3", group_name="flopex", target_dir=str(work / "c"))
+    extensions = mypycify(sources(), opt_level="3", group_name="flopex", target_dir=str(work / "c"))
     command = build_ext(Distribution({"name": "flopex", "ext_modules": extensions}))
     command.build_lib = str(target)
     command.build_temp = str(work / "o")
@@ -101,12 +99,12 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
 
 def main() -> int:
-    """Compile the checkout in place, and the modules named on the command line with it."""
+    """Compile the checkout in place."""
     if not has_compiler():
         sys.stderr.write("no C compiler found: matching and exchange.core stay interpreted\n")
         return 1
     with tempfile.TemporaryDirectory() as work:
-        compile_into(ROOT, Path(work), sys.argv[1:])
+        compile_into(ROOT, Path(work))
     return 0
 
 
