@@ -6,7 +6,7 @@ from collections import deque
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from librt.strings import BytesWriter, write_i64_le
+from librt.strings import BytesWriter, write_i32_le
 
 from exchange.core.commands import AccountKind, PlaceOrder
 from exchange.core.limits import (
@@ -20,15 +20,11 @@ from exchange.core.records import Record
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from exchange.core.message_limits import MessageLimits
     from exchange.core.open_orders import OpenOrder
 
-_PRIME: Final = 2**61 - 1
-# SHA-256 of "flopex order 1" to "flopex order 5": the first eight bytes, modulo the prime.
-_BY_WORDS: Final = 0x18F7B85D8A3B797C
-_BY_PRICE: Final = 0x1A84E4C680CA92D3
-_BY_QUANTITY: Final = 0x041CFCBBD5EA5F63
-_BY_EXPIRY: Final = 0x05B80A463B8E6041
-_BY_COST: Final = 0x030123C6D6280292
+_P: Final = 2**31 - 1
+_Q: Final = 2**31 - 19
 _PLACE: Final = PlaceOrder.KIND.to_bytes()
 _BID: Final = 1
 _TIME_BYTES: Final = 6
@@ -77,6 +73,7 @@ class Account:
         "halted",
         "job_ids",
         "kind",
+        "limits",
         "name",
         "open_jobs",
         "orders",
@@ -89,6 +86,7 @@ class Account:
         self.kind = kind
         self.name = name
         self.halted = False
+        self.limits: MessageLimits | None = None  # what it may send, where the operator says so
         self.orders: dict[int, OpenOrder] = {}  # open ones, oldest first
         self.open_jobs = 0
         self.queued_bytes = 0
@@ -141,6 +139,7 @@ class Account:
             sorted(self.positions.items()),
             sorted(self.exposure.items()),
             sorted(self.client_ids.items()),
+            self.limits.state() if self.limits else (),
         )
 
 
@@ -173,16 +172,20 @@ def placement_digest(
 ) -> bytes:
     """`content_digest` of a plain order, from its fields: no other command comes so often.
 
-    A multilinear hash modulo the prime 2^61 - 1: two contents that were not chosen with its factors
-    in mind are taken for the same with a chance of 2^-61. `words` holds the instrument and, eight
-    bits each, what else a small number says.
+    Two polynomial hashes, each modulo a prime of 31 bits, so that every product fits a machine
+    word. Two contents that were not chosen with the factors in mind are taken for the same with a
+    chance of 2^-62, and of 2^-31 where they differ by multiples of one of the primes alone.
+    `words` holds the instrument and, eight bits each, what else a small number says.
     """
-    digest = words * _BY_WORDS + price * _BY_PRICE + quantity * _BY_QUANTITY
+    first = ((words % _P * 0x0A3B7978 + price) % _P * 0x00CA92CC + quantity) % _P
+    second = ((words % _Q * 0x15EA5F5D + price) % _Q * 0x3B8E603B + quantity) % _Q
     if expire_time_ns or max_cost:
-        digest += expire_time_ns * _BY_EXPIRY + max_cost * _BY_COST
+        first = ((first * 0x1628028C + expire_time_ns) % _P * 0x044CD63C + max_cost) % _P
+        second = ((second * 0x13FF8CF7 + expire_time_ns) % _Q * 0x1F323D7C + max_cost) % _Q
     made = BytesWriter()
     made.write(_PLACE)
-    write_i64_le(made, digest % _PRIME)
+    write_i32_le(made, first)
+    write_i32_le(made, second)
     return made.getvalue()
 
 
