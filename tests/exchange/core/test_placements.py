@@ -78,8 +78,9 @@ def test_the_stream_is_no_part() -> None:
     assert content(conditional(stream_id=5, hidden=1)) == content(conditional(hidden=1))
     assert content(conditional(hidden=1)) != content(ORDER)
     assert content(conditional(hidden=1)) != content(conditional(all_or_none=1))
-    fields = msgspec.structs.astuple(ORDER)
-    legged = [content(PlaceMultiLegOrder(*fields, stream_id=i, legs=(1, 2, 3))) for i in (0, 5)]
+    legged = [
+        content(PlaceMultiLegOrder(*msgspec.structs.astuple(ORDER), i, (1, 2, 3))) for i in (0, 5)
+    ]
     assert legged[0] == legged[1] != content(ORDER)
 
 
