@@ -78,10 +78,11 @@ def test_the_stream_is_no_part() -> None:
     assert content(conditional(stream_id=5, hidden=1)) == content(conditional(hidden=1))
     assert content(conditional(hidden=1)) != content(ORDER)
     assert content(conditional(hidden=1)) != content(conditional(all_or_none=1))
-    legged = [
-        content(PlaceMultiLegOrder(*msgspec.structs.astuple(ORDER), i, (1, 2, 3))) for i in (0, 5)
+    legged = PlaceMultiLegOrder(*msgspec.structs.astuple(ORDER))
+    contents = [
+        content(msgspec.structs.replace(legged, stream_id=i, legs=(1, 2, 3))) for i in (0, 5)
     ]
-    assert legged[0] == legged[1] != content(ORDER)
+    assert contents[0] == contents[1] != content(ORDER)
 
 
 @pytest.mark.parametrize("now_ns", [0, 1, NS_PER_MS, 10**18, 10**18 + 1, 10**18 + 999_999])
