@@ -10,6 +10,7 @@ from typing import Final
 
 from exchange.core.commands import Role
 from exchange.core.events import OrdersCancelled
+from exchange.core.exchange import Exchange
 from exchange.core.open_orders import OpenOrder
 from exchange.core.reasons import Reason
 from exchange.engine import EngineBusy, EngineStopped
@@ -77,8 +78,7 @@ class OrderServicer:
         while True:
             for item in _runs(stream.take(MESSAGE_REPORTS_MAX)):
                 if isinstance(item, Answer):
-                    form = packed if item.batch.packed else orders
-                    yield form.answer(core, item.request_id, item.batch, item.outcomes)
+                    yield _answer(core, stream, item)
                     reader.answered(item)
                 else:
                     for response in _unasked(stream, item):
@@ -271,6 +271,13 @@ class _Reader:
                 raise draining() from error
         if self._is_full():
             self._room.clear()
+
+
+def _answer(core: Exchange, stream: TradeStream, answer: Answer) -> pb.TradeResponse:
+    request_id, made, outcomes = answer
+    if made.packed:
+        return packed.answer(core, request_id, stream.account_id, made, outcomes)
+    return orders.answer(core, request_id, made, outcomes)
 
 
 def _runs(items: list[Answer | Push]) -> list[Answer | list[Push]]:
