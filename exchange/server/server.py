@@ -32,9 +32,9 @@ ADDRESS_DEFAULT: Final = "127.0.0.1:7411"
 GRACE_DEFAULT_S: Final = 10.0
 GC_THRESHOLDS: Final = (50_000, 5, 1_000_000)
 """Of `gc.set_threshold`. The hot path makes many short-lived lists and no cycles, so the youngest
-objects are looked at seldom. The oldest never are: among millions that takes a good part of a second,
-in which nobody is answered. A cycle that became old before it was garbage (a long stream's that ended
-by an error, some kilobytes) stays until the process ends."""
+objects are looked at seldom. The oldest never are: among millions that takes a good part of a
+second, in which nobody is answered. A cycle that grew old before it was garbage (of a long stream
+that ended by an error, some kilobytes) stays until the process ends."""
 
 _log = structlog.get_logger(__name__)
 
