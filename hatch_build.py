@@ -28,6 +28,7 @@ CORE = (
     "guards",
     "instruments",
     "ledger",
+    "notable",
     "open_orders",
     "order_entry",
     "order_fills",

@@ -10,6 +10,7 @@ import msgspec
 
 from exchange.core.commands import Command
 from exchange.core.events import AnyEvent, OrderAccepted, Refused
+from exchange.core.notable import notable
 from exchange.core.reasons import Reason
 
 PENDING_COMMANDS_MAX: Final = 65_536
@@ -167,11 +168,9 @@ class Group:
     def _note(self) -> list[Noted]:
         noted: list[Noted] = []
         outcomes, commands = self.outcomes, self.commands
-        for at, events in enumerate(outcomes.events):
-            if len(events) == 1 and type(events[0]) is OrderAccepted:
-                continue
+        for at in notable(outcomes.events):
             command, outcome = commands[at], outcomes[at]
-            noted += [(command, outcome, event) for event in events]
+            noted += [(command, outcome, event) for event in outcome.events]
         kinds = self._kinds
         kinds.update([type(event) for _, _, event in noted])
         kinds.discard(OrderAccepted)

@@ -301,8 +301,9 @@ def _unasked(stream: TradeStream, pushes: list[Push]) -> Iterator[pb.TradeRespon
         part = told[first : first + MESSAGE_REPORTS_MAX]
         response = pb.TradeResponse(request_id=0, sequence=part[-1][0].sequence)
         if stream.packed:
-            rows = (packed.unasked(account_id, p.sequence, p.now_ns, event) for p, event in part)
-            response.packed_reports = b"".join(row for row in rows if row is not None)
+            response.packed_reports = b"".join(
+                [packed.unasked(account_id, p.sequence, p.now_ns, event) for p, event in part]
+            )
         else:
             for push, event in part:
                 report = orders.report_to(account_id, event)

@@ -64,6 +64,7 @@ def answer(
         account_id,
         outcomes.first_sequence,
         outcomes.now_ns,
+        made.commands,
         made.indexes,
         outcomes.events,
         untold,
@@ -78,10 +79,10 @@ def answer(
     )
 
 
-def unasked(account_id: int, sequence: int, now_ns: int, event: AnyEvent) -> bytes | None:
-    """The row that tells an account what another did; None where it is not concerned."""
-    row = rows.report(account_id, sequence, now_ns, 0, event)
-    if row is None:
+def unasked(account_id: int, sequence: int, now_ns: int, event: AnyEvent) -> bytes:
+    """The row that tells an account what another did; empty where it is not concerned."""
+    row = rows.report(account_id, sequence, now_ns, event)
+    if not row:
         report = orders.report_to(account_id, event)
         if report is not None:
             report.sequence = sequence

@@ -122,6 +122,7 @@ def test_rows_name_what_happened_as_messages_do() -> None:
     assert rows.TRADE == pb.EXECUTION_TYPE_TRADE
     assert rows.CANCELED == pb.EXECUTION_TYPE_CANCELED
     assert rows.EXPIRED == pb.EXECUTION_TYPE_EXPIRED
+    assert rows.REJECTED == pb.EXECUTION_TYPE_REJECTED
 
 
 async def test_both_forms_make_the_same_commands(desk: Desk) -> None:
