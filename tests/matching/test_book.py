@@ -379,4 +379,5 @@ def test_a_book_that_is_dropped_lets_go_of_its_orders() -> None:
         book.place(order)
     assert orders[1].older is orders[0]
     del book
-    assert all(order.level is order.older is order.newer is None for order in orders)
+    assert all(order.level is None for order in orders)
+    assert all(order.older is None and order.newer is None for order in orders)
