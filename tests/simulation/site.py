@@ -7,40 +7,30 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+
+import grpc
 
 from exchange.blobs import BlobStore
 from exchange.core.limits import RULES_VERSION
 from exchange.engine import Engine, EngineConfig, Group
+from exchange.gateway.handlers import STATUS
 from exchange.journal import JournalError, LocalLog
 from exchange.journal.simulated import Fault, SimulatedDisk
 from exchange.receipts import ReceiptStore
-from exchange.rpc.accounts import AccountServicer
-from exchange.rpc.admin import AdminServicer
+from exchange.rpc.api import LocalApi
+from exchange.rpc.errors import DETAILS_KEY, RpcError
 from exchange.rpc.history import History
-from exchange.rpc.interceptors.calls import CallInterceptor
-from exchange.rpc.jobs import JobServicer
-from exchange.rpc.market_data import MarketDataServicer
-from exchange.rpc.orders import OrderServicer
 from exchange.rpc.outputs import OutputHub
-from exchange.rpc.server import RpcServer
-from exchange.rpc.services import RpcConfig, Services
+from exchange.rpc.services import Services
 from exchange.rpc.sessions import SessionConfig
-from exchange.rpc.workers import WorkerServicer
 from exchange.server.bootstrap import ensure_operator
-from exchange.testing.network import VirtualNetwork
+from exchange.testing.network import ServedCall, Status, VirtualNetwork
 from exchange.testing.virtual import Process, VirtualLoop
-from exchange.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
-from exchange.v1.admin_service_pb2_grpc import add_AdminServiceServicer_to_server
-from exchange.v1.job_service_pb2_grpc import add_JobServiceServicer_to_server
-from exchange.v1.market_data_service_pb2_grpc import add_MarketDataServiceServicer_to_server
-from exchange.v1.order_service_pb2_grpc import add_OrderServiceServicer_to_server
-from exchange.v1.worker_service_pb2_grpc import add_WorkerServiceServicer_to_server
 from tests.simulation.auditor import Auditor
-from tests.simulation.handlers import Handlers
 
 ADDRESS = "exchange"
 JOURNAL = Path("journal")
@@ -49,14 +39,6 @@ SEGMENT_BYTES = 32_768
 """Small, so that every run goes through several segments."""
 GENESIS = b"simulation"
 OPERATOR = "flx_" + "o" * 43
-SERVICERS: Final[tuple[tuple[Any, Any], ...]] = (
-    (add_AccountServiceServicer_to_server, AccountServicer),
-    (add_AdminServiceServicer_to_server, AdminServicer),
-    (add_JobServiceServicer_to_server, JobServicer),
-    (add_MarketDataServiceServicer_to_server, MarketDataServicer),
-    (add_OrderServiceServicer_to_server, OrderServicer),
-    (add_WorkerServiceServicer_to_server, WorkerServicer),
-)
 S = 1_000_000_000
 SESSIONS = SessionConfig(heartbeat_ns=2 * S, reconnect_within_ns=5 * S)
 SYNC_NS = (100_000, 400_000)
@@ -99,18 +81,14 @@ class Disk(SimulatedDisk):
         return after
 
 
-class _Api(RpcServer):
-    """The services behind the handlers of a virtual network in place of gRPC's server."""
-
-    def __init__(self, services: Services) -> None:
-        super().__init__(services, SESSIONS)
-
-    def _build(self) -> Any:
-        self.handlers = Handlers(CallInterceptor(self._services))
-        services: Any = self._services
-        for add, servicer in SERVICERS:
-            add(servicer(services), self.handlers)
-        return self.handlers
+async def serve(api: LocalApi, call: ServedCall) -> Status:
+    """Answer a call of the network; how it ended."""
+    try:
+        await api.serve(call)
+    except RpcError as error:
+        details = ((DETAILS_KEY, error.details()),)
+        return Status(STATUS[error.code], error.message, details)
+    return Status(grpc.StatusCode.OK)
 
 
 class Site:
@@ -212,14 +190,13 @@ class Site:
         blobs = BlobStore(self._directory / "blobs", self._directory / "master.key")
         process.on_kill.append(blobs.close)
         receipts = ReceiptStore(RECEIPTS, segment_bytes=SEGMENT_BYTES, files=self.disk)
-        services = Services(engine, blobs, receipts, history, process, RpcConfig(ADDRESS), outputs)
-        api = _Api(services)
+        services = Services(engine, blobs, receipts, history, process, outputs)
+        api = LocalApi(services, SESSIONS)
         running = asyncio.create_task(engine.run())
         await ensure_operator(engine, self._directory / "operator.key", OPERATOR)
-        services.job_blobs.start()
-        services.sessions.start()
+        api.start()
         self.services = services
-        self._network.listen(process, ADDRESS, api.handlers.serve)
+        self._network.listen(process, ADDRESS, functools.partial(serve, api))
         self.opened.set()
         await running
 
