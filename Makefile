@@ -18,7 +18,7 @@ PROTOC = PATH="$(CURDIR)/$(CODEGEN)/bin:$$PATH" python -m grpc_tools.protoc -Ipr
 
 .DEFAULT_GOAL := help
 .PHONY: help venv venv-train constraints compile proto proto-check proto-lint lint format test soak demo bench \
-	bench-matching soak-journal fuzz-journal fuzz-requests simulate torture clean
+	bench-matching soak-journal fuzz-journal fuzz-requests simulate torture history clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -120,6 +120,9 @@ simulate: $(STAMP) ## the whole exchange in virtual time, everything going wrong
 
 torture: $(STAMP) ## kill -9 of real servers at random moments under load (CYCLES=1000, SEED=1)
 	$(BIN)/python -m tests.integration.torture --cycles $(or $(CYCLES),1000) --seed $(or $(SEED),1)
+
+history: $(STAMP) ## what several clients heard of a real server is one history (COMMANDS=1000000, SEED=1)
+	$(BIN)/python -m tests.integration.history --commands $(or $(COMMANDS),1000000) --seed $(or $(SEED),1)
 
 fuzz-requests: $(STAMP) ## the decoders of requests under atheris (RUNS=5000000, SEED=1)
 	$(BIN)/pip install --quiet --group fuzz
