@@ -105,12 +105,12 @@ class _World:
         self.loop.set_exception_handler(lambda _, context: self.on_finding(_error_in(context)))
         with ExitStack() as stack:
             stack.enter_context(self.loop.installed())
-            stack.callback(self.loop.close)
-            stack.callback(self.site.kill)  # gives its files back
             stack.enter_context(mock.patch("worker.agent.open_channel", self._dial))
             stack.enter_context(mock.patch("worker.agent.hardware_facts", dict))
             stack.enter_context(mock.patch("os.fsync"))  # what is real here survives anyway
             logs = stack.enter_context(capture_logs())
+            stack.callback(self.loop.close)
+            stack.callback(self.site.kill)  # gives its files back
             stack.callback(logging.getLogger("flopex.worker").setLevel, logging.NOTSET)
             logging.getLogger("flopex.worker").setLevel(logging.CRITICAL)
             self.loop.run_until_complete(self._first_of(self._play()))
