@@ -12,6 +12,7 @@ import gc
 import hashlib
 import logging
 import tempfile
+from collections.abc import Coroutine
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
@@ -141,10 +142,26 @@ class _World:
         await self._chaos()
         self._calm()
         self._restart()
-        async with asyncio.timeout(QUIET_S):
-            await asyncio.gather(*people)
-            await self._all_ended()
-        await self._probe()
+        await self._within(QUIET_S, self._all_done(people), "not everything has ended")
+        await self._within(PROBE_S, self._probe(), "a new job was not settled")
+
+    @staticmethod
+    async def _within(seconds: float, play: Coroutine[Any, Any, None], otherwise: str) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await play
+        except TimeoutError as error:
+            raise Finding(f"{otherwise} within {seconds:g} s") from error
+
+    async def _all_done(self, people: list[asyncio.Task[None]]) -> None:
+        """Clients have their answers, and every job has ended."""
+        await asyncio.gather(*people)
+        while self._open_jobs():
+            await asyncio.sleep(0.5)
+
+    def _open_jobs(self) -> bool:
+        services = self.site.services
+        return services is None or any(job.is_open for job in services.core.jobs.values())
 
     async def _furnish(self) -> None:
         """Model, instruments, accounts, keys and money, by the engine itself."""
@@ -248,11 +265,9 @@ class _World:
 
     def _kill_a_worker(self) -> None:
         name = self.random.choice(list(self.workers))
-        self.workers[name].kill()
-        self._hire_later(name, self.random.uniform(0.1, 8.0))
-
-    def _hire_later(self, name: str, delay_s: float) -> None:
-        self.loop.call_later(delay_s, self._hire, name)
+        if self.workers[name].alive:
+            self.workers[name].kill()
+            self.loop.call_later(self.random.uniform(0.1, 8.0), self._hire, name)
 
     def _darken(self) -> None:
         """A worker or the exchange cannot be reached for a while."""
@@ -277,22 +292,12 @@ class _World:
 
     # ---- what must come right ----
 
-    async def _all_ended(self) -> None:
-        while True:
-            services = self.site.services
-            if services is not None:
-                jobs = services.core.jobs
-                if not any(job.is_open for job in jobs.values()):
-                    return
-            await asyncio.sleep(0.5)
-
     async def _probe(self) -> None:
         """The market works again: a new job is settled soon."""
         process = self.loop.process("probe")
         buyer = Buyer(self.network, process, self.told, KEYS["buyer"])
-        async with asyncio.timeout(PROBE_S):
-            job_id = await process.spawn(buyer.buy())
-            answer = await process.spawn(buyer.sdk.jobs.follow(job_id))
+        job_id = await process.spawn(buyer.buy())
+        answer = await process.spawn(buyer.sdk.jobs.follow(job_id))
         self.told.ended[job_id] = (answer.job.state, answer.job.paid_nanos)
 
     def _check_logs(self, logs: Any) -> None:
