@@ -156,7 +156,7 @@ class _World:
     async def _all_done(self, people: list[asyncio.Task[None]]) -> None:
         """Clients have their answers, and every job has ended."""
         await asyncio.gather(*people)
-        while self._open_jobs():
+        while self._open_jobs():  # noqa: ASYNC110 - nothing tells of it over all lives
             await asyncio.sleep(0.5)
 
     def _open_jobs(self) -> bool:
