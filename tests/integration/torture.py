@@ -14,10 +14,12 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -193,11 +195,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the first exchange")
     options = parser.parse_args()
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="torture-") as name:
-        try:
-            total = asyncio.run(torture(Path(name), options.cycles, options.seed))
-        except AssertionError:
-            return 1
+    directory = Path(tempfile.mkdtemp(prefix="torture-"))
+    try:
+        total = asyncio.run(torture(directory, options.cycles, options.seed))
+    except Exception:
+        traceback.print_exc()
+        _say(f"journals and logs are in {directory}")
+        return 1
+    shutil.rmtree(directory)
     _say(
         f"torture: {dict(total)}: nothing that was acknowledged was lost, nothing happened twice, "
         f"{time.monotonic() - began:,.0f} s"
