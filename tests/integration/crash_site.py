@@ -37,9 +37,6 @@ INSTRUMENT = "instant/cpu/interactive"
 PAPER = "paper/kill"
 MS = 1_000_000
 S = 1_000 * MS
-FUNDS = 10**12
-"""What each account begins with, nano-dollars."""
-ROOT = Path(__file__).parents[2]
 START_WITHIN_S = 30.0
 UNKNOWN = (
     grpc.StatusCode.UNAVAILABLE,
@@ -67,18 +64,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Ask it to end, and do not ask for ever."""
-    if process.returncode is None:
-        process.terminate()
-        try:
-            async with asyncio.timeout(15):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
 
 
 class CrashSite:
@@ -116,22 +101,15 @@ class CrashSite:
                 sys.executable, "-m", "flopex", *arguments, stdout=log, stderr=log, env=environment
             )
 
-    async def _launch(self) -> None:
-        """Start a server, as users do."""
+    async def start(self) -> None:
+        """Start the exchange and wait until it answers."""
         self._server = await self._spawn(
             *("server", "", "serve", "--data", str(self.data)),
             *("--address", self.address, "--http", "off"),
         )
-
-    def _has_ended(self) -> bool:
-        return self._server is None or self._server.returncode is not None
-
-    async def start(self) -> None:
-        """Start the exchange and wait until it answers."""
-        await self._launch()
         async with asyncio.timeout(START_WITHIN_S):
             while True:
-                if self._has_ended():
+                if self._server.returncode is not None:
                     log = (self.directory / "server.log").read_text()
                     raise AssertionError(f"the exchange did not start:\n{log[-3000:]}")
                 with contextlib.suppress(grpc.aio.AioRpcError):
@@ -149,13 +127,15 @@ class CrashSite:
     async def stop(self) -> None:
         """End everything that still runs."""
         await self.channel.close()
-        for process in self._workers:
-            await _end(process)
-        await self._stop_server()
-
-    async def _stop_server(self) -> None:
-        if self._server is not None:
-            await _end(self._server)
+        for process in (*self._workers, self._server):
+            if process is not None and process.returncode is None:
+                process.terminate()
+                try:
+                    async with asyncio.timeout(15):
+                        await process.wait()
+                except TimeoutError:
+                    process.kill()
+                    await process.wait()
 
     # The operator
 
@@ -213,7 +193,7 @@ class CrashSite:
             )
             self.keys[name] = made.secret
         for name in ("buyer", "player"):
-            request = admin_pb.DepositRequest(account=name, request_id=uuid7(), amount_nanos=FUNDS)
+            request = admin_pb.DepositRequest(account=name, request_id=uuid7(), amount_nanos=10**12)
             await self.admin("Deposit", request)
 
     async def hire(self, count: int) -> None:

@@ -33,9 +33,12 @@ from exchange.rpc.convert import orders, packed
 from exchange.testing import uuid7
 from exchange.v1 import admin_service_pb2 as admin_pb
 from exchange.v1 import order_service_pb2 as pb
-from tests.integration.crash_site import FUNDS, ROOT, CrashSite
+from tests.integration.crash_site import CrashSite
 from tests.integration.history_client import STREAM, Exchanged, read_records
 
+ROOT = Path(__file__).parents[2]
+FUNDS = 10**12
+"""What each client's account begins with, nano-dollars."""
 COMMANDS = 20_000
 CLIENTS = 3
 

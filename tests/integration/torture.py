@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -23,9 +24,14 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from tests.integration.crash_site import FUNDS, ROOT, CrashSite
+import grpc
+
+from tests.integration.crash_site import START_WITHIN_S, CrashSite
 from tests.integration.judging import judge
 
+ROOT = Path(__file__).parents[2]
+FUNDS = 10**12
+"""What an account begins with, nano-dollars."""
 LIVES = 50
 """Kills of one exchange."""
 KILLED_AT_START = 0.2
@@ -83,22 +89,32 @@ class QuickSite(CrashSite):
     async def _launch(self) -> None:
         self._pid = await self._zygote.server(self)
 
-    def _has_ended(self) -> bool:
-        return not _lives(self._pid)
+    async def start(self) -> None:
+        await self._launch()
+        async with asyncio.timeout(START_WITHIN_S):
+            while True:
+                if not _lives(self._pid):
+                    log = (self.directory / "server.log").read_text()
+                    raise AssertionError(f"the exchange did not start:\n{log[-3000:]}")
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    await self.invariants()
+                    return
+                await asyncio.sleep(0.02)
 
     async def kill(self) -> None:
         await self._end(signal.SIGKILL)
         self.kills += 1
+
+    async def stop(self) -> None:
+        await super().stop()
+        if self._pid:
+            await self._end(signal.SIGTERM)
 
     async def kill_at_start(self, after_s: float) -> None:
         """Start a server and kill it soon, however far it has come."""
         await self._launch()
         await asyncio.sleep(after_s)
         await self.kill()
-
-    async def _stop_server(self) -> None:
-        if self._pid:
-            await self._end(signal.SIGTERM)
 
     async def _end(self, number: signal.Signals) -> None:
         os.kill(self._pid, number)
