@@ -77,7 +77,7 @@ class LocalApi:
         self._services.sessions.start()
 
     def drain(self) -> None:
-        """See `Api`."""
+        """Take no new work from now on, and let streams say goodbye."""
         self._services.drain.begin()
 
     async def stop(self) -> None:

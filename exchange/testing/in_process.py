@@ -25,7 +25,7 @@ from exchange.engine import Clock, Engine, Outcome, SystemClock
 from exchange.metering.cards import ModelCard
 from exchange.rpc import auth
 from exchange.rpc.sessions import SessionConfig
-from exchange.server import Server, ServerConfig
+from exchange.server import GATEWAY_COMMAND, Server, ServerConfig
 from exchange.testing.clock import ManualClock
 from exchange.testing.ids import uuid7
 
@@ -54,6 +54,7 @@ class InProcessExchange:
         sessions: How long workers may be silent or away.
         segment_bytes: Size of a journal segment, bytes.
         http: Whether it serves HTTP, too.
+        gateway: Whether gRPC and HTTP are in a process of their own; the engine is in this one.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class InProcessExchange:
         sessions: SessionConfig | None = None,
         segment_bytes: int = SEGMENT_BYTES,
         http: bool = False,
+        gateway: bool = False,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
         self.config = ServerConfig(
@@ -72,6 +74,7 @@ class InProcessExchange:
             operator_secret=auth.new_secret(),
             segment_bytes=segment_bytes,
             sessions=sessions or SessionConfig(),
+            gateway_command=GATEWAY_COMMAND if gateway else (),
         )
         self.server = Server(self.config, self.clock)
 

@@ -15,8 +15,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exchange.core.commands import AddInstrument
-from exchange.http import app, connections_max, listener, metrics, pages
+from exchange.http import app, listener, metrics, pages
 from exchange.http.app import split_address
+from exchange.http.listener import connections_max
 from exchange.server import Server, ServerConfig
 from matching.types import Side
 from tests.exchange.http.site import PAPER, WAIT_S, Site, eventually, open_site
@@ -272,7 +273,8 @@ async def read_to_the_end(reader: asyncio.StreamReader) -> bytes:
 
 
 async def test_connections_are_bounded(site: Site) -> None:
-    http: Any = site.exchange.server._http
+    edges: Any = site.exchange.server.edges
+    http = edges._http
     http._listener._most = 4
     host, port = split_address(site.exchange.http_address)
     await site.overview()  # this session's own connection
