@@ -79,7 +79,7 @@ class AccountServicer:
             raise refusal(
                 Reason.UNKNOWN_LEASE, f"lease {lease.lease_id} has no receipt", {"part": "receipt"}
             )
-        job = core.jobs[lease.job_id]
+        instrument = core.instruments[lease.instrument_id]
         worker = core.workers[lease.worker_id]
         result = lease.first_result
         receipt = pb.StoredReceipt(
@@ -93,7 +93,7 @@ class AccountServicer:
             price_nanos=lease.price_nanos,
             billed_nanos=lease.billed_nanos,
             accepted=isinstance(result, ReceiptSettled),
-            model_card=core.models[job.terms.model_id].card_bytes,
+            model_card=core.models[instrument.terms.model_id].card_bytes,
         )
         if isinstance(result, ReceiptSettled):
             receipt.cause = enums.stop_cause(result.cause)

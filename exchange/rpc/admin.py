@@ -171,6 +171,15 @@ class AdminServicer:
         await self._services.execute(SetAccountHalted(found.account_id, int(request.halted)))
         return pb.SetAccountHaltedResponse(account=self._account(request.account))
 
+    async def SetAccountLimits(
+        self, request: pb.SetAccountLimitsRequest, context: Context
+    ) -> pb.SetAccountLimitsResponse:
+        """See the service's definition."""
+        self._operator(context)
+        found = accounts.find_account(self._services.core, request.account)
+        await self._services.execute(accounts.set_limits(found.account_id, request.messages))
+        return pb.SetAccountLimitsResponse(account=self._account(request.account))
+
     async def SetAnyWorker(
         self, request: pb.SetAnyWorkerRequest, context: Context
     ) -> pb.SetAnyWorkerResponse:

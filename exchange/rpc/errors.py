@@ -13,6 +13,7 @@ from typing import Final
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
+from exchange.core.events import AnyEvent, Refused
 from exchange.core.reasons import Reason
 
 DOMAIN: Final = "exchange.v1"
@@ -129,6 +130,14 @@ def refusal(
 ) -> RpcError:
     """The error for a reason of the core's table; raise it."""
     return RpcError(STATUS[reason], reason.name, message or reason_text(reason), metadata)
+
+
+def refused(event: AnyEvent, now_ns: int) -> RpcError:
+    """The error for a command that the core refused; where time alone helps, it says how much."""
+    assert isinstance(event, Refused)
+    error = refusal(event.reason)
+    error.retry_after_ns = max(0, event.retry_at_ns - now_ns)
+    return error
 
 
 def reason_text(reason: Reason) -> str:

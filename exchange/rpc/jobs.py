@@ -18,7 +18,7 @@ from exchange.rpc.auth import Caller
 from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.convert import jobs as convert
 from exchange.rpc.convert import paging
-from exchange.rpc.errors import busy, draining, refusal
+from exchange.rpc.errors import busy, draining, refusal, refused
 from exchange.rpc.outputs import Piece, TooManyWatchers, Watcher
 from exchange.v1 import job_service_pb2 as pb
 
@@ -51,7 +51,7 @@ class JobServicer:
         outcome = await self._blobs.submit(command, payload)
         event = outcome.first
         if outcome.refused:
-            raise refusal(outcome.refused)
+            raise refused(event, outcome.now_ns)
         if isinstance(event, Repeated):
             job = self._find(event.result_id, caller)
             return pb.SubmitJobResponse(job=self._job(job), repeated_request=True)
@@ -128,7 +128,7 @@ class JobServicer:
         stored: tuple[int, list[Piece]] | None = None
         while True:
             ended = not job.is_open
-            state = (job.state, job.attempt, job.lease_id, job.cancelling)
+            state = (job.state, job.attempt, job.lease_id, job.cancelling, len(job.dropped))
             # The end is told after the output; before it only where it is the first message.
             if state != told and not (ended and told):
                 told = state

@@ -10,7 +10,7 @@ from exchange.core.commands import Command
 from exchange.core.exchange import Exchange
 from exchange.engine import Clock, Engine, EngineBusy, EngineStopped, Outcome
 from exchange.rpc.drain import Drain
-from exchange.rpc.errors import busy, draining, refusal
+from exchange.rpc.errors import busy, draining, refused
 from exchange.rpc.open_calls import OpenCalls
 
 if TYPE_CHECKING:
@@ -82,7 +82,6 @@ class Services:
             RpcError: the command was refused, with its reason; or as `submit`.
         """
         outcome = await self.submit(command)
-        reason = outcome.refused
-        if reason is not None:
-            raise refusal(reason)
+        if outcome.refused is not None:
+            raise refused(outcome.first, outcome.now_ns)
         return outcome
