@@ -45,6 +45,13 @@ class GatewayProcess:
         views: Answer what HTTP asks.
         config: Settings of the edges.
         command: Starts the process; the number of a file descriptor is added.
+
+    Attributes:
+        restarts: How often it was started again.
+        listening: Whether it serves.
+        failed: Fails with `GatewayFailed` once it does not stay up.
+        address: host:port of gRPC, once started.
+        http_address: host:port of HTTP; empty without it.
     """
 
     def __init__(self, api: Api, views: Views, config: EdgesConfig, command: Sequence[str]) -> None:
@@ -57,6 +64,7 @@ class GatewayProcess:
         self._stopping = False
         self._draining = False
         self.restarts = 0
+        self.listening = False
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.address = ""
         self.http_address = ""
@@ -116,6 +124,7 @@ class GatewayProcess:
             await self._end(0)
             raise
         self.address, self.http_address = ready.address, ready.http_address
+        self.listening = True
         if self._draining:
             link.drain()
 
@@ -141,6 +150,7 @@ class GatewayProcess:
             assert self._process is not None
             assert self._link is not None
             status = await _end_of(self._process)
+            self.listening = False
             self._link.close()
             await asyncio.sleep(RESTART_WAIT_S)
             restarted_s = [at for at in restarted_s if at > loop.time() - RESTARTS_WITHIN_S]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -31,6 +32,8 @@ from exchange.testing.ids import uuid7
 
 SEGMENT_BYTES: Final = 1 << 20
 FUNDS_NANOS: Final = 10**15
+PROCESSES_VARIABLE: Final = "FLOPEX_TEST_PROCESSES"
+"""2: the same tests, with the gateway in a process of its own."""
 
 
 def metadata(key: str) -> tuple[tuple[str, str]]:
@@ -55,6 +58,7 @@ class InProcessExchange:
         segment_bytes: Size of a journal segment, bytes.
         http: Whether it serves HTTP, too.
         gateway: Whether gRPC and HTTP are in a process of their own; the engine is in this one.
+            By default only if the environment's FLOPEX_TEST_PROCESSES is 2.
     """
 
     def __init__(
@@ -64,9 +68,11 @@ class InProcessExchange:
         sessions: SessionConfig | None = None,
         segment_bytes: int = SEGMENT_BYTES,
         http: bool = False,
-        gateway: bool = False,
+        gateway: bool | None = None,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
+        if gateway is None:
+            gateway = os.environ.get(PROCESSES_VARIABLE) == "2"
         self.config = ServerConfig(
             directory,
             "127.0.0.1:0",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from exchange.client import errors
@@ -25,13 +23,9 @@ _CODES: Final[tuple[tuple[type[errors.FlopexError], ExitCode], ...]] = (
 _FAMILIES: Final = {1: ExitCode.KEY, 2: ExitCode.NOT_FOUND, 5: ExitCode.FUNDS}
 
 
-@contextmanager
-def explained(target: str) -> Iterator[None]:
-    """Turn the client's exceptions into command errors."""
-    try:
-        yield
-    except errors.FlopexError as error:
-        raise command_error(error, target) from error
+def explained(error: Exception, target: str) -> CommandError | None:
+    """A client's exception as a command error; None for any other."""
+    return command_error(error, target) if isinstance(error, errors.FlopexError) else None
 
 
 def command_error(error: errors.FlopexError, target: str) -> CommandError:

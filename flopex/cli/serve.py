@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flopex import gateway
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
 from flopex.cli.output import Output
@@ -40,6 +41,13 @@ async def serve(
         ),
     ] = False,
     reflection: Annotated[bool, typer.Option(help="Let clients ask for the gRPC schema.")] = True,
+    two_processes: Annotated[
+        bool,
+        typer.Option(
+            "--two-processes/--single-process",
+            help="gRPC and HTTP in a process of their own, for load, or all in one.",
+        ),
+    ] = False,
     grace: Annotated[float, typer.Option(help="Seconds that calls get to finish at the end.")] = 10,
 ) -> None:
     """Run an exchange until Ctrl-C or SIGTERM; then drain it.
@@ -61,6 +69,7 @@ async def serve(
         operator_secret=os.environ.get("FLOPEX_OPERATOR_KEY", ""),
         cut_damaged_tail=cut_damaged_tail,
         reflection=reflection,
+        gateway_command=gateway.command(log_level, session.json) if two_processes else (),
     )
 
     def on_started(server: Server) -> None:
