@@ -60,6 +60,9 @@ async def exchange(
     clients: Annotated[int, typer.Option(min=1, max=8, help="Client processes.")] = 2,
     batch: Annotated[int, typer.Option(min=2, max=4096, help="Most orders per message.")] = 256,
     seed: Annotated[int, typer.Option(help="Seed of the order flow.")] = 1,
+    processes: Annotated[
+        int, typer.Option(min=1, max=2, help="1: all in one; 2: engine and gateway apart.")
+    ] = 1,
 ) -> None:
     """Orders per second with durable acknowledgements, and how long an acknowledgement takes.
 
@@ -71,7 +74,7 @@ async def exchange(
     from flopex.bench.exchange import Settings, run
 
     chosen = tuple(m.value for m in mode or Mode)
-    settings = Settings(chosen, seconds, clients, seed, batch)
+    settings = Settings(chosen, seconds, clients, seed, batch, processes)
 
     def report(name: str, kind: str, measured: Measured) -> None:
         row = measured.row()
