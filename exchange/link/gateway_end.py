@@ -35,6 +35,7 @@ class RemoteApi(Link):
 
     Attributes:
         greeted: What the engine said first.
+        refused: Calls turned away because the engine took less than came (`BUFFER_BYTES_MAX`).
         drained: Set once no new work is taken.
         stopping: Resolves with the grace, in seconds, once the gateway shall end.
     """
@@ -44,6 +45,7 @@ class RemoteApi(Link):
         loop = asyncio.get_running_loop()
         self.greeted: asyncio.Future[Hello] = loop.create_future()
         self.drained = asyncio.Event()
+        self.refused = 0
         self.stopping: asyncio.Future[float] = loop.create_future()
         self._lanes: dict[int, Lane] = {}
         self._newest = 0
@@ -124,6 +126,7 @@ class RemoteApi(Link):
         if self.closed.is_set():
             raise engine_down()
         if self.full:
+            self.refused += 1
             raise busy("the engine takes less than comes")
         if self._newest == CALL_MAX:
             self.close()

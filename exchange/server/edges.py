@@ -15,22 +15,31 @@ from exchange.http.app import HttpServer
 from exchange.http.listener import CONNECTIONS_MAX as HTTP_CONNECTIONS_MAX
 from exchange.http.listener import connections_max
 from exchange.http.views import Views
+from exchange.link.gateway_end import RemoteApi
 from exchange.rpc.calls import Api
 from exchange.server.config import EdgesConfig
 
-BOUNDS: Final = ("CALLS_MAX", "OPEN_CALLS_MAX", "BUFFER_BYTES_MAX")
-"""What calls may be refused by in the gateway."""
+BOUNDS: Final = ("CALLS_MAX", "OPEN_CALLS_MAX")
+"""What calls may be refused by before they are passed on."""
 
 
 class Edges:
     """Both servers, over one `Api` and one set of `Views`.
+
+    Args:
+        api: Answers calls.
+        views: Answer what HTTP asks.
+        config: Settings.
+        link: What leads to the engine's process; None where it is this one.
 
     Attributes:
         address: host:port of gRPC, once started.
         http_address: host:port of HTTP; empty without it.
     """
 
-    def __init__(self, api: Api, views: Views, config: EdgesConfig) -> None:
+    def __init__(
+        self, api: Api, views: Views, config: EdgesConfig, link: RemoteApi | None = None
+    ) -> None:
         http_connections = connections_max(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         grpc_config = GrpcConfig(
             config.address,
@@ -41,7 +50,7 @@ class Edges:
         self._grpc = GrpcServer(api, grpc_config)
         self._http: HttpServer | None = None
         if config.http_address:
-            collector = GatewayCollector(self._grpc.admission)
+            collector = GatewayCollector(self._grpc.admission, link)
             self._http = HttpServer(views, config.http_address, http_connections, collector)
         self.address = ""
         self.http_address = ""
@@ -82,8 +91,9 @@ def allow_open_files() -> None:
 class GatewayCollector(Collector):
     """What is let in, as metrics."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, link: RemoteApi | None) -> None:
         self._admission = admission
+        self._link = link
 
     def describe(self) -> Iterable[Metric]:
         """Nothing is computed at registration."""
@@ -100,9 +110,27 @@ class GatewayCollector(Collector):
         family = CounterMetricFamily(
             "flopex_gateway_refused", "Calls refused at once, by the bound met", labels=["bound"]
         )
-        for bound in BOUNDS:
-            family.add_metric([bound], admission.refused[bound])
+        refused = {bound: admission.refused[bound] for bound in BOUNDS}
+        if self._link is not None:
+            refused["BUFFER_BYTES_MAX"] = self._link.refused
+        for bound, count in refused.items():
+            family.add_metric([bound], count)
         yield family
+        if self._link is not None:
+            yield from _link_metrics(self._link)
+
+
+def _link_metrics(link: RemoteApi) -> Iterator[Metric]:
+    yield GaugeMetricFamily("flopex_link_calls", "Calls on the link to the engine", value=len(link))
+    yield GaugeMetricFamily(
+        "flopex_link_full", "1 while the engine takes less than comes", value=int(link.full)
+    )
+    family = CounterMetricFamily(
+        "flopex_link_bytes", "Bytes between gateway and engine", labels=["direction"]
+    )
+    family.add_metric(["to_engine"], link.sent_bytes)
+    family.add_metric(["from_engine"], link.received_bytes)
+    yield family
 
 
 def _with_port(address: str, port: int) -> str:

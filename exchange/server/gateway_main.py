@@ -42,7 +42,7 @@ async def run(end: socket.socket) -> None:
     except asyncio.CancelledError:
         return  # The engine has died before it said anything.
     config = msgspec.json.decode(hello.settings, type=EdgesConfig)
-    edges = Edges(link, RemoteViews(link), config)
+    edges = Edges(link, RemoteViews(link), config, link)
     try:
         await edges.start()
     except (OSError, ValueError) as error:

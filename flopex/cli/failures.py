@@ -34,7 +34,7 @@ def command_error(error: errors.FlopexError, target: str) -> CommandError:
     if not isinstance(error, errors.CallFailed):
         return CommandError(str(error), code=code, reason=type(error).__name__.upper())
     hint = HINTS.get(error.reason, "")
-    if isinstance(error, errors.Unavailable) and error.reason != "DRAINING":
+    if isinstance(error, errors.Unavailable) and error.reason not in HINTS:
         return CommandError(
             f"cannot reach an exchange at {target}",
             "is it running? start one with: flopex serve; or name another with --target",

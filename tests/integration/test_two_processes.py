@@ -162,7 +162,7 @@ async def test_the_page_and_the_metrics_are_the_engines(exchange: InProcessExcha
             lines = (await answer.text()).splitlines()
     names = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert len(names) == len(set(names)), "a family is told twice"
-    assert {"flopex_up", "flopex_gateway_calls", "flopex_engine_process_cpu_seconds"} <= {
+    assert {"flopex_up", "flopex_link_bytes", "flopex_engine_process_cpu_seconds"} <= {
         name.removesuffix("_total") for name in names
     }
 

@@ -212,6 +212,7 @@ async def test_an_engine_that_does_not_read_is_overload() -> None:
         with pytest.raises(RpcError) as caught:
             await gateway.serve(Caller("echo"))
         assert caught.value.details() == busy("the engine takes less than comes").details()
+        assert gateway.refused == 1
         engine._transport.resume_reading()
         await asyncio.gather(*tasks)
         assert all(caller.responses == [bytes(4 << 20)] for caller in callers)
