@@ -8,7 +8,7 @@ label.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
@@ -71,6 +71,18 @@ class SocketCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """All of them now."""
         yield _gauge("flopex_http_sockets", "Open WebSockets", self._sockets())
+
+
+def _queues(found: Mapping[str, tuple[int, int]]) -> Iterator[Metric]:
+    depths = GaugeMetricFamily(
+        "flopex_queue_depth", "What waits; of many of a kind, in the fullest", labels=["queue"]
+    )
+    limits = GaugeMetricFamily("flopex_queue_limit", "What may wait", labels=["queue"])
+    for name, (depth, limit) in found.items():
+        depths.add_metric([name], depth)
+        limits.add_metric([name], limit)
+    yield depths
+    yield limits
 
 
 class ExchangeCollector(Collector):
@@ -168,6 +180,7 @@ class ExchangeCollector(Collector):
     def _edges(self) -> Iterator[Metric]:
         sources = self._sources
         yield _gauge("flopex_worker_sessions", "Open sessions of workers", sources.sessions())
+        yield from _queues(sources.queues())
         yield _gauge("flopex_rpc_streams", "gRPC streams under way", sources.streams())
         calls = CounterMetricFamily("flopex_rpc_calls", "gRPC calls by method", labels=["method"])
         errors = CounterMetricFamily(

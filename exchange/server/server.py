@@ -246,6 +246,7 @@ def _sources(services: Services) -> Sources:
         sessions=lambda: services.sessions.connected,
         streams=lambda: services.streams,
         counters=lambda: services.counters,
+        queues=lambda: {n: (q.depth(), q.limit) for n, q in services.queues.items()},
         draining=lambda: services.drain.active,
     )
 

@@ -69,6 +69,19 @@ async def scrape(site: Site) -> dict[str, Any]:
     }
 
 
+QUEUES = (
+    "engine_commands",
+    "engine_bytes",
+    "order_reports",
+    "book_orders",
+    "trades",
+    "worker_messages",
+    "job_payloads",
+    "job_payload_bytes",
+    "receipt_bytes",
+)
+
+
 async def test_metrics_tell_the_exchange_from_the_inside(site: Site) -> None:
     await site.order(Side.BID, 90, 7)
     await site.order(Side.BID, 100, 5)
@@ -87,6 +100,9 @@ async def test_metrics_tell_the_exchange_from_the_inside(site: Site) -> None:
     assert 0 < found["flopex_append_seconds_total"] <= stats.append_ns / 1e9
     assert found["flopex_apply_seconds_total"] > 0
     assert found["flopex_pending_commands"] == 0
+    for queue in QUEUES:
+        assert found[f"flopex_queue_depth queue={queue}"] == 0
+        assert found[f"flopex_queue_limit queue={queue}"] > 0
     assert found["flopex_orders_open"] == 2
     assert found[f"flopex_book_levels instrument={PAPER} side=bid"] == 2
     assert found[f"flopex_book_levels instrument={PAPER} side=ask"] == 0
