@@ -61,11 +61,12 @@ class GatewayProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._link: EngineEnd | None = None
         self._watching: asyncio.Task[None] | None = None
-        self._stopping = False
         self._draining = False
         self.restarts = 0
         self.listening = False
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # It may be that nobody asks any more.
+        self.failed.add_done_callback(lambda failed: failed.exception())
         self.address = ""
         self.http_address = ""
 
@@ -94,7 +95,6 @@ class GatewayProcess:
 
     async def stop(self, grace_s: float) -> None:
         """Drain, let calls finish within the grace, and end the process."""
-        self._stopping = True
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
@@ -130,15 +130,13 @@ class GatewayProcess:
 
     async def _end(self, within_s: float) -> None:
         """Wait for the process to end, so long; then kill it."""
-        process = self._process
-        if process is None:
-            return
-        try:
-            async with asyncio.timeout(within_s):
-                await _end_of(process)
-        except TimeoutError:
-            process.kill()
-            await _end_of(process)
+        if self._process is not None:
+            try:
+                async with asyncio.timeout(within_s):
+                    await _end_of(self._process)
+            except TimeoutError:
+                self._process.kill()
+                await _end_of(self._process)
         if self._link is not None:
             self._link.close()
 
