@@ -91,6 +91,7 @@ class CrashSite:
         self.keys: dict[str, str] = {}
         self.told = Told()
         self.kills = 0
+        self.starts = 0
         self._server: asyncio.subprocess.Process | None = None
         self._workers: list[asyncio.subprocess.Process] = []
         self.channel = grpc.aio.insecure_channel(
@@ -116,6 +117,7 @@ class CrashSite:
 
     async def start(self) -> None:
         """Start the exchange and wait until it answers."""
+        self.starts += 1
         self._server = await self._spawn(
             *("server", "", "serve", "--data", str(self.data)),
             *("--address", self.address, "--http", "off", *self.options),
