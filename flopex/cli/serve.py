@@ -45,12 +45,14 @@ async def serve(
         bool,
         typer.Option(
             "--two-processes/--single-process",
-            help="gRPC and HTTP in a process of their own, for load, or all in one.",
+            help="gRPC and HTTP in a process of their own, or all in one, as on a laptop.",
         ),
-    ] = False,
+    ] = True,
     grace: Annotated[float, typer.Option(help="Seconds that calls get to finish at the end.")] = 10,
 ) -> None:
     """Run an exchange until Ctrl-C or SIGTERM; then drain it.
+
+    One command, two processes: the engine, and the gateway that it starts, watches and drains.
 
     The first start makes the data directory and writes the operator's key into it (operator.key).
     FLOPEX_OPERATOR_KEY gives another key the operator's role.

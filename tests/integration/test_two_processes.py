@@ -194,7 +194,7 @@ async def test_an_address_in_use_is_said_so(tmp_path: Path) -> None:
 @contextlib.asynccontextmanager
 async def site(directory: Path) -> AsyncIterator[CrashSite]:
     """`flopex serve` as a user starts it, with a market."""
-    found = CrashSite(directory, 1, "--two-processes")
+    found = CrashSite(directory, 1)
     try:
         await found.start()
         await found.furnish()
