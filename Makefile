@@ -18,7 +18,7 @@ PROTOC = PATH="$(CURDIR)/$(CODEGEN)/bin:$$PATH" python -m grpc_tools.protoc -Ipr
 
 .DEFAULT_GOAL := help
 .PHONY: help venv venv-train constraints compile proto proto-check proto-lint lint format test soak demo bench \
-	bench-matching soak-journal fuzz-journal fuzz-requests clean
+	bench-matching soak-journal fuzz-journal fuzz-requests fuzz-link test-processes clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -86,6 +86,10 @@ format: $(STAMP) ## let ruff fix and format what it can
 test: $(STAMP) ## the whole test suite
 	$(BIN)/python -m pytest
 
+test-processes: $(STAMP) ## what clients and workers see, again, with the gateway in a process of its own
+	FLOPEX_TEST_PROCESSES=2 $(BIN)/python -m pytest tests/exchange/rpc tests/exchange/client tests/integration \
+		tests/worker/test_with_the_exchange.py
+
 SIZE ?= 100000000
 PROCESSES ?= 1
 soak: $(STAMP) ## books against their naive twin for hours (SIZE=100000000 commands, PROCESSES=1)
@@ -113,6 +117,11 @@ soak-journal: $(STAMP) ## the journal: every bit flipped, power lost 200,000 tim
 fuzz-journal: $(STAMP) ## the journal's decoder under atheris (RUNS=5000000, SEED=1)
 	$(BIN)/pip install --quiet --group fuzz
 	$(BIN)/python -m tests.exchange.journal.fuzz -runs=$(or $(RUNS),5000000) -seed=$(or $(SEED),1) -max_len=600 \
+		-timeout=10
+
+fuzz-link: $(STAMP) ## the decoders of the link under atheris (RUNS=5000000, SEED=1)
+	$(BIN)/pip install --quiet --group fuzz
+	$(BIN)/python -m tests.exchange.link.fuzz -runs=$(or $(RUNS),5000000) -seed=$(or $(SEED),1) -max_len=600 \
 		-timeout=10
 
 fuzz-requests: $(STAMP) ## the decoders of requests under atheris (RUNS=5000000, SEED=1)

@@ -489,7 +489,7 @@ async def test_an_offer_survives_a_restart_of_the_exchange(tmp_path: Path) -> No
 
 
 async def test_a_worker_that_does_not_return_after_a_restart_is_lost(tmp_path: Path) -> None:
-    settings = SessionConfig(recovery_grace_ns=200 * MS)
+    settings = SessionConfig(recovery_grace_ns=2_000 * MS)
     async with open_rig(tmp_path, settings) as rig, rig.worker() as worker:
         await rig.ready(worker)
     async with open_rig(tmp_path, settings) as rig:
