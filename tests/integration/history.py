@@ -27,7 +27,7 @@ from typing import NamedTuple
 from exchange.core.commands import Command, decode
 from exchange.core.exchange import Exchange
 from exchange.core.limits import RULES_VERSION
-from exchange.engine import Outcome
+from exchange.engine import Outcomes
 from exchange.journal import read_journal
 from exchange.rpc.convert import orders, packed
 from exchange.testing import uuid7
@@ -183,7 +183,7 @@ def check_replay(journal: Path, accounts: list[int], by_first: dict[int, Answere
                 at += 1
                 continue
             end = at + answer.last - answer.first + 1
-            outcomes = [Outcome(first + i, now_ns, events[i]) for i in range(at, end)]
+            outcomes = Outcomes(first + at, now_ns, events[at:end])
             _compare(core, accounts[answer.client], answer.exchanged, commands[at:end], outcomes)
             at = end
     core.check()
@@ -195,13 +195,13 @@ def _compare(
     account_id: int,
     exchanged: Exchanged,
     commands: Sequence[Command],
-    outcomes: Sequence[Outcome],
+    outcomes: Outcomes,
 ) -> None:
     if exchanged.kind == STREAM:
         request = pb.TradeRequest.FromString(exchanged.request)
         if request.packed:
             made = packed.batch(account_id, request.packed)
-            answer = packed.answer(core, request.request_id, made, outcomes)
+            answer = packed.answer(core, request.request_id, account_id, made, outcomes)
         else:
             made = orders.batch(account_id, request.instructions)
             answer = orders.answer(core, request.request_id, made, outcomes)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from exchange.rpc.convert import orders
+from exchange.v1 import order_service_pb2 as pb
 from tests.integration.history import (
     COMMANDS,
     Answered,
@@ -54,14 +56,11 @@ async def test_an_answer_that_no_replay_gives_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here the replay's answers are spoilt, which is the same to the check."""
-    honest = orders.acceptances
+    honest = orders.ack_ranges
 
-    def spoilt(made: orders.Batch, outcomes: object) -> object:
-        ranges, untold = honest(made, outcomes)  # type: ignore[arg-type]
-        for span in ranges[:1]:
-            span.first_order_id += 1
-        return ranges, untold
+    def spoilt(ranges: Iterable[tuple[int, int, int]]) -> list[pb.AckRange]:
+        return honest([(first, count, order_id + 1) for first, count, order_id in ranges])
 
-    monkeypatch.setattr(orders, "acceptances", spoilt)
+    monkeypatch.setattr(orders, "ack_ranges", spoilt)
     with pytest.raises(Finding, match="gives another answer"):
         await history(tmp_path, 500, 2, seed=2)
