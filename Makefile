@@ -133,3 +133,14 @@ clean: ## remove the environments, caches and build outputs
 	rm -rf $(VENV) $(CODEGEN) $(PEERS) .buf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache \
 		.import_linter_cache *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so exchange/rpc/convert/*.so
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: simulate torture history
+
+simulate: $(STAMP) ## the whole exchange in virtual time, everything going wrong (SEEDS=500, FIRST=1, PROCESSES=1)
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),500) --first $(or $(FIRST),1) --processes $(PROCESSES)
+
+torture: $(STAMP) ## kill -9 of real servers at random moments under load (CYCLES=1000, SEED=1)
+	$(BIN)/python -m tests.integration.torture --cycles $(or $(CYCLES),1000) --seed $(or $(SEED),1)
+
+history: $(STAMP) ## what several clients heard of a real server is one history (COMMANDS=1000000, SEED=1)
+	$(BIN)/python -m tests.integration.history --commands $(or $(COMMANDS),1000000) --seed $(or $(SEED),1)
