@@ -12,6 +12,7 @@ from exchange.core import commands as c
 from exchange.core.events import InstrumentAdded, LeaseOffered, WorkerState
 from exchange.core.limits import NS_PER_MS, NS_PER_S
 from exchange.core.records import Record
+from exchange.metering.cards import ModelCard
 from tests.exchange.core.scenario import Market, Offer, of_kind, replace, uuid7
 
 INTEGER_RANGES: Final = {
@@ -58,6 +59,7 @@ class Chaos:
         self.makers: list[Callable[[], c.Command]] = [
             *[self.advance] * 14,
             *[self.submit] * 14,
+            *[self.submit_legs] * 3,
             *[self.place] * 8,
             *[self.conditional] * 8,
             *[self.multi_leg] * 2,
@@ -147,6 +149,29 @@ class Chaos:
             max_cost_nanos=rng.choice((0, 10**6)),
             deadline_within_ns=rng.choice((300 * NS_PER_MS, NS_PER_S, 10 * NS_PER_S)),
             tier="interactive",
+        )
+
+    def submit_legs(self) -> c.Command:
+        """A job with one to three legs, mostly on instruments that sell leases."""
+        rng, instruments = self.rng, self.market.exchange.instruments
+        leased = [i for i, found in instruments.items() if found.clearing_group_id]
+        named = rng.sample(leased, min(len(leased), rng.randint(1, 3)))
+        if rng.random() < 0.05:
+            named.append(self.some(instruments))
+        limits = [rng.choice((0, ASK_NEAR[rng.randrange(3)])) for _ in named]
+        numbers = []
+        for instrument_id, limit in zip(named, limits, strict=True):
+            tokens = rng.choice((10, 10, 10, 5_000))
+            numbers += [instrument_id, limit, rng.choice((29, 100, 1_000)), tokens, 4 * tokens]
+        return replace(
+            self.submit(),
+            **dict.fromkeys(
+                ("model_id", "instrument_id", "quantity_mflop", "input_tokens", "limit_nanos"), 0
+            ),
+            input_tokens_max=0,
+            tier="",
+            value_nanos=0 if all(limits) else rng.choice((10**5, 10**6)),
+            legs=tuple(numbers),
         )
 
     def place(self) -> c.Command:
@@ -359,6 +384,10 @@ class Chaos:
         hashed = bytes([number]) * 32
         state = rng.choice((1, 1, 1, 1, 2, 3)) if rng.random() < 0.2 else rng.randint(1, 2)
         return rng.choice((
+            c.SetAccountLimits(
+                self.some(exchange.accounts), rng.choice((0, 1, 50)), rng.choice((0, 1, 50))
+            ),
+            c.SetAccountLimits(self.some(exchange.accounts), 0, 0, NS_PER_S, 20, 2),
             c.OpenAccount(rng.randint(1, 2), f"account-{number}"),
             c.AddKey(self.some(exchange.accounts), rng.randint(0, 16), hashed, "key"),
             c.RevokeKey(hashed),
@@ -377,6 +406,8 @@ class Chaos:
         return c.Recovered(self.market.exchange.epoch + self.rng.randint(0, 1), outage)
 
 
+LARGE: Final = ModelCard(name="large", family="instant", flops_per_token=3_000_000)
+"""Another model, whose tokens cost three times as much."""
 ASK_NEAR: Final = (10_000_000, 50_000_000, 80_000_000)
 """Asks and limits that often meet."""
 
@@ -422,3 +453,78 @@ class OrderChaos(Chaos):
         if self.rng.random() < 0.3:
             return c.SetProtections(book)
         return c.SetInstrumentState(book, c.TradingState.OPEN)
+
+
+class JobChaos(Chaos):
+    """Jobs, most of them with legs, over three clearing groups, and what befalls them."""
+
+    def __init__(self, market: Market, seed: int) -> None:
+        super().__init__(market, seed)
+        market.do(c.AddModel(LARGE.encode()))
+        large = market.exchange.model_by_name[LARGE.name]
+        slow = {"decode_millitokens_per_s": 20_000}
+        self.classes = [
+            market.cpu,
+            market.lease_class("instant/gpu/interactive"),
+            market.lease_class("instant/cpu/batch", **slow),
+            market.lease_class("large/cpu/interactive", model_id=large),
+        ]
+        self.workers = [
+            market.worker,
+            market.worker_of(market.other, name="two", slots=(1, 2)),
+        ]
+        self.makers = [
+            *[self.advance] * 20,
+            *[self.submit] * 4,
+            *[self.submit_legs] * 12,
+            *[self.step] * 20,
+            *[self.cancel_job] * 2,
+            *[self.quote] * 8,
+            self.worker_goes,
+            *[self.recover_worker] * 3,
+            self.halt,
+            *[self.resume] * 2,
+            self.recovered,
+        ]
+
+    def quote(self) -> c.Command:
+        rng = self.rng
+        worker_id = rng.choice(self.workers)
+        pool = rng.randint(0, len(self.market.exchange.workers[worker_id].pools) - 1)
+        low = ASK_NEAR[rng.randrange(3)]
+        prices = rng.choice(((low,), (low, 2 * low)))
+        return c.SetQuote(
+            worker_id,
+            rng.choice(self.classes),
+            pool,
+            rng.choice((NS_PER_S, 3_600 * NS_PER_S)),
+            prices[: self.market.exchange.workers[worker_id].slots[pool]],
+        )
+
+    def advance(self) -> c.Command:
+        """Mostly one batch."""
+        step = self.rng.choice((1, *[10] * 12, 300, 2_000))
+        return c.Advance(self.market.now_ns + step * NS_PER_MS)
+
+    def recover_worker(self) -> c.Command:
+        worker = self.market.exchange.workers[self.rng.choice(self.workers)]
+        if worker.state in (WorkerState.LOST, WorkerState.LEFT):
+            return self.market.registration(
+                worker.account_id, name=worker.name, slots=tuple(worker.slots)
+            )
+        return c.SetWorker(0, worker.worker_id, c.WorkerAction.RESUME)
+
+    def halt(self) -> c.Command:
+        """For a while; one class may close for good, late."""
+        if self.market.exchange.sequence > 500 and self.rng.random() < 0.2:
+            return c.SetInstrumentState(self.classes[1], c.TradingState.CLOSED)
+        return c.SetInstrumentState(self.rng.choice(self.classes), c.TradingState.HALTED)
+
+    def resume(self) -> c.Command:
+        return c.SetInstrumentState(self.rng.choice(self.classes), c.TradingState.OPEN)
+
+    def spoilt(self, command: c.Command) -> c.Command:
+        """As for all, but nothing closes for good, and no time is lost."""
+        made = super().spoilt(command)
+        kept = c.SetInstrumentState | c.Advance | c.Recovered
+        return command if isinstance(command, kept) else made
