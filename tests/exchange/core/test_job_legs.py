@@ -20,7 +20,7 @@ from exchange.core.events import (
 from exchange.core.limits import ATTEMPTS_MAX, NS_PER_S
 from exchange.core.reasons import Reason
 from matching.types import LEGS_MAX
-from tests.exchange.core.chaos import LARGE
+from tests.exchange.core.job_chaos import LARGE
 from tests.exchange.core.scenario import ASK, Market, of_kind
 
 SLOW = {"decode_millitokens_per_s": 5_000}

@@ -12,7 +12,8 @@ from matching.reference_clearing import NaiveClearingGroup
 from matching.reference_legs import NaiveLegDesk
 from matching.types import Side
 from tests.exchange.core import sizes
-from tests.exchange.core.chaos import Chaos, JobChaos, OrderChaos
+from tests.exchange.core.chaos import Chaos, OrderChaos
+from tests.exchange.core.job_chaos import JobChaos
 from tests.exchange.core.ledger_model import LedgerModel
 from tests.exchange.core.scenario import Market, unchanged_but_for_sequence
 from tests.matching.feed import Feed
