@@ -17,7 +17,6 @@ from exchange.core.commands import (
 from exchange.core.limits import MFLOP_PER_CU, OPEN_ORDERS_PER_ACCOUNT_MAX, POSITION_MAX_MFLOP
 from exchange.core.open_orders import ORDER_TYPES, SIDES, exceeds_position
 from exchange.core.reasons import Reason
-from exchange.metering.costs import escrow_nanos
 from matching.order import Order
 from matching.types import RejectReason, SelfTradePrevention, Side, Terms, TimeInForce
 
@@ -64,6 +63,13 @@ def as_the_client_wrote(command: PlaceOrder) -> PlaceOrder:
     return msgspec.structs.replace(command, stream_id=0)
 
 
+def _budget(command: PlaceOrder, price: int, works: int) -> int:
+    """What the book must keep to, price x MFLOP; 0 where the limit cannot exceed the cap."""
+    if works in (_IOC, _FOK) or (command.max_cost_nanos and _exceeds_cap(command, price)):
+        return command.max_cost_nanos * MFLOP_PER_CU
+    return 0
+
+
 def limit_price(command: PlaceOrder, instrument: Instrument) -> int:
     """The worst price that the order may trade at: without one of its own, the edge of the band."""
     if command.order_type in _LIMITED:
@@ -106,8 +112,7 @@ def book_order(command: PlaceOrder, order_id: int, price: int) -> Order:
         minimum=asked.min_quantity_mflop if asked else 0,
         display=asked.display_quantity_mflop if asked else 0,
         stop_price=asked.stop_price_nanos if asked else 0,
-        # The cap of an order that may rest was checked at entry: it cannot be exceeded.
-        budget=command.max_cost_nanos * MFLOP_PER_CU if works in (_IOC, _FOK) else 0,
+        budget=_budget(command, price, works),
     )
 
 
@@ -172,15 +177,23 @@ def terms_refusal(state: State, command: PlaceOrder) -> Reason:
 
 
 def _cap_refusal(command: PlaceOrder, price: int) -> Reason:
-    """An order that never rests trades what its cap pays for; one that may rest must fit it."""
+    """An order trades, and rests for, what its cap pays; one that cannot be cut must fit it."""
     if command.max_cost_nanos < 0:
         return Reason.AMOUNT_NOT_POSITIVE
     if command.side != _BID:
         return Reason.CONDITIONS_CONFLICT
-    worst = escrow_nanos(price, command.quantity_mflop)
-    if time_in_force(command) in (_GTC, _GTD) and worst > command.max_cost_nanos:
-        return Reason.MONEY_CAP
-    return _NONE
+    if time_in_force(command) not in (_GTC, _GTD):
+        return _NONE
+    whole = command.order_type != _LIMIT or (
+        isinstance(command, PlaceConditionalOrder)
+        and (command.all_or_none or command.min_quantity_mflop)
+    )
+    return Reason.MONEY_CAP if whole and _exceeds_cap(command, price) else _NONE
+
+
+def _exceeds_cap(command: PlaceOrder, price: int) -> bool:
+    """Whether the whole quantity at its limit costs more than the cap."""
+    return price * command.quantity_mflop > command.max_cost_nanos * MFLOP_PER_CU
 
 
 def _conditions_refusal(instrument: Instrument, command: PlaceOrder) -> Reason:
