@@ -29,6 +29,8 @@ _SIDES = {int(side) for side in Side}
 _TIMES = {int(time_in_force) for time_in_force in TimeInForce}
 _MODES = {int(mode) for mode in SelfTradePrevention}
 _ONCE = {TimeInForce.IOC, TimeInForce.FOK}
+_ONCE_ONLY = {Terms.MINIMUM, Terms.ALL_OR_NONE, Terms.STOP}
+"""Beside a budget, for orders that do not rest."""
 _EXCLUDED = [
     {Terms.POST_ONLY, Terms.MINIMUM},
     {Terms.POST_ONLY, Terms.ALL_OR_NONE},
@@ -53,11 +55,12 @@ def refusal(book: NaiveBook, order: Order) -> RejectReason | None:
         or any(pair <= terms for pair in _EXCLUDED)
         or (Terms.POST_ONLY in terms and once)
         or (Terms.REPRICE in terms and Terms.POST_ONLY not in terms)
-        or (Terms.BUDGET in terms and (not once or (c is not None and c.budget <= 0)))
+        or (Terms.BUDGET in terms and c is not None and c.budget <= 0)
+        or (Terms.BUDGET in terms and not once and (terms & _ONCE_ONLY or order.side == Side.ASK))
     )
     minimum, display, stop_price = (c.minimum, c.display, c.stop_price) if c else (0, 0, 0)
     waits = book.state_now == BookState.AUCTION and Terms.STOP not in terms
-    at_once = order.time_in_force == TimeInForce.FOK or Terms.BUDGET in terms
+    at_once = order.time_in_force == TimeInForce.FOK or (once and Terms.BUDGET in terms)
     too_soon = once and bool(order.terms & AT_LEAST)
     checks = [
         (order.price not in _PRICES, RejectReason.PRICE_OUTSIDE_LIMITS),
