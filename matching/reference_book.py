@@ -23,6 +23,7 @@ from matching.events import (
 )
 from matching.order import AT_LEAST, STOP, UNSEEN, Order
 from matching.reference_terms import (
+    end_budget,
     fill,
     improved,
     is_crossed,
@@ -394,28 +395,14 @@ class NaiveBook:
     # Small changes
 
     def _rest(self, order: Order) -> None:
-        if order.conditions is not None and order.terms & Terms.BUDGET:
-            lots = order.conditions.budget // (order.price * self.lot)
-            if not lots:
-                self._drop(order, CancelReason.BUDGET_SPENT)
+        if order.terms & Terms.BUDGET:
+            self._events += end_budget(order, self.lot)
+            if not order.leaves:
                 return
-            self._cut(order, lots * self.lot)
         if order.conditions is not None and order.terms & Terms.ICEBERG:
             order.conditions.reserve = max(0, order.leaves - order.conditions.display)
         self._orders.append(order)
         self._events.append(Rested(order.order_id, order.price, order.leaves))
-
-    def _cut(self, order: Order, quantity: int) -> None:
-        """Leave no more of an order than its budget pays, and forget the budget."""
-        assert order.conditions is not None
-        if order.leaves > quantity:
-            excess = order.leaves - quantity
-            order.leaves, order.quantity = quantity, order.quantity - excess
-            self._events.append(Decremented(order.order_id, order.account_id, excess, quantity))
-        order.conditions.budget = 0
-        order.conditions.terms &= ~int(Terms.BUDGET)
-        if not order.conditions.terms:
-            order.conditions = None
 
     def _drop(self, order: Order, reason: CancelReason) -> None:
         self._events.append(Cancelled(order.order_id, order.account_id, order.leaves, reason))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from matching.events import Fill
+from matching.events import BookEvent, Cancelled, Decremented, Fill
 from matching.order import AT_LEAST, Order
 from matching.types import (
     MINIMUM_ORDERS_MAX,
@@ -13,6 +13,7 @@ from matching.types import (
     QUANTITY_MAX,
     STOP_ORDERS_MAX,
     BookState,
+    CancelReason,
     RejectReason,
     SelfTradePrevention,
     Side,
@@ -152,6 +153,24 @@ def reaches_own(taker: Order, own_best: int) -> bool:
 def peak(order: Order) -> int:
     """What an order can trade before its place in the queue changes."""
     return order.shown or order.leaves
+
+
+def end_budget(order: Order, lot: int) -> list[BookEvent]:
+    """An order comes to rest: what its budget does not pay at its limit is taken off, or all."""
+    assert order.conditions is not None
+    whole = order.leaves
+    order.leaves = min(whole, order.conditions.budget // (order.price * lot) * lot)
+    if not order.leaves:
+        return [Cancelled(order.order_id, order.account_id, whole, CancelReason.BUDGET_SPENT)]
+    excess = whole - order.leaves
+    order.quantity -= excess
+    order.conditions.budget = 0
+    order.conditions.terms &= ~int(Terms.BUDGET)
+    if not order.conditions.terms:
+        order.conditions = None
+    if not excess:
+        return []
+    return [Decremented(order.order_id, order.account_id, excess, order.leaves)]
 
 
 def stop_price_of(order: Order) -> int:
