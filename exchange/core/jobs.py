@@ -7,10 +7,10 @@ new attempt never has to find the money again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from exchange.core.accounts import content_digest
-from exchange.core.commands import AccountKind, SubmitJob, TradingState
+from exchange.core.commands import AccountKind, SubmitJob, TradingState, decode
 from exchange.core.events import Fault, JobEnded, JobQueued, JobState, Repeated
 from exchange.core.limits import (
     ATTEMPTS_MAX,
@@ -22,9 +22,11 @@ from exchange.core.limits import (
 from exchange.core.planning import BidPlan, plan_bid
 from exchange.core.reasons import Reason
 from exchange.core.timers import TimerKind
-from matching.clearing import Bid
+from matching.clearing import Bid, ClassBid
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from exchange.core.accounts import Account
     from exchange.core.state import State
 
@@ -114,6 +116,26 @@ class Job:
             self.flops,
             self.paid_nanos,
         )
+
+    @classmethod
+    def restored(cls, state: Sequence[Any]) -> Job:
+        """The job whose state it was."""
+        job_id, record, plan, transfer_id, created_ns, ended_ns, attempt, *rest = state
+        (terms,) = decode(record)
+        assert isinstance(terms, SubmitJob)
+        group_id, classes, *prices = plan
+        named = tuple(ClassBid(*one) for one in classes)
+        job = cls(job_id, terms, BidPlan(group_id, named, *prices), created_ns)
+        job.transfer_id = transfer_id
+        job.ended_ns = ended_ns
+        job.attempt = attempt
+        job_state, lease_ids, cancelling, reason, fault, cause, flops, paid_nanos = rest
+        job.state = JobState(job_state)
+        job.lease_ids = list(lease_ids)
+        job.cancelling = cancelling
+        job.reason, job.fault, job.cause = Reason(reason), Fault(fault), cause
+        job.flops, job.paid_nanos = flops, paid_nanos
+        return job
 
 
 class JobDesk:

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Final
 from exchange.core.commands import AccountKind, OrderType, PlaceMultiLegOrder, TradingState
 from exchange.core.events import OrderAccepted, OrderState
 from exchange.core.limits import OPEN_ORDERS_PER_ACCOUNT_MAX, POSITION_MAX_MFLOP
-from exchange.core.open_orders import OpenOrder, exceeds_position, expose_legs
+from exchange.core.open_orders import (
+    OpenOrder,
+    exceeds_position,
+    expose_legs,
+    no_book_order,
+)
 from exchange.core.order_entry import BOOK_REFUSALS, terms_refusal
 from exchange.core.reasons import Reason
 from exchange.core.timers import TimerKind
 from exchange.metering.costs import escrow_nanos
 from matching.book_legs import BookLeg, LeggedOrder
-from matching.order import Order
 from matching.types import LEGS_MAX, SelfTradePrevention, Side, TimeInForce
 
 if TYPE_CHECKING:
@@ -80,8 +84,7 @@ class MultiLegDesk:
     ) -> OpenOrder:
         state = self._state
         order_id = state.counters.order
-        nothing = Order(order_id, command.account_id, command.side, 0, 0, command.time_in_force, 1)
-        order = OpenOrder(account, command, nothing, transfer_id)
+        order = OpenOrder(account, command, no_book_order(order_id, command), transfer_id)
         order.legs = legs
         state.orders[order_id] = account.orders[order_id] = order
         state.order_ids.remember(account, command.client_order_id, content, order_id)

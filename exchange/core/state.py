@@ -11,6 +11,8 @@ from exchange.core.timers import Timers
 from matching.book_legs import BookLegDesk
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from exchange.core.accounts import Account, Key
     from exchange.core.events import AnyEvent
     from exchange.core.instruments import Instrument, Model
@@ -62,6 +64,11 @@ class Counters:
     def state(self) -> tuple[int, ...]:
         """Canonical state, for the digest."""
         return tuple(getattr(self, name) for name in COUNTERS)
+
+    def restore(self, state: Sequence[int]) -> None:
+        """Become what `state` said."""
+        for name, value in zip(COUNTERS, state, strict=True):
+            setattr(self, name, value)
 
 
 class State:
