@@ -185,6 +185,10 @@ class ClientIds:
             _, account, client_id = self._forget.popleft()
             account.client_ids.pop(client_id, None)
 
+    def __len__(self) -> int:
+        """Ids that are to be forgotten; those of open orders and jobs are not among them."""
+        return len(self._forget)
+
     def state(self) -> tuple[object, ...]:
         """Canonical state: columns of when, whose and which, the next to be forgotten first."""
         forget = self._forget

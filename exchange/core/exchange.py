@@ -325,6 +325,11 @@ class Exchange(State):
             [self.workers[i].state_tuple() for i in sorted(self.workers)],
         )
 
+    def size(self) -> int:
+        """About how many things the state holds: what looking at all of it costs. O(1)."""
+        held = len(self.accounts) + len(self.orders) + len(self.jobs) + len(self.workers)
+        return held + len(self.client_ids) + len(self.order_ids)
+
     def dump(self) -> bytes:
         """The canonical state as bytes (MessagePack). O(everything)."""
         return msgspec.msgpack.encode(self.state_tree())
