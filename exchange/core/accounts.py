@@ -12,6 +12,7 @@ from exchange.core.limits import (
     CLIENT_IDS_PER_ACCOUNT_MAX,
     NS_PER_MS,
 )
+from exchange.core.message_limits import MessageLimits
 from exchange.core.reasons import Reason
 from exchange.core.records import Record
 from matching.columns import cut, pack, unpack
@@ -42,6 +43,7 @@ class Account:
         "halted",
         "job_ids",
         "kind",
+        "limits",
         "name",
         "open_jobs",
         "orders",
@@ -54,6 +56,7 @@ class Account:
         self.kind = kind
         self.name = name
         self.halted = False
+        self.limits: MessageLimits | None = None  # what it may send, where the operator says so
         self.orders: dict[int, OpenOrder] = {}  # open ones, oldest first
         self.open_jobs = 0
         self.queued_bytes = 0
@@ -84,6 +87,7 @@ class Account:
             self.queued_bytes,
             sorted(self.positions.items()),
             sorted(self.exposure.items()),
+            self.limits.state() if self.limits else (),
             b"".join([client_id for client_id, _ in known]),
             b"".join([content for _, (content, _) in known]),
             pack([result_id for _, (_, result_id) in known]),
@@ -99,7 +103,8 @@ class Account:
         account.queued_bytes = queued
         account.positions = dict(positions)
         account.exposure = {(instrument_id, side): left for (instrument_id, side), left in exposure}
-        joint, contents, results = known
+        limits, joint, contents, results = known
+        account.limits = MessageLimits.restored(limits) if limits else None
         count = len(joint) // CLIENT_ID_BYTES
         ids = cut(joint, CLIENT_ID_BYTES, count)
         what = zip(cut(contents, CONTENT_BYTES, count), unpack(results, count), strict=True)

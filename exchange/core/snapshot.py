@@ -75,7 +75,7 @@ def _restore(exchange: Exchange, tree: Sequence[Any]) -> None:
         exchange.jobs_unsettled,
     ) = numbers
     counters, ledger, timers, client_ids, order_ids, accounts, keys, *rest = rest
-    models, instruments, books, legs, groups, orders, jobs, leases, workers = rest
+    models, instruments, books, legs, job_legs, groups, orders, jobs, leases, workers = rest
     exchange.counters.restore(counters)
     exchange.ledger.restore(ledger)
     exchange.timers.restore(timers)
@@ -91,9 +91,10 @@ def _restore(exchange: Exchange, tree: Sequence[Any]) -> None:
     exchange.orders.update(restore_orders(orders, exchange.accounts, exchange.books))
     _restore_jobs(exchange, jobs, leases)
     _restore_workers(exchange, workers)
+    pools = {pool_id: pool.slots for pool_id, pool in exchange.pools.items()}
     for group_id, state in groups:
-        pools = {pool_id: pool.slots for pool_id, pool in exchange.pools.items()}
         exchange.groups[group_id].restore(state, pools)
+    exchange.job_legs.restore(job_legs)
     for worker_state in workers:
         _restore_quotes(exchange, exchange.workers[worker_state[0]])
 

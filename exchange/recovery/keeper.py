@@ -135,13 +135,24 @@ class SnapshotKeeper:
         self._last_sequence, self._last_s = live.sequence, _now_s()
         self._running = asyncio.get_running_loop().create_task(self._follow(live))
 
-    async def stop(self) -> None:
-        """No more followers; say where the engine stopped, for whoever replays its journal."""
+    async def followed(self) -> None:
+        """Return once no follower is at work."""
+        if self._running is not None:
+            await asyncio.wait([self._running])
+
+    async def stop(self, *, publish: bool) -> None:
+        """No more followers.
+
+        Args:
+            publish: Say where the engine stopped, for whoever replays its journal; not for one
+                that failed, whose state may be ahead of its journal.
+        """
         running = self._running
         if running is not None:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-        self._publish(live_digests(self._replica, LAST_DIGEST_SIZE_MAX))
+        if publish:
+            self._publish(live_digests(self._replica, LAST_DIGEST_SIZE_MAX))
 
     def _publish(self, line: Published) -> None:
         try:

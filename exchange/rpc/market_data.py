@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, Final
-
-import grpc
+from typing import Final
 
 from exchange.core.reasons import Reason
 from exchange.engine import Group
 from exchange.rpc import book_orders, book_view
 from exchange.rpc.book_orders import OrdersFeed
 from exchange.rpc.book_view import BookView
+from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.convert import enums, market
-from exchange.rpc.errors import RpcError, draining, invalid, refusal, slow_reader
+from exchange.rpc.errors import Code, RpcError, draining, invalid, refusal, slow_reader
 from exchange.rpc.history import RECENT_TRADES_MAX, TradeRecord
 from exchange.rpc.services import Services
 from exchange.v1 import market_data_service_pb2 as pb
-from exchange.v1 import market_data_service_pb2_grpc as pb_grpc
 from exchange.v1 import market_pb2
 
 DEPTH_DEFAULT: Final = 10
@@ -27,8 +25,6 @@ BOOK_INTERVAL_S: Final = 0.02
 """Least time between two messages of one book subscription: what happens meanwhile is conflated."""
 MESSAGE_TRADES_MAX: Final = 1_000
 """Trades of one message."""
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class BookFeed:
@@ -70,7 +66,7 @@ class BookFeed:
             self._wake()
 
 
-class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
+class MarketDataServicer:
     """Public market data."""
 
     def __init__(self, services: Services) -> None:
@@ -201,7 +197,7 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
         self, request: pb.ListCandlesRequest, context: Context
     ) -> pb.ListCandlesResponse:
         """Not built yet, as docs/README.md lists."""
-        raise RpcError(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", "candles are not built yet")
+        raise RpcError(Code.UNIMPLEMENTED, "UNIMPLEMENTED", "candles are not built yet")
 
 
 def _depth(asked: int) -> int:

@@ -16,14 +16,16 @@ import structlog
 
 from exchange.blobs import BlobStore
 from exchange.engine import Clock, Engine, EngineConfig, Group, Recovery, SystemClock
+from exchange.gateway.grpc_server import CONNECTIONS_MAX, FILES_RESERVED, GrpcConfig, GrpcServer
 from exchange.http import HttpServer, Sources, connections_max
 from exchange.http.listener import CONNECTIONS_MAX as HTTP_CONNECTIONS_MAX
 from exchange.journal import SEGMENT_BYTES, JournalMissing, has_journal
 from exchange.receipts import ReceiptStore
+from exchange.recovery import SnapshotConfig, SnapshotKeeper
+from exchange.rpc.api import LocalApi
 from exchange.rpc.history import History
 from exchange.rpc.outputs import OutputHub
-from exchange.rpc.server import CONNECTIONS_MAX, FILES_RESERVED, RpcServer
-from exchange.rpc.services import RpcConfig, Services
+from exchange.rpc.services import Services
 from exchange.rpc.sessions import SessionConfig
 from exchange.server.bootstrap import ensure_operator
 
@@ -55,6 +57,7 @@ class ServerConfig:
             of the receipts.
         reflection: Whether the gRPC schema can be asked for.
         sessions: How long workers may be silent or away.
+        snapshots: When snapshots of the state are taken, and how many stay.
     """
 
     directory: Path
@@ -65,6 +68,7 @@ class ServerConfig:
     cut_damaged_tail: bool = False
     reflection: bool = True
     sessions: SessionConfig = field(default_factory=SessionConfig)
+    snapshots: SnapshotConfig = field(default_factory=SnapshotConfig)
 
     @property
     def operator_key_path(self) -> Path:
@@ -86,7 +90,9 @@ class Server:
         self._closing = contextlib.ExitStack()
         self._engine: Engine | None = None
         self._running: asyncio.Task[None] | None = None
-        self._rpc: RpcServer | None = None
+        self._snapshots: SnapshotKeeper | None = None
+        self._api: LocalApi | None = None
+        self._grpc: GrpcServer | None = None
         self._http: HttpServer | None = None
         self._http_connections = connections_max(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self.services: Services
@@ -137,8 +143,10 @@ class Server:
             config.directory / "journal",
             segment_bytes=config.segment_bytes,
             cut_damaged_tail=config.cut_damaged_tail,
+            snapshots=config.directory / "snapshots",
         )
         engine = self._engine = Engine.open(engine_config, self._clock, on_replay)
+        self._snapshots = _keep_snapshots(engine, engine_config, config.snapshots)
         self._running = asyncio.create_task(engine.run())
         blobs = BlobStore(config.directory / "blobs", config.directory / "master.key")
         self._closing.callback(blobs.close)
@@ -146,18 +154,20 @@ class Server:
             config.directory / "receipts", cut_damaged_tail=config.cut_damaged_tail
         )
         self._closing.callback(receipts.close)
-        rpc_config = RpcConfig(
+        self.services = Services(engine, blobs, receipts, history, self._clock, outputs)
+        # Before the first turn of the engine, so that the readers of its feed miss nothing.
+        api = self._api = LocalApi(self.services, config.sessions)
+        grpc_config = GrpcConfig(
             config.address,
             reflection=config.reflection,
             files_kept=self._http_connections if config.http_address else 0,
         )
-        self.services = Services(engine, blobs, receipts, history, self._clock, rpc_config, outputs)
-        # Before the first turn of the engine, so that the readers of its feed miss nothing.
-        self._rpc = RpcServer(self.services, config.sessions)
+        self._grpc = GrpcServer(api, grpc_config)
         self.operator_secret = await ensure_operator(
             engine, config.operator_key_path, config.operator_secret
         )
-        port = await self._rpc.start()
+        api.start()
+        port = await self._grpc.start()
         self.address = f"{config.address.rpartition(':')[0]}:{port}"
         await self._start_http()
         _log.info(
@@ -170,6 +180,7 @@ class Server:
             receipts=receipts.count,
             receipts_torn_tail=receipts.torn_tail,
             recovery_s=round(engine.recovered.elapsed_s, 3),
+            snapshot=engine.recovered.snapshot and engine.recovered.snapshot.name,
         )
 
     async def _start_http(self) -> None:
@@ -194,14 +205,21 @@ class Server:
         except Exception as error:
             raise ServerFailed(f"the engine stopped: {error}") from error
 
+    async def begin_drain(self) -> None:
+        """Take no new work, and say goodbye on every stream."""
+        assert self._grpc is not None, "the server was not started"
+        await self._grpc.begin_drain()
+
     async def stop(self, grace_s: float = GRACE_DEFAULT_S) -> None:
         """Drain: refuse new work, say goodbye, let calls finish, commit what waits, close.
 
         Args:
             grace_s: Seconds that calls get to finish.
         """
-        if self._rpc is not None:
-            await self._rpc.stop(grace_s)
+        if self._grpc is not None:
+            await self._grpc.stop(grace_s)
+        if self._api is not None:
+            await self._api.stop()
         if self._http is not None:
             # Until here it has told that the exchange drains.
             await self._http.stop()
@@ -209,7 +227,26 @@ class Server:
             await self._engine.stop()
             # What it failed of, if it did, is told by `wait`.
             await asyncio.gather(self._running, return_exceptions=True)
+            if self._snapshots is not None:
+                failed = self._running.cancelled() or self._running.exception() is not None
+                await self._snapshots.stop(publish=not failed)
         self._closing.close()
+
+
+def _keep_snapshots(engine: Engine, config: EngineConfig, when: SnapshotConfig) -> SnapshotKeeper:
+    """Take snapshots of a running engine from now on."""
+    assert config.snapshots is not None
+    last = engine.recovered.snapshot
+    keeper = SnapshotKeeper(
+        config.directory,
+        config.snapshots,
+        config.genesis,
+        when,
+        engine.replica,
+        int(last.stem) if last is not None else 0,
+    )
+    engine.subscribe(keeper.on_group)
+    return keeper
 
 
 def _refuse_lost_journal(directory: Path) -> None:

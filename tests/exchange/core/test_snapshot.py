@@ -19,7 +19,7 @@ from tests.exchange.core.scenario import Market
 
 NO_STATE: Final = {
     # Whoever is under way, or listens.
-    "Exchange": frozenset({"events", "heard"}),
+    "Exchange": frozenset({"events", "heard", "retry_at_ns"}),
     "Tape": frozenset({"events", "rows", "listening"}),
     # Entries that no armed timer stands behind; the armed ones are in `_due`.
     "Timers": frozenset({"_heap"}),
@@ -44,6 +44,7 @@ ORDER_FREE: Final = {
     "Sheet": frozenset({"orders"}),  # the queues have the order
     "BookSide": frozenset({"levels"}),  # and the sorted keys
     "AskLadder": frozenset({"by_pool"}),
+    "LegDesk": frozenset({"_orders", "_order_of"}),
     "OrderToTrade": frozenset({"_counts"}),
     "Worker": frozenset({"quotes"}),  # every walk sorts
 }
