@@ -30,6 +30,7 @@ from exchange.recovery import (
     DigestFile,
     Replica,
     Started,
+    collecting_paused,
     recover,
 )
 
@@ -104,7 +105,8 @@ def open_state(
     for reason in started.refused:
         _log.warning("a snapshot was not used", reason=reason)
     try:
-        differs = _replay(config, started, on_replay)
+        with collecting_paused():
+            differs = _replay(config, started, on_replay)
         core = replica.core
         outage_ns = max(0, clock.now_ns() - core.now_ns) if core.sequence else 0
         if core.sequence:
@@ -148,14 +150,16 @@ def _replay(config: EngineConfig, started: Started[LogStore], on_replay: Subscri
     comparison = Comparison(digests.read() if digests else ())
     differs = ""
     for record in started.log.read_from(started.next_sequence):
-        group = apply(started.replica, decode(record.payload), record.first_sequence)
+        if on_replay is None:
+            started.replica.replay(record)
+        else:
+            commands = decode(record.payload)
+            on_replay(apply(started.replica, commands, record.first_sequence))
         try:
             comparison.check(started.replica)
         except Differs as error:
             _log.critical("the replay differs from the engine before", error=str(error))
             differs = differs or str(error)
-        if on_replay is not None:
-            on_replay(group)
     if digests is not None:
         digests.forget()
     return differs

@@ -11,6 +11,7 @@ import contextlib
 import os
 import sys
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -20,7 +21,7 @@ from exchange.recovery.digests import Differs, Published
 from exchange.recovery.follower import SNAPSHOTS_KEPT, follow
 from exchange.recovery.keeper import EXIT_DIFFERS
 
-NICENESS = 10
+NICENESS: Final = 10
 """The engine, whose machine it shares, goes first."""
 
 
@@ -34,12 +35,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--sequence", type=int)
     parser.add_argument("--outcomes", type=bytes.fromhex)
     parser.add_argument("--state", type=bytes.fromhex)
+    parser.add_argument("--niceness", type=int, default=NICENESS)
     given = parser.parse_args(arguments)
     live = None
     if given.sequence is not None:
         live = Published(given.sequence, given.outcomes, given.state)
     with contextlib.suppress(OSError):
-        os.nice(NICENESS)
+        os.nice(given.niceness)
     try:
         taken = follow(given.journal, given.snapshots, given.genesis, live=live, keep=given.keep)
     except Differs as error:

@@ -49,6 +49,7 @@ class Taken(NamedTuple):
         refused: Snapshots that could not be used, and why.
         state_bytes: Size of the state.
         replay_s: Seconds for loading and replaying.
+        replay_cpu_s: CPU seconds of this process for the same.
         write_s: Seconds for writing, and for checking what was to be written.
     """
 
@@ -60,6 +61,7 @@ class Taken(NamedTuple):
     refused: tuple[str, ...]
     state_bytes: int
     replay_s: float
+    replay_cpu_s: float
     write_s: float
 
 
@@ -141,7 +143,7 @@ def _follow(
     *,
     at_rest: bool,
 ) -> Taken:
-    began = time.monotonic()
+    began, began_cpu = time.monotonic(), time.process_time()
 
     def open_tail(start: Position | None) -> _Tail:
         return _Tail(
@@ -160,13 +162,12 @@ def _follow(
                 replica.replay(group)
                 comparison.check(replica)
                 position = reached
-        replayed = time.monotonic()
+        replayed, replayed_cpu = time.monotonic(), time.process_time() - began_cpu
         core = replica.core
         if position is None:
-            digest = core.digest()
-            spent = time.monotonic() - began
+            compared, refused, spent = comparison.compared, started.refused, replayed - began
             return Taken(
-                None, base, base, digest, comparison.compared, started.refused, 0, spent, 0
+                None, base, base, core.digest(), compared, refused, 0, spent, replayed_cpu, 0
             )
         core.check()
         state = core.dump()
@@ -184,6 +185,7 @@ def _follow(
         started.refused,
         len(state),
         replayed - began,
+        replayed_cpu,
         time.monotonic() - replayed,
     )
 
