@@ -12,7 +12,6 @@ cannot disagree.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Final, NamedTuple, Self, get_args, get_type_hints
 
 import msgspec
@@ -165,23 +164,19 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         return cls(*values)
 
 
-def split(data: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
-    """The (kind, body) pairs of concatenated records.
+def record_at(view: memoryview, offset: int) -> tuple[int, memoryview]:
+    """The (kind, body) of the record that begins there.
 
     Raises:
-        RecordError: the data end inside a record.
+        RecordError: the data end inside it, or its head is damaged.
     """
-    view = memoryview(data)
-    offset = 0
-    while offset < len(view):
-        if offset + HEAD.size > len(view):
-            raise RecordError(f"a record head is cut at byte {offset}")
-        kind, flags, length = HEAD.unpack_from(view, offset)
-        start = offset + HEAD.size
-        if flags or length > RECORD_BYTES_MAX or start + length > len(view):
-            raise RecordError(f"a record of kind {kind} at byte {offset} is damaged or cut")
-        yield kind, view[start : start + length]
-        offset = start + length
+    if offset + HEAD.size > len(view):
+        raise RecordError(f"a record head is cut at byte {offset}")
+    kind, flags, length = HEAD.unpack_from(view, offset)
+    start = offset + HEAD.size
+    if flags or length > RECORD_BYTES_MAX or start + length > len(view):
+        raise RecordError(f"a record of kind {kind} at byte {offset} is damaged or cut")
+    return kind, view[start : start + length]
 
 
 def dtype(cls: type[Record]) -> Any:
