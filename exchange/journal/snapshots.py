@@ -154,7 +154,7 @@ class SnapshotStore:
         except LockHeld as held:
             raise SnapshotsBusy(self.directory, held.holder) from held
 
-    def write(self, head: SnapshotHead, state: bytes) -> Path:
+    def write(self, head: SnapshotHead, state: bytes | memoryview) -> Path:
         """Store a snapshot; on return it is durable, name and all. The caller has the lock.
 
         Raises:

@@ -10,20 +10,28 @@ from exchange.recovery.digests import Comparison, Differs, DigestFile, Published
 from exchange.recovery.follower import SNAPSHOTS_KEPT, Taken, follow
 from exchange.recovery.keeper import SnapshotConfig, SnapshotKeeper
 from exchange.recovery.replay import Replica, collecting_paused
+from exchange.recovery.retention import Pruned, PruneRefused, prune
 from exchange.recovery.start import Started, recover
+from exchange.recovery.upgrade import Upgraded, UpgradeRefused, upgrade
 
 __all__ = [
     "SNAPSHOTS_KEPT",
     "Comparison",
     "Differs",
     "DigestFile",
+    "PruneRefused",
+    "Pruned",
     "Published",
     "Replica",
     "SnapshotConfig",
     "SnapshotKeeper",
     "Started",
     "Taken",
+    "UpgradeRefused",
+    "Upgraded",
     "collecting_paused",
     "follow",
+    "prune",
     "recover",
+    "upgrade",
 ]

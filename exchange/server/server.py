@@ -19,7 +19,7 @@ from exchange.engine import Clock, Engine, EngineConfig, Group, Recovery, System
 from exchange.gateway.grpc_server import CONNECTIONS_MAX, FILES_RESERVED, GrpcConfig, GrpcServer
 from exchange.http import HttpServer, Sources, connections_max
 from exchange.http.listener import CONNECTIONS_MAX as HTTP_CONNECTIONS_MAX
-from exchange.journal import SEGMENT_BYTES, JournalMissing, has_journal
+from exchange.journal import SEGMENT_BYTES, JournalMissing, SnapshotStore, has_journal
 from exchange.receipts import ReceiptStore
 from exchange.recovery import SnapshotConfig, SnapshotKeeper
 from exchange.rpc.api import LocalApi
@@ -263,6 +263,7 @@ def _refuse_lost_journal(directory: Path) -> None:
     seal, receipts = directory / "blobs" / "SEAL", directory / "receipts"
     traces = [seal] if seal.exists() else []
     traces += [receipts] if has_journal(receipts) else []
+    traces += SnapshotStore(directory / "snapshots").paths()[:1]
     if traces:
         raise JournalMissing(journal, traces)
 

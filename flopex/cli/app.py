@@ -14,6 +14,7 @@ from flopex.cli import (
     demo,
     jobs,
     journal,
+    journal_state,
     market,
     models,
     orders,
@@ -83,6 +84,7 @@ app.add_typer(receipt.app, name="receipt")
 app.add_typer(workers.app, name="worker")
 app.add_typer(models.app, name="model")
 admin.app.registered_commands += trading.app.registered_commands
+journal.app.registered_commands += journal_state.app.registered_commands
 app.add_typer(journal.app, name="journal")
 app.add_typer(admin.app, name="admin")
 app.add_typer(bench.app, name="bench")
