@@ -32,6 +32,7 @@ CORE = (
     "order_entry",
     "order_fills",
     "orders",
+    "placements",
     "state",
     "throttle",
     "timers",

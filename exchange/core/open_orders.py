@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from exchange.core.accounts import CLIENT_ID_BYTES
-from exchange.core.commands import (
-    OrderType,
-    PlaceConditionalOrder,
-    PlaceMultiLegOrder,
-    PlaceOrder,
-)
+from exchange.core.accounts import CLIENT_ID_BYTES, Stake
+from exchange.core.commands import PlaceOrder
+from exchange.core.placements import Placement
 from exchange.metering.costs import escrow_nanos
 from matching.book_legs import BookLeg
 from matching.columns import count_of, cut, halves, joined, pack, unpack
@@ -23,9 +19,7 @@ if TYPE_CHECKING:
     from exchange.core.accounts import Account
     from matching.book import Book
 
-# Looked up, not converted: an enum's constructor costs more than the order's escrow.
-SIDES: Final = {int(side): side for side in Side}
-ORDER_TYPES: Final = {int(order_type): order_type for order_type in OrderType}
+_BID: Final = int(Side.BID)
 _GTD: Final = int(TimeInForce.GTD)
 
 
@@ -33,7 +27,8 @@ class OpenOrder:
     """An order that works, as its owner sees it; `resting` is the book's part of it.
 
     Attributes:
-        exposed: Where its leaves count towards the account's position.
+        stake: Where its leaves count towards the account's position; a multi-leg bid's count
+            with each leg's instrument.
         max_cost_nanos: Money cap; 0 for none.
         expire_time_ns: When it expires, nanoseconds since the epoch; 0 for never.
         stream_id: The order stream whose end cancels it; 0 for none.
@@ -49,7 +44,6 @@ class OpenOrder:
         "account_id",
         "client_order_id",
         "expire_time_ns",
-        "exposed",
         "instrument_id",
         "legs",
         "max_cost_nanos",
@@ -59,6 +53,7 @@ class OpenOrder:
         "posted_nanos",
         "resting",
         "side",
+        "stake",
         "stream_id",
         "time_in_force",
         "transfer_id",
@@ -66,23 +61,20 @@ class OpenOrder:
     )
 
     def __init__(
-        self, account: Account, command: PlaceOrder, resting: Order, transfer_id: int
+        self, account: Account, placed: Placement, resting: Order, transfer_id: int
     ) -> None:
         self.order_id = resting.order_id
         self.account = account
         self.account_id = account.account_id
-        self.client_order_id = command.client_order_id
-        self.instrument_id = command.instrument_id
-        self.side = SIDES[command.side]
-        self.order_type = command.order_type
-        self.time_in_force = command.time_in_force
-        self.exposed = (command.instrument_id, command.side)
-        self.max_cost_nanos = command.max_cost_nanos
-        self.expire_time_ns = command.expire_time_ns if command.time_in_force == _GTD else 0
-        self.stream_id = 0
-        if type(command) is not PlaceOrder:
-            assert isinstance(command, PlaceConditionalOrder | PlaceMultiLegOrder)
-            self.stream_id = command.stream_id
+        self.client_order_id = placed.client_order_id
+        self.instrument_id = placed.instrument_id
+        self.side = placed.side
+        self.order_type = placed.order_type
+        self.time_in_force = placed.time_in_force
+        self.stake = account.stake(placed.instrument_id) if placed.instrument_id else Stake()
+        self.max_cost_nanos = placed.max_cost_nanos
+        self.expire_time_ns = placed.expire_time_ns if placed.time_in_force == _GTD else 0
+        self.stream_id = placed.stream_id
         self.legs: tuple[BookLeg, ...] = ()
         self.waiting = False
         self.resting = resting
@@ -164,14 +156,14 @@ def restore_orders(
     # What an order's command said makes most of it again.
     client_ids, none = cut(joint, CLIENT_ID_BYTES, count), [0] * count
     terms = (owners, client_ids, instruments, sides, types, in_force, none, none, none)
-    commands = map(PlaceOrder, *terms, expiries, max_costs)
+    placements = map(Placement, map(PlaceOrder, *terms, expiries, max_costs))
     wide = [joined(high, low, count) for high, low in (streams, notionals)]
-    rows = zip(ids, commands, transfers, waiting, posted, *wide, strict=True)
+    rows = zip(ids, placements, transfers, waiting, posted, *wide, strict=True)
     orders: dict[int, OpenOrder] = {}
-    for order_id, command, transfer_id, waits, posted_nanos, stream_id, notional in rows:
-        account = accounts[command.account_id]
-        resting = _resting(books.get(command.instrument_id), order_id, command)
-        order = OpenOrder(account, command, resting, transfer_id)
+    for order_id, placed, transfer_id, waits, posted_nanos, stream_id, notional in rows:
+        account = accounts[placed.account_id]
+        resting = _resting(books.get(placed.instrument_id), order_id, placed)
+        order = OpenOrder(account, placed, resting, transfer_id)
         order.stream_id = stream_id
         order.waiting = bool(waits)
         order.notional = notional
@@ -182,10 +174,10 @@ def restore_orders(
     return orders
 
 
-def _resting(book: Book | None, order_id: int, command: PlaceOrder) -> Order:
+def _resting(book: Book | None, order_id: int, placed: Placement) -> Order:
     """The book's part of an order; a multi-leg bid has none of its own."""
     if book is None:
-        return no_book_order(order_id, command)
+        return no_book_order(order_id, placed)
     resting = book.order(order_id)
     if resting is None:
         msg = f"order {order_id} is not in its book"
@@ -193,44 +185,13 @@ def _resting(book: Book | None, order_id: int, command: PlaceOrder) -> Order:
     return resting
 
 
-def no_book_order(order_id: int, command: PlaceOrder) -> Order:
+def no_book_order(order_id: int, placed: Placement) -> Order:
     """What stands for a multi-leg bid, whose legs are in the books: an order for nothing."""
-    return Order(order_id, command.account_id, command.side, 0, 0, command.time_in_force, 1)
-
-
-def exceeds_position(
-    account: Account, instrument_id: int, side: int, more_mflop: int, most_mflop: int
-) -> bool:
-    """Whether the position could pass its bound if all that is open on this side filled."""
-    held = account.positions.get(instrument_id, 0)
-    open_mflop = account.exposure.get((instrument_id, side), 0)
-    return (held if side == Side.BID else -held) + open_mflop + more_mflop > most_mflop
-
-
-def expose(order: OpenOrder, change_mflop: int, instrument_id: int = 0) -> None:
-    """Keep count of what an account has open on one side of one instrument.
-
-    Of a multi-leg bid it is the leg's instrument; of any other order it is its own.
-    """
-    exposure, key = order.account.exposure, order.exposed
-    if order.legs:
-        key = (instrument_id, key[1])
-    left = exposure.get(key, 0) + change_mflop
-    if left:
-        exposure[key] = left
-    else:
-        exposure.pop(key, None)
+    return Order(order_id, placed.account_id, placed.side, 0, 0, placed.time_in_force, 1)
 
 
 def expose_legs(order: OpenOrder, sign: int, but_instrument_id: int = 0) -> None:
     """Count every leg of a multi-leg bid, or (-1) no more; one of them may be left out."""
-    exposure = order.account.exposure
     for leg in order.legs:
-        if leg.instrument_id == but_instrument_id:
-            continue
-        key = (leg.instrument_id, int(Side.BID))
-        left = exposure.get(key, 0) + sign * leg.quantity
-        if left:
-            exposure[key] = left
-        else:
-            exposure.pop(key, None)
+        if leg.instrument_id != but_instrument_id:
+            order.account.stake(leg.instrument_id).expose(_BID, sign * leg.quantity)
