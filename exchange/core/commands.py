@@ -11,20 +11,18 @@ from enum import IntEnum, IntFlag
 from typing import Final, cast, get_args
 
 from exchange.core.records import (
-    HEAD,
     I64,
     U8,
     U16,
     U32,
     U64,
+    Decoder,
     Digest,
     Id16,
     Record,
-    RecordError,
     VarBytes,
     VarInts,
     VarStr,
-    record_at,
 )
 
 
@@ -544,16 +542,7 @@ PLACEMENTS: Final = (PlaceOrder, PlaceConditionalOrder, PlaceMultiLegOrder)
 COMMANDS: Final[dict[int, type[Record]]] = {cls.KIND: cls for cls in get_args(Command)}
 
 
-_FIXED: Final = {
-    kind: (cls, cls.layout().whole.unpack_from, cls.layout().whole.size)
-    for kind, cls in COMMANDS.items()
-    if not cls.layout().has_variable
-}
-"""Commands without a variable part, which most of a journal is: each is read in one step."""
-_FIXED_BYTES_MIN: Final = min(size for _, _, size in _FIXED.values())
-_KINDS_MAX: Final = 256
-"""The low byte of a kind names it."""
-assert max(COMMANDS) < _KINDS_MAX
+_decoder: Final = Decoder(COMMANDS)
 
 
 def decode(data: bytes | memoryview) -> list[Command]:
@@ -562,20 +551,4 @@ def decode(data: bytes | memoryview) -> list[Command]:
     Raises:
         RecordError: unknown kind or damaged bytes.
     """
-    commands: list[Command] = []
-    view, offset, end = memoryview(data), 0, len(data)
-    while offset < end:
-        known = _FIXED.get(view[offset]) if end - offset >= _FIXED_BYTES_MIN else None
-        if known is not None and offset + known[2] <= end:
-            kind, flags, length, *fields = known[1](view, offset)
-            if kind < _KINDS_MAX and not flags and length == known[2] - HEAD.size:
-                commands.append(cast("Command", known[0](*fields)))
-                offset += known[2]
-                continue
-        kind, body = record_at(view, offset)
-        cls = COMMANDS.get(kind)
-        if cls is None:
-            raise RecordError(f"no command has kind {kind}")
-        commands.append(cast("Command", cls.decode_body(body)))
-        offset += HEAD.size + len(body)
-    return commands
+    return cast("list[Command]", _decoder.decode(data))
