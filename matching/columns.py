@@ -21,8 +21,8 @@ _SHIFT: Final = 62
 _LOW: Final = (1 << _SHIFT) - 1
 
 
-def pack(values: Sequence[int]) -> bytes:
-    """A column of these integers.
+def pack(values: Sequence[int], collapse: bool = True) -> bytes:
+    """A column of these integers; without `collapse` it always tells how many they are.
 
     Raises:
         OverflowError: one of them needs more than 64 bits (see `split`).
@@ -30,7 +30,7 @@ def pack(values: Sequence[int]) -> bytes:
     if not values:
         return b""
     low, high = min(values), max(values)
-    if low == high:
+    if low == high and collapse:
         return bytes([_EQUAL]) + low.to_bytes(_VALUE_BYTES, "little", signed=True)
     width = 1
     while width < _VALUE_BYTES and not -(1 << 8 * width - 1) <= low <= high < 1 << 8 * width - 1:
@@ -64,7 +64,7 @@ def unpack(column: bytes, count: int) -> list[int]:
 
 
 def count_of(column: bytes) -> int:
-    """How many integers a column has that holds no two equal ones.
+    """How many integers a column has that holds no two equal ones, or was not to collapse.
 
     Raises:
         ValueError: it is no such column.

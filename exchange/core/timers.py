@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, Final
 
-from matching.columns import pack, unpack
+from matching.columns import count_of, pack, unpack
 
 
 class TimerKind(IntEnum):
@@ -94,13 +94,14 @@ class Timers:
         """Canonical state: columns of due times, kinds and ids, in the order of firing."""
         armed = sorted((due, kind, ident) for (kind, ident), due in self._due.items())
         if not armed:
-            return (b"", b"", b"", 0)
+            return (b"", b"", b"")
         dues, kinds, idents = zip(*armed, strict=True)
-        return (pack(dues), pack(kinds), pack(idents), len(armed))
+        return (pack(dues), pack(kinds), pack(idents, collapse=False))
 
     def restore(self, state: Sequence[Any]) -> None:
         """Become what `state` said."""
-        dues, kinds, idents, count = state
+        dues, kinds, idents = state
+        count = count_of(idents)
         columns = (unpack(dues, count), unpack(kinds, count), unpack(idents, count))
         self._heap = [(due, _KINDS[kind], ident) for due, kind, ident in zip(*columns, strict=True)]
         heapq.heapify(self._heap)

@@ -42,6 +42,13 @@ def test_the_fewest_bytes(values: list[int], size: int) -> None:
     assert len(pack(values)) == size
 
 
+def test_a_column_that_does_not_collapse_tells_its_number() -> None:
+    for values in ([7] * 5, [7], [1, 2]):
+        column = pack(values, collapse=False)
+        assert count_of(column) == len(values)
+        assert unpack(column, len(values)) == values
+
+
 def test_more_than_64_bits_go_into_two_columns() -> None:
     values = [0, 1, 2**62 - 1, 2**62, 10**24, 2**120]
     assert joined(*halves(values), len(values)) == values

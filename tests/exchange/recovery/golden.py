@@ -3,7 +3,7 @@
     python -m tests.exchange.recovery.golden    # makes those of the present rules anew
 
 They hold against accidents: a change after which old journals replay to something else must raise
-RULES_VERSION, and then this is run again. Those of older rules are removed: no program replays them.
+RULES_VERSION, and then this is run again. Those of older rules go: no program replays them.
 """
 
 from __future__ import annotations
