@@ -50,6 +50,7 @@ ORDER_FREE: Final = {
     "AskLadder": frozenset({"by_pool"}),
     "LegDesk": frozenset({"_orders", "_order_of"}),
     "OrderToTrade": frozenset({"_counts"}),
+    "Job": frozenset({"dropped"}),  # told in order once, at entry
     "Worker": frozenset({"quotes"}),  # every walk sorts
 }
 
