@@ -220,16 +220,18 @@ class PostgresDatabase(Database):
     def query(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
         """See Database."""
         try:
-            return self._connection.execute(_marks(sql), values).fetchall()
+            rows: list[Row] = self._connection.execute(_marks(sql), values).fetchall()
         except self._errors as error:
             raise self._unavailable(error) from error
+        return rows
 
     def change(self, sql: str, values: Sequence[object] = ()) -> int:
         """See Database."""
         try:
-            return self._connection.execute(_marks(sql), values).rowcount
+            changed: int = self._connection.execute(_marks(sql), values).rowcount
         except self._errors as error:
             raise self._unavailable(error) from error
+        return changed
 
     def change_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """See Database."""

@@ -25,3 +25,11 @@ class ReadModelLocked(ReadModelError):
 
 class ReadModelOfAnother(ReadModelError):
     """The read model was fed from a journal that is not this one, or was longer than this one."""
+
+
+class ReadModelBehind(ReadModelError):
+    """The answer must contain everything so far, and the read model does not yet."""
+
+
+class ReadModelBusy(ReadModelError):
+    """Too many questions wait already."""

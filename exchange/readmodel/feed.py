@@ -70,6 +70,8 @@ class Feed:
         """
         database.lock()
         progress = read_progress(database)
+        if progress is not None and not progress.sequence:
+            return cls.begin(directory, database)
         if progress is not None and progress.usable:
             try:
                 journal, core = replay_to(directory, progress)

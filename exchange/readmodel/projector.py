@@ -21,6 +21,7 @@ from exchange.core.limits import FLOPS_PER_MFLOP, NS_PER_S
 from exchange.readmodel import schema
 from exchange.readmodel.candles import HOUR_NS, WIDTHS_S, Candle, Hour, index_point
 from exchange.readmodel.changes import ChangingRows, NewRows, ReplacedRows
+from exchange.readmodel.queries import trade_number_at
 from exchange.readmodel.schema import plain_text
 from matching.types import Side
 
@@ -150,25 +151,11 @@ class Projector:
         self._hour_ns = now_ns - now_ns % HOUR_NS
         trades_now = (
             "SELECT instrument_id, price_nanos, quantity_mflop FROM trades "
-            "WHERE number > ? AND event_time_ns >= ? AND buyer_account_id <> seller_account_id"
+            "WHERE number >= ? AND buyer_account_id <> seller_account_id"
         )
-        for instrument_id, price, quantity in database.query(
-            trades_now, (self._before_hour(database), self._hour_ns)
-        ):
+        first = trade_number_at(database, self._hour_ns)
+        for instrument_id, price, quantity in database.query(trades_now, (first,)):
             self._hours.setdefault(instrument_id, Hour()).trade(price, quantity)
-
-    def _before_hour(self, database: Database) -> int:
-        """A trade before the present hour, as near as steps of doubling find; 0 for none.
-
-        Trades are numbered in the order of time, which has no index of its own.
-        """
-        step = 1_024
-        while (number := self.trades - step) > 0:
-            found = database.query("SELECT event_time_ns FROM trades WHERE number = ?", (number,))
-            if found[0][0] < self._hour_ns:
-                return number
-            step *= 2
-        return 0
 
     # Accounts, instruments, workers
 
@@ -400,8 +387,3 @@ class Projector:
             event.lease_id, event.receipt_digest, event.worker_id, 0, int(event.reason), cause,
             0, 0, 0, 0, 0, self._now_ns, self._sequence,
         )  # fmt: skip
-
-
-def flops_of(mflop: int, rest: int) -> int:
-    """Exact FLOPs from their two columns."""
-    return mflop * FLOPS_PER_MFLOP + rest

@@ -19,6 +19,7 @@ from exchange.engine import Clock, Engine, EngineConfig, Group, Recovery, System
 from exchange.http import HttpServer, Sources, connections_max
 from exchange.http.listener import CONNECTIONS_MAX as HTTP_CONNECTIONS_MAX
 from exchange.journal import SEGMENT_BYTES, JournalMissing, has_journal
+from exchange.readmodel.model import ReadModel
 from exchange.receipts import ReceiptStore
 from exchange.rpc.history import History
 from exchange.rpc.outputs import OutputHub
@@ -26,6 +27,12 @@ from exchange.rpc.server import CONNECTIONS_MAX, FILES_RESERVED, RpcServer
 from exchange.rpc.services import RpcConfig, Services
 from exchange.rpc.sessions import SessionConfig
 from exchange.server.bootstrap import ensure_operator
+from exchange.server.read_model import (
+    ReadModelFeeder,
+    ReadModelProcess,
+    ReadModelThread,
+    read_model_url,
+)
 
 ADDRESS_DEFAULT: Final = "127.0.0.1:7411"
 GRACE_DEFAULT_S: Final = 10.0
@@ -55,6 +62,8 @@ class ServerConfig:
             of the receipts.
         reflection: Whether the gRPC schema can be asked for.
         sessions: How long workers may be silent or away.
+        read_model: URL of the database for queries; empty: a file in the data directory; "off".
+        read_model_process: Whether a process of its own feeds it, and not a thread of this one.
     """
 
     directory: Path
@@ -65,6 +74,8 @@ class ServerConfig:
     cut_damaged_tail: bool = False
     reflection: bool = True
     sessions: SessionConfig = field(default_factory=SessionConfig)
+    read_model: str = ""
+    read_model_process: bool = True
 
     @property
     def operator_key_path(self) -> Path:
@@ -88,6 +99,7 @@ class Server:
         self._running: asyncio.Task[None] | None = None
         self._rpc: RpcServer | None = None
         self._http: HttpServer | None = None
+        self._feeding: ReadModelFeeder | None = None
         self._http_connections = connections_max(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self.services: Services
         self.address = ""
@@ -125,8 +137,7 @@ class Server:
         config = self.config
         config.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         _refuse_lost_journal(config.directory)
-        history = History(config.directory / "read-model")
-        self._closing.callback(history.close)
+        history = History()
         outputs = OutputHub()
 
         def on_replay(group: Group) -> None:
@@ -140,6 +151,7 @@ class Server:
         )
         engine = self._engine = Engine.open(engine_config, self._clock, on_replay)
         self._running = asyncio.create_task(engine.run())
+        read_model = await self._start_read_model(engine)
         blobs = BlobStore(config.directory / "blobs", config.directory / "master.key")
         self._closing.callback(blobs.close)
         receipts = ReceiptStore(
@@ -151,7 +163,9 @@ class Server:
             reflection=config.reflection,
             files_kept=self._http_connections if config.http_address else 0,
         )
-        self.services = Services(engine, blobs, receipts, history, self._clock, rpc_config, outputs)
+        self.services = Services(
+            engine, blobs, receipts, history, read_model, self._clock, rpc_config, outputs
+        )
         # Before the first turn of the engine, so that the readers of its feed miss nothing.
         self._rpc = RpcServer(self.services, config.sessions)
         self.operator_secret = await ensure_operator(
@@ -171,6 +185,18 @@ class Server:
             receipts_torn_tail=receipts.torn_tail,
             recovery_s=round(engine.recovered.elapsed_s, 3),
         )
+
+    async def _start_read_model(self, engine: Engine) -> ReadModel | None:
+        """Start its process; it reads the journal, so nothing that happens from now on is lost."""
+        url = read_model_url(self.config.directory, self.config.read_model)
+        if not url:
+            return None
+        feeder = ReadModelProcess if self.config.read_model_process else ReadModelThread
+        self._feeding = feeder(self.config.directory / "journal", url)
+        await self._feeding.start()
+        read_model = ReadModel(url, lambda: engine.core.sequence)
+        read_model.start()
+        return read_model
 
     async def _start_http(self) -> None:
         address = self.config.http_address
@@ -209,6 +235,10 @@ class Server:
             await self._engine.stop()
             # What it failed of, if it did, is told by `wait`.
             await asyncio.gather(self._running, return_exceptions=True)
+        if self._feeding is not None:
+            await self._feeding.stop()
+            if self.services.read_model is not None:
+                await self.services.read_model.close()
         self._closing.close()
 
 

@@ -72,6 +72,7 @@ class InProcessExchange:
             operator_secret=auth.new_secret(),
             segment_bytes=segment_bytes,
             sessions=sessions or SessionConfig(),
+            read_model_process=False,
         )
         self.server = Server(self.config, self.clock)
 

@@ -18,6 +18,7 @@ from flopex.cli import (
     models,
     orders,
     quality,
+    readmodel,
     receipt,
     serve,
     submit,
@@ -84,6 +85,7 @@ app.add_typer(workers.app, name="worker")
 app.add_typer(models.app, name="model")
 admin.app.registered_commands += trading.app.registered_commands
 app.add_typer(journal.app, name="journal")
+app.add_typer(readmodel.app, name="readmodel")
 app.add_typer(admin.app, name="admin")
 app.add_typer(bench.app, name="bench")
 

@@ -39,6 +39,14 @@ async def serve(
             help="Give up a damaged last group of the journal. It may have been acknowledged.",
         ),
     ] = False,
+    read_model: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            help="Database for queries: sqlite:////path or postgresql://user@host/name; off for "
+            "none. Default: a file in the data directory.",
+        ),
+    ] = "",
     reflection: Annotated[bool, typer.Option(help="Let clients ask for the gRPC schema.")] = True,
     grace: Annotated[float, typer.Option(help="Seconds that calls get to finish at the end.")] = 10,
 ) -> None:
@@ -61,6 +69,7 @@ async def serve(
         operator_secret=os.environ.get("FLOPEX_OPERATOR_KEY", ""),
         cut_damaged_tail=cut_damaged_tail,
         reflection=reflection,
+        read_model=read_model,
     )
 
     def on_started(server: Server) -> None:

@@ -52,7 +52,8 @@ def test_it_says_what_the_core_says(
     report = check_read_model(writer.directory, database)
     assert report.equal, report.examples
     assert report.sequence == writer.core.sequence == feed.progress.sequence
-    assert report.compared["totals"] and report.compared["accounts"] > 4
+    assert report.compared["totals"]
+    assert report.compared["accounts"] > 4
     database.close()
     writer.close()
 
@@ -200,10 +201,12 @@ def test_a_transaction_is_bounded(
     monkeypatch.setattr(feed_module, "BATCH_ROWS_MAX", 10)
     database = connect(new_url())
     feed = Feed.open(writer.directory, database)
-    steps = [taken for taken in iter(feed.step, 0)]
+    steps = list(iter(feed.step, 0))
     assert sum(steps) == writer.core.sequence
-    assert len(steps) > 30 and max(steps) <= 40
+    assert len(steps) > 30
+    assert max(steps) <= 40
     progress = read_progress(database)
-    assert progress is not None and progress.sequence == writer.core.sequence
+    assert progress is not None
+    assert progress.sequence == writer.core.sequence
     database.close()
     writer.close()

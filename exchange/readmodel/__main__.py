@@ -1,0 +1,49 @@
+"""The process that feeds a read model: `python -m exchange.readmodel JOURNAL`, the URL on stdin.
+
+`exchange.server` starts it beside the exchange and starts it again where it fails. It ends with its
+parent, and at SIGTERM once it has caught up. The URL may hold a password, so it is no argument,
+which everybody on the machine could read.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from threading import Event
+from typing import Final
+
+import structlog
+
+from exchange.journal import JournalError
+from exchange.readmodel.errors import ReadModelError
+from exchange.readmodel.follow import follow
+
+NICE: Final = 10
+"""The exchange's own processes go first."""
+EXIT_FAILED: Final = 1
+
+_log = structlog.get_logger("exchange.readmodel")
+
+
+def main() -> int:
+    """Feed until told to stop; the exit status."""
+    parent = os.getppid()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    os.nice(NICE)
+    stop = Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    # Ctrl-C reaches the whole group; the exchange says when it has written its last command.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    url = sys.stdin.readline().strip()
+    try:
+        follow(Path(sys.argv[1]), url, stop, wanted=lambda: os.getppid() == parent)
+    except (ReadModelError, JournalError) as error:
+        _log.error("the read model's feed failed", error=type(error).__name__, reason=str(error))
+        return EXIT_FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
