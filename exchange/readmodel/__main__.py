@@ -2,7 +2,7 @@
 
 `exchange.server` starts it beside the exchange and starts it again where it fails. It ends with its
 parent, and at SIGTERM once it has caught up. The URL may hold a password, so it is no argument,
-which everybody on the machine could read.
+which everybody on the machine could read. Its log goes to stdout, one JSON object on a line.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ _log = structlog.get_logger("exchange.readmodel")
 def main() -> int:
     """Feed until told to stop; the exit status."""
     parent = os.getppid()
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, structlog.processors.JSONRenderer()]
+    )
     os.nice(NICE)
     stop = Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

@@ -18,7 +18,7 @@ from exchange.core.exchange import Exchange
 from exchange.core.limits import RULES_VERSION
 from exchange.journal import JournalFollower
 from exchange.readmodel.database import Database
-from exchange.readmodel.errors import ReadModelOfAnother
+from exchange.readmodel.errors import ReadModelMoved, ReadModelOfAnother
 from exchange.readmodel.progress import (
     START,
     Progress,
@@ -143,6 +143,16 @@ class Feed:
         """Take in all that the journal holds now; errors as `step`."""
         while self.step():
             pass
+
+    def verify(self) -> None:
+        """Go on only where nobody else has written.
+
+        Raises:
+            ReadModelMoved: somebody has: it was emptied, to be made again.
+            ReadModelUnavailable: the database failed.
+        """
+        if read_progress(self._database) != self._progress:
+            raise ReadModelMoved("somebody else has written to the read model")
 
     def close(self) -> None:
         """Close the journal; the database is the caller's."""

@@ -18,6 +18,8 @@ IDLE_MAX_S: Final = 0.02
 """How soon and how late a new command is looked for; the wait doubles while nothing comes."""
 CATCH_UP_S: Final = 2.0
 """Longest time that it goes on for once it was told to stop."""
+VERIFY_EVERY_S: Final = 1.0
+"""How often it is made sure, while nothing comes, that nobody else has written."""
 
 _log = structlog.get_logger(__name__)
 
@@ -57,6 +59,7 @@ def follow(
 def _follow(feed: Feed, stop: Event, wanted: Callable[[], bool]) -> None:
     idle_s = IDLE_MIN_S
     stop_by = None
+    verified_at = time.monotonic()
     while wanted():
         if stop_by is None and stop.is_set():
             stop_by = time.monotonic() + CATCH_UP_S
@@ -66,5 +69,8 @@ def _follow(feed: Feed, stop: Event, wanted: Callable[[], bool]) -> None:
                 continue
         if stop_by is not None:
             return
+        if time.monotonic() - verified_at > VERIFY_EVERY_S:
+            feed.verify()
+            verified_at = time.monotonic()
         stop.wait(idle_s)
         idle_s = min(2 * idle_s, IDLE_MAX_S)

@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Final
 
+import msgspec
 import structlog
 
 from exchange.journal import JournalError
@@ -32,6 +33,9 @@ LASTED_S: Final = 60.0
 """Whoever ran for so long has not failed at once."""
 STOP_WITHIN_S: Final = 5.0
 """How long it gets to catch up at the end before it is killed."""
+
+LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
+"""Levels of log lines that a process may have."""
 
 _log = structlog.get_logger(__name__)
 
@@ -102,19 +106,36 @@ class ReadModelProcess(ReadModelFeeder):
 
     async def _spawn(self) -> Process:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "exchange.readmodel", str(self._journal.absolute()), stdin=PIPE
+            sys.executable,
+            "-m",
+            "exchange.readmodel",
+            str(self._journal.absolute()),
+            stdin=PIPE,
+            stdout=PIPE,
         )
         assert process.stdin is not None
         process.stdin.write(f"{self._url}\n".encode())
         process.stdin.close()
         return process
 
+    async def _end(self, process: Process) -> int:
+        """Its status once it has ended; until then its log becomes part of ours."""
+        assert process.stdout is not None
+        async for line in process.stdout:
+            try:
+                fields = msgspec.json.decode(line, type=dict[str, object])
+                level, event = str(fields.pop("level")), str(fields.pop("event"))
+            except (msgspec.DecodeError, KeyError):
+                level, event, fields = "warning", line.decode(errors="replace").rstrip(), {}
+            getattr(_log, level if level in LEVELS else "warning")(event, **fields)
+        return await process.wait()
+
     async def _watch(self, process: Process) -> None:
         loop = asyncio.get_running_loop()
         wait_s = RESTART_MIN_S
         while True:
             began = loop.time()
-            status = await process.wait()
+            status = await self._end(process)
             wait_s = RESTART_MIN_S if loop.time() - began > LASTED_S else wait_s
             _log.warning("the read model's feed ended", status=status, again_in_s=wait_s)
             await asyncio.sleep(wait_s)
