@@ -15,6 +15,7 @@ from flopex.cli import (
     jobs,
     journal,
     market,
+    market_history,
     models,
     orders,
     quality,
@@ -80,6 +81,7 @@ def print_reference() -> None:
 for group in (demo, submit, jobs, market, account, serve, backup, train, quality):
     app.registered_commands += group.app.registered_commands
 app.add_typer(orders.app, name="order")
+app.add_typer(market_history.app, name="market")
 app.add_typer(receipt.app, name="receipt")
 app.add_typer(workers.app, name="worker")
 app.add_typer(models.app, name="model")

@@ -32,7 +32,7 @@ _STATE_STYLES = {
 }
 
 
-def _table(*columns: str, right: Sequence[str] = (), stretch: str = "") -> Table:
+def plain_table(*columns: str, right: Sequence[str] = (), stretch: str = "") -> Table:
     """A table whose cells stay on one line; `stretch` is the column that gives way."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     for column in columns:
@@ -61,7 +61,7 @@ def job_ending(job: Job) -> str:
 
 def jobs_table(jobs: Iterable[Job]) -> Table:
     """Jobs, one on a line."""
-    table = _table(
+    table = plain_table(
         *("job", "state", "tier", "worker", "tokens", "paid", "submitted", "ending"),
         right=("job", "tokens", "paid"),
         stretch="ending",
@@ -109,7 +109,7 @@ def job_details(job: Job) -> Table:
 
 def account_table(accounts: Iterable[Account]) -> Table:
     """Accounts and their money."""
-    table = _table(
+    table = plain_table(
         *("account", "kind", "balance", "held", "available", "jobs", "orders", ""),
         right=("balance", "held", "available", "jobs", "orders"),
     )
@@ -129,7 +129,7 @@ def account_table(accounts: Iterable[Account]) -> Table:
 
 def positions_table(account: Account, names: Mapping[int, str]) -> Table:
     """Paper positions."""
-    table = _table("position", "quantity", right=("quantity",))
+    table = plain_table("position", "quantity", right=("quantity",))
     for position in account.positions:
         name = names.get(position.instrument_id, str(position.instrument_id))
         table.add_row(name, f"{grouped(position.quantity_mflop)} MFLOP")
@@ -138,7 +138,9 @@ def positions_table(account: Account, names: Mapping[int, str]) -> Table:
 
 def ledger_table(entries: Iterable[LedgerEntry], own_id: int) -> Table:
     """Ledger entries as one account sees them: what came in and what went out."""
-    table = _table("time", "what", "lease or trade", "amount", right=("lease or trade", "amount"))
+    table = plain_table(
+        "time", "what", "lease or trade", "amount", right=("lease or trade", "amount")
+    )
     for entry in entries:
         sign = -1 if entry.debit_account_id == own_id else 1
         table.add_row(
@@ -152,7 +154,7 @@ def ledger_table(entries: Iterable[LedgerEntry], own_id: int) -> Table:
 
 def instruments_table(instruments: Iterable[Instrument]) -> Table:
     """Instruments and their terms; prices in nano-dollars per CU."""
-    table = _table(
+    table = plain_table(
         *("instrument", "state", "book", "tick", "price band", "tokens/s", "context"),
         right=("tick", "price band", "tokens/s", "context"),
     )
@@ -173,7 +175,7 @@ def instruments_table(instruments: Iterable[Instrument]) -> Table:
 
 def orders_table(orders: Iterable[Order], names: Mapping[int, str]) -> Table:
     """Open orders."""
-    table = _table(
+    table = plain_table(
         *("order", "instrument", "side", "state", PRICE_UNIT, "MFLOP", "still open", "works"),
         right=("order", PRICE_UNIT, "MFLOP", "still open"),
     )
@@ -216,7 +218,7 @@ def _works(order: Order) -> str:
 
 def workers_table(workers: Iterable[Worker]) -> Table:
     """Workers, their slots, asks and earnings."""
-    table = _table(
+    table = plain_table(
         *("worker", "id", "state", "slots", PRICE_UNIT, "quotes", "settled", "failed", "earned"),
         right=("id", "slots", PRICE_UNIT, "quotes", "settled", "failed", "earned"),
     )
