@@ -18,6 +18,7 @@ from exchange.core.records import Record
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from exchange.core.message_limits import MessageLimits
     from exchange.core.open_orders import OpenOrder
 
 EXTERNAL_ID: Final = 1
@@ -36,6 +37,7 @@ class Account:
         "halted",
         "job_ids",
         "kind",
+        "limits",
         "name",
         "open_jobs",
         "orders",
@@ -48,6 +50,7 @@ class Account:
         self.kind = kind
         self.name = name
         self.halted = False
+        self.limits: MessageLimits | None = None  # what it may send, where the operator says so
         self.orders: dict[int, OpenOrder] = {}  # open ones, oldest first
         self.open_jobs = 0
         self.queued_bytes = 0
@@ -79,6 +82,7 @@ class Account:
             sorted(self.positions.items()),
             sorted(self.exposure.items()),
             sorted(self.client_ids.items()),
+            self.limits.state() if self.limits else (),
         )
 
 

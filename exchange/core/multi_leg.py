@@ -153,7 +153,7 @@ class MultiLegDesk:
             return Reason.BEYOND_BAND
         ratio = guards.ratio
         if ratio and not ratio.allows(account.account_id, leg.instrument_id, state.now_ns):
-            return Reason.ORDER_TO_TRADE
+            return state.refused_until(Reason.ORDER_TO_TRADE, ratio.window_end_ns(state.now_ns))
         return Reason.NONE
 
 

@@ -135,6 +135,11 @@ class FillDesk:
                 taker_id, taker_account_id, taker_leaves, taker.side,
             )
         )  # fmt: skip
+        now_ns = state.now_ns
+        if buyer.account.limits is not None:
+            buyer.account.limits.trade(now_ns)
+        if seller.account.limits is not None:
+            seller.account.limits.trade(now_ns)
         state.emit(Posted(_TRADE, buyer.account_id, seller.account_id, amount, trade_id))
         if not maker_leaves:
             self._filled(maker, instrument_id)

@@ -85,7 +85,17 @@ class OrderDesk:
         if known.result_id:
             state.emit(Repeated(account.account_id, known.result_id))
             return _NONE
-        if not plain and isinstance(command, PlaceMultiLegOrder):
+        limits = account.limits
+        if limits is None:
+            return self._place_new(account, command, content)
+        reason = limits.refusal(state) or self._place_new(account, command, content)
+        if not reason:
+            limits.message(state.now_ns)
+        return reason
+
+    def _place_new(self, account: Account, command: PlaceOrder, content: bytes) -> Reason:
+        state = self._state
+        if type(command) is not PlaceOrder and isinstance(command, PlaceMultiLegOrder):
             return self._multi_leg.place(account, command, content)
         instrument = state.instruments.get(command.instrument_id)
         if instrument is None:
@@ -169,7 +179,7 @@ class OrderDesk:
             return Reason.BOOK_FULL
         ratio = guards.ratio
         if ratio and not ratio.allows(account.account_id, instrument_id, now_ns):
-            return Reason.ORDER_TO_TRADE
+            return state.refused_until(Reason.ORDER_TO_TRADE, ratio.window_end_ns(now_ns))
         edge = price
         if instrument.state == _OPEN and command.order_type not in _STOPS:
             if command.order_type == _LIMIT and not guards.bands.static_range().holds(price):
@@ -199,6 +209,8 @@ class OrderDesk:
         if isinstance(order, Reason):
             return order
         self.close(order, OrderState.CANCELED, Reason.CANCELLED_BY_OWNER)
+        if order.account.limits is not None:
+            order.account.limits.message(self._state.now_ns)
         for leg in order.legs:
             self._count_message(order, leg.instrument_id)
         if not order.legs:
@@ -235,6 +247,8 @@ class OrderDesk:
             for order in account.orders.values()
             if command.side in (0, order.side) and order.is_on(command.instrument_id)
         ]
+        if account.limits is not None:
+            account.limits.message(self._state.now_ns, is_order=False)
         self._cancel_all(account, named, Reason.CANCELLED_BY_OWNER)
         return _NONE
 
@@ -310,6 +324,8 @@ class OrderDesk:
                     order.order_id, order.account_id, order.instrument_id, price, quantity, leaves
                 )
             )
+        if order.account.limits is not None:
+            order.account.limits.message(state.now_ns)
         self._count_message(order, order.instrument_id)
         self._trading.settle(instrument, events)
         if resting.price != price and order.order_id in state.orders:
@@ -322,6 +338,9 @@ class OrderDesk:
         """Why the order cannot get such terms, or NONE."""
         if order.account.halted:
             return Reason.ACCOUNT_HALTED
+        limits = order.account.limits
+        if limits is not None and (too_much := limits.refusal(self._state)):
+            return too_much
         if not instrument.takes_orders:
             return Reason.INSTRUMENT_HALTED
         reason = instrument.price_refusal(price)
@@ -330,7 +349,7 @@ class OrderDesk:
             if not order.waiting:
                 return Reason.CONDITIONS_CONFLICT
             reason = instrument.price_refusal(command.stop_price_nanos)
-        guards = instrument.guards
+        state, guards = self._state, instrument.guards
         if reason or guards is None:
             return reason
         if instrument.state == _OPEN and not order.waiting:
@@ -343,8 +362,8 @@ class OrderDesk:
             if not low <= price <= high:
                 return Reason.BEYOND_BAND
         ratio = guards.ratio
-        if ratio and not ratio.allows(order.account_id, order.instrument_id, self._state.now_ns):
-            return Reason.ORDER_TO_TRADE
+        if ratio and not ratio.allows(order.account_id, order.instrument_id, state.now_ns):
+            return state.refused_until(Reason.ORDER_TO_TRADE, ratio.window_end_ns(state.now_ns))
         return _NONE
 
     def expiry_due(self, order_id: int) -> None:

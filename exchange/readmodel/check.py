@@ -160,10 +160,10 @@ def _entries(core: Exchange, database: Database) -> Rows:
 def _jobs(core: Exchange, database: Database) -> tuple[Rows, Rows]:
     """Jobs that the core remembers; those that it has forgotten only have to have ended."""
     rows = database.query(
-        "SELECT job_id, account_id, attempt, state, lease_id, paid_nanos FROM jobs"
+        "SELECT job_id, account_id, attempt, state, lease_id, paid_nanos, escrow_nanos FROM jobs"
     )
     expected = {
-        i: (j.account_id, j.attempt, int(j.state), j.lease_id, j.paid_nanos)
+        i: (j.account_id, j.attempt, int(j.state), j.lease_id, j.paid_nanos, j.escrow_nanos)
         for i, j in core.jobs.items()
     }
     found = {row[0]: row[1:] for row in rows if row[0] in expected or row[3] in OPEN_JOBS}

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ SQLITE_SCHEME: Final = "sqlite"
 POSTGRES_SCHEMES: Final = ("postgresql", "postgres")
 BUSY_WAIT_S: Final = 10.0
 """How long a statement waits for another connection's write."""
+LOCK_WAIT_S: Final = 1.0
 LOCK_KEY: Final = 0x_466C_6F70_6578
 """Of the advisory lock that the one writer holds in PostgreSQL."""
 
@@ -246,9 +248,15 @@ class PostgresDatabase(Database):
         return self.query("SELECT to_regclass(?) IS NOT NULL", (name,)) == [(True,)]
 
     def lock(self) -> None:
-        """See Database: an advisory lock of this connection."""
-        if self.query("SELECT pg_try_advisory_lock(?)", (LOCK_KEY,)) != [(True,)]:
-            raise ReadModelLocked(f"another process feeds the read model of {self._where}")
+        """See Database: an advisory lock of this connection.
+
+        The server may take a moment to notice that the connection which held it is gone.
+        """
+        deadline = time.monotonic() + LOCK_WAIT_S
+        while self.query("SELECT pg_try_advisory_lock(?)", (LOCK_KEY,)) != [(True,)]:
+            if time.monotonic() > deadline:
+                raise ReadModelLocked(f"another process feeds the read model of {self._where}")
+            time.sleep(LOCK_WAIT_S / 20)
 
     def _begin(self, *, write: bool) -> str:
         return "BEGIN" if write else "BEGIN ISOLATION LEVEL REPEATABLE READ"

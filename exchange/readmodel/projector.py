@@ -17,7 +17,9 @@ from exchange.core.commands import (
     SubmitJob,
     TradingState,
 )
+from exchange.core.jobs import bid_id_of
 from exchange.core.limits import FLOPS_PER_MFLOP, NS_PER_S
+from exchange.core.planning import LEG_NUMBERS as JOB_LEG_NUMBERS
 from exchange.readmodel import schema
 from exchange.readmodel.candles import HOUR_NS, WIDTHS_S, Candle, Hour, index_point
 from exchange.readmodel.changes import ChangingRows, NewRows, ReplacedRows
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from exchange.readmodel.database import Database
 
 LEG_NUMBERS: Final = 3
-"""Of a leg in its command: instrument, price and quantity."""
+"""Of an order's leg in its command, and the first of a job's: instrument, price, quantity."""
 
 
 class Projector:
@@ -50,12 +52,13 @@ class Projector:
         self._index = NewRows(schema.HOURLY_INDEX)
         self._entries = NewRows(schema.LEDGER_ENTRIES)
         self._jobs = ChangingRows(schema.JOBS)
+        self._job_legs = ChangingRows(schema.JOB_LEGS)
         self._leases = ChangingRows(schema.LEASES)
         self._receipts = NewRows(schema.RECEIPTS, repeats=True)
         self._rows = (
             self._accounts, self._models, self._instruments, self._workers, self._orders,
             self._legs, self._trades, self._candles, self._index, self._entries, self._jobs,
-            self._leases, self._receipts,
+            self._job_legs, self._leases, self._receipts,
         )  # fmt: skip
         self._known_workers: set[int] = set()
         self._last_lease_id = 0
@@ -78,6 +81,7 @@ class Projector:
             e.OrderReplaced: self._order_replaced,
             e.OrderClosed: self._order_closed,
             e.JobQueued: self._job_queued,
+            e.JobLegDropped: self._job_leg_dropped,
             e.JobEnded: self._job_ended,
             e.LeaseOffered: self._lease_offered,
             e.LeaseAccepted: self._lease_accepted,
@@ -312,6 +316,17 @@ class Projector:
             command.payload_bytes, command.output_tokens_max, 0, 1, int(e.JobState.QUEUED),
             0, 0, 0, 0, 0, 0, 0, self._now_ns, 0, self._sequence,
         )  # fmt: skip
+
+        legs = command.legs
+        for leg, at in enumerate(range(0, len(legs), JOB_LEG_NUMBERS)):
+            instrument_id, limit, quantity = legs[at : at + LEG_NUMBERS]
+            self._job_legs.insert(
+                bid_id_of(event.job_id, leg), event.job_id, leg, instrument_id, limit, quantity, 0
+            )
+
+    def _job_leg_dropped(self, event: e.JobLegDropped, _: object) -> None:
+        self._job_legs.put(bid_id_of(event.job_id, event.leg), reason=int(event.reason))
+        self._jobs.put(event.job_id, escrow_nanos=event.escrow_nanos, sequence=self._sequence)
 
     def _job_ended(self, event: e.JobEnded, command: object) -> None:
         mflop, rest = divmod(event.flops, FLOPS_PER_MFLOP)

@@ -86,8 +86,20 @@ class OrderRow(NamedTuple):
     sequence: int
 
 
+class JobLegRow(NamedTuple):
+    """One of several ways to run a job."""
+
+    instrument_id: int
+    limit_nanos: int
+    quantity_mflop: int
+    reason: int
+
+
 class JobRow(NamedTuple):
-    """What became of a job, or has so far; lease fields are 0 where it never had a lease."""
+    """What became of a job, or has so far; lease fields are 0 where it never had a lease.
+
+    Of a job with legs the model, the tier, the quantity and the limit are those of its legs.
+    """
 
     job_id: int
     account_id: int
@@ -113,6 +125,7 @@ class JobRow(NamedTuple):
     instrument_id: int
     worker_id: int
     price_nanos: int
+    legs: tuple[JobLegRow, ...]
 
 
 class ReceiptRow(NamedTuple):
@@ -145,6 +158,7 @@ _JOB_OWN: Final = (
     "j.create_time_ns, j.end_time_ns, COALESCE(l.instrument_id, 0), COALESCE(l.worker_id, 0), "
     "COALESCE(l.price_nanos, 0)"
 )
+_JOB_MODEL: Final = 4
 _JOB_FLOPS: Final = 17
 
 
@@ -265,7 +279,7 @@ def account_jobs(
         f"SELECT {_JOB_OWN} FROM jobs j LEFT JOIN leases l ON l.lease_id = j.lease_id "  # noqa: S608
         "WHERE j.account_id = ? AND j.job_id < ? ORDER BY j.job_id DESC LIMIT ?"
     )
-    return [_job(row) for row in database.query(sql, (account_id, before, size))]
+    return [_job(database, row) for row in database.query(sql, (account_id, before, size))]
 
 
 def job(database: Database, job_id: int) -> JobRow | None:
@@ -275,7 +289,7 @@ def job(database: Database, job_id: int) -> JobRow | None:
         "WHERE j.job_id = ?"
     )
     found = database.query(sql, (job_id,))
-    return _job(found[0]) if found else None
+    return _job(database, found[0]) if found else None
 
 
 def receipts(database: Database, lease_id: int) -> list[ReceiptRow]:
@@ -294,9 +308,16 @@ def receipts(database: Database, lease_id: int) -> list[ReceiptRow]:
     return found
 
 
-def _job(row: Row) -> JobRow:
+def _job(database: Database, row: Row) -> JobRow:
     at = _JOB_FLOPS
-    return JobRow._make((*row[:at], flops_of(row[at], row[at + 1]), *row[at + 2 :]))
+    legs: tuple[JobLegRow, ...] = ()
+    if not row[_JOB_MODEL]:
+        sql = (
+            "SELECT instrument_id, limit_nanos, quantity_mflop, reason FROM job_legs "
+            "WHERE job_id = ? ORDER BY leg"
+        )
+        legs = tuple(map(JobLegRow._make, database.query(sql, row[:1])))
+    return JobRow._make((*row[:at], flops_of(row[at], row[at + 1]), *row[at + 2 :], legs))
 
 
 def flops_of(mflop: int, rest: int) -> int:

@@ -202,6 +202,15 @@ JOBS: Final = Table(
     ("job_id",),
     (("account_id", "job_id"),),
 )
+JOB_LEGS: Final = Table(
+    "job_legs",
+    _integers(
+        "leg_id", "job_id", "leg", "instrument_id", "limit_nanos", "quantity_mflop", "reason"
+    ),
+    ("leg_id",),
+    (("job_id", "leg"),),
+)
+"""Of jobs with several; `reason` says why one dropped out."""
 LEASES: Final = Table(
     "leases",
     _integers(
@@ -262,6 +271,7 @@ TABLES: Final = (
     HOURLY_INDEX,
     LEDGER_ENTRIES,
     JOBS,
+    JOB_LEGS,
     LEASES,
     RECEIPTS,
 )

@@ -13,7 +13,6 @@ import re
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-import grpc
 import structlog
 
 from exchange.blobs import BlobConflict, BlobErased, BlobError, BlobNotFound, BlobRefused
@@ -23,7 +22,7 @@ from exchange.core.limits import NS_PER_S
 from exchange.core.reasons import Reason
 from exchange.engine import Group, Outcome
 from exchange.receipts import Receipt, ReceiptNotFound, ReceiptsError
-from exchange.rpc.errors import RETRY_AFTER_NS, RpcError, busy, refusal
+from exchange.rpc.errors import RETRY_AFTER_NS, Code, RpcError, busy, refusal
 from exchange.rpc.locks import KeyedLocks
 from exchange.rpc.outputs import Output, StoredOutput
 from exchange.rpc.receipt_writer import ReceiptWriter
@@ -221,7 +220,7 @@ class JobBlobs:
         except BlobError as error:
             _log.error("a blob cannot be written", name=name, error=str(error))
             raise RpcError(
-                grpc.StatusCode.UNAVAILABLE,
+                Code.UNAVAILABLE,
                 "STORAGE_FAILED",
                 "the exchange cannot store anything now",
                 retry_after_ns=10 * RETRY_AFTER_NS,

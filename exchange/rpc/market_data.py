@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, Final
-
-import grpc
+from typing import Final
 
 from exchange.core.reasons import Reason
 from exchange.engine import Group
@@ -16,12 +14,12 @@ from exchange.readmodel.queries import NEWEST
 from exchange.rpc import book_orders, book_view
 from exchange.rpc.book_orders import OrdersFeed
 from exchange.rpc.book_view import BookView
+from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.convert import market, paging, past
 from exchange.rpc.errors import draining, invalid, refusal, slow_reader
 from exchange.rpc.history import RECENT_TRADES_MAX
 from exchange.rpc.services import Services
 from exchange.v1 import market_data_service_pb2 as pb
-from exchange.v1 import market_data_service_pb2_grpc as pb_grpc
 
 DEPTH_DEFAULT: Final = 10
 DEPTH_MAX: Final = 100
@@ -30,8 +28,6 @@ BOOK_INTERVAL_S: Final = 0.02
 MESSAGE_TRADES_MAX: Final = 1_000
 """Trades of one message."""
 CANDLE_WIDTH_DEFAULT_S: Final = 60
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class BookFeed:
@@ -73,7 +69,7 @@ class BookFeed:
             self._wake()
 
 
-class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
+class MarketDataServicer:
     """Public market data."""
 
     def __init__(self, services: Services) -> None:

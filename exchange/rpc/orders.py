@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from typing import Any, Final
-
-import grpc
+from typing import Final
 
 from exchange.core.commands import Role
 from exchange.core.events import OrdersCancelled
@@ -18,12 +16,12 @@ from exchange.engine import EngineBusy, EngineStopped
 from exchange.readmodel import queries
 from exchange.readmodel.queries import NEWEST
 from exchange.rpc import auth
+from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.convert import market, orders, packed, paging, past
 from exchange.rpc.errors import busy, draining, invalid, refusal, slow_reader
 from exchange.rpc.order_feed import Answer, OrderFeed, Push, TradeStream
 from exchange.rpc.services import Services
 from exchange.v1 import order_service_pb2 as pb
-from exchange.v1 import order_service_pb2_grpc as pb_grpc
 
 INSTRUCTIONS_MAX: Final = 4_096
 """Instructions of one TradeRequest (the engine's GROUP_COMMANDS_MAX)."""
@@ -40,10 +38,8 @@ BUSY_RETRY_S: Final = 0.002
 MESSAGE_REPORTS_MAX: Final = 1_000
 """Unasked reports sent in one message."""
 
-Context = grpc.aio.ServicerContext[Any, Any]
 
-
-class OrderServicer(pb_grpc.OrderServiceServicer):
+class OrderServicer:
     """Explicit orders. Refusals are execution reports; only malformed use is an RPC error."""
 
     def __init__(self, services: Services) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-import grpc
 import structlog
 
 from exchange.core.commands import Command, DeclineLease, LeaveWorker, SettleLease, WorkerLost
@@ -28,7 +27,7 @@ from exchange.core.workers import PRESENT
 from exchange.engine import EngineBusy, EngineStopped, Group, Outcome
 from exchange.rpc.convert import enums
 from exchange.rpc.convert import workers as convert
-from exchange.rpc.errors import RpcError, draining, slow_reader
+from exchange.rpc.errors import Code, RpcError, draining, slow_reader
 from exchange.rpc.streams import Mailbox
 from exchange.v1 import worker_service_pb2 as pb
 
@@ -188,7 +187,7 @@ class SessionHub:
         self._sessions[session.worker_id] = session
         if older is not None:
             replaced = RpcError(
-                grpc.StatusCode.ABORTED, "SESSION_REPLACED", "the worker has opened another session"
+                Code.ABORTED, "SESSION_REPLACED", "the worker has opened another session"
             )
             older.send(convert.goodbye(replaced))
             older.end(replaced)
@@ -298,7 +297,7 @@ class SessionHub:
 def lost() -> RpcError:
     """Ends the session of a worker that fell silent."""
     return RpcError(
-        grpc.StatusCode.UNAVAILABLE, "WORKER_LOST", "nothing was heard for too long; register again"
+        Code.UNAVAILABLE, "WORKER_LOST", "nothing was heard for too long; register again"
     )
 
 

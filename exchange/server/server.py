@@ -16,15 +16,16 @@ import structlog
 
 from exchange.blobs import BlobStore
 from exchange.engine import Clock, Engine, EngineConfig, Group, Recovery, SystemClock
+from exchange.gateway.grpc_server import CONNECTIONS_MAX, FILES_RESERVED, GrpcConfig, GrpcServer
 from exchange.http import HttpServer, Sources, connections_max
 from exchange.http.listener import CONNECTIONS_MAX as HTTP_CONNECTIONS_MAX
 from exchange.journal import SEGMENT_BYTES, JournalMissing, has_journal
 from exchange.readmodel.model import ReadModel
 from exchange.receipts import ReceiptStore
+from exchange.rpc.api import LocalApi
 from exchange.rpc.history import History
 from exchange.rpc.outputs import OutputHub
-from exchange.rpc.server import CONNECTIONS_MAX, FILES_RESERVED, RpcServer
-from exchange.rpc.services import RpcConfig, Services
+from exchange.rpc.services import Services
 from exchange.rpc.sessions import SessionConfig
 from exchange.server.bootstrap import ensure_operator
 from exchange.server.read_model import (
@@ -97,7 +98,8 @@ class Server:
         self._closing = contextlib.ExitStack()
         self._engine: Engine | None = None
         self._running: asyncio.Task[None] | None = None
-        self._rpc: RpcServer | None = None
+        self._api: LocalApi | None = None
+        self._grpc: GrpcServer | None = None
         self._http: HttpServer | None = None
         self._feeding: ReadModelFeeder | None = None
         self._http_connections = connections_max(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
@@ -158,20 +160,20 @@ class Server:
             config.directory / "receipts", cut_damaged_tail=config.cut_damaged_tail
         )
         self._closing.callback(receipts.close)
-        rpc_config = RpcConfig(
+        self.services = Services(engine, blobs, receipts, history, read_model, self._clock, outputs)
+        # Before the first turn of the engine, so that the readers of its feed miss nothing.
+        api = self._api = LocalApi(self.services, config.sessions)
+        grpc_config = GrpcConfig(
             config.address,
             reflection=config.reflection,
             files_kept=self._http_connections if config.http_address else 0,
         )
-        self.services = Services(
-            engine, blobs, receipts, history, read_model, self._clock, rpc_config, outputs
-        )
-        # Before the first turn of the engine, so that the readers of its feed miss nothing.
-        self._rpc = RpcServer(self.services, config.sessions)
+        self._grpc = GrpcServer(api, grpc_config)
         self.operator_secret = await ensure_operator(
             engine, config.operator_key_path, config.operator_secret
         )
-        port = await self._rpc.start()
+        api.start()
+        port = await self._grpc.start()
         self.address = f"{config.address.rpartition(':')[0]}:{port}"
         await self._start_http()
         _log.info(
@@ -220,14 +222,21 @@ class Server:
         except Exception as error:
             raise ServerFailed(f"the engine stopped: {error}") from error
 
+    async def begin_drain(self) -> None:
+        """Take no new work, and say goodbye on every stream."""
+        assert self._grpc is not None, "the server was not started"
+        await self._grpc.begin_drain()
+
     async def stop(self, grace_s: float = GRACE_DEFAULT_S) -> None:
         """Drain: refuse new work, say goodbye, let calls finish, commit what waits, close.
 
         Args:
             grace_s: Seconds that calls get to finish.
         """
-        if self._rpc is not None:
-            await self._rpc.stop(grace_s)
+        if self._grpc is not None:
+            await self._grpc.stop(grace_s)
+        if self._api is not None:
+            await self._api.stop()
         if self._http is not None:
             # Until here it has told that the exchange drains.
             await self._http.stop()

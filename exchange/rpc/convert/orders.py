@@ -286,7 +286,9 @@ def _own_report(
 
 def _refused(command: OrderCommand, event: Refused) -> pb.ExecutionReport:
     report = pb.ExecutionReport(
-        execution_type=pb.EXECUTION_TYPE_REJECTED, reason=enums.reason(event.reason)
+        execution_type=pb.EXECUTION_TYPE_REJECTED,
+        reason=enums.reason(event.reason),
+        retry_time_ns=event.retry_at_ns,
     )
     if isinstance(command, PlaceOrder):
         report.state = pb.ORDER_STATE_REJECTED

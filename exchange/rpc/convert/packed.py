@@ -140,5 +140,5 @@ def _row_of(report: pb.ExecutionReport) -> bytes:
         report.sequence, report.event_time_ns, report.index, report.instrument_id, report.reason,
         report.execution_type, report.state, report.side, report.order_id,
         report.client_order_id or NO_ID, report.price_nanos, report.quantity_mflop,
-        report.leaves_mflop, report.trade_id, report.affected_orders,
+        report.leaves_mflop, report.trade_id, report.retry_time_ns,
     )  # fmt: skip

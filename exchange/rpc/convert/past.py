@@ -65,11 +65,7 @@ def job(core: Exchange, found: JobRow) -> jobs_pb.Job:
         job_id=found.job_id,
         client_job_id=found.client_job_id,
         state=enums.job_state(found.state),
-        model=core.models[found.model_id].card.name,
-        tier=found.tier,
-        quantity_mflop=found.quantity_mflop,
         value_nanos=found.value_nanos,
-        limit_nanos=found.limit_nanos,
         escrow_nanos=0 if found.end_time_ns else found.escrow_nanos,
         deadline_time_ns=found.deadline_time_ns,
         attempt=found.attempt,
@@ -83,6 +79,24 @@ def job(core: Exchange, found: JobRow) -> jobs_pb.Job:
         end_time_ns=found.end_time_ns,
         output_tokens=found.output_tokens,
     )
+    if found.model_id:
+        message.model = core.models[found.model_id].card.name
+        message.tier = found.tier
+        message.quantity_mflop = found.quantity_mflop
+        message.limit_nanos = found.limit_nanos
+    for leg in found.legs:
+        instrument = core.instruments[leg.instrument_id]
+        message.legs.add(
+            instrument=instrument.name,
+            limit_nanos=leg.limit_nanos,
+            quantity_mflop=leg.quantity_mflop,
+            reason=enums.reason(leg.reason),
+        )
+        if leg.instrument_id == found.instrument_id:
+            message.model = instrument.model_name
+            message.tier = instrument.tier
+            message.quantity_mflop = leg.quantity_mflop
+            message.limit_nanos = leg.limit_nanos
     if found.lease_id:
         message.instrument = core.instruments[found.instrument_id].name
         message.worker = core.workers[found.worker_id].name

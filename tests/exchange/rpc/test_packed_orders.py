@@ -21,7 +21,7 @@ from tests.exchange.rpc.rig import error_info
 FIELDS = (
     "sequence", "index", "instrument_id", "reason", "execution_type", "state", "side", "order_id",
     "client_order_id", "price_nanos", "quantity_mflop", "leaves_mflop", "trade_id",
-    "affected_orders",
+    "retry_time_ns",
 )  # fmt: skip
 """Of a report, all but the time, which no two runs share."""
 
