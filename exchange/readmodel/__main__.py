@@ -1,4 +1,6 @@
-"""The process that feeds a read model: `python -m exchange.readmodel JOURNAL`, the URL on stdin.
+"""The process that feeds a read model: `python -m exchange.readmodel JOURNAL`.
+
+On stdin it is told the URL of the database, and on a second line where traces go (empty: nowhere).
 
 `exchange.server` starts it beside the exchange and starts it again where it fails. It ends with its
 parent, and at SIGTERM once it has caught up. The URL may hold a password, so it is no argument,
@@ -19,6 +21,7 @@ import structlog
 from exchange.journal import JournalError
 from exchange.readmodel.errors import ReadModelError
 from exchange.readmodel.follow import follow
+from exchange.readmodel.traces import closing_traces
 
 NICE: Final = 10
 """The exchange's own processes go first."""
@@ -38,9 +41,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     # Ctrl-C reaches the whole group; the exchange says when it has written its last command.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    url = sys.stdin.readline().strip()
+    url, target = (sys.stdin.readline().strip() for _ in range(2))
     try:
-        follow(Path(sys.argv[1]), url, stop, wanted=lambda: os.getppid() == parent)
+        with closing_traces(target) as traces:
+            follow(Path(sys.argv[1]), url, stop, lambda: os.getppid() == parent, traces)
     except (ReadModelError, JournalError) as error:
         _log.error("the read model's feed failed", error=type(error).__name__, reason=str(error))
         return EXIT_FAILED

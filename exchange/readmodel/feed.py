@@ -8,12 +8,14 @@ complete, so a feed that is killed anywhere goes on where its last transaction e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 import structlog
 
-from exchange.core.commands import decode
+from exchange.core.commands import Command, decode
+from exchange.core.events import AnyEvent
 from exchange.core.exchange import Exchange
 from exchange.core.limits import RULES_VERSION
 from exchange.journal import JournalFollower
@@ -37,6 +39,19 @@ BATCH_ROWS_MAX: Final = 20_000
 _log = structlog.get_logger(__name__)
 
 
+class Watcher(Protocol):
+    """Sees commit groups as `exchange.readmodel.projector.Projector.take` does."""
+
+    def take(
+        self,
+        first_sequence: int,
+        now_ns: int,
+        commands: Sequence[Command],
+        events: Sequence[Sequence[AnyEvent]],
+    ) -> None:
+        """One commit group."""
+
+
 class Feed:
     """Brings a read model to the end of a journal, and keeps it there. One thread's.
 
@@ -50,6 +65,7 @@ class Feed:
         self._core = core
         self._database = database
         self._progress = progress
+        self._watchers: list[Watcher] = []
         self._projector = Projector()
         self._projector.load(database, progress.time_ns, progress.entries, progress.trades)
 
@@ -113,6 +129,10 @@ class Feed:
         """The state at that sequence, to look at."""
         return self._core
 
+    def watch(self, watcher: Watcher) -> None:
+        """Show it every commit group from now on, once; what it makes of it is its own affair."""
+        self._watchers.append(watcher)
+
     def has_news(self) -> bool:
         """Whether `step` may find something."""
         return self._journal.has_news()
@@ -134,6 +154,8 @@ class Feed:
                 commands = decode(group.payload)
                 events = core.apply(commands)
                 projector.take(group.first_sequence, core.now_ns, commands, events)
+                for watcher in self._watchers:
+                    watcher.take(group.first_sequence, core.now_ns, commands, events)
             full = len(groups) < POLL_GROUPS or projector.rows >= BATCH_ROWS_MAX
         if core.sequence > before:
             self._commit()

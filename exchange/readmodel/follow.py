@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -21,11 +21,18 @@ CATCH_UP_S: Final = 2.0
 VERIFY_EVERY_S: Final = 1.0
 """How often it is made sure, while nothing comes, that nobody else has written."""
 
+if TYPE_CHECKING:
+    from exchange.readmodel.traces import JobTraces
+
 _log = structlog.get_logger(__name__)
 
 
 def follow(
-    directory: Path, url: str, stop: Event, wanted: Callable[[], bool] = lambda: True
+    directory: Path,
+    url: str,
+    stop: Event,
+    wanted: Callable[[], bool] = lambda: True,
+    traces: JobTraces | None = None,
 ) -> None:
     """Feed a read model until told to stop, and then until it has caught up.
 
@@ -34,6 +41,7 @@ def follow(
         url: The database.
         stop: Set to end it within `CATCH_UP_S`.
         wanted: It ends at once where this does not hold any more.
+        traces: Sees what happens from when the read model has caught up on.
 
     Raises:
         ReadModelError: as `Feed.open` and `Feed.step`.
@@ -49,14 +57,14 @@ def follow(
             replay_s=round(time.monotonic() - began, 3),
         )
         try:
-            _follow(feed, stop, wanted)
+            _follow(feed, stop, wanted, traces)
         finally:
             feed.close()
     finally:
         database.close()
 
 
-def _follow(feed: Feed, stop: Event, wanted: Callable[[], bool]) -> None:
+def _follow(feed: Feed, stop: Event, wanted: Callable[[], bool], traces: JobTraces | None) -> None:
     idle_s = IDLE_MIN_S
     stop_by = None
     verified_at = time.monotonic()
@@ -69,6 +77,9 @@ def _follow(feed: Feed, stop: Event, wanted: Callable[[], bool]) -> None:
                 continue
         if stop_by is not None:
             return
+        if traces is not None:
+            feed.watch(traces)
+            traces = None
         if time.monotonic() - verified_at > VERIFY_EVERY_S:
             feed.verify()
             verified_at = time.monotonic()

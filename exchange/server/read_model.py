@@ -23,6 +23,7 @@ from exchange.journal import JournalError
 from exchange.readmodel.database import sqlite_url
 from exchange.readmodel.errors import ReadModelError
 from exchange.readmodel.follow import follow
+from exchange.readmodel.traces import closing_traces
 
 OFF: Final = "off"
 """In place of a URL: no read model."""
@@ -53,11 +54,13 @@ class ReadModelFeeder(ABC):
     Args:
         journal: The journal's folder; it holds a segment.
         url: Of the database.
+        traces: Where traces of jobs go (`exchange.readmodel.traces`); empty: nowhere.
     """
 
-    def __init__(self, journal: Path, url: str) -> None:
+    def __init__(self, journal: Path, url: str, traces: str = "") -> None:
         self._journal = journal
         self._url = url
+        self._traces = traces
         self.restarts = 0
 
     @abstractmethod
@@ -76,8 +79,8 @@ class ReadModelFeeder(ABC):
 class ReadModelProcess(ReadModelFeeder):
     """Runs `python -m exchange.readmodel`."""
 
-    def __init__(self, journal: Path, url: str) -> None:
-        super().__init__(journal, url)
+    def __init__(self, journal: Path, url: str, traces: str = "") -> None:
+        super().__init__(journal, url, traces)
         self._process: Process | None = None
         self._watching: asyncio.Task[None] | None = None
 
@@ -114,7 +117,7 @@ class ReadModelProcess(ReadModelFeeder):
             stdout=PIPE,
         )
         assert process.stdin is not None
-        process.stdin.write(f"{self._url}\n".encode())
+        process.stdin.write(f"{self._url}\n{self._traces}\n".encode())
         process.stdin.close()
         return process
 
@@ -147,8 +150,8 @@ class ReadModelProcess(ReadModelFeeder):
 class ReadModelThread(ReadModelFeeder):
     """Runs the same in a thread of this process."""
 
-    def __init__(self, journal: Path, url: str) -> None:
-        super().__init__(journal, url)
+    def __init__(self, journal: Path, url: str, traces: str = "") -> None:
+        super().__init__(journal, url, traces)
         self._stop = Event()
         self._thread = Thread(target=self._run, name="read-model-feed", daemon=True)
 
@@ -166,7 +169,8 @@ class ReadModelThread(ReadModelFeeder):
         wait_s = RESTART_MIN_S
         while not self._stop.is_set():
             try:
-                follow(self._journal, self._url, self._stop)
+                with closing_traces(self._traces) as traces:
+                    follow(self._journal, self._url, self._stop, traces=traces)
             except (ReadModelError, JournalError) as error:
                 _log.warning("the read model's feed ended", reason=str(error), again_in_s=wait_s)
                 self._stop.wait(wait_s)

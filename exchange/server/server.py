@@ -64,6 +64,7 @@ class ServerConfig:
         reflection: Whether the gRPC schema can be asked for.
         sessions: How long workers may be silent or away.
         read_model: URL of the database for queries; empty: a file in the data directory; "off".
+        traces: Where traces of jobs go: an OTLP endpoint, or "console"; empty: nowhere.
         read_model_process: Whether a process of its own feeds it, and not a thread of this one.
     """
 
@@ -76,6 +77,7 @@ class ServerConfig:
     reflection: bool = True
     sessions: SessionConfig = field(default_factory=SessionConfig)
     read_model: str = ""
+    traces: str = ""
     read_model_process: bool = True
 
     @property
@@ -194,7 +196,7 @@ class Server:
         if not url:
             return None
         feeder = ReadModelProcess if self.config.read_model_process else ReadModelThread
-        self._feeding = feeder(self.config.directory / "journal", url)
+        self._feeding = feeder(self.config.directory / "journal", url, self.config.traces)
         await self._feeding.start()
         read_model = ReadModel(url, lambda: engine.core.sequence)
         read_model.start()

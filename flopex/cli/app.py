@@ -12,6 +12,7 @@ from flopex.cli import (
     backup,
     bench,
     demo,
+    doctor,
     jobs,
     journal,
     market,
@@ -78,7 +79,7 @@ def print_reference() -> None:
     typer.echo(reference(typer.main.get_command(app)), nl=False)
 
 
-for group in (demo, submit, jobs, market, account, serve, backup, train, quality):
+for group in (demo, submit, jobs, market, account, serve, doctor, backup, train, quality):
     app.registered_commands += group.app.registered_commands
 app.add_typer(orders.app, name="order")
 app.add_typer(market_history.app, name="market")

@@ -47,6 +47,14 @@ async def serve(
             "none. Default: a file in the data directory.",
         ),
     ] = "",
+    traces: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            help="Where OpenTelemetry traces of jobs go: http://collector:4318/v1/traces, or "
+            "console. Needs the extra otel and a read model.",
+        ),
+    ] = "",
     reflection: Annotated[bool, typer.Option(help="Let clients ask for the gRPC schema.")] = True,
     grace: Annotated[float, typer.Option(help="Seconds that calls get to finish at the end.")] = 10,
 ) -> None:
@@ -70,6 +78,7 @@ async def serve(
         cut_damaged_tail=cut_damaged_tail,
         reflection=reflection,
         read_model=read_model,
+        traces=traces,
     )
 
     def on_started(server: Server) -> None:
