@@ -48,6 +48,30 @@ class Trade(Protocol):
         ...
 
 
+class ReadModelState(Protocol):
+    """How the read model is, as `exchange.readmodel.model.ReadModel` has it."""
+
+    @property
+    def sequence(self) -> int:
+        """The last command that it contains."""
+        ...
+
+    @property
+    def lag(self) -> int:
+        """How many commands it is behind."""
+        ...
+
+    @property
+    def questions(self) -> int:
+        """How many questions are under way."""
+        ...
+
+    @property
+    def errors(self) -> int:
+        """How often it could not be looked at."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Where the HTTP edge reads; it changes nothing.
@@ -59,6 +83,7 @@ class Sources:
         sessions: Open sessions of workers.
         streams: gRPC streams under way.
         counters: gRPC calls by method ("calls M") and their errors ("errors M REASON").
+        read_model: How the read model is; None where there is none.
         draining: Whether the exchange takes no new work any more.
     """
 
@@ -68,4 +93,5 @@ class Sources:
     sessions: Callable[[], int]
     streams: Callable[[], int]
     counters: Callable[[], Mapping[str, int]]
+    read_model: Callable[[], ReadModelState | None]
     draining: Callable[[], bool]

@@ -289,6 +289,7 @@ def _sources(services: Services) -> Sources:
         sessions=lambda: services.sessions.connected,
         streams=lambda: services.streams,
         counters=lambda: services.counters,
+        read_model=lambda: services.read_model,
         draining=lambda: services.drain.active,
     )
 
