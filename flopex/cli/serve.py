@@ -18,6 +18,23 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+_ReadModel = Annotated[
+    str,
+    typer.Option(
+        metavar="URL",
+        help="Database for queries: sqlite:////path or postgresql://user@host/name; off for none. "
+        "Default: a file in the data directory.",
+    ),
+]
+_Traces = Annotated[
+    str,
+    typer.Option(
+        metavar="URL",
+        help="Where OpenTelemetry traces of jobs go: http://collector:4318/v1/traces, or console. "
+        "Needs the extra otel and a read model.",
+    ),
+]
+
 
 @command(app, "serve", example="flopex serve --data ./exchange --address 127.0.0.1:7411")
 async def serve(
@@ -39,22 +56,8 @@ async def serve(
             help="Give up a damaged last group of the journal. It may have been acknowledged.",
         ),
     ] = False,
-    read_model: Annotated[
-        str,
-        typer.Option(
-            metavar="URL",
-            help="Database for queries: sqlite:////path or postgresql://user@host/name; off for "
-            "none. Default: a file in the data directory.",
-        ),
-    ] = "",
-    traces: Annotated[
-        str,
-        typer.Option(
-            metavar="URL",
-            help="Where OpenTelemetry traces of jobs go: http://collector:4318/v1/traces, or "
-            "console. Needs the extra otel and a read model.",
-        ),
-    ] = "",
+    read_model: _ReadModel = "",
+    traces: _Traces = "",
     reflection: Annotated[bool, typer.Option(help="Let clients ask for the gRPC schema.")] = True,
     grace: Annotated[float, typer.Option(help="Seconds that calls get to finish at the end.")] = 10,
 ) -> None:
