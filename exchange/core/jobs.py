@@ -177,11 +177,10 @@ class JobDesk:
             return Reason.UNKNOWN_ACCOUNT
         content = content_digest(command)
         known = state.client_ids.find(account, command.client_job_id, content, state.now_ns)
-        if known.reason:
+        if known is not None:
+            if not known.reason:
+                state.emit(Repeated(account.account_id, known.result_id))
             return known.reason
-        if known.result_id:
-            state.emit(Repeated(account.account_id, known.result_id))
-            return Reason.NONE
         limits = account.limits
         refusal = limits.refusal(state, is_order=False) if limits else Reason.NONE
         refusal = refusal or self._account_refusal(account, command)

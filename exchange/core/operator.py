@@ -148,11 +148,10 @@ class OperatorDesk:
             return Reason.UNKNOWN_ACCOUNT
         content = content_digest(command)
         known = state.client_ids.find(account, command.request_id, content, state.now_ns)
-        if known.reason:
+        if known is not None:
+            if not known.reason:
+                state.emit(Repeated(account.account_id, known.result_id))
             return known.reason
-        if known.result_id:
-            state.emit(Repeated(account.account_id, known.result_id))
-            return Reason.NONE
         if command.amount_nanos <= 0:
             return Reason.AMOUNT_NOT_POSITIVE
         if command.amount_nanos > BALANCE_MAX_NANOS:

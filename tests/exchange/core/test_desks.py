@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from exchange.core import commands as c
-from exchange.core.accounts import EXTERNAL, id_time_ns
+from exchange.core.accounts import EXTERNAL, is_uuid7
 from exchange.core.events import (
     AccountOpened,
     Fault,
@@ -129,12 +129,12 @@ def test_ledger_never_posts_more_than_it_holds() -> None:
     ledger.check()
 
 
-def test_uuid7_time() -> None:
-    assert id_time_ns(uuid7(1, T0)) == T0
+def test_uuid7() -> None:
+    assert is_uuid7(uuid7(1, T0))
     for at, bits in ((6, 0x40), (8, 0x40)):
         wrong = bytearray(uuid7(1, T0))
         wrong[at] = bits
-        assert id_time_ns(bytes(wrong)) is None
+        assert not is_uuid7(bytes(wrong))
 
 
 # Models and instruments
