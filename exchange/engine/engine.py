@@ -200,6 +200,11 @@ class Engine:
         """Commands that wait for their commit."""
         return self._pending_commands
 
+    @property
+    def pending_bytes(self) -> int:
+        """Their bytes."""
+        return self._pending_bytes
+
     def now_ns(self) -> int:
         """Journal time now, nanoseconds since the epoch: what the next group will be stamped with.
 

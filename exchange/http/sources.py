@@ -83,6 +83,7 @@ class Sources:
         sessions: Open sessions of workers.
         streams: gRPC streams under way.
         counters: gRPC calls by method ("calls M") and their errors ("errors M REASON").
+        queues: Everything that can fill up, by name: how full it is, and where it ends.
         read_model: How the read model is; None where there is none.
         draining: Whether the exchange takes no new work any more.
     """
@@ -93,5 +94,6 @@ class Sources:
     sessions: Callable[[], int]
     streams: Callable[[], int]
     counters: Callable[[], Mapping[str, int]]
+    queues: Callable[[], Mapping[str, tuple[int, int]]]
     read_model: Callable[[], ReadModelState | None]
     draining: Callable[[], bool]

@@ -16,6 +16,7 @@ from exchange.readmodel.errors import ReadModelBehind, ReadModelBusy, ReadModelE
 from exchange.rpc.drain import Drain
 from exchange.rpc.errors import busy, draining, read_model_unavailable, refused
 from exchange.rpc.open_calls import OpenCalls
+from exchange.rpc.streams import Queue
 
 if TYPE_CHECKING:
     from exchange.blobs import BlobStore
@@ -43,19 +44,21 @@ class Services:
         counters: Calls by method ("calls M") and their errors ("errors M REASON").
         streams: Streaming calls under way.
         open_calls: All calls under way, by whose they are.
+        queues: Everything that can fill up, by its name in the metrics; each owner enters its own.
     """
 
     engine: Engine
     blobs: BlobStore
     receipts: ReceiptStore
     history: History
-    read_model: ReadModel | None
     clock: Clock
     outputs: OutputHub
+    read_model: ReadModel | None = None
     drain: Drain = field(default_factory=Drain)
     counters: Counter[str] = field(default_factory=Counter)
     streams: int = 0
     open_calls: OpenCalls = field(default_factory=OpenCalls)
+    queues: dict[str, Queue] = field(default_factory=dict)
     job_blobs: JobBlobs = field(init=False)
     sessions: SessionHub = field(init=False)
 

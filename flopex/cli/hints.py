@@ -25,5 +25,6 @@ HINTS: Final[dict[str, str]] = {
     "ORDER_TYPE_UNSUPPORTED": "jobs need a real account; orders a paper account and a paper book",
     "DRAINING": "it is shutting down: try again once it is back",
     "OVERLOADED": "try again in a moment",
+    "ENGINE_DOWN": "its engine has ended; start it again, then repeat the command",
 }
 """What to do about a refusal, by its reason."""
