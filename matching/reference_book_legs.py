@@ -17,13 +17,15 @@ from matching.types import CancelReason, RejectReason, Side, Terms, TimeInForce
 class NaiveLegBook(NaiveBook):
     """`NaiveBook` with what a desk of multi-leg bids asks of a book."""
 
-    def cancel_all(self, order_ids: list[int]) -> list[BookEvent]:
+    def cancel_all(
+        self, order_ids: list[int], reason: CancelReason = CancelReason.REQUESTED
+    ) -> list[BookEvent]:
         """See `Book.cancel_all`."""
         self._events = []
         for order_id in order_ids:
             order = self.order(order_id)
             if order is not None:
-                self._cancel(order, CancelReason.REQUESTED)
+                self._cancel(order, reason)
         return self._settled()
 
     def gain(self, order: Order) -> int | None:
