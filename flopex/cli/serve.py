@@ -27,6 +27,13 @@ _ReadModel = Annotated[
         "Default: a file in the data directory.",
     ),
 ]
+_TwoProcesses = Annotated[
+    bool,
+    typer.Option(
+        "--two-processes/--single-process",
+        help="gRPC and HTTP in a process of their own, or all in one, as on a laptop.",
+    ),
+]
 _Traces = Annotated[
     str,
     typer.Option(
@@ -60,13 +67,7 @@ async def serve(
     read_model: _ReadModel = "",
     traces: _Traces = "",
     reflection: Annotated[bool, typer.Option(help="Let clients ask for the gRPC schema.")] = True,
-    two_processes: Annotated[
-        bool,
-        typer.Option(
-            "--two-processes/--single-process",
-            help="gRPC and HTTP in a process of their own, or all in one, as on a laptop.",
-        ),
-    ] = True,
+    two_processes: _TwoProcesses = True,
     grace: Annotated[float, typer.Option(help="Seconds that calls get to finish at the end.")] = 10,
 ) -> None:
     """Run an exchange until Ctrl-C or SIGTERM; then drain it.
