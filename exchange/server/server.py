@@ -86,6 +86,7 @@ class Server:
         self._api: LocalApi | None = None
         self._edges: EdgesLike | None = None
         self._feeding: ReadModelFeeder | None = None
+        self._read_model: ReadModel | None = None
         self.services: Services
         self.operator_secret: str | None = None
 
@@ -186,9 +187,9 @@ class Server:
         feeder = ReadModelProcess if self.config.read_model_process else ReadModelThread
         self._feeding = feeder(self.config.directory / "journal", url, self.config.traces)
         await self._feeding.start()
-        read_model = ReadModel(url, lambda: engine.core.sequence)
-        read_model.start()
-        return read_model
+        self._read_model = ReadModel(url, lambda: engine.core.sequence)
+        self._read_model.start()
+        return self._read_model
 
     def _make_edges(self, api: LocalApi) -> EdgesLike:
         config = self.config
@@ -240,8 +241,8 @@ class Server:
             await asyncio.gather(self._running, return_exceptions=True)
         if self._feeding is not None:
             await self._feeding.stop()
-            if self.services.read_model is not None:
-                await self.services.read_model.close()
+        if self._read_model is not None:
+            await self._read_model.close()
         self._closing.close()
 
 
