@@ -11,13 +11,14 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 import structlog
 
 from exchange.core.commands import Advance, Command
 from exchange.core.limits import NS_PER_MS
+from exchange.engine.histogram import COUNT_BOUNDS, LATENCY_BOUNDS_NS, Histogram
 from exchange.engine.opening import EngineConfig, Recovery, apply, open_state
 from exchange.engine.types import (
     GROUP_BYTES_MAX,
@@ -51,7 +52,13 @@ Callback = Callable[[Outcomes | EngineStopped], None]
 
 @dataclass(slots=True)
 class EngineStats:
-    """Totals since the start; times in nanoseconds of the machine's monotonic clock."""
+    """Totals since the start; times in nanoseconds of the machine's monotonic clock.
+
+    Attributes:
+        sync_ns: How long the write of a group took.
+        ack_ns: How long a submission waited for its answer.
+        group_commands: How many commands were submitted for a group.
+    """
 
     groups: int = 0
     commands: int = 0
@@ -61,15 +68,19 @@ class EngineStats:
     publish_ns: int = 0
     prepare_steps: int = 0
     subscriber_errors: int = 0
+    sync_ns: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS_NS))
+    ack_ns: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS_NS))
+    group_commands: Histogram = field(default_factory=lambda: Histogram(COUNT_BOUNDS))
 
 
 class _Submission:
-    __slots__ = ("callback", "commands", "payload")
+    __slots__ = ("callback", "commands", "payload", "since_ns")
 
     def __init__(self, commands: Sequence[Command], payload: bytes, callback: Callback) -> None:
         self.commands = commands
         self.payload = payload
         self.callback = callback
+        self.since_ns = time.perf_counter_ns()
 
 
 class Engine:
@@ -360,6 +371,10 @@ class Engine:
         stats.payload_bytes += len(payload)
         stats.apply_ns += applied - began
         stats.append_ns += durable - applied
+        stats.sync_ns.add(durable - applied)
+        stats.group_commands.add(len(commands) - 1)  # the first is the Advance
+        for submission in taken:
+            stats.ack_ns.add(durable - submission.since_ns)
         stats.publish_ns += time.perf_counter_ns() - durable
 
     def _publish(self, taken: list[_Submission], group: Group) -> None:

@@ -20,6 +20,7 @@ from flopex.cli.bench_journal import journal
 from flopex.cli.bench_matching import matching
 from flopex.cli.bench_orders import orders
 from flopex.cli.bench_recovery import recovery
+from flopex.cli.bench_rivals import rivals
 from flopex.cli.exits import CommandError
 
 if TYPE_CHECKING:
@@ -113,6 +114,12 @@ command(
     "orders",
     example="flopex bench orders\nflopex bench orders --rounds 3 --json",
 )(orders)
+
+command(
+    app,
+    "rivals",
+    example="flopex bench rivals\nflopex bench rivals --directory ./exchange --seconds 30 --json",
+)(rivals)
 
 
 command(
