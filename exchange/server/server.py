@@ -19,9 +19,10 @@ from exchange.blobs import BlobStore
 from exchange.engine import Clock, Engine, EngineConfig, Group, Recovery, SystemClock
 from exchange.http.sources import Sources
 from exchange.http.views import LocalViews
-from exchange.journal import JournalMissing, has_journal
+from exchange.journal import JournalMissing, SnapshotStore, has_journal
 from exchange.readmodel.model import ReadModel
 from exchange.receipts import ReceiptStore
+from exchange.recovery import SnapshotConfig, SnapshotKeeper
 from exchange.rpc.api import LocalApi
 from exchange.rpc.history import History
 from exchange.rpc.outputs import OutputHub
@@ -83,6 +84,7 @@ class Server:
         self._closing = contextlib.ExitStack()
         self._engine: Engine | None = None
         self._running: asyncio.Task[None] | None = None
+        self._snapshots: SnapshotKeeper | None = None
         self._api: LocalApi | None = None
         self._edges: EdgesLike | None = None
         self._feeding: ReadModelFeeder | None = None
@@ -148,8 +150,10 @@ class Server:
             config.directory / "journal",
             segment_bytes=config.segment_bytes,
             cut_damaged_tail=config.cut_damaged_tail,
+            snapshots=config.directory / "snapshots",
         )
         engine = self._engine = Engine.open(engine_config, self._clock, on_replay)
+        self._snapshots = _keep_snapshots(engine, engine_config, config.snapshots)
         self._running = asyncio.create_task(engine.run())
         read_model = await self._start_read_model(engine)
         blobs = BlobStore(config.directory / "blobs", config.directory / "master.key")
@@ -177,6 +181,7 @@ class Server:
             receipts=receipts.count,
             receipts_torn_tail=receipts.torn_tail,
             recovery_s=round(engine.recovered.elapsed_s, 3),
+            snapshot=engine.recovered.snapshot and engine.recovered.snapshot.name,
         )
 
     async def _start_read_model(self, engine: Engine) -> ReadModel | None:
@@ -239,11 +244,30 @@ class Server:
             await self._engine.stop()
             # What it failed of, if it did, is told by `wait`.
             await asyncio.gather(self._running, return_exceptions=True)
+            if self._snapshots is not None:
+                failed = self._running.cancelled() or self._running.exception() is not None
+                await self._snapshots.stop(publish=not failed)
         if self._feeding is not None:
             await self._feeding.stop()
         if self._read_model is not None:
             await self._read_model.close()
         self._closing.close()
+
+
+def _keep_snapshots(engine: Engine, config: EngineConfig, when: SnapshotConfig) -> SnapshotKeeper:
+    """Take snapshots of a running engine from now on."""
+    assert config.snapshots is not None
+    last = engine.recovered.snapshot
+    keeper = SnapshotKeeper(
+        config.directory,
+        config.snapshots,
+        config.genesis,
+        when,
+        engine.replica,
+        int(last.stem) if last is not None else 0,
+    )
+    engine.subscribe(keeper.on_group)
+    return keeper
 
 
 def _refuse_lost_journal(directory: Path) -> None:
@@ -260,6 +284,7 @@ def _refuse_lost_journal(directory: Path) -> None:
     seal, receipts = directory / "blobs" / "SEAL", directory / "receipts"
     traces = [seal] if seal.exists() else []
     traces += [receipts] if has_journal(receipts) else []
+    traces += SnapshotStore(directory / "snapshots").paths()[:1]
     if traces:
         raise JournalMissing(journal, traces)
 

@@ -15,6 +15,7 @@ from flopex.cli import (
     doctor,
     jobs,
     journal,
+    journal_state,
     market,
     market_history,
     models,
@@ -87,6 +88,7 @@ app.add_typer(receipt.app, name="receipt")
 app.add_typer(workers.app, name="worker")
 app.add_typer(models.app, name="model")
 admin.app.registered_commands += trading.app.registered_commands
+journal.app.registered_commands += journal_state.app.registered_commands
 app.add_typer(journal.app, name="journal")
 app.add_typer(readmodel.app, name="readmodel")
 app.add_typer(admin.app, name="admin")
