@@ -152,16 +152,18 @@ class Tape:
             head = CANCELLED | order.side << 8 | reason << 16
             self._private(head, order.order_id, order.price, order.leaves, 0)
 
-    def decremented(self, order: Order, quantity: int, less_shown: int) -> None:
-        """Self-trade prevention took `quantity` off; `less_shown` of it was seen."""
+    def decremented(
+        self, order: Order, quantity: int, less_shown: int, reason: int = _SELF_TRADE
+    ) -> None:
+        """`quantity` was taken off without a trade; `less_shown` of it was seen."""
         if self.listening:
             self.events.append(
                 Decremented(order.order_id, order.account_id, quantity, order.leaves)
             )
         if less_shown:
-            self.reduced(order, less_shown, _SELF_TRADE)
+            self.reduced(order, less_shown, reason)
         else:
-            head = REDUCED | order.side << 8 | _SELF_TRADE << 16
+            head = REDUCED | order.side << 8 | reason << 16
             self._private(head, order.order_id, order.price, quantity, order.leaves)
 
     def reduced(self, order: Order, quantity: int, reason: int) -> None:
