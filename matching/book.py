@@ -11,12 +11,16 @@ A command that cannot be carried out is answered by one Rejected event, and has 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from matching import commands, entry
 from matching.auction import Clearing
 from matching.batch import apply_rows
 from matching.digest import state_digest
 from matching.events import BookEvent
 from matching.foresight import foresee
+from matching.image import Image, image_of, restore_image
 from matching.order import STOP, Order
 from matching.packed import COMMAND_BYTES, COMPILED
 from matching.plan import Plan
@@ -279,6 +283,21 @@ class Book:
             int(sheet.state),
             sheet.last_price,
         )
+
+    def image(self) -> Image:
+        """Canonical and whole: the state, and what no twin has, such as the sequence."""
+        return image_of(self._sheet)
+
+    @classmethod
+    def from_image(cls, image: Sequence[Any], tick: int = 1, lot: int = 1) -> Book:
+        """The book whose image it is, with its tick and lot. Costs O(orders).
+
+        Raises:
+            ValueError: it is no image of a book.
+        """
+        book = cls(tick, lot)
+        restore_image(book._sheet, image)
+        return book
 
     def digest(self) -> bytes:
         """SHA-256 over `state()`; the naive twin has the same."""

@@ -14,8 +14,8 @@ See `matching.legs` for the same in clearing groups.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 from matching.book import Book
 from matching.events import BookEvent, Cancelled, Decremented, Fill
@@ -155,6 +155,17 @@ class BookLegDesk:
     def state(self) -> tuple[LeggedOrder, ...]:
         """The resting orders by id; their bids are in the books' state."""
         return tuple(self._orders[order_id] for order_id in sorted(self._orders))
+
+    def restore(self, state: Sequence[Any]) -> None:
+        """Become what `state` said of a desk over the same books."""
+        for order_id, account_id, in_force, self_trade, legs in state:
+            self._orders[order_id] = LeggedOrder(
+                order_id,
+                account_id,
+                TimeInForce(in_force),
+                SelfTradePrevention(self_trade),
+                tuple(BookLeg(*leg) for leg in legs),
+            )
 
     def check(self) -> None:
         """Assert that every leg of every order rests whole in its book."""

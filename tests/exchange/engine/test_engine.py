@@ -269,7 +269,7 @@ async def test_a_broken_invariant_stops_the_engine(
     engine = Engine.open(config(tmp_path), clock, log=log)
     task = asyncio.create_task(engine.run())
 
-    monkeypatch.setattr(engine, "core", Broken(engine.core))
+    monkeypatch.setattr(engine.replica, "core", Broken(engine.core))
     with pytest.raises(EngineStopped):
         await engine.submit(account("alice"))
     with pytest.raises(AssertionError, match="money appeared"):
