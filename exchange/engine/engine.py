@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 import structlog
@@ -31,7 +31,7 @@ from exchange.engine.types import (
     Subscriber,
 )
 from exchange.journal import FIRST_SEQUENCE, GroupRecord, LogStore
-from exchange.recovery import Replica
+from exchange.recovery import Replica, SnapshotStats
 
 WAIT_MAX_S: Final = 3_600.0
 """Longest sleep; the clock is looked at again after it."""
@@ -59,6 +59,7 @@ class EngineStats:
     publish_ns: int = 0
     prepare_steps: int = 0
     subscriber_errors: int = 0
+    snapshots: SnapshotStats = field(default_factory=SnapshotStats)
 
 
 class _Submission:
