@@ -28,6 +28,7 @@ CORE = (
     "guards",
     "instruments",
     "ledger",
+    "notable",
     "open_orders",
     "order_entry",
     "order_fills",
@@ -47,6 +48,7 @@ def sources() -> list[str]:
         *(f"matching/{path.name}" for path in modules if not INTERPRETED.fullmatch(path.stem)),
         *(f"exchange/core/{name}.py" for name in CORE),
         "exchange/metering/costs.py",
+        "exchange/rpc/convert/rows.py",
     ]
 
 

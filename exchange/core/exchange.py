@@ -110,7 +110,7 @@ class Exchange(State):
             c.SetWorker: workers.set_state,
             c.LeaveWorker: leases.leave,
         }
-        self._end_streams = orders.end_streams
+        self._orders = orders
         self._trading = trading
         self._uncross = leases.uncross_due
         self._timer_handlers: dict[TimerKind, Callable[[int], None]] = {
@@ -129,7 +129,10 @@ class Exchange(State):
             self.sequence += 1
             events: list[AnyEvent] = []
             self.events = events
-            reason = self._handlers[type(command)](command)
+            if type(command) is c.PlaceOrder:  # most are; a compiled method is called at once
+                reason = self._orders.place(command)
+            else:
+                reason = self._handlers[type(command)](command)
             if reason:
                 assert not events, f"{type(command).__name__} was refused after it had acted"
                 account_id = getattr(command, "account_id", 0)
@@ -176,7 +179,7 @@ class Exchange(State):
         self._trading.extend_calls(more_ns)
         self.grace_until_ns = self.now_ns + more_ns
         self.emit(EpochBegan(command.epoch, command.outage_ns))
-        self._end_streams()
+        self._orders.end_streams()
         return Reason.NONE
 
     # Reading

@@ -15,6 +15,7 @@ from exchange.engine.types import (
     EngineStopped,
     Group,
     Outcome,
+    Outcomes,
     Subscriber,
     SystemClock,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "EngineStopped",
     "Group",
     "Outcome",
+    "Outcomes",
     "Recovery",
     "Subscriber",
     "SystemClock",

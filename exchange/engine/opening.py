@@ -13,7 +13,7 @@ import structlog
 from exchange.core.commands import Command, Recovered, decode
 from exchange.core.exchange import Exchange
 from exchange.core.limits import RULES_VERSION
-from exchange.engine.types import Clock, Group, Outcome, Subscriber
+from exchange.engine.types import Clock, Group, Outcomes, Subscriber
 from exchange.journal import (
     FIRST_SEQUENCE,
     SEGMENT_BYTES,
@@ -166,11 +166,9 @@ def _replay(config: EngineConfig, started: Started[LogStore], on_replay: Subscri
 
 
 def apply(replica: Replica, commands: Sequence[Command], first_sequence: int) -> Group:
-    """Apply one group and number its outcomes."""
+    """Apply one group."""
     events = replica.apply(commands, first_sequence)
-    now_ns = replica.core.now_ns
-    outcomes = [Outcome(i, now_ns, found) for i, found in enumerate(events, first_sequence)]
-    return Group(first_sequence, now_ns, commands, outcomes)
+    return Group(commands, Outcomes(first_sequence, replica.core.now_ns, events))
 
 
 def _begin_epoch(replica: Replica, log: LogStore, outage_ns: int) -> Group:

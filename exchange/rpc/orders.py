@@ -10,6 +10,7 @@ from typing import Final
 
 from exchange.core.commands import Role
 from exchange.core.events import OrdersCancelled
+from exchange.core.exchange import Exchange
 from exchange.core.open_orders import OpenOrder
 from exchange.core.reasons import Reason
 from exchange.engine import EngineBusy, EngineStopped
@@ -77,8 +78,7 @@ class OrderServicer:
         while True:
             for item in _runs(stream.take(MESSAGE_REPORTS_MAX)):
                 if isinstance(item, Answer):
-                    form = packed if item.batch.packed else orders
-                    yield form.answer(core, item.request_id, item.batch, item.outcomes)
+                    yield _answer(core, stream, item)
                     reader.answered(item)
                 else:
                     for response in _unasked(stream, item):
@@ -273,6 +273,13 @@ class _Reader:
             self._room.clear()
 
 
+def _answer(core: Exchange, stream: TradeStream, answer: Answer) -> pb.TradeResponse:
+    request_id, made, outcomes = answer
+    if made.packed:
+        return packed.answer(core, request_id, stream.account_id, made, outcomes)
+    return orders.answer(core, request_id, made, outcomes)
+
+
 def _runs(items: list[Answer | Push]) -> list[Answer | list[Push]]:
     """Neighbouring pushes become one message."""
     runs: list[Answer | list[Push]] = []
@@ -294,8 +301,9 @@ def _unasked(stream: TradeStream, pushes: list[Push]) -> Iterator[pb.TradeRespon
         part = told[first : first + MESSAGE_REPORTS_MAX]
         response = pb.TradeResponse(request_id=0, sequence=part[-1][0].sequence)
         if stream.packed:
-            rows = (packed.unasked(account_id, p.sequence, p.now_ns, event) for p, event in part)
-            response.packed_reports = b"".join(row for row in rows if row is not None)
+            response.packed_reports = b"".join(
+                [packed.unasked(account_id, p.sequence, p.now_ns, event) for p, event in part]
+            )
         else:
             for push, event in part:
                 report = orders.report_to(account_id, event)

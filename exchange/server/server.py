@@ -31,9 +31,11 @@ from exchange.server.bootstrap import ensure_operator
 
 ADDRESS_DEFAULT: Final = "127.0.0.1:7411"
 GRACE_DEFAULT_S: Final = 10.0
-GC_THRESHOLD: Final = 50_000
-"""Container objects between two collections of the youngest generation: the hot path makes many
-short-lived lists and no cycles."""
+GC_THRESHOLDS: Final = (50_000, 5, 1_000_000)
+"""Of `gc.set_threshold`. The hot path makes many short-lived lists and no cycles, so the youngest
+objects are looked at seldom. The oldest never are: among millions that takes a good part of a
+second, in which nobody is answered. A cycle that grew old before it was garbage (of a long stream
+that ended by an error, some kilobytes) stays until the process ends."""
 
 _log = structlog.get_logger(__name__)
 
@@ -307,7 +309,7 @@ async def serve(
         ServerFailed: the journal could not be written, or an invariant broke.
         Exception: start-up failed, as `Server.start` says.
     """
-    gc.set_threshold(GC_THRESHOLD, 50, 100)
+    gc.set_threshold(*GC_THRESHOLDS)
     _allow_open_files(CONNECTIONS_MAX + HTTP_CONNECTIONS_MAX + FILES_RESERVED)
     server = Server(config)
     await server.start()

@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 
 from exchange.engine import Engine, EngineConfig, SystemClock
-from exchange.server.server import GC_THRESHOLD
+from exchange.server.server import GC_THRESHOLDS
 
 
 def main(folder: Path, began: float) -> None:
     """Open the engine and say how long it took since the process was asked for."""
-    gc.set_threshold(GC_THRESHOLD, 50, 100)  # as a server's process does
+    gc.set_threshold(*GC_THRESHOLDS)  # as a server's process does
     imported = time.time()
     config = EngineConfig(folder / "journal", snapshots=folder / "snapshots")
     engine = Engine.open(config, SystemClock())

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from exchange.server.server import GC_THRESHOLD
+from exchange.server.server import GC_THRESHOLDS
 from exchange.testing import InProcessExchange
 from flopex.bench import empty
 from flopex.bench.flow import TICK_NANOS
@@ -45,7 +45,7 @@ async def _full(directory: Path) -> AsyncIterator[tuple[dict[str, Any], InProces
 
 
 async def _serve(kind: str, directory: Path) -> None:
-    gc.set_threshold(GC_THRESHOLD, 50, 100)
+    gc.set_threshold(*GC_THRESHOLDS)
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)

@@ -42,7 +42,7 @@ def test_every_single_flipped_bit_is_found() -> None:
         content[bit // 8] ^= 1 << bit % 8
     for size in range(len(content)):
         short = SimulatedDisk()
-        short.open(path, create=True).pwrite(content[:size], 0)
+        short.open(path, create=True).pwrite(bytes(content[:size]), 0)
         with pytest.raises(SnapshotDamaged):
             SnapshotStore(FOLDER, short).read(path)
     assert store.read(path).head == head
@@ -65,10 +65,10 @@ def test_no_bytes_make_the_decoders_fail_in_another_way() -> None:
         if kind in (1, 3):
             decode_anything(bytes([kind]) + chance.randbytes(4 * chance.randint(1, 3)))
             continue
-        data = bytearray(begin[kind])
+        changed = bytearray(begin[kind])
         for _ in range(chance.randint(1, 4)):
-            data[chance.randrange(1, len(data))] = chance.randrange(256)
-        decode_anything(bytes(data[: chance.randrange(1, len(data) + 1)]))
+            changed[chance.randrange(1, len(changed))] = chance.randrange(256)
+        decode_anything(bytes(changed[: chance.randrange(1, len(changed) + 1)]))
     decode_anything(b"")
     decode_anything(b"\x02" + good_state()[:-1])
 

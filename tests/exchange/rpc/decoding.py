@@ -17,6 +17,7 @@ from exchange.core import commands as c
 from exchange.core.exchange import Exchange
 from exchange.core.reasons import Reason
 from exchange.core.records import RecordError
+from exchange.engine import Outcomes
 from exchange.metering import signing
 from exchange.metering.cards import INSTANT, SMOLLM2_135M, CardError, decode_card
 from exchange.metering.receipts import (
@@ -37,6 +38,7 @@ from exchange.v1 import worker_service_pb2 as workers_pb
 from tests.exchange.core.scenario import Market
 
 ACCOUNT: Final = 7
+NOTHING: Final = Outcomes(1, 0, ())
 WORKER: Final = 3
 KEY: Final = bytes(range(32))
 """A private key, the same in every run."""
@@ -91,7 +93,7 @@ def _trade(data: bytes) -> bool:
     request = orders_pb.TradeRequest.FromString(data)
     made = orders.batch(ACCOUNT, request.instructions, stream_id=len(data) % 2)
     good = all_taken(made)
-    answer = orders.answer(core(), request.request_id, orders.Batch([], [], made.rejects), ())
+    answer = orders.answer(core(), request.request_id, orders.Batch([], [], made.rejects), NOTHING)
     assert len(answer.reports) == len(made.rejects)
     return good
 
@@ -101,7 +103,9 @@ def _packed_rows(data: bytes) -> bool:
     made = packed.batch(ACCOUNT, rows, stream_id=len(data) % 2)
     assert made.size * packed.ROW_BYTES == len(rows)
     good = all_taken(made)
-    answer = packed.answer(core(), 1, orders.Batch([], [], made.rejects, packed=True), ())
+    answer = packed.answer(
+        core(), 1, ACCOUNT, orders.Batch([], [], made.rejects, packed=True), NOTHING
+    )
     assert len(answer.packed_reports) == 96 * len(made.rejects)
     return good
 
