@@ -18,7 +18,7 @@ PROTOC = PATH="$(CURDIR)/$(CODEGEN)/bin:$$PATH" python -m grpc_tools.protoc -Ipr
 
 .DEFAULT_GOAL := help
 .PHONY: help venv venv-train constraints compile proto proto-check proto-lint lint format test soak demo bench \
-	bench-matching soak-journal fuzz-journal soak-snapshots fuzz-snapshots fuzz-requests clean
+	bench-matching soak-journal fuzz-journal soak-snapshots fuzz-snapshots fuzz-requests fuzz-link test-processes clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -86,6 +86,10 @@ format: $(STAMP) ## let ruff fix and format what it can
 test: $(STAMP) ## the whole test suite
 	$(BIN)/python -m pytest
 
+test-processes: $(STAMP) ## what clients and workers see, again, with the gateway in a process of its own
+	FLOPEX_TEST_PROCESSES=2 $(BIN)/python -m pytest tests/exchange/rpc tests/exchange/client tests/integration \
+		tests/worker/test_with_the_exchange.py
+
 SIZE ?= 100000000
 PROCESSES ?= 1
 soak: $(STAMP) ## books against their naive twin for hours (SIZE=100000000 commands, PROCESSES=1)
@@ -123,6 +127,11 @@ fuzz-journal: $(STAMP) ## the journal's decoder under atheris (RUNS=5000000, SEE
 	$(BIN)/python -m tests.exchange.journal.fuzz -runs=$(or $(RUNS),5000000) -seed=$(or $(SEED),1) -max_len=600 \
 		-timeout=10
 
+fuzz-link: $(STAMP) ## the decoders of the link under atheris (RUNS=5000000, SEED=1)
+	$(BIN)/pip install --quiet --group fuzz
+	$(BIN)/python -m tests.exchange.link.fuzz -runs=$(or $(RUNS),5000000) -seed=$(or $(SEED),1) -max_len=600 \
+		-timeout=10
+
 fuzz-requests: $(STAMP) ## the decoders of requests under atheris (RUNS=5000000, SEED=1)
 	$(BIN)/pip install --quiet --group fuzz
 	$(BIN)/python -m tests.exchange.rpc.fuzz -runs=$(or $(RUNS),5000000) -seed=$(or $(SEED),1) -max_len=600 \
@@ -132,3 +141,14 @@ clean: ## remove the environments, caches and build outputs
 	rm -rf $(VENV) $(CODEGEN) $(PEERS) .buf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache \
 		.import_linter_cache *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so exchange/rpc/convert/*.so
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: simulate torture history
+
+simulate: $(STAMP) ## the whole exchange in virtual time, everything going wrong (SEEDS=500, FIRST=1, PROCESSES=1)
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),500) --first $(or $(FIRST),1) --processes $(PROCESSES)
+
+torture: $(STAMP) ## kill -9 of real servers at random moments under load (CYCLES=1000, SEED=1)
+	$(BIN)/python -m tests.integration.torture --cycles $(or $(CYCLES),1000) --seed $(or $(SEED),1)
+
+history: $(STAMP) ## what several clients heard of a real server is one history (COMMANDS=1000000, SEED=1)
+	$(BIN)/python -m tests.integration.history --commands $(or $(COMMANDS),1000000) --seed $(or $(SEED),1)

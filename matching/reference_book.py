@@ -23,6 +23,7 @@ from matching.events import (
 )
 from matching.order import AT_LEAST, STOP, UNSEEN, Order
 from matching.reference_terms import (
+    end_budget,
     fill,
     improved,
     is_crossed,
@@ -394,6 +395,10 @@ class NaiveBook:
     # Small changes
 
     def _rest(self, order: Order) -> None:
+        if order.terms & Terms.BUDGET:
+            self._events += end_budget(order, self.lot)
+            if not order.leaves:
+                return
         if order.conditions is not None and order.terms & Terms.ICEBERG:
             order.conditions.reserve = max(0, order.leaves - order.conditions.display)
         self._orders.append(order)

@@ -39,8 +39,8 @@ class Work(NamedTuple):
     model_id: int
     tier: str
     instrument_id: int  # 0 lets every class of the tier compete
-    quantity_mflop: int
     limit_nanos: int  # 0 bids by the job's value
+    quantity_mflop: int
     input_tokens: int
     input_tokens_max: int
 
@@ -127,8 +127,8 @@ def _ways(state: State, terms: SubmitJob) -> list[Work] | Reason:
         terms.model_id,
         terms.tier,
         terms.instrument_id,
-        terms.quantity_mflop,
         terms.limit_nanos,
+        terms.quantity_mflop,
         terms.input_tokens,
         terms.input_tokens_max,
     )

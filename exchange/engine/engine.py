@@ -17,6 +17,7 @@ from typing import Final, Self
 import structlog
 
 from exchange.core.commands import Advance, Command
+from exchange.core.limits import NS_PER_MS
 from exchange.engine.opening import EngineConfig, Recovery, apply, open_state
 from exchange.engine.types import (
     GROUP_BYTES_MAX,
@@ -132,6 +133,11 @@ class Engine:
     def pending(self) -> int:
         """Commands that wait for their commit."""
         return self._pending_commands
+
+    @property
+    def pending_bytes(self) -> int:
+        """Their bytes."""
+        return self._pending_bytes
 
     def now_ns(self) -> int:
         """Journal time now, nanoseconds since the epoch: what the next group will be stamped with.
@@ -266,12 +272,14 @@ class Engine:
 
         So at most half of the time goes to the disk, and a slow disk makes larger groups instead of
         a longer queue. A command that comes later than that after the last commit does not wait. A
-        timer of the loop is too coarse for this (epoll counts milliseconds), so it yields instead.
+        timer of the loop counts whole milliseconds (epoll does): those it sleeps, the rest it
+        yields.
         """
-        while self._pending and time.perf_counter_ns() < self._collect_until_ns:
-            if self._pending_commands >= GROUP_COMMANDS_MAX:
+        while self._pending and self._pending_commands < GROUP_COMMANDS_MAX:
+            left_ns = self._collect_until_ns - time.perf_counter_ns()
+            if left_ns <= 0:
                 break
-            await asyncio.sleep(0)
+            await asyncio.sleep(left_ns // NS_PER_MS / 1_000)
 
     def _prepare(self) -> bool:
         """Nothing waits: make a part of the journal's next segment, so that no group has to.

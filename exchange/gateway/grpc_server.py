@@ -119,9 +119,8 @@ class GrpcServer:
             await self._health.set(name, status)
 
     async def begin_drain(self) -> None:
-        """Say goodbye on every stream, and take no new work."""
+        """Tell health checks that no new work is taken."""
         await self._health.enter_graceful_shutdown()
-        self._api.drain()
         self._drain.begin()
 
     async def stop(self, grace_s: float) -> None:

@@ -17,6 +17,7 @@ import structlog
 
 from exchange.core.reasons import Reason
 from exchange.core.records import RecordError
+from exchange.engine import PENDING_BYTES_MAX, PENDING_COMMANDS_MAX
 from exchange.rpc import auth
 from exchange.rpc.accounts import AccountServicer
 from exchange.rpc.admin import AdminServicer
@@ -30,6 +31,7 @@ from exchange.rpc.open_calls import Call
 from exchange.rpc.orders import OrderServicer
 from exchange.rpc.services import DEADLINE_DEFAULT_S, Services
 from exchange.rpc.sessions import SessionConfig, SessionHub
+from exchange.rpc.streams import Queue
 from exchange.rpc.workers import WorkerServicer
 
 REQUEST_WITHIN_S: Final = 10.0
@@ -49,6 +51,9 @@ class LocalApi:
 
     def __init__(self, services: Services, sessions: SessionConfig | None = None) -> None:
         self._services = services
+        engine = services.engine
+        services.queues["engine_commands"] = Queue(lambda: engine.pending, PENDING_COMMANDS_MAX)
+        services.queues["engine_bytes"] = Queue(lambda: engine.pending_bytes, PENDING_BYTES_MAX)
         services.job_blobs = JobBlobs(services)
         services.sessions = SessionHub(services, sessions)
         # Before the servicers' own readers, so that what those read is up to date.
@@ -77,7 +82,7 @@ class LocalApi:
         self._services.sessions.start()
 
     def drain(self) -> None:
-        """See `Api`."""
+        """Take no new work from now on, and let streams say goodbye."""
         self._services.drain.begin()
 
     async def stop(self) -> None:

@@ -57,7 +57,3 @@ class Api(Protocol):
             RpcError: it ends with an error.
         """
         ...
-
-    def drain(self) -> None:
-        """Take no new work from now on, and let streams say goodbye."""
-        ...

@@ -25,7 +25,8 @@ from exchange.receipts import Receipt, ReceiptNotFound, ReceiptsError
 from exchange.rpc.errors import RETRY_AFTER_NS, Code, RpcError, busy, refusal
 from exchange.rpc.locks import KeyedLocks
 from exchange.rpc.outputs import Output, StoredOutput
-from exchange.rpc.receipt_writer import ReceiptWriter
+from exchange.rpc.receipt_writer import WAITING_BYTES_MAX, ReceiptWriter
+from exchange.rpc.streams import Queue
 
 if TYPE_CHECKING:
     from exchange.core.jobs import Job
@@ -81,6 +82,11 @@ class JobBlobs:
         self._puts = asyncio.Semaphore(PUTS_MAX)
         self._due: list[tuple[int, str]] = []  # heap of (time since the epoch, name)
         self._tasks: set[asyncio.Task[Any]] = set()
+        services.queues |= {
+            "job_payloads": Queue(lambda: self._submissions, SUBMITTING_MAX),
+            "job_payload_bytes": Queue(lambda: self._submitting_bytes, SUBMITTING_BYTES_MAX),
+            "receipt_bytes": Queue(lambda: self._receipts.waiting_bytes, WAITING_BYTES_MAX),
+        }
 
     def start(self) -> None:
         """Take up the retention of jobs that had ended before, and look for payloads of none."""

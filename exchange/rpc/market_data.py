@@ -14,8 +14,9 @@ from exchange.rpc.book_view import BookView
 from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.convert import enums, market
 from exchange.rpc.errors import Code, RpcError, draining, invalid, refusal, slow_reader
-from exchange.rpc.history import RECENT_TRADES_MAX, TradeRecord
+from exchange.rpc.history import RECENT_TRADES_MAX, TRADES_BEHIND_MAX, TradeRecord
 from exchange.rpc.services import Services
+from exchange.rpc.streams import Queue
 from exchange.v1 import market_data_service_pb2 as pb
 from exchange.v1 import market_pb2
 
@@ -73,6 +74,8 @@ class MarketDataServicer:
         self._services = services
         self._books = BookFeed(services)
         self._orders = OrdersFeed(services.engine)
+        services.queues["book_orders"] = Queue(self._orders.deepest, book_orders.ROWS_BEHIND_MAX)
+        services.queues["trades"] = Queue(services.history.deepest, TRADES_BEHIND_MAX)
 
     async def ListInstruments(
         self, request: pb.ListInstrumentsRequest, context: Context

@@ -112,6 +112,11 @@ class OrderFeed:
         """Open streams of an account."""
         return len(self._streams.get(account_id, ()))
 
+    def deepest(self) -> int:
+        """What the stream has not taken that is furthest behind. O(streams)."""
+        streams = (stream for found in self._streams.values() for stream in found)
+        return max(map(len, streams), default=0)
+
     def close(self, stream: TradeStream) -> None:
         """A stream ended, and with it the orders that were to live as long."""
         stream.closed = True

@@ -18,8 +18,9 @@ from exchange.rpc import auth
 from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.convert import market, orders, packed, paging
 from exchange.rpc.errors import busy, draining, invalid, refusal, slow_reader
-from exchange.rpc.order_feed import Answer, OrderFeed, Push, TradeStream
+from exchange.rpc.order_feed import BEHIND_MAX, Answer, OrderFeed, Push, TradeStream
 from exchange.rpc.services import Services
+from exchange.rpc.streams import Queue
 from exchange.v1 import order_service_pb2 as pb
 
 INSTRUCTIONS_MAX: Final = 4_096
@@ -44,6 +45,7 @@ class OrderServicer:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._feed = OrderFeed(services.engine)
+        services.queues["order_reports"] = Queue(self._feed.deepest, BEHIND_MAX)
 
     async def Trade(
         self, request_iterator: AsyncIterator[pb.TradeRequest], context: Context

@@ -43,6 +43,11 @@ class ReceiptWriter:
         self._waiting_bytes = 0
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of receipts that wait for the disk."""
+        return self._waiting_bytes
+
     async def keep(self, receipt: Receipt) -> None:
         """Return once the receipt is durable.
 

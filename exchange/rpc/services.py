@@ -12,6 +12,7 @@ from exchange.engine import Clock, Engine, EngineBusy, EngineStopped, Outcome
 from exchange.rpc.drain import Drain
 from exchange.rpc.errors import busy, draining, refused
 from exchange.rpc.open_calls import OpenCalls
+from exchange.rpc.streams import Queue
 
 if TYPE_CHECKING:
     from exchange.blobs import BlobStore
@@ -33,6 +34,7 @@ class Services:
         counters: Calls by method ("calls M") and their errors ("errors M REASON").
         streams: Streaming calls under way.
         open_calls: All calls under way, by whose they are.
+        queues: Everything that can fill up, by its name in the metrics; each owner enters its own.
     """
 
     engine: Engine
@@ -45,6 +47,7 @@ class Services:
     counters: Counter[str] = field(default_factory=Counter)
     streams: int = 0
     open_calls: OpenCalls = field(default_factory=OpenCalls)
+    queues: dict[str, Queue] = field(default_factory=dict)
     job_blobs: JobBlobs = field(init=False)
     sessions: SessionHub = field(init=False)
 

@@ -28,7 +28,7 @@ from exchange.engine import EngineBusy, EngineStopped, Group, Outcome
 from exchange.rpc.convert import enums
 from exchange.rpc.convert import workers as convert
 from exchange.rpc.errors import Code, RpcError, draining, slow_reader
-from exchange.rpc.streams import Mailbox
+from exchange.rpc.streams import Mailbox, Queue
 from exchange.v1 import worker_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -115,6 +115,11 @@ class SessionHub:
         self._away: dict[int, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = False
+        services.queues["worker_messages"] = Queue(self.deepest, SESSION_QUEUE_MAX)
+
+    def deepest(self) -> int:
+        """What the session has not sent that is furthest behind. O(sessions)."""
+        return max((len(session.outbox) for session in self._sessions.values()), default=0)
 
     # ---- life ----
 

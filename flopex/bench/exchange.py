@@ -64,6 +64,7 @@ class Settings:
     clients: int = 2
     seed: int = 1
     batch: int = 256
+    processes: int = 1
     real_time: bool = False
 
     @property
@@ -84,6 +85,7 @@ class Measured:
     errors: list[str] = field(default_factory=list)
     client_cpu_s: float = 0.0
     server_cpu_s: float = 0.0
+    gateway_cpu_s: float = 0.0
     latencies: Latencies = field(default_factory=Latencies)
 
     def percentile_ms(self, share: float) -> float:
@@ -105,6 +107,7 @@ class Measured:
             "p999_ms": round(self.percentile_ms(0.999), 3),
             "max_ms": round(self.percentile_ms(1.0), 3),
             "server_cpu_us_per_order": round(self.server_cpu_s / orders * 1e6, 2),
+            "gateway_cpu_us_per_order": round(self.gateway_cpu_s / orders * 1e6, 2),
             "client_cpu_us_per_order": round(self.client_cpu_s / orders * 1e6, 2),
             "orders": self.acked,
         }
@@ -182,7 +185,7 @@ def _trial(
 ) -> Measured:
     clients = len(loads)
     measured = Measured(plan["rate"])
-    before = server.ask({"ask": "cpu"})["cpu_s"]
+    before = server.ask({"ask": "cpu"})
     for number, load in enumerate(loads):
         load.write(
             {
@@ -207,7 +210,9 @@ def _trial(
         measured.client_cpu_s += answer["cpu_s"]
         counts = {int(number): count for number, count in answer["latencies"].items()}
         measured.latencies.merge(Latencies(counts))
-    measured.server_cpu_s = server.ask({"ask": "cpu"})["cpu_s"] - before
+    after = server.ask({"ask": "cpu"})
+    measured.server_cpu_s = after["cpu_s"] - before["cpu_s"]
+    measured.gateway_cpu_s = after.get("gateway_cpu_s", 0.0) - before.get("gateway_cpu_s", 0.0)
     return measured
 
 
@@ -277,7 +282,7 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(REAL_TIME_PRIORITY))
     for mode in settings.modes:
         empty = _measure(settings, mode, "empty", report)
-        full = _measure(settings, mode, "full", report)
+        full = _measure(settings, mode, "two" if settings.processes == 2 else "full", report)
         ratio = None
         if full is not None and empty is not None:
             ratio = round(full.limit.offered_per_s / empty.limit.offered_per_s, 3)

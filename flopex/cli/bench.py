@@ -62,6 +62,9 @@ async def exchange(
     clients: Annotated[int, typer.Option(min=1, max=8, help="Client processes.")] = 2,
     batch: Annotated[int, typer.Option(min=2, max=4096, help="Most orders per message.")] = 256,
     seed: Annotated[int, typer.Option(help="Seed of the order flow.")] = 1,
+    processes: Annotated[
+        int, typer.Option(min=1, max=2, help="1: all in one; 2: engine and gateway apart.")
+    ] = 1,
     real_time: Annotated[
         bool,
         typer.Option(
@@ -80,7 +83,7 @@ async def exchange(
     from flopex.bench.exchange import Settings, run
 
     chosen = tuple(m.value for m in mode or Mode)
-    settings = Settings(chosen, seconds, clients, seed, batch, real_time)
+    settings = Settings(chosen, seconds, clients, seed, batch, processes, real_time)
     began = time.monotonic()
     session.output.note(
         f"at most {settings.most_seconds / 60:.0f} minutes, a third of it as a rule"

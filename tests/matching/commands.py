@@ -116,8 +116,12 @@ class Commands:
                 terms = rng.choice((0, 0, Terms.HIDDEN))
             else:
                 budget = rng.randint(1, 40 * 1_000)
-                tif = rng.choice((TimeInForce.IOC, TimeInForce.FOK))
-                minimum = rng.choice((0, 0, rng.randint(1, quantity)))
+                tif = rng.choice(tuple(TimeInForce))
+                if tif in (TimeInForce.IOC, TimeInForce.FOK):
+                    minimum = rng.choice((0, 0, rng.randint(1, quantity)))
+                else:
+                    terms = rng.choice((0, 0, Terms.HIDDEN, Terms.POST_ONLY | Terms.REPRICE))
+                    display = rng.choice((0, quantity)) if not terms else 0
             if rng.random() < 0.05:  # often terms that exclude each other
                 terms |= rng.choice(tuple(Terms))
         return Command(

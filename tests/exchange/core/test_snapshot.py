@@ -20,7 +20,7 @@ from tests.exchange.core.scenario import Market
 NO_STATE: Final = {
     # Whoever is under way, or listens.
     "Exchange": frozenset({"events", "heard", "retry_at_ns"}),
-    "Tape": frozenset({"events", "rows", "listening", "telling_rests"}),
+    "Tape": frozenset({"events", "packed", "written", "listening", "telling_rests"}),
     # Entries that no armed timer stands behind; the armed ones are in `_due`.
     "Timers": frozenset({"_heap"}),
     # Stakes of nothing may be missing; `positions` and `exposure` are in the state, and the orders'
@@ -50,6 +50,7 @@ ORDER_FREE: Final = {
     "AskLadder": frozenset({"by_pool"}),
     "LegDesk": frozenset({"_orders", "_order_of"}),
     "OrderToTrade": frozenset({"_counts"}),
+    "Job": frozenset({"dropped"}),  # told in order once, at entry
     "Worker": frozenset({"quotes"}),  # every walk sorts
 }
 

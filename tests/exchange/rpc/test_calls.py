@@ -35,7 +35,7 @@ from exchange.v1 import order_service_pb2 as order_pb
 from exchange.v1.account_service_pb2_grpc import AccountServiceStub
 from exchange.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 from tests.exchange.rpc.desk import BID, INSTRUMENT, Desk, open_desk
-from tests.exchange.rpc.rig import error_info
+from tests.exchange.rpc.rig import error_info, in_one_process
 
 LIST_ORDERS = "/exchange.v1.OrderService/ListOrders"
 WATCH_TRADES = "/exchange.v1.MarketDataService/WatchTrades"
@@ -294,6 +294,7 @@ async def test_an_account_has_a_maximum_of_streams(
     await desk.alice.ListOrders(order_pb.ListOrdersRequest())
 
 
+@in_one_process
 async def test_calls_without_a_key_leave_room_for_the_others(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,6 +325,7 @@ def test_connections_leave_files_for_the_journal() -> None:
     assert connections_max(10**6) == connections_max(resource.RLIM_INFINITY) == CONNECTIONS_MAX
 
 
+@in_one_process
 async def test_connections_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grpc_server, "CONNECTIONS_MAX", 4)
     async with open_desk(tmp_path) as desk:

@@ -30,7 +30,7 @@ from tests.exchange.rpc.desk import (
     places,
     replace,
 )
-from tests.exchange.rpc.rig import error_info
+from tests.exchange.rpc.rig import error_info, in_one_process
 
 NEW, TRADE, CANCELED, REPLACED, REJECTED = 1, 2, 3, 4, 5
 
@@ -378,6 +378,7 @@ async def test_an_engine_that_stays_busy_ends_the_stream(
     assert error_info(caught.value).reason == "OVERLOADED"
 
 
+@in_one_process
 async def test_streams_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "CALLS_MAX", 2)
     async with open_desk(tmp_path) as desk, TradeCall(desk.alice) as one:
