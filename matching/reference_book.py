@@ -366,9 +366,11 @@ class NaiveBook:
         """The one price at which a resting order could trade now, or None."""
         left, price = order.leaves, 0
         for maker in self._queue(3 - order.side):
+            if not left or not reaches(order, maker.price):
+                break  # all that follow are dearer
             give = min(left, maker.leaves)
             own = maker.account_id == order.account_id
-            if left and reaches(order, maker.price) and not own and give >= maker.least():
+            if not own and give >= maker.least():
                 left -= give
                 price = maker.price
         return price if order.leaves - left >= order.least() else None

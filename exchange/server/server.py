@@ -169,8 +169,9 @@ class Server:
         self.operator_secret = await ensure_operator(
             engine, config.operator_key_path, config.operator_secret
         )
-        api.start()
         await edges.start()
+        # From now on workers can come back, so from now on they are waited for.
+        api.start()
         _log.info(
             "the exchange is open",
             address=self.address,
