@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
@@ -83,7 +85,10 @@ def test_the_programme_is_the_one_that_is_written_down() -> None:
 
 
 def _written_out(demand: Demand) -> float:
-    columns, gains, rows, limits = [], [], {}, {}
+    columns: list[tuple[int, int, str]] = []
+    gains: list[float] = []
+    rows: dict[tuple[Any, ...], dict[int, float]] = {}
+    limits: dict[tuple[Any, ...], float] = {}
     for one in demand.jobs:
         begin, end = one.arrival_ns / NS_PER_S, one.deadline_ns / NS_PER_S
         for step in range(int(begin // STEP_S), int(end // STEP_S) + 1):

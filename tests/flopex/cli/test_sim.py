@@ -46,7 +46,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_the_last_line_is_the_verdict(files: tuple[Path, Path]) -> None:
     path, scenario = files
-    arguments = ["study", "welfare", "--trace", path, "--scenario", scenario]
+    arguments = ("study", "welfare", "--trace", path, "--scenario", scenario)
     runs = [
         flopex(*arguments, "--windows", "2", "--load", "1.1", "--processes", "1", "--json")
         for _ in range(2)
