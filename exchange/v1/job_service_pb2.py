@@ -25,49 +25,49 @@ _sym_db = _symbol_database.Default()
 from exchange.v1 import reason_pb2 as exchange_dot_v1_dot_reason__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x65xchange/v1/job_service.proto\x12\x0b\x65xchange.v1\x1a\x18\x65xchange/v1/reason.proto\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\x8a\x01\n\x08JobInput\x12*\n\x08messages\x18\x01 \x03(\x0b\x32\x18.exchange.v1.ChatMessage\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x19\n\x11output_tokens_max\x18\x03 \x01(\r\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x19\n\x11temperature_milli\x18\x05 \x01(\r\"\xef\x01\n\x10SubmitJobRequest\x12\x15\n\rclient_job_id\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04tier\x18\x03 \x01(\t\x12\x12\n\ninstrument\x18\x04 \x01(\t\x12$\n\x05input\x18\x05 \x01(\x0b\x32\x15.exchange.v1.JobInput\x12\x16\n\x0equantity_mflop\x18\x06 \x01(\x03\x12\x13\n\x0bvalue_nanos\x18\x07 \x01(\x03\x12\x13\n\x0blimit_nanos\x18\x08 \x01(\x03\x12\x16\n\x0emax_cost_nanos\x18\t \x01(\x03\x12\x13\n\x0b\x64\x65\x61\x64line_ns\x18\n \x01(\x03\"L\n\x11SubmitJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.exchange.v1.Job\x12\x18\n\x10repeated_request\x18\x02 \x01(\x08\"\xad\x04\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\x04\x12\x15\n\rclient_job_id\x18\x02 \x01(\x0c\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.exchange.v1.JobState\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0c\n\x04tier\x18\x05 \x01(\t\x12\x16\n\x0equantity_mflop\x18\x06 \x01(\x03\x12\x13\n\x0bvalue_nanos\x18\x07 \x01(\x03\x12\x13\n\x0blimit_nanos\x18\x08 \x01(\x03\x12\x14\n\x0c\x65scrow_nanos\x18\t \x01(\x03\x12\x18\n\x10\x64\x65\x61\x64line_time_ns\x18\n \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x0b \x01(\r\x12\x10\n\x08lease_id\x18\x0c \x01(\x04\x12\x12\n\ninstrument\x18\r \x01(\t\x12\x0e\n\x06worker\x18\x0e \x01(\t\x12\x13\n\x0bprice_nanos\x18\x0f \x01(\x03\x12\r\n\x05\x66lops\x18\x10 \x01(\x04\x12\x12\n\npaid_nanos\x18\x11 \x01(\x03\x12#\n\x06reason\x18\x12 \x01(\x0e\x32\x13.exchange.v1.Reason\x12!\n\x05\x66\x61ult\x18\x13 \x01(\x0e\x32\x12.exchange.v1.Fault\x12*\n\nstop_cause\x18\x14 \x01(\x0e\x32\x16.exchange.v1.StopCause\x12\x16\n\x0e\x63reate_time_ns\x18\x15 \x01(\x03\x12\x13\n\x0b\x65nd_time_ns\x18\x16 \x01(\x03\x12\x15\n\routput_tokens\x18\x17 \x01(\r\x12\x13\n\x0bwaiting_for\x18\x18 \x01(\t\"K\n\x0bOutputChunk\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\r\x12\r\n\x05index\x18\x02 \x01(\r\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0e\n\x06tokens\x18\x04 \x01(\r\"F\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\x04\x12\x12\n\nfrom_index\x18\x02 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\"\x95\x01\n\x10WatchJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x10.exchange.v1.JobH\x00\x12)\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x18.exchange.v1.OutputChunkH\x00\x12+\n\theartbeat\x18\x03 \x01(\x0b\x32\x16.exchange.v1.HeartbeatH\x00\x42\x08\n\x06update\"\x0b\n\tHeartbeat\"\"\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\x04\"2\n\x11\x43\x61ncelJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.exchange.v1.Job\"7\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\x04\x12\x16\n\x0einclude_output\x18\x02 \x01(\x08\"?\n\x0eGetJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.exchange.v1.Job\x12\x0e\n\x06output\x18\x02 \x01(\t\"K\n\x0fListJobsRequest\x12\x11\n\topen_only\x18\x01 \x01(\x08\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"K\n\x10ListJobsResponse\x12\x1e\n\x04jobs\x18\x01 \x03(\x0b\x32\x10.exchange.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xc5\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x14\n\x10JOB_STATE_LEASED\x10\x02\x12\x15\n\x11JOB_STATE_RUNNING\x10\x03\x12\x15\n\x11JOB_STATE_SETTLED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05\x12\x15\n\x11JOB_STATE_EXPIRED\x10\x06\x12\x14\n\x10JOB_STATE_FAILED\x10\x07*h\n\x05\x46\x61ult\x12\x15\n\x11\x46\x41ULT_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46\x41ULT_BUYER\x10\x01\x12\x10\n\x0c\x46\x41ULT_WORKER\x10\x02\x12\x12\n\x0e\x46\x41ULT_OPERATOR\x10\x03\x12\x11\n\rFAULT_NETWORK\x10\x04*\xb4\x01\n\tStopCause\x12\x1a\n\x16STOP_CAUSE_UNSPECIFIED\x10\x00\x12\x17\n\x13STOP_CAUSE_FINISHED\x10\x01\x12\x15\n\x11STOP_CAUSE_LENGTH\x10\x02\x12\x15\n\x11STOP_CAUSE_BUDGET\x10\x03\x12\x18\n\x14STOP_CAUSE_CANCELLED\x10\x04\x12\x13\n\x0fSTOP_CAUSE_TIME\x10\x05\x12\x15\n\x11STOP_CAUSE_FAILED\x10\x06\x32\xfb\x02\n\nJobService\x12J\n\tSubmitJob\x12\x1d.exchange.v1.SubmitJobRequest\x1a\x1e.exchange.v1.SubmitJobResponse\x12I\n\x08WatchJob\x12\x1c.exchange.v1.WatchJobRequest\x1a\x1d.exchange.v1.WatchJobResponse0\x01\x12J\n\tCancelJob\x12\x1d.exchange.v1.CancelJobRequest\x1a\x1e.exchange.v1.CancelJobResponse\x12\x41\n\x06GetJob\x12\x1a.exchange.v1.GetJobRequest\x1a\x1b.exchange.v1.GetJobResponse\x12G\n\x08ListJobs\x12\x1c.exchange.v1.ListJobsRequest\x1a\x1d.exchange.v1.ListJobsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x65xchange/v1/job_service.proto\x12\x0b\x65xchange.v1\x1a\x18\x65xchange/v1/reason.proto\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\xa6\x01\n\x08JobInput\x12*\n\x08messages\x18\x01 \x03(\x0b\x32\x18.exchange.v1.ChatMessage\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x19\n\x11output_tokens_max\x18\x03 \x01(\r\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x19\n\x11temperature_milli\x18\x05 \x01(\r\x12\x1a\n\x12\x61nswer_value_nanos\x18\x06 \x01(\x03\"\xef\x01\n\x10SubmitJobRequest\x12\x15\n\rclient_job_id\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04tier\x18\x03 \x01(\t\x12\x12\n\ninstrument\x18\x04 \x01(\t\x12$\n\x05input\x18\x05 \x01(\x0b\x32\x15.exchange.v1.JobInput\x12\x16\n\x0equantity_mflop\x18\x06 \x01(\x03\x12\x13\n\x0bvalue_nanos\x18\x07 \x01(\x03\x12\x13\n\x0blimit_nanos\x18\x08 \x01(\x03\x12\x16\n\x0emax_cost_nanos\x18\t \x01(\x03\x12\x13\n\x0b\x64\x65\x61\x64line_ns\x18\n \x01(\x03\"L\n\x11SubmitJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.exchange.v1.Job\x12\x18\n\x10repeated_request\x18\x02 \x01(\x08\"\xad\x04\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\x04\x12\x15\n\rclient_job_id\x18\x02 \x01(\x0c\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.exchange.v1.JobState\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0c\n\x04tier\x18\x05 \x01(\t\x12\x16\n\x0equantity_mflop\x18\x06 \x01(\x03\x12\x13\n\x0bvalue_nanos\x18\x07 \x01(\x03\x12\x13\n\x0blimit_nanos\x18\x08 \x01(\x03\x12\x14\n\x0c\x65scrow_nanos\x18\t \x01(\x03\x12\x18\n\x10\x64\x65\x61\x64line_time_ns\x18\n \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x0b \x01(\r\x12\x10\n\x08lease_id\x18\x0c \x01(\x04\x12\x12\n\ninstrument\x18\r \x01(\t\x12\x0e\n\x06worker\x18\x0e \x01(\t\x12\x13\n\x0bprice_nanos\x18\x0f \x01(\x03\x12\r\n\x05\x66lops\x18\x10 \x01(\x04\x12\x12\n\npaid_nanos\x18\x11 \x01(\x03\x12#\n\x06reason\x18\x12 \x01(\x0e\x32\x13.exchange.v1.Reason\x12!\n\x05\x66\x61ult\x18\x13 \x01(\x0e\x32\x12.exchange.v1.Fault\x12*\n\nstop_cause\x18\x14 \x01(\x0e\x32\x16.exchange.v1.StopCause\x12\x16\n\x0e\x63reate_time_ns\x18\x15 \x01(\x03\x12\x13\n\x0b\x65nd_time_ns\x18\x16 \x01(\x03\x12\x15\n\routput_tokens\x18\x17 \x01(\r\x12\x13\n\x0bwaiting_for\x18\x18 \x01(\t\"K\n\x0bOutputChunk\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\r\x12\r\n\x05index\x18\x02 \x01(\r\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0e\n\x06tokens\x18\x04 \x01(\r\"F\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\x04\x12\x12\n\nfrom_index\x18\x02 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\"\x95\x01\n\x10WatchJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x10.exchange.v1.JobH\x00\x12)\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x18.exchange.v1.OutputChunkH\x00\x12+\n\theartbeat\x18\x03 \x01(\x0b\x32\x16.exchange.v1.HeartbeatH\x00\x42\x08\n\x06update\"\x0b\n\tHeartbeat\"\"\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\x04\"2\n\x11\x43\x61ncelJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.exchange.v1.Job\"7\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\x04\x12\x16\n\x0einclude_output\x18\x02 \x01(\x08\"?\n\x0eGetJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.exchange.v1.Job\x12\x0e\n\x06output\x18\x02 \x01(\t\"K\n\x0fListJobsRequest\x12\x11\n\topen_only\x18\x01 \x01(\x08\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"K\n\x10ListJobsResponse\x12\x1e\n\x04jobs\x18\x01 \x03(\x0b\x32\x10.exchange.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xc5\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x14\n\x10JOB_STATE_LEASED\x10\x02\x12\x15\n\x11JOB_STATE_RUNNING\x10\x03\x12\x15\n\x11JOB_STATE_SETTLED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05\x12\x15\n\x11JOB_STATE_EXPIRED\x10\x06\x12\x14\n\x10JOB_STATE_FAILED\x10\x07*h\n\x05\x46\x61ult\x12\x15\n\x11\x46\x41ULT_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46\x41ULT_BUYER\x10\x01\x12\x10\n\x0c\x46\x41ULT_WORKER\x10\x02\x12\x12\n\x0e\x46\x41ULT_OPERATOR\x10\x03\x12\x11\n\rFAULT_NETWORK\x10\x04*\xb4\x01\n\tStopCause\x12\x1a\n\x16STOP_CAUSE_UNSPECIFIED\x10\x00\x12\x17\n\x13STOP_CAUSE_FINISHED\x10\x01\x12\x15\n\x11STOP_CAUSE_LENGTH\x10\x02\x12\x15\n\x11STOP_CAUSE_BUDGET\x10\x03\x12\x18\n\x14STOP_CAUSE_CANCELLED\x10\x04\x12\x13\n\x0fSTOP_CAUSE_TIME\x10\x05\x12\x15\n\x11STOP_CAUSE_FAILED\x10\x06\x32\xfb\x02\n\nJobService\x12J\n\tSubmitJob\x12\x1d.exchange.v1.SubmitJobRequest\x1a\x1e.exchange.v1.SubmitJobResponse\x12I\n\x08WatchJob\x12\x1c.exchange.v1.WatchJobRequest\x1a\x1d.exchange.v1.WatchJobResponse0\x01\x12J\n\tCancelJob\x12\x1d.exchange.v1.CancelJobRequest\x1a\x1e.exchange.v1.CancelJobResponse\x12\x41\n\x06GetJob\x12\x1a.exchange.v1.GetJobRequest\x1a\x1b.exchange.v1.GetJobResponse\x12G\n\x08ListJobs\x12\x1c.exchange.v1.ListJobsRequest\x1a\x1d.exchange.v1.ListJobsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'exchange.v1.job_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOBSTATE']._serialized_start=1818
-  _globals['_JOBSTATE']._serialized_end=2015
-  _globals['_FAULT']._serialized_start=2017
-  _globals['_FAULT']._serialized_end=2121
-  _globals['_STOPCAUSE']._serialized_start=2124
-  _globals['_STOPCAUSE']._serialized_end=2304
+  _globals['_JOBSTATE']._serialized_start=1846
+  _globals['_JOBSTATE']._serialized_end=2043
+  _globals['_FAULT']._serialized_start=2045
+  _globals['_FAULT']._serialized_end=2149
+  _globals['_STOPCAUSE']._serialized_start=2152
+  _globals['_STOPCAUSE']._serialized_end=2332
   _globals['_CHATMESSAGE']._serialized_start=72
   _globals['_CHATMESSAGE']._serialized_end=116
   _globals['_JOBINPUT']._serialized_start=119
-  _globals['_JOBINPUT']._serialized_end=257
-  _globals['_SUBMITJOBREQUEST']._serialized_start=260
-  _globals['_SUBMITJOBREQUEST']._serialized_end=499
-  _globals['_SUBMITJOBRESPONSE']._serialized_start=501
-  _globals['_SUBMITJOBRESPONSE']._serialized_end=577
-  _globals['_JOB']._serialized_start=580
-  _globals['_JOB']._serialized_end=1137
-  _globals['_OUTPUTCHUNK']._serialized_start=1139
-  _globals['_OUTPUTCHUNK']._serialized_end=1214
-  _globals['_WATCHJOBREQUEST']._serialized_start=1216
-  _globals['_WATCHJOBREQUEST']._serialized_end=1286
-  _globals['_WATCHJOBRESPONSE']._serialized_start=1289
-  _globals['_WATCHJOBRESPONSE']._serialized_end=1438
-  _globals['_HEARTBEAT']._serialized_start=1440
-  _globals['_HEARTBEAT']._serialized_end=1451
-  _globals['_CANCELJOBREQUEST']._serialized_start=1453
-  _globals['_CANCELJOBREQUEST']._serialized_end=1487
-  _globals['_CANCELJOBRESPONSE']._serialized_start=1489
-  _globals['_CANCELJOBRESPONSE']._serialized_end=1539
-  _globals['_GETJOBREQUEST']._serialized_start=1541
-  _globals['_GETJOBREQUEST']._serialized_end=1596
-  _globals['_GETJOBRESPONSE']._serialized_start=1598
-  _globals['_GETJOBRESPONSE']._serialized_end=1661
-  _globals['_LISTJOBSREQUEST']._serialized_start=1663
-  _globals['_LISTJOBSREQUEST']._serialized_end=1738
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1740
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1815
-  _globals['_JOBSERVICE']._serialized_start=2307
-  _globals['_JOBSERVICE']._serialized_end=2686
+  _globals['_JOBINPUT']._serialized_end=285
+  _globals['_SUBMITJOBREQUEST']._serialized_start=288
+  _globals['_SUBMITJOBREQUEST']._serialized_end=527
+  _globals['_SUBMITJOBRESPONSE']._serialized_start=529
+  _globals['_SUBMITJOBRESPONSE']._serialized_end=605
+  _globals['_JOB']._serialized_start=608
+  _globals['_JOB']._serialized_end=1165
+  _globals['_OUTPUTCHUNK']._serialized_start=1167
+  _globals['_OUTPUTCHUNK']._serialized_end=1242
+  _globals['_WATCHJOBREQUEST']._serialized_start=1244
+  _globals['_WATCHJOBREQUEST']._serialized_end=1314
+  _globals['_WATCHJOBRESPONSE']._serialized_start=1317
+  _globals['_WATCHJOBRESPONSE']._serialized_end=1466
+  _globals['_HEARTBEAT']._serialized_start=1468
+  _globals['_HEARTBEAT']._serialized_end=1479
+  _globals['_CANCELJOBREQUEST']._serialized_start=1481
+  _globals['_CANCELJOBREQUEST']._serialized_end=1515
+  _globals['_CANCELJOBRESPONSE']._serialized_start=1517
+  _globals['_CANCELJOBRESPONSE']._serialized_end=1567
+  _globals['_GETJOBREQUEST']._serialized_start=1569
+  _globals['_GETJOBREQUEST']._serialized_end=1624
+  _globals['_GETJOBRESPONSE']._serialized_start=1626
+  _globals['_GETJOBRESPONSE']._serialized_end=1689
+  _globals['_LISTJOBSREQUEST']._serialized_start=1691
+  _globals['_LISTJOBSREQUEST']._serialized_end=1766
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1768
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1843
+  _globals['_JOBSERVICE']._serialized_start=2335
+  _globals['_JOBSERVICE']._serialized_end=2714
 # @@protoc_insertion_point(module_scope)

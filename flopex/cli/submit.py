@@ -54,6 +54,15 @@ _Budget = Annotated[
         "Else the worst case of prompt and answer.",
     ),
 ]
+_AnswerValue = Annotated[
+    int | None,
+    typer.Option(
+        parser=money_option,
+        metavar="MONEY",
+        help="What a right answer is worth, told to the worker: a model that thinks in steps then "
+        "stops once going on costs more than it is expected to gain.",
+    ),
+]
 _Deadline = Annotated[
     int,
     typer.Option(parser=duration_option, metavar="DURATION", help="Finish within this time."),
@@ -75,6 +84,7 @@ async def submit(
     max_cost: _MaxCost = None,
     limit: _Limit = None,
     budget: _Budget = None,
+    answer_value: _AnswerValue = None,
     deadline: _Deadline = "60s",  # type: ignore[assignment]
     model: Annotated[str, typer.Option(help="Model's name.")] = "smollm2-135m",
     tier: Annotated[str, typer.Option(help="Service tier.")] = "interactive",
@@ -112,6 +122,7 @@ async def submit(
         "max_cost": max_cost or 0,
         "limit": limit or 0,
         "budget": budget or 0,
+        "answer_value": answer_value or 0,
         "deadline": deadline,
         "output_tokens_max": max_tokens,
         "temperature_milli": round(temperature * 1_000),

@@ -64,14 +64,19 @@ class Reader(nn.Module):
                 part[j] += same(d, part.shape[-1]) * amount.repeat_interleave(
                     part.shape[-1] // len(amount)
                 )
-        sizes = [shape.vocabulary] * len(TAPS) + [rows for _, rows in PLACES]
-        self._starts = torch.tensor([0, *itertools.accumulate(sizes[:-1])])
+        self._starts = torch.tensor([0, *itertools.accumulate(rows for _, rows in PLACES[:-1])])
 
     def forward(self, vectors: Vectors, near: Tensor, places: Tensor) -> Tensor:
         """Near (B, N, taps) token ids and places (B, N, PLACES) -> (B, N, width)."""
-        tables = [(vectors.tokens @ self.taps).flatten(0, 1)]  # (taps * V, width)
+        # Of the vocabulary's V tokens only the U that occur are mapped: most do not.
+        seen = torch.zeros(len(vectors.tokens), dtype=torch.bool)
+        seen[near.flatten()] = True
+        near = (seen.cumsum(0) - 1)[near]
+        found = vectors.tokens[seen]  # (U, d)
+        starts = torch.arange(len(TAPS)) * len(found)
+        tables = [(found @ self.taps).flatten(0, 1)]  # (taps * U, width)
         tables += [vectors.places[name] @ self.taps[OWN] for name, _ in PLACES]
-        rows = torch.cat([near, places], -1) + self._starts  # (B, N, taps + PLACES)
+        rows = torch.cat([near + starts, places + starts[-1] + len(found) + self._starts], -1)
         summed: Tensor = functional.embedding_bag(rows.flatten(0, 1), torch.cat(tables), mode="sum")
         return summed.view(*rows.shape[:2], -1)
 
