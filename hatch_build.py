@@ -28,10 +28,12 @@ CORE = (
     "guards",
     "instruments",
     "ledger",
+    "notable",
     "open_orders",
     "order_entry",
     "order_fills",
     "orders",
+    "placements",
     "state",
     "throttle",
     "timers",
@@ -46,6 +48,7 @@ def sources() -> list[str]:
         *(f"matching/{path.name}" for path in modules if not INTERPRETED.fullmatch(path.stem)),
         *(f"exchange/core/{name}.py" for name in CORE),
         "exchange/metering/costs.py",
+        "exchange/rpc/convert/rows.py",
     ]
 
 

@@ -15,9 +15,9 @@ INSTRUCTION: Final = struct.Struct("<5B3xI4xQ16s4q")
 """action, side, order type, time in force, self-trade prevention, instrument, order, client order,
 price, quantity, expiry, money cap."""
 
-REPORT: Final = struct.Struct("<QqIIH3B3xQ16sqqqQI4x")
+REPORT: Final = struct.Struct("<QqIIH3B3xQ16sqqqQq")
 """sequence, event time, index, instrument, reason, execution type, state, side, order, client
-order, price, quantity, leaves, trade, affected orders."""
+order, price, quantity, leaves, trade, retry time."""
 
 PLACE: Final = 1
 CANCEL: Final = 2

@@ -49,13 +49,15 @@ class Book:
 
     # Commands
 
-    def place(self, order: Order) -> list[BookEvent]:
+    def place(self, order: Order, tell_rests: bool = True) -> list[BookEvent]:
         """Trade an order against the other side, then rest or cancel what is left.
 
         `order.leaves` is what is placed. The book keeps the object, and its `leaves` stay true.
-        Costs O(fills), plus a binary search for a new price.
+        Costs O(fills), plus a binary search for a new price. Without `tell_rests` there are no
+        Rested events: most orders rest, and a caller that knows them by their leaves need not hear.
         """
         self._tape.begin(True)
+        self._tape.telling_rests = tell_rests
         commands.place(self._sheet, order)
         return self._tape.events
 

@@ -24,7 +24,7 @@ MODULE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
 # path -> (its own limit, why it may be longer)
 LONGER_MODULES: dict[str, tuple[int, str]] = {
-    "exchange/core/commands.py": (540, "one flat list of all commands, to be looked things up in"),
+    "exchange/core/commands.py": (560, "one flat list of all commands, to be looked things up in"),
 }
 # "path:function" -> (its own limit, why it may be longer)
 LONGER_FUNCTIONS: dict[str, tuple[int, str]] = {}

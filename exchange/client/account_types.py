@@ -24,6 +24,27 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageLimits:
+    """How many messages (new orders, replacements, cancels, jobs) an account may send.
+
+    Zeros are no limit.
+
+    Attributes:
+        messages_per_s: Messages per second, sustained.
+        message_burst: Messages at once, after a pause.
+        order_to_trade_window_ns: Length of a window of the order-to-trade limit, nanoseconds.
+        order_to_trade_free: Order messages in each window that need no trade.
+        order_to_trade_ratio: Order messages that each trade in the window adds.
+    """
+
+    messages_per_s: int = 0
+    message_burst: int = 0
+    order_to_trade_window_ns: int = 0
+    order_to_trade_free: int = 0
+    order_to_trade_ratio: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class AccountLimits:
     """Caps of an account.
 
@@ -32,12 +53,14 @@ class AccountLimits:
         open_jobs_max: Open jobs.
         queued_bytes_max: Bytes of queued prompts.
         client_ids_max: Client ids remembered.
+        messages: How much it may send.
     """
 
     open_orders_max: int
     open_jobs_max: int
     queued_bytes_max: int
     client_ids_max: int
+    messages: MessageLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +113,13 @@ def account_from(message: pb.Account) -> Account:
             limits.open_jobs_max,
             limits.queued_bytes_max,
             limits.client_ids_max,
+            MessageLimits(
+                limits.messages.messages_per_s,
+                limits.messages.message_burst,
+                limits.messages.order_to_trade_window_ns,
+                limits.messages.order_to_trade_free,
+                limits.messages.order_to_trade_ratio,
+            ),
         ),
     )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import AsyncGenerator, Iterable
 
 from exchange.client.account_types import (
     Account,
     Invariants,
     LedgerEntry,
+    MessageLimits,
     Model,
     NewKey,
     account_from,
@@ -27,6 +29,7 @@ from exchange.client.market_types import (
 )
 from exchange.client.units import parse_money
 from exchange.client.worker_types import Worker, worker_from
+from exchange.v1 import account_service_pb2 as account_pb
 from exchange.v1 import admin_service_pb2 as pb
 from exchange.v1.admin_service_pb2_grpc import AdminServiceStub
 
@@ -226,6 +229,21 @@ class AsyncAdmin:
         request = pb.SetAccountHaltedRequest(account=account, halted=halted)
         stub = self._connection.stub(AdminServiceStub)
         answer = await self._connection.call(stub.SetAccountHalted, request, timeout_s=timeout_s)
+        return account_from(answer.account)
+
+    async def set_account_limits(
+        self, account: str, messages: MessageLimits, *, timeout_s: float | None = None
+    ) -> Account:
+        """Set how much an account may send from now on, by name; zeros switch a limit off.
+
+        Raises:
+            InvalidRequest: a limit is out of range, or only one half of it is given.
+        """
+        request = pb.SetAccountLimitsRequest(
+            account=account, messages=account_pb.MessageLimits(**dataclasses.asdict(messages))
+        )
+        stub = self._connection.stub(AdminServiceStub)
+        answer = await self._connection.call(stub.SetAccountLimits, request, timeout_s=timeout_s)
         return account_from(answer.account)
 
     async def set_worker(

@@ -28,6 +28,41 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class JobLeg:
+    """One of several ways to run a job, of which at most one is used.
+
+    Attributes:
+        instrument: Name; it says which model runs, on what and in which tier.
+        limit: Limit price ("$0.0004/CU" or nano-dollars per CU); 0 bids by the job's value.
+        budget: Compute if this leg fills ("250 CU" or MFLOP); 0 is the worst case of prompt and
+            output.
+    """
+
+    instrument: str
+    limit: int | str = 0
+    budget: int | str = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JobLegState:
+    """What became of one leg of a job.
+
+    Attributes:
+        instrument: Name.
+        limit_nanos: Limit price, nano-dollars per CU; 0 where it bids by the job's value.
+        quantity_mflop: Compute budget if this leg fills, MFLOP.
+        reason: Why it dropped out for good, such as DEADLINE_INFEASIBLE; empty where it has not.
+        waiting_for: Why its bid does not trade now, for people.
+    """
+
+    instrument: str
+    limit_nanos: int
+    quantity_mflop: int
+    reason: str
+    waiting_for: str
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A job as it was when the exchange spoke of it.
 
@@ -35,7 +70,8 @@ class Job:
         job_id: Id given by the exchange.
         client_job_id: The client's id, a UUIDv7 of 16 bytes.
         state: Where it is in its life.
-        model: Model's name.
+        model: Model's name; of a job with legs, as tier, quantity and limit, that of the running or
+            last lease, and empty before the first.
         tier: Service tier.
         quantity_mflop: Compute budget, MFLOP.
         value_nanos: Value, nano-dollars; 0 where a limit was given.
@@ -56,6 +92,7 @@ class Job:
         end_time_ns: Journal time of the end; 0 while it lives.
         output_tokens: Output tokens received.
         waiting_for: Why its bid does not trade now, for people.
+        legs: Its legs in the order given; none where it has only one way to run.
         repeated: True where `submit` found that its client id had been accepted before.
     """
 
@@ -83,6 +120,7 @@ class Job:
     end_time_ns: int
     output_tokens: int
     waiting_for: str
+    legs: tuple[JobLegState, ...] = ()
     repeated: bool = False
 
     @property
@@ -126,6 +164,16 @@ def job_from(message: pb.Job, repeated: bool = False) -> Job:
         end_time_ns=message.end_time_ns,
         output_tokens=message.output_tokens,
         waiting_for=message.waiting_for,
+        legs=tuple(
+            JobLegState(
+                leg.instrument,
+                leg.limit_nanos,
+                leg.quantity_mflop,
+                reason_name(leg.reason),
+                leg.waiting_for,
+            )
+            for leg in message.legs
+        ),
         repeated=repeated,
     )
 

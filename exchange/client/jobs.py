@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from typing import Final, Required, TypedDict, Unpack
+from typing import Final, TypedDict, Unpack
 
 from exchange.client.connection import PAGE_SIZE, Connection
 from exchange.client.enums import JobState
@@ -15,6 +15,7 @@ from exchange.client.job_types import (
     Answer,
     Job,
     JobChanged,
+    JobLeg,
     Message,
     Output,
     OutputVoided,
@@ -41,12 +42,14 @@ _NOT_SETTLED: Final[dict[JobState, type[JobNotSettled]]] = {
 
 
 class JobTerms(TypedDict, total=False):
-    """What a job may ask for beside its prompt; all may be left out but `model`.
+    """What a job may ask for beside its prompt; all may be left out but `model` or `legs`.
 
-    One of `value`, `limit` and `max_cost` must be there. See `AsyncJobs.submit`.
+    One of `value`, `limit` and `max_cost` must be there, or a limit in each leg. See
+    `AsyncJobs.submit`.
     """
 
-    model: Required[str]
+    model: str
+    legs: Sequence[JobLeg]
     value: int | str
     max_cost: int | str
     limit: int | str
@@ -87,8 +90,11 @@ class AsyncJobs:
                 more than this. `budget`: compute ("250 CU" or MFLOP), by default the worst case of
                 prompt and output. `deadline`: finish within this time ("30s" or nanoseconds), 60 s
                 by default. `output_tokens_max`: 256 by default. `tier`: "interactive" by default.
-                `instrument`: only this one, by name. `temperature_milli`: in thousandths; 0, the
-                default, is greedy and reproducible. `seed`: for sampling. `raw`: no chat template.
+                `instrument`: only this one, by name. `legs`: up to 16 ways to run it, in place of
+                `model`, `tier`, `instrument`, `limit` and `budget`; at most one is used, and what
+                is held is the worst case of the dearest. `temperature_milli`: in thousandths; 0,
+                the default, is greedy and reproducible. `seed`: for sampling. `raw`: no chat
+                template.
                 `answer_value`: what a right answer is worth, told to the worker ("$0.002" or
                 nano-dollars), so that the adaptive model stops when thinking costs more.
 
@@ -245,10 +251,11 @@ def job_request(prompt: Prompt, client_job_id: bytes, terms: JobTerms) -> pb.Sub
 
     Raises:
         ValueError: an amount cannot be read.
-        TypeError: `model` is missing.
+        TypeError: neither `model` nor `legs` is there.
     """
-    if not terms.get("model"):
-        raise TypeError("a job needs a model: jobs.submit(prompt, model=...)")
+    legs = terms.get("legs", ())
+    if not terms.get("model") and not legs:
+        raise TypeError("a job needs a model: jobs.submit(prompt, model=...), or legs")
     job_input = pb.JobInput(
         output_tokens_max=terms.get("output_tokens_max", OUTPUT_TOKENS_DEFAULT),
         seed=terms.get("seed", 0),
@@ -263,7 +270,7 @@ def job_request(prompt: Prompt, client_job_id: bytes, terms: JobTerms) -> pb.Sub
         job_input.messages.add(role="user", content=prompt)
     return pb.SubmitJobRequest(
         client_job_id=client_job_id,
-        model=terms["model"],
+        model=terms.get("model", ""),
         tier=terms.get("tier", ""),
         instrument=terms.get("instrument", ""),
         input=job_input,
@@ -272,6 +279,14 @@ def job_request(prompt: Prompt, client_job_id: bytes, terms: JobTerms) -> pb.Sub
         limit_nanos=parse_price(terms.get("limit", 0)),
         max_cost_nanos=parse_money(terms.get("max_cost", 0)),
         deadline_ns=parse_duration(terms.get("deadline", 0)),
+        legs=[
+            pb.JobLeg(
+                instrument=leg.instrument,
+                limit_nanos=parse_price(leg.limit),
+                quantity_mflop=parse_compute(leg.budget),
+            )
+            for leg in legs
+        ],
     )
 
 

@@ -278,6 +278,8 @@ class Report:
         reason: Why it was refused, cancelled or expired, such as PRICE_OFF_TICK; else empty.
         event_time_ns: Journal time, nanoseconds since the epoch.
         affected_orders: Orders that a mass cancel cancelled.
+        retry_time_ns: Where what was sent before was too much: from when on the same instruction
+            would be taken, nanoseconds since the epoch; else 0.
     """
 
     sequence: int
@@ -294,6 +296,7 @@ class Report:
     reason: str
     event_time_ns: int
     affected_orders: int = 0
+    retry_time_ns: int = 0
 
 
 def report_from(message: pb.ExecutionReport) -> Report:
@@ -313,6 +316,7 @@ def report_from(message: pb.ExecutionReport) -> Report:
         reason_name(message.reason),
         message.event_time_ns,
         message.affected_orders,
+        message.retry_time_ns,
     )
 
 
@@ -354,6 +358,11 @@ class OrderResult:
     def affected_orders(self) -> int:
         """Orders that a mass cancel cancelled."""
         return sum(r.affected_orders for r in self.reports)
+
+    @property
+    def retry_time_ns(self) -> int:
+        """From when on a refused instruction would be taken; 0 where time alone does not help."""
+        return self.reports[0].retry_time_ns if self.reports else 0
 
 
 def accepted(order_id: int, client_order_id: bytes, sequence: int) -> OrderResult:

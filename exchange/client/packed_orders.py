@@ -92,7 +92,7 @@ def _pack(
 def _unpack(rows: bytes) -> Iterator[tuple[int, Report]]:
     for (
         sequence, event_time_ns, index, instrument_id, reason, execution_type, state, side,
-        order_id, client_order_id, price, quantity, leaves, trade_id, affected_orders,
+        order_id, client_order_id, price, quantity, leaves, trade_id, retry_time_ns,
     ) in REPORT.iter_unpack(rows):  # fmt: skip
         yield (
             index,
@@ -110,6 +110,6 @@ def _unpack(rows: bytes) -> Iterator[tuple[int, Report]]:
                 trade_id,
                 reason_name(reason),
                 event_time_ns,
-                affected_orders,
+                retry_time_ns=retry_time_ns,
             ),
         )

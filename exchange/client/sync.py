@@ -113,6 +113,7 @@ class Admin(Blocking[AsyncAdmin]):
     set_instrument_state = blocking(AsyncAdmin.set_instrument_state)
     set_protections = blocking(AsyncAdmin.set_protections)
     set_account_halted = blocking(AsyncAdmin.set_account_halted)
+    set_account_limits = blocking(AsyncAdmin.set_account_limits)
     set_worker = blocking(AsyncAdmin.set_worker)
     accounts = blocking(AsyncAdmin.accounts)
     invariants = blocking(AsyncAdmin.invariants)

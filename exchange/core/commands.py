@@ -241,6 +241,22 @@ class SetProtections(Record, frozen=True, gc=False):
     order_to_trade_ratio: U32 = 0
 
 
+class SetAccountLimits(Record, frozen=True, gc=False):
+    """How much an account may send; zeros switch a limit off.
+
+    `messages_per_s` and `message_burst` are those of a token bucket, the order-to-trade limit is
+    over all its instruments together: both of `exchange.core.throttle`.
+    """
+
+    KIND = 20
+    account_id: U32
+    messages_per_s: U32 = 0
+    message_burst: U32 = 0
+    order_to_trade_window_ns: I64 = 0
+    order_to_trade_free: U32 = 0
+    order_to_trade_ratio: U32 = 0
+
+
 class PlaceOrder(Record, frozen=True, gc=False):
     """An explicit order on a continuous instrument, without conditions: most are.
 
@@ -338,6 +354,10 @@ class SubmitJob(Record, frozen=True, gc=False):
     means: no cap beside the value. The deadline is a duration, so that a repeat has the same bytes.
     `input_tokens` is what such a prompt usually has and sizes the run time; `input_tokens_max` is
     what it can have at most and bounds the receipt.
+
+    `legs` is (instrument, limit, quantity, input tokens, input tokens at most) each, in place of
+    the fields of those names and of model and tier, which are zero and empty then. At most one leg
+    fills. One with limit 0 bids by the value.
     """
 
     KIND = 40
@@ -356,6 +376,7 @@ class SubmitJob(Record, frozen=True, gc=False):
     input_tokens_max: U32
     output_tokens_max: U32
     tier: VarStr
+    legs: VarInts = ()
 
 
 class CancelJob(Record, frozen=True, gc=False):
@@ -494,6 +515,7 @@ Command = (
     | SetInstrumentState
     | SetAccountHalted
     | SetProtections
+    | SetAccountLimits
     | PlaceOrder
     | CancelOrder
     | ReplaceOrder

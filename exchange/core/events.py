@@ -83,10 +83,14 @@ class Event(msgspec.Struct, frozen=True, gc=False, tag_field="type"):
 
 
 class Refused(Event, frozen=True, gc=False):
-    """The command changed nothing."""
+    """The command changed nothing.
+
+    `retry_at_ns` is from when on it would be taken, where only what was sent before is too much.
+    """
 
     reason: Reason
     account_id: int = 0
+    retry_at_ns: int = 0
 
 
 class Repeated(Event, frozen=True, gc=False):
@@ -122,6 +126,12 @@ class AccountHalted(Event, frozen=True, gc=False):
 
     account_id: int
     halted: bool
+
+
+class AccountLimitsSet(Event, frozen=True, gc=False):
+    """The operator set how much an account may send."""
+
+    account_id: int
 
 
 class KeyAdded(Event, frozen=True, gc=False):
@@ -277,6 +287,20 @@ class JobQueued(Event, frozen=True, gc=False):
     deadline_ns: int
 
 
+class JobLegDropped(Event, frozen=True, gc=False):
+    """A leg of a job left for good; the others go on. `leg` counts from 0.
+
+    `escrow_nanos` is what is held from now on: the worst case of the dearest of the others.
+    """
+
+    job_id: int
+    account_id: int
+    leg: int
+    instrument_id: int
+    reason: Reason
+    escrow_nanos: int
+
+
 class JobEnded(Event, frozen=True, gc=False):
     """The job is over; `paid_nanos` is all it ever cost."""
 
@@ -424,6 +448,7 @@ AnyEvent = (
     | EpochBegan
     | AccountOpened
     | AccountHalted
+    | AccountLimitsSet
     | KeyAdded
     | KeyRevoked
     | Posted
@@ -440,6 +465,7 @@ AnyEvent = (
     | OrderClosed
     | OrdersCancelled
     | JobQueued
+    | JobLegDropped
     | JobEnded
     | JobCancelling
     | Cleared

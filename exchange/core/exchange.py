@@ -14,7 +14,7 @@ import msgspec
 
 from exchange.core import commands as c
 from exchange.core.events import EpochBegan, JobState, Refused, TimeAdvanced
-from exchange.core.jobs import JobDesk
+from exchange.core.jobs import JobDesk, bid_id_of
 from exchange.core.leases import LeaseDesk
 from exchange.core.limits import OUTAGE_MAX_NS, RECOVERY_GRACE_NS, RULES_VERSION
 from exchange.core.open_orders import OpenOrder
@@ -51,6 +51,16 @@ _WAITING: Final = {
     NoTradeReason.HALTED: Reason.INSTRUMENT_HALTED,
 }
 
+_WAITING_ORDER: Final = (
+    Reason.NONE,
+    Reason.PRICE_BELOW_ASK,
+    Reason.NO_FREE_SLOT,
+    Reason.NO_QUOTES,
+    Reason.INSTRUMENT_HALTED,
+    Reason.DEADLINE_INFEASIBLE,
+)
+"""A job with several legs waits for what its luckiest one waits for."""
+
 Depth = list[tuple[int, int, int]]
 """Levels, best first: (price, quantity, orders)."""
 
@@ -79,6 +89,7 @@ class Exchange(State):
             c.SetInstrumentState: operator.set_instrument_state,
             c.SetAccountHalted: operator.set_account_halted,
             c.SetProtections: trading.set_protections,
+            c.SetAccountLimits: operator.set_account_limits,
             c.PlaceOrder: orders.place,
             c.CancelOrder: orders.cancel,
             c.ReplaceOrder: orders.replace,
@@ -99,7 +110,7 @@ class Exchange(State):
             c.SetWorker: workers.set_state,
             c.LeaveWorker: leases.leave,
         }
-        self._end_streams = orders.end_streams
+        self._orders = orders
         self._trading = trading
         self._uncross = leases.uncross_due
         self._timer_handlers: dict[TimerKind, Callable[[int], None]] = {
@@ -118,10 +129,15 @@ class Exchange(State):
             self.sequence += 1
             events: list[AnyEvent] = []
             self.events = events
-            reason = self._handlers[type(command)](command)
+            if type(command) is c.PlaceOrder:  # most are; a compiled method is called at once
+                reason = self._orders.place(command)
+            else:
+                reason = self._handlers[type(command)](command)
             if reason:
                 assert not events, f"{type(command).__name__} was refused after it had acted"
-                events.append(Refused(reason, getattr(command, "account_id", 0)))
+                account_id = getattr(command, "account_id", 0)
+                events.append(Refused(reason, account_id, self.retry_at_ns))
+                self.retry_at_ns = 0
             results.append(events)
         return results
 
@@ -139,8 +155,7 @@ class Exchange(State):
                 auctions.append(key[1])
             else:
                 self._timer_handlers[key[0]](key[1])
-        for group_id in clearings:
-            self._uncross(group_id)
+        self._uncross(clearings)
         for instrument_id in auctions:
             self._trading.auction_due(instrument_id)
         self.client_ids.sweep(self.now_ns)
@@ -164,7 +179,7 @@ class Exchange(State):
         self._trading.extend_calls(more_ns)
         self.grace_until_ns = self.now_ns + more_ns
         self.emit(EpochBegan(command.epoch, command.outage_ns))
-        self._end_streams()
+        self._orders.end_streams()
         return Reason.NONE
 
     # Reading
@@ -203,11 +218,19 @@ class Exchange(State):
 
     def why_waiting(self, job_id: int) -> Reason:
         """Why a queued job does not trade now; NONE where it may at the next batch."""
+        reasons = self.why_legs_wait(job_id).values()
+        return min(reasons, key=_WAITING_ORDER.index, default=Reason.NONE)
+
+    def why_legs_wait(self, job_id: int) -> dict[int, Reason]:
+        """The same for each leg of a queued job that may still trade; a job without legs has 0."""
         job = self.jobs[job_id]
         if job.state != JobState.QUEUED:
-            return Reason.NONE
-        why = self.groups[job.plan.group_id].why_not(job_id, self.now_ns)
-        return _WAITING[why.reason] if why else Reason.NONE
+            return {}
+        found = {}
+        for leg, plan in job.bidding.items():
+            why = self.groups[plan.group_id].why_not(bid_id_of(job_id, leg), self.now_ns)
+            found[leg] = _WAITING[why.reason] if why else Reason.NONE
+        return found
 
     def jobs_of(self, account_id: int) -> list[int]:
         """Ids of an account's remembered jobs, newest first. O(jobs of the account)."""
@@ -236,6 +259,7 @@ class Exchange(State):
         self.timers.check()
         self._check_books()
         self.legs.check()
+        self.job_legs.check()
         for group in self.groups.values():
             group.check()
         self._check_counts()
@@ -272,13 +296,33 @@ class Exchange(State):
                 key = (order.account_id, instrument_id, int(order.side))
                 exposure[key] = exposure.get(key, 0) + leaves
         for account_id, account in self.accounts.items():
+            if account.limits is not None:
+                account.limits.check()
             for (instrument_id, side), left in account.exposure.items():
                 assert exposure.pop((account_id, instrument_id, side)) == left
         assert not exposure
+        self._check_jobs()
+
+    def _check_jobs(self) -> None:
+        """A queued job bids by every leg that may still trade; an open one holds its dearest."""
+        bids = 0
+        held: dict[int, int] = {}
         for job in self.jobs.values():
-            queued = self.groups[job.plan.group_id].bid(job.job_id) is not None
-            assert queued == (job.state == JobState.QUEUED)
+            queued = job.state == JobState.QUEUED
+            bids += len(job.bidding) if queued else 0
+            for leg, plan in job.bidding.items():
+                bid = self.groups[plan.group_id].bid(bid_id_of(job.job_id, leg))
+                assert (bid is not None) == queued
+            order = self.job_legs.order(job.job_id)
+            assert (order is not None) == (queued and bool(job.terms.legs))
             assert job.paid_nanos <= job.escrow_nanos, "a job paid more than its worst case"
+            if job.is_open:
+                assert job.escrow_nanos == job.dearest_nanos == self.ledger.held(job.transfer_id)
+                held[job.account_id] = held.get(job.account_id, 0) + job.escrow_nanos
+        assert bids == sum(len(group.bids()) for group in self.groups.values())
+        for account_id, account in self.accounts.items():
+            if account.kind == c.AccountKind.REAL:
+                assert self.ledger.pending(account_id) == held.get(account_id, 0)
 
     def _check_leases(self) -> None:
         in_use: dict[int, int] = {}
@@ -314,6 +358,7 @@ class Exchange(State):
             [self.instruments[i].state_tuple() for i in sorted(self.instruments)],
             [(i, self.books[i].state()) for i in sorted(self.books)],
             self.legs.state(),
+            self.job_legs.state(),
             [(i, self.groups[i].state()) for i in sorted(self.groups)],
             [self.orders[i].state_tuple() for i in sorted(self.orders)],
             [self.jobs[i].state_tuple() for i in sorted(self.jobs)],

@@ -1,8 +1,10 @@
 """Jobs: inference requests with a compute budget, from submission to the last posting.
 
-A job rests in its clearing group as one bid. A fill makes a lease of it; a failed lease brings it
-back with its whole budget as attempt + 1. Its escrow is held from submission to its end, so that a
-new attempt never has to find the money again.
+A job rests in its clearing group as one bid, or as one for each of its legs, of which at most one
+fills (`matching.legs`). A fill makes a lease of it; a failed lease brings it back with its whole
+budget and all its legs as attempt + 1. Its escrow, the worst case of its dearest leg, is held from
+submission to its end, so that a new attempt never has to find the money again. A leg that can never
+trade any more drops out; the job ends with the last one.
 """
 
 from __future__ import annotations
@@ -11,7 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 from exchange.core.accounts import content_digest
 from exchange.core.commands import AccountKind, SubmitJob, TradingState
-from exchange.core.events import Fault, JobEnded, JobQueued, JobState, Repeated
+from exchange.core.events import (
+    Fault,
+    JobEnded,
+    JobLegDropped,
+    JobQueued,
+    JobState,
+    Repeated,
+)
 from exchange.core.limits import (
     ATTEMPTS_MAX,
     CLIENT_ID_RETENTION_NS,
@@ -19,44 +28,73 @@ from exchange.core.limits import (
     OPEN_JOBS_PER_ACCOUNT_MAX,
     QUEUED_BYTES_PER_ACCOUNT_MAX,
 )
-from exchange.core.planning import BidPlan, plan_bid
+from exchange.core.planning import LEG_NUMBERS, plan_job
 from exchange.core.reasons import Reason
 from exchange.core.timers import TimerKind
-from matching.clearing import Bid
+from matching.legs import Leg, MultiLegBid
+from matching.types import LEGS_MAX
 
 if TYPE_CHECKING:
     from exchange.core.accounts import Account
+    from exchange.core.planning import BidPlan, JobPlan, Work
     from exchange.core.state import State
 
 BATCH_PERIOD_NS: Final = 10 * NS_PER_MS
 """Batches clear on multiples of this, and only when something may trade."""
 
 
+def bid_id_of(job_id: int, leg: int) -> int:
+    """The id of a leg's bid, unlike that of any other leg of any job."""
+    return job_id * LEGS_MAX + leg
+
+
+def leg_of(bid_id: int) -> tuple[int, int]:
+    """The job and the leg of a bid."""
+    return divmod(bid_id, LEGS_MAX)
+
+
 class Job:
-    """One job; `terms` is the command that brought it, `plan` how it bids."""
+    """One job.
+
+    Attributes:
+        terms: The command that brought it.
+        plans: How each leg bids that could at entry; a job without legs has one, number 0.
+        dropped: Why the other legs, and those that left since, will never trade.
+        leg: The leg that has the running or last lease, or is the only one; None before the first.
+        escrow_nanos: The most that it can cost: what is held for it.
+        deadline_ns: When the answer is due, nanoseconds since the epoch.
+    """
 
     __slots__ = (
         "attempt",
         "cancelling",
         "cause",
         "created_ns",
+        "deadline_ns",
+        "dropped",
         "ended_ns",
+        "escrow_nanos",
         "fault",
         "flops",
         "job_id",
         "lease_ids",
+        "leg",
         "paid_nanos",
-        "plan",
+        "plans",
         "reason",
         "state",
         "terms",
         "transfer_id",
     )
 
-    def __init__(self, job_id: int, terms: SubmitJob, plan: BidPlan, now_ns: int) -> None:
+    def __init__(self, job_id: int, terms: SubmitJob, plan: JobPlan, now_ns: int) -> None:
         self.job_id = job_id
         self.terms = terms
-        self.plan = plan
+        self.plans = plan.legs
+        self.dropped = plan.dropped
+        self.leg = None if terms.legs else 0
+        self.escrow_nanos = self.dearest_nanos
+        self.deadline_ns = now_ns + terms.deadline_within_ns
         self.transfer_id = 0
         self.created_ns = now_ns
         self.ended_ns = 0
@@ -81,14 +119,19 @@ class Job:
         return self.lease_ids[-1] if self.lease_ids else 0
 
     @property
-    def escrow_nanos(self) -> int:
-        """The most that it can cost."""
-        return self.plan.escrow_nanos
+    def work(self) -> Work | None:
+        """What its running or last lease is for, or its only way to run; None where open."""
+        return None if self.leg is None else self.plans[self.leg].work
 
     @property
-    def deadline_ns(self) -> int:
-        """When the answer is due, nanoseconds since the epoch."""
-        return self.plan.deadline_ns
+    def bidding(self) -> dict[int, BidPlan]:
+        """The legs that may still trade."""
+        return {leg: plan for leg, plan in self.plans.items() if leg not in self.dropped}
+
+    @property
+    def dearest_nanos(self) -> int:
+        """The worst case of the dearest leg that may still trade; 0 where none may."""
+        return max((plan.escrow_nanos for plan in self.bidding.values()), default=0)
 
     @property
     def is_open(self) -> bool:
@@ -100,7 +143,11 @@ class Job:
         return (
             self.job_id,
             self.terms.encode(),
-            self.plan,
+            sorted(self.plans.items()),
+            sorted(self.dropped.items()),
+            self.leg,
+            self.escrow_nanos,
+            self.deadline_ns,
             self.transfer_id,
             self.created_ns,
             self.ended_ns,
@@ -130,29 +177,33 @@ class JobDesk:
             return Reason.UNKNOWN_ACCOUNT
         content = content_digest(command)
         known = state.client_ids.find(account, command.client_job_id, content, state.now_ns)
-        if known.reason:
+        if known is not None:
+            if not known.reason:
+                state.emit(Repeated(account.account_id, known.result_id))
             return known.reason
-        if known.result_id:
-            state.emit(Repeated(account.account_id, known.result_id))
-            return Reason.NONE
-        refusal = self._account_refusal(account, command)
+        limits = account.limits
+        refusal = limits.refusal(state, is_order=False) if limits else Reason.NONE
+        refusal = refusal or self._account_refusal(account, command)
         if refusal:
             return refusal
-        plan = plan_bid(state, command)
+        plan = plan_job(state, command)
         if isinstance(plan, Reason):
             return plan
-        transfer_id = state.ledger.hold(account.account_id, plan.escrow_nanos)
-        if not transfer_id:
+        job = Job(state.counters.job + 1, command, plan, state.now_ns)
+        job.transfer_id = state.ledger.hold(account.account_id, job.escrow_nanos)
+        if not job.transfer_id:
             return Reason.INSUFFICIENT_FUNDS
-        state.counters.job += 1
-        job = Job(state.counters.job, command, plan, state.now_ns)
-        job.transfer_id = transfer_id
+        state.counters.job = job.job_id
         state.jobs[job.job_id] = job
         account.job_ids[job.job_id] = None
         state.client_ids.remember(account, command.client_job_id, content, job.job_id)
         account.open_jobs += 1
         account.queued_bytes += command.payload_bytes
+        if limits:
+            limits.message(state.now_ns, is_order=False)
         self._queue(job)
+        for leg, reason in job.dropped.items():
+            self._say_dropped(job, leg, reason)
         return Reason.NONE
 
     def _account_refusal(self, account: Account, command: SubmitJob) -> Reason:
@@ -167,37 +218,41 @@ class JobDesk:
         return Reason.NONE
 
     def _queue(self, job: Job) -> None:
-        """Put the job's bid into its clearing group and arm what may happen to it."""
-        state, plan = self._state, job.plan
+        """An attempt begins: the job bids."""
         job.state = JobState.QUEUED
-        in_time = tuple(c for c in plan.classes if c.latest_start_ns >= state.now_ns)
-        state.groups[plan.group_id].add_bid(
-            Bid(
-                bid_id=job.job_id,
-                account_id=job.account_id,
-                density=plan.density_nanos,
-                cap=plan.cap_nanos,
-                latest_start_ns=plan.latest_start_ns,
-                sequence=job.job_id,
-                classes=in_time,
-                flat=plan.flat,
-            )
-        )
-        state.timers.set(TimerKind.JOB_INFEASIBLE, job.job_id, plan.latest_start_ns + 1)
-        self.arm(plan.group_id)
-        state.emit(
+        self._rest(job)
+        work = job.work if not job.terms.legs else None
+        self._state.emit(
             JobQueued(
                 job.job_id,
                 job.account_id,
                 job.terms.client_job_id,
-                job.terms.model_id,
+                work.model_id if work else 0,
                 job.attempt,
-                job.terms.quantity_mflop,
+                work.quantity_mflop if work else 0,
                 job.escrow_nanos,
-                plan.density_nanos,
+                job.plans[0].density_nanos if work else 0,
                 job.deadline_ns,
             )
         )
+
+    def _rest(self, job: Job) -> None:
+        """Put the job's bids into their clearing groups and arm what may happen to them."""
+        state = self._state
+        bidding = job.bidding
+        legs = []
+        for number, plan in bidding.items():
+            bid_id = bid_id_of(job.job_id, number)
+            bid = plan.bid(bid_id, job.account_id, job.job_id, state.now_ns)
+            legs.append(Leg(plan.group_id, bid, plan.work.quantity_mflop))
+        if job.terms.legs:
+            state.job_legs.add(MultiLegBid(job.job_id, tuple(legs)))
+        else:
+            state.groups[legs[0].group_id].add_bid(legs[0].bid)
+        first_ns = min(plan.latest_start_ns for plan in bidding.values())
+        state.timers.set(TimerKind.JOB_INFEASIBLE, job.job_id, first_ns + 1)
+        for leg in legs:
+            self.arm(leg.group_id)
 
     def arm(self, group_id: int, not_before_ns: int = 0) -> None:
         """Something may trade: clear the group at the next batch boundary from then on."""
@@ -210,34 +265,72 @@ class JobDesk:
 
     def requeue(self, job: Job, reason: Reason, fault: Fault) -> None:
         """The attempt failed and billed nothing: try again with the whole budget, or end."""
-        now_ns = self._state.now_ns
         if job.cancelling:
             self.end(job, JobState.CANCELLED, job.reason, job.fault)
         elif job.attempt >= ATTEMPTS_MAX:
             self.end(job, JobState.FAILED, reason, fault)
-        elif job.plan.latest_start_ns < now_ns:
-            self.end(job, JobState.EXPIRED, Reason.DEADLINE_INFEASIBLE, fault)
-        elif self.all_closed(job):
-            self.end(job, JobState.CANCELLED, Reason.CANCELLED_BY_OPERATOR, Fault.OPERATOR)
-        else:
+        elif self._drop_legs(job, fault):
             job.attempt += 1
             self._queue(job)
 
-    def all_closed(self, job: Job) -> bool:
-        """Whether no class that could serve it will ever trade again."""
-        classes = [self._state.instruments[c.instrument_id] for c in job.plan.classes]
-        return all(c.state == TradingState.CLOSED for c in classes)
-
     def withdraw(self, job: Job) -> None:
-        """Take a queued job's bid out of its group."""
-        self._state.groups[job.plan.group_id].remove_bid(job.job_id)
+        """Take a queued job's bids out of their groups."""
+        if job.terms.legs:
+            self._state.job_legs.remove(job.job_id)
+        else:
+            self._state.groups[job.plans[0].group_id].remove_bid(bid_id_of(job.job_id, 0))
         self._state.timers.cancel(TimerKind.JOB_INFEASIBLE, job.job_id)
 
     def infeasible_due(self, job_id: int) -> None:
-        """Timer: no class can start it in time any more, so it leaves with its whole escrow."""
-        job = self._state.jobs[job_id]
-        self.withdraw(job)
-        self.end(job, JobState.EXPIRED, Reason.DEADLINE_INFEASIBLE, Fault.NONE)
+        """Timer: a leg can nowhere start in time any more."""
+        self.prune(self._state.jobs[job_id])
+
+    def prune(self, job: Job) -> None:
+        """Let a queued job go on without the legs that can never trade any more, or end it."""
+        if any(self._never_trades(plan) for plan in job.bidding.values()):
+            self.withdraw(job)
+            if self._drop_legs(job, Fault.NONE):
+                self._rest(job)
+
+    def _drop_legs(self, job: Job, fault: Fault) -> bool:
+        """Drop the legs that can never trade any more; False where none is left: the job ended.
+
+        The escrow shrinks to the worst case of what is left.
+        """
+        found = {leg: self._never_trades(plan) for leg, plan in job.bidding.items()}
+        dropped = {leg: reason for leg, reason in found.items() if reason}
+        job.dropped |= dropped
+        if job.bidding:
+            job.escrow_nanos = job.dearest_nanos
+            smaller = self._state.ledger.resize(job.transfer_id, job.escrow_nanos)
+            assert smaller, "an escrow cannot shrink"
+        for leg, reason in dropped.items():
+            self._say_dropped(job, leg, reason)
+        if job.bidding:
+            return True
+        reason = next(reversed(dropped.values()))
+        if reason == Reason.DEADLINE_INFEASIBLE:
+            self.end(job, JobState.EXPIRED, reason, fault)
+        else:
+            self.end(job, JobState.CANCELLED, reason, Fault.OPERATOR)
+        return False
+
+    def _never_trades(self, plan: BidPlan) -> Reason:
+        """Why a bid will never trade again, or NONE: it is too late, or all its classes closed."""
+        if plan.latest_start_ns < self._state.now_ns:
+            return Reason.DEADLINE_INFEASIBLE
+        classes = [self._state.instruments[c.instrument_id] for c in plan.classes]
+        closed = all(c.state == TradingState.CLOSED for c in classes)
+        return Reason.CANCELLED_BY_OPERATOR if closed else Reason.NONE
+
+    def _say_dropped(self, job: Job, leg: int, reason: Reason) -> None:
+        if job.terms.legs:
+            instrument_id = job.terms.legs[leg * LEG_NUMBERS]
+            self._state.emit(
+                JobLegDropped(
+                    job.job_id, job.account_id, leg, instrument_id, reason, job.escrow_nanos
+                )
+            )
 
     def end(self, job: Job, ending: JobState, reason: Reason, fault: Fault) -> None:
         """Close the job: free what is held, remember its client id for the retention."""

@@ -35,6 +35,7 @@ from exchange.core.events import (
     ReceiptSettled,
     WorkerState,
 )
+from exchange.core.jobs import leg_of
 from exchange.core.limits import ACCEPT_WITHIN_NS, SETTLE_AFTER_STOP_NS
 from exchange.core.reasons import Reason
 from exchange.core.settlement import judge
@@ -43,11 +44,14 @@ from exchange.core.workers import PRESENT
 from exchange.metering.costs import post_nanos
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from exchange.core.events import AnyEvent
     from exchange.core.jobs import Job, JobDesk
+    from exchange.core.planning import Work
     from exchange.core.state import State
     from exchange.core.workers import Worker, WorkerDesk
-    from matching.clearing import LeaseFill
+    from matching.clearing import LeaseFill, Uncross
 
 RUN_TIME_SLACK: Final = 4
 """A lease may take this many times its class's promised run time before it is stopped."""
@@ -96,10 +100,10 @@ class Lease:
 
     __slots__ = LEASE_FIELDS
 
-    def __init__(self, lease_id: int, job: Job, fill: LeaseFill, state: State) -> None:
+    def __init__(self, lease_id: int, job: Job, work: Work, fill: LeaseFill, state: State) -> None:
         instrument = state.instruments[fill.instrument_id]
         pool = state.pools[fill.pool_id]
-        run_ns = instrument.run_time_ns(job.terms.input_tokens, job.terms.output_tokens_max)
+        run_ns = instrument.run_time_ns(work.input_tokens, job.terms.output_tokens_max)
         slack_ns = instrument.terms.latest_start_ns + RUN_TIME_SLACK * run_ns
         self.lease_id = lease_id
         self.job_id = job.job_id
@@ -110,7 +114,7 @@ class Lease:
         self.pool_id = fill.pool_id
         self.account_id = fill.buyer_account_id
         self.seller_account_id = fill.seller_account_id
-        self.quantity_mflop = job.terms.quantity_mflop
+        self.quantity_mflop = work.quantity_mflop
         self.price_nanos = fill.price
         self.fence_epoch = state.epoch
         self.fence_sequence = state.sequence
@@ -147,31 +151,37 @@ class LeaseDesk:
 
     # Clearing
 
-    def uncross_due(self, group_id: int) -> None:
-        """Timer: clear a group; each fill becomes an offered lease."""
+    def uncross_due(self, group_ids: Iterable[int]) -> None:
+        """Timer: clear groups, by id; each fill becomes an offered lease."""
         state = self._state
-        group = state.groups[group_id]
-        result = group.uncross(state.now_ns)
-        for instrument_id in sorted(result.prices):
-            price = result.prices[instrument_id]
-            fills = sum(fill.instrument_id == instrument_id for fill in result.fills)
+        for group_id, uncross, _, _ in state.job_legs.uncross(group_ids, state.now_ns):
+            self._carry_out(uncross)
+            due = state.groups[group_id].next_trade_ns(state.now_ns)
+            if due is not None:
+                self._jobs.arm(group_id, due)
+
+    def _carry_out(self, uncross: Uncross) -> None:
+        """What one group did."""
+        state = self._state
+        for instrument_id in sorted(uncross.prices):
+            price = uncross.prices[instrument_id]
+            fills = sum(fill.instrument_id == instrument_id for fill in uncross.fills)
             state.instruments[instrument_id].last_price_nanos = price
             state.emit(Cleared(instrument_id, price, fills))
-        for job_id in result.self_trades:
-            job = state.jobs[job_id]
+        for bid_id in uncross.self_trades:
+            job = state.jobs[leg_of(bid_id)[0]]
             self._jobs.end(job, JobState.CANCELLED, Reason.SELF_TRADE, Fault.BUYER)
-        for fill in result.fills:
+        for fill in uncross.fills:
             self._grant(fill)
-        due = group.next_trade_ns(state.now_ns)
-        if due is not None:
-            self._jobs.arm(group_id, due)
 
     def _grant(self, fill: LeaseFill) -> None:
         state = self._state
-        job = state.jobs[fill.bid_id]
-        state.timers.cancel(TimerKind.JOB_INFEASIBLE, job.job_id)
+        job_id, leg = leg_of(fill.bid_id)
+        job = state.jobs[job_id]
+        job.leg = leg
+        state.timers.cancel(TimerKind.JOB_INFEASIBLE, job_id)
         state.counters.lease += 1
-        lease = Lease(state.counters.lease, job, fill, state)
+        lease = Lease(state.counters.lease, job, job.plans[leg].work, fill, state)
         state.leases[lease.lease_id] = lease
         state.workers[lease.worker_id].lease_ids.add(lease.lease_id)
         job.lease_ids.append(lease.lease_id)
@@ -294,6 +304,9 @@ class LeaseDesk:
             return Reason.NOT_OWNER
         if not job.is_open:
             return Reason.JOB_CLOSED
+        limits = state.accounts[job.account_id].limits
+        if limits:
+            limits.message(state.now_ns, is_order=False)
         by_owner = command.account_id == job.account_id
         reason = Reason.CANCELLED_BY_OWNER if by_owner else Reason.CANCELLED_BY_OPERATOR
         fault = Fault.BUYER if by_owner else Fault.OPERATOR
@@ -335,8 +348,10 @@ class LeaseDesk:
             return Reason.NONE
         job = self._state.jobs[lease.job_id]
         context_tokens = self._state.instruments[lease.instrument_id].terms.context_tokens_max
-        model = self._state.models[job.terms.model_id]
-        verdict = judge(command, job, model, context_tokens)
+        work = job.work
+        assert work is not None, "a lease is for no leg"
+        model = self._state.models[work.model_id]
+        verdict = judge(command, job, work, model, context_tokens)
         if verdict.reason:
             lease.first_result = self._refuse_receipt(command, verdict.reason)
             self._fail(lease, LeaseState.FAILED, Fault.WORKER, verdict.reason)

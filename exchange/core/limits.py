@@ -14,7 +14,7 @@ MFLOP_PER_CU: Final = 1_000_000
 FLOPS_PER_MFLOP: Final = 1_000_000
 FLOPS_PER_CU: Final = 1_000_000_000_000
 
-RULES_VERSION: Final = 2
+RULES_VERSION: Final = 3
 """Changes whenever the same journal would give other events; start-up refuses another."""
 
 QUANTITY_MAX_MFLOP: Final = 10**15

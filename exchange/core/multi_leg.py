@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from exchange.core.commands import AccountKind, OrderType, PlaceMultiLegOrder, TradingState
 from exchange.core.events import OrderAccepted, OrderState
 from exchange.core.limits import OPEN_ORDERS_PER_ACCOUNT_MAX, POSITION_MAX_MFLOP
-from exchange.core.open_orders import OpenOrder, exceeds_position, expose_legs
+from exchange.core.open_orders import OpenOrder, expose_legs
 from exchange.core.order_entry import BOOK_REFUSALS, terms_refusal
 from exchange.core.reasons import Reason
 from exchange.core.timers import TimerKind
@@ -23,6 +23,7 @@ from matching.types import LEGS_MAX, SelfTradePrevention, Side, TimeInForce
 if TYPE_CHECKING:
     from exchange.core.accounts import Account
     from exchange.core.order_fills import FillDesk
+    from exchange.core.placements import Placement
     from exchange.core.state import State
     from exchange.core.trading import TradingDesk
 
@@ -38,10 +39,12 @@ class MultiLegDesk:
         self._fills = fills
         self._trading = trading
 
-    def place(self, account: Account, command: PlaceMultiLegOrder, content: bytes) -> Reason:
+    def place(
+        self, account: Account, command: PlaceMultiLegOrder, placed: Placement, content: bytes
+    ) -> Reason:
         """A new multi-leg bid: it fills one leg at once, rests all of them, or ends."""
         state = self._state
-        reason = self._refusal(account, command)
+        reason = self._refusal(account, command, placed)
         if reason:
             return reason
         legs = _legs(command)
@@ -61,7 +64,7 @@ class MultiLegDesk:
         if not transfer_id:
             return Reason.INSUFFICIENT_FUNDS
         state.counters.order = order_id
-        order = self._enter(account, command, legs, content, transfer_id)
+        order = self._enter(account, placed, legs, content, transfer_id)
         steps = state.legs.place(legged)
         self._trading.carry_out(steps)
         if not steps:
@@ -73,18 +76,18 @@ class MultiLegDesk:
     def _enter(
         self,
         account: Account,
-        command: PlaceMultiLegOrder,
+        placed: Placement,
         legs: tuple[BookLeg, ...],
         content: bytes,
         transfer_id: int,
     ) -> OpenOrder:
         state = self._state
         order_id = state.counters.order
-        nothing = Order(order_id, command.account_id, command.side, 0, 0, command.time_in_force, 1)
-        order = OpenOrder(account, command, nothing, transfer_id)
+        nothing = Order(order_id, placed.account_id, placed.side, 0, 0, placed.time_in_force, 1)
+        order = OpenOrder(account, placed, nothing, transfer_id)
         order.legs = legs
         state.orders[order_id] = account.orders[order_id] = order
-        state.order_ids.remember(account, command.client_order_id, content, order_id)
+        state.order_ids.remember(account, placed.client_order_id, content, order_id)
         expose_legs(order, 1)
         if order.expire_time_ns:
             state.timers.set(TimerKind.ORDER_EXPIRY, order_id, order.expire_time_ns)
@@ -94,18 +97,18 @@ class MultiLegDesk:
                 guards.ratio.message(account.account_id, leg.instrument_id, state.now_ns)
         state.emit(
             OrderAccepted(
-                order_id, account.account_id, command.client_order_id, 0, command.side, 0, 0
+                order_id, account.account_id, placed.client_order_id, 0, placed.side, 0, 0
             )
         )
         return order
 
-    def _refusal(self, account: Account, command: PlaceMultiLegOrder) -> Reason:
+    def _refusal(self, account: Account, command: PlaceMultiLegOrder, placed: Placement) -> Reason:
         """Why the order cannot be taken, or NONE. Nothing has changed yet."""
         if account.halted:
             return Reason.ACCOUNT_HALTED
         if account.kind != AccountKind.PAPER:
             return Reason.ORDER_TYPE_UNSUPPORTED
-        reason = terms_refusal(self._state, command)
+        reason = terms_refusal(self._state, placed)
         if reason:
             return reason
         if command.instrument_id or command.price_nanos or command.quantity_mflop:
@@ -142,7 +145,8 @@ class MultiLegDesk:
         reason = instrument.quantity_refusal(leg.quantity) or instrument.price_refusal(leg.price)
         if reason:
             return reason
-        if exceeds_position(account, leg.instrument_id, Side.BID, leg.quantity, POSITION_MAX_MFLOP):
+        worst = account.stake(leg.instrument_id).worst(Side.BID) + leg.quantity
+        if worst > POSITION_MAX_MFLOP:
             return Reason.POSITION_TOO_LARGE
         guards = instrument.guards
         if guards is None:
@@ -153,7 +157,7 @@ class MultiLegDesk:
             return Reason.BEYOND_BAND
         ratio = guards.ratio
         if ratio and not ratio.allows(account.account_id, leg.instrument_id, state.now_ns):
-            return Reason.ORDER_TO_TRADE
+            return state.refused_until(Reason.ORDER_TO_TRADE, ratio.window_end_ns(state.now_ns))
         return Reason.NONE
 
 

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from exchange.core.commands import (
-    OrderType,
-    PlaceConditionalOrder,
-    PlaceMultiLegOrder,
-    PlaceOrder,
-)
+from exchange.core.accounts import Stake
 from exchange.metering.costs import escrow_nanos
 from matching.types import Side, TimeInForce
 
 if TYPE_CHECKING:
     from exchange.core.accounts import Account
+    from exchange.core.placements import Placement
     from matching.book_legs import BookLeg
     from matching.order import Order
 
-# Looked up, not converted: an enum's constructor costs more than the order's escrow.
-SIDES: Final = {int(side): side for side in Side}
-ORDER_TYPES: Final = {int(order_type): order_type for order_type in OrderType}
+_BID: Final = int(Side.BID)
 _GTD: Final = int(TimeInForce.GTD)
 
 
@@ -28,7 +22,8 @@ class OpenOrder:
     """An order that works, as its owner sees it; `resting` is the book's part of it.
 
     Attributes:
-        exposed: Where its leaves count towards the account's position.
+        stake: Where its leaves count towards the account's position; a multi-leg bid's count
+            with each leg's instrument.
         max_cost_nanos: Money cap; 0 for none.
         expire_time_ns: When it expires, nanoseconds since the epoch; 0 for never.
         stream_id: The order stream whose end cancels it; 0 for none.
@@ -44,7 +39,6 @@ class OpenOrder:
         "account_id",
         "client_order_id",
         "expire_time_ns",
-        "exposed",
         "instrument_id",
         "legs",
         "max_cost_nanos",
@@ -54,6 +48,7 @@ class OpenOrder:
         "posted_nanos",
         "resting",
         "side",
+        "stake",
         "stream_id",
         "time_in_force",
         "transfer_id",
@@ -61,23 +56,20 @@ class OpenOrder:
     )
 
     def __init__(
-        self, account: Account, command: PlaceOrder, resting: Order, transfer_id: int
+        self, account: Account, placed: Placement, resting: Order, transfer_id: int
     ) -> None:
         self.order_id = resting.order_id
         self.account = account
         self.account_id = account.account_id
-        self.client_order_id = command.client_order_id
-        self.instrument_id = command.instrument_id
-        self.side = SIDES[command.side]
-        self.order_type = command.order_type
-        self.time_in_force = command.time_in_force
-        self.exposed = (command.instrument_id, command.side)
-        self.max_cost_nanos = command.max_cost_nanos
-        self.expire_time_ns = command.expire_time_ns if command.time_in_force == _GTD else 0
-        self.stream_id = 0
-        if type(command) is not PlaceOrder:
-            assert isinstance(command, PlaceConditionalOrder | PlaceMultiLegOrder)
-            self.stream_id = command.stream_id
+        self.client_order_id = placed.client_order_id
+        self.instrument_id = placed.instrument_id
+        self.side = placed.side
+        self.order_type = placed.order_type
+        self.time_in_force = placed.time_in_force
+        self.stake = account.stake(placed.instrument_id) if placed.instrument_id else Stake()
+        self.max_cost_nanos = placed.max_cost_nanos
+        self.expire_time_ns = placed.expire_time_ns if placed.time_in_force == _GTD else 0
+        self.stream_id = placed.stream_id
         self.legs: tuple[BookLeg, ...] = ()
         self.waiting = False
         self.resting = resting
@@ -130,39 +122,8 @@ class OpenOrder:
         )
 
 
-def exceeds_position(
-    account: Account, instrument_id: int, side: int, more_mflop: int, most_mflop: int
-) -> bool:
-    """Whether the position could pass its bound if all that is open on this side filled."""
-    held = account.positions.get(instrument_id, 0)
-    open_mflop = account.exposure.get((instrument_id, side), 0)
-    return (held if side == Side.BID else -held) + open_mflop + more_mflop > most_mflop
-
-
-def expose(order: OpenOrder, change_mflop: int, instrument_id: int = 0) -> None:
-    """Keep count of what an account has open on one side of one instrument.
-
-    Of a multi-leg bid it is the leg's instrument; of any other order it is its own.
-    """
-    exposure, key = order.account.exposure, order.exposed
-    if order.legs:
-        key = (instrument_id, key[1])
-    left = exposure.get(key, 0) + change_mflop
-    if left:
-        exposure[key] = left
-    else:
-        exposure.pop(key, None)
-
-
 def expose_legs(order: OpenOrder, sign: int, but_instrument_id: int = 0) -> None:
     """Count every leg of a multi-leg bid, or (-1) no more; one of them may be left out."""
-    exposure = order.account.exposure
     for leg in order.legs:
-        if leg.instrument_id == but_instrument_id:
-            continue
-        key = (leg.instrument_id, int(Side.BID))
-        left = exposure.get(key, 0) + sign * leg.quantity
-        if left:
-            exposure[key] = left
-        else:
-            exposure.pop(key, None)
+        if leg.instrument_id != but_instrument_id:
+            order.account.stake(leg.instrument_id).expose(_BID, sign * leg.quantity)

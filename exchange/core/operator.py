@@ -22,6 +22,7 @@ from exchange.core.commands import (
     OpenAccount,
     RevokeKey,
     SetAccountHalted,
+    SetAccountLimits,
     SetInstrumentState,
     Settlement,
     TradingState,
@@ -29,9 +30,9 @@ from exchange.core.commands import (
 )
 from exchange.core.events import (
     AccountHalted,
+    AccountLimitsSet,
     AccountOpened,
     EntryKind,
-    Fault,
     InstrumentAdded,
     InstrumentStateChanged,
     JobState,
@@ -53,6 +54,7 @@ from exchange.core.limits import (
     NAME_BYTES_MAX,
     NS_PER_S,
 )
+from exchange.core.message_limits import limits_for
 from exchange.core.reasons import Reason
 from exchange.metering.cards import CardError, decode_card
 from matching.book import Book
@@ -146,11 +148,10 @@ class OperatorDesk:
             return Reason.UNKNOWN_ACCOUNT
         content = content_digest(command)
         known = state.client_ids.find(account, command.request_id, content, state.now_ns)
-        if known.reason:
+        if known is not None:
+            if not known.reason:
+                state.emit(Repeated(account.account_id, known.result_id))
             return known.reason
-        if known.result_id:
-            state.emit(Repeated(account.account_id, known.result_id))
-            return Reason.NONE
         if command.amount_nanos <= 0:
             return Reason.AMOUNT_NOT_POSITIVE
         if command.amount_nanos > BALANCE_MAX_NANOS:
@@ -269,10 +270,20 @@ class OperatorDesk:
             for key in sorted(k for k in worker.quotes if k[0] == ident):
                 self._workers.end_quote(worker, key)
         for job in [j for j in state.jobs.values() if j.state == JobState.QUEUED]:
-            if self._jobs.all_closed(job):
-                self._jobs.withdraw(job)
-                ending = (JobState.CANCELLED, Reason.CANCELLED_BY_OPERATOR, Fault.OPERATOR)
-                self._jobs.end(job, *ending)
+            self._jobs.prune(job)
+
+    def set_account_limits(self, command: SetAccountLimits) -> Reason:
+        """How much an account may send from now on; what it sent before is forgotten."""
+        state = self._state
+        account = state.accounts.get(command.account_id)
+        if account is None or command.account_id in EXTERNAL:
+            return Reason.UNKNOWN_ACCOUNT
+        limits = limits_for(command, state.now_ns)
+        if isinstance(limits, Reason):
+            return limits
+        account.limits = limits
+        state.emit(AccountLimitsSet(account.account_id))
+        return Reason.NONE
 
     def set_account_halted(self, command: SetAccountHalted) -> Reason:
         """A halted account starts nothing new; its quotes go."""

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from exchange.core.commands import (
     AccountKind,
-    ClearingMode,
     OrderType,
     PlaceConditionalOrder,
-    PlaceOrder,
     PostOnlyMode,
 )
 from exchange.core.limits import MFLOP_PER_CU, OPEN_ORDERS_PER_ACCOUNT_MAX, POSITION_MAX_MFLOP
-from exchange.core.open_orders import ORDER_TYPES, SIDES, exceeds_position
 from exchange.core.reasons import Reason
 from exchange.metering.costs import escrow_nanos
 from matching.order import Order
@@ -24,16 +19,16 @@ from matching.types import RejectReason, SelfTradePrevention, Side, Terms, TimeI
 if TYPE_CHECKING:
     from exchange.core.accounts import Account
     from exchange.core.instruments import Instrument
+    from exchange.core.placements import Placement
     from exchange.core.state import State
 
-# Members stand here as plain ints, and in dictionaries: an enum's constructor and its attributes
-# cost more than the order's escrow.
 # Members stand here by themselves: looking one up in its enum costs a tenth of an order's entry.
 _NONE: Final = Reason.NONE
-_CONTINUOUS: Final = ClearingMode.CONTINUOUS
 _PAPER: Final = AccountKind.PAPER
-_TIMES_IN_FORCE: Final = {int(time_in_force) for time_in_force in TimeInForce}
-_SELF_TRADES: Final = {int(mode) for mode in SelfTradePrevention}
+_SIDES: Final = len(Side)
+_ORDER_TYPES: Final = len(OrderType)
+_TIMES_IN_FORCE: Final = len(TimeInForce)
+_SELF_TRADES: Final = len(SelfTradePrevention)
 _POST_ONLY_MODES: Final = {int(mode) for mode in PostOnlyMode}
 _BID: Final = int(Side.BID)
 _GTC: Final = int(TimeInForce.GTC)
@@ -43,7 +38,6 @@ _FOK: Final = int(TimeInForce.FOK)
 _LIMIT: Final = int(OrderType.LIMIT)
 _STOPS: Final = (int(OrderType.STOP), int(OrderType.STOP_LIMIT))
 _LIMITED: Final = (_LIMIT, int(OrderType.STOP_LIMIT))
-_PLAIN_FIELDS: Final = len(PlaceOrder.__struct_fields__)
 
 BOOK_REFUSALS: Final = {
     RejectReason.TERMS_CONFLICT: Reason.CONDITIONS_CONFLICT,
@@ -55,59 +49,49 @@ BOOK_REFUSALS: Final = {
 """What a book refuses that was not refused before; anything else would be a defect."""
 
 
-def as_the_client_wrote(command: PlaceOrder) -> PlaceOrder:
-    """The order without the stream that it came over: a repeat may come over another one."""
-    if type(command) is PlaceOrder:
-        return command
-    if type(command) is PlaceConditionalOrder and not _conditions(command):
-        return PlaceOrder(*msgspec.structs.astuple(command)[:_PLAIN_FIELDS])
-    return msgspec.structs.replace(command, stream_id=0)
-
-
-def limit_price(command: PlaceOrder, instrument: Instrument) -> int:
+def limit_price(placed: Placement, instrument: Instrument) -> int:
     """The worst price that the order may trade at: without one of its own, the edge of the band."""
-    if command.order_type in _LIMITED:
-        return command.price_nanos
-    terms = instrument.terms
-    return terms.price_max_nanos if command.side == _BID else terms.price_min_nanos
+    if placed.order_type in _LIMITED:
+        return placed.price_nanos
+    return instrument.price_max_nanos if placed.side == _BID else instrument.price_min_nanos
 
 
-def time_in_force(command: PlaceOrder) -> int:
+def time_in_force(placed: Placement) -> int:
     """How long it works once it trades: an order without a limit never rests."""
-    if command.order_type in _LIMITED or command.time_in_force == _FOK:
-        return command.time_in_force
+    if placed.order_type in _LIMITED or placed.time_in_force == _FOK:
+        return placed.time_in_force
     return _IOC
 
 
-def book_order(command: PlaceOrder, order_id: int, price: int) -> Order:
+def book_order(placed: Placement, order_id: int, price: int) -> Order:
     """The order as its book takes it."""
-    limited = command.order_type == _LIMIT
-    works = command.time_in_force if limited else time_in_force(command)
-    if type(command) is PlaceOrder and not command.max_cost_nanos:
+    limited = placed.order_type == _LIMIT
+    works = placed.time_in_force if limited else time_in_force(placed)
+    if placed.is_plain and not placed.max_cost_nanos:
         return Order(
             order_id,
-            command.account_id,
-            command.side,
+            placed.account_id,
+            placed.side,
             price,
-            command.quantity_mflop,
+            placed.quantity_mflop,
             works,
-            command.self_trade,
+            placed.self_trade,
         )
-    asked = command if isinstance(command, PlaceConditionalOrder) else None
+    asked = placed.command if isinstance(placed.command, PlaceConditionalOrder) else None
     return Order(
         order_id,
-        command.account_id,
-        command.side,
+        placed.account_id,
+        placed.side,
         price,
-        command.quantity_mflop,
+        placed.quantity_mflop,
         works,
-        command.self_trade,
+        placed.self_trade,
         terms=_terms(asked) if asked else 0,
         minimum=asked.min_quantity_mflop if asked else 0,
         display=asked.display_quantity_mflop if asked else 0,
         stop_price=asked.stop_price_nanos if asked else 0,
         # The cap of an order that may rest was checked at entry: it cannot be exceeded.
-        budget=command.max_cost_nanos * MFLOP_PER_CU if works in (_IOC, _FOK) else 0,
+        budget=placed.max_cost_nanos * MFLOP_PER_CU if works in (_IOC, _FOK) else 0,
     )
 
 
@@ -125,83 +109,74 @@ def _terms(asked: PlaceConditionalOrder) -> int:
 
 
 def refusal(
-    state: State, account: Account, instrument: Instrument, command: PlaceOrder, price: int
+    state: State, account: Account, instrument: Instrument, placed: Placement, price: int
 ) -> Reason:
     """Why the order cannot be taken, or NONE. Nothing has changed yet."""
     if account.halted:
         return Reason.ACCOUNT_HALTED
     if not instrument.takes_orders:
         return Reason.INSTRUMENT_HALTED
-    if instrument.terms.mode != _CONTINUOUS or account.kind != _PAPER:
+    if not instrument.is_continuous or account.kind is not _PAPER:
         return Reason.ORDER_TYPE_UNSUPPORTED
-    reason = terms_refusal(state, command)
-    if not reason:
-        reason = instrument.quantity_refusal(command.quantity_mflop)
-    if not reason and command.order_type in _LIMITED:
-        reason = instrument.price_refusal(command.price_nanos)
-    if not reason and (type(command) is not PlaceOrder or command.order_type in _STOPS):
-        reason = _conditions_refusal(instrument, command)
+    reason = terms_refusal(state, placed)
+    if reason:
+        return reason
+    reason = instrument.quantity_refusal(placed.quantity_mflop)
+    if not reason and placed.order_type in _LIMITED:
+        reason = instrument.price_refusal(placed.price_nanos)
+    if not reason and not (placed.is_plain and placed.order_type not in _STOPS):
+        reason = _conditions_refusal(instrument, placed)
     if reason:
         return reason
     if account.open_orders >= OPEN_ORDERS_PER_ACCOUNT_MAX:
         return Reason.TOO_MANY_OPEN_ORDERS
-    if command.max_cost_nanos:
-        reason = _cap_refusal(command, price)
+    if placed.max_cost_nanos:
+        reason = _cap_refusal(placed, price)
         if reason:
             return reason
-    if exceeds_position(
-        account,
-        command.instrument_id,
-        command.side,
-        command.quantity_mflop,
-        POSITION_MAX_MFLOP,
-    ):
-        return Reason.POSITION_TOO_LARGE
-    return _NONE
+    worst = account.stake(placed.instrument_id).worst(placed.side) + placed.quantity_mflop
+    return Reason.POSITION_TOO_LARGE if worst > POSITION_MAX_MFLOP else _NONE
 
 
-def terms_refusal(state: State, command: PlaceOrder) -> Reason:
+def terms_refusal(state: State, placed: Placement) -> Reason:
     """What is wrong with an order's side, type, time in force or self-trade prevention."""
-    if command.side not in SIDES or command.order_type not in ORDER_TYPES:
+    works = placed.time_in_force
+    if not 1 <= placed.side <= _SIDES or not 1 <= placed.order_type <= _ORDER_TYPES:
         return Reason.FIELD_INVALID
-    if command.time_in_force not in _TIMES_IN_FORCE or command.self_trade not in _SELF_TRADES:
+    if not 1 <= works <= _TIMES_IN_FORCE or not 1 <= placed.self_trade <= _SELF_TRADES:
         return Reason.FIELD_INVALID
-    if command.time_in_force == _GTD and command.expire_time_ns <= state.now_ns:
+    if works == _GTD and placed.expire_time_ns <= state.now_ns:
         return Reason.DEADLINE_PASSED
     return _NONE
 
 
-def _cap_refusal(command: PlaceOrder, price: int) -> Reason:
+def _cap_refusal(placed: Placement, price: int) -> Reason:
     """An order that never rests trades what its cap pays for; one that may rest must fit it."""
-    if command.max_cost_nanos < 0:
+    if placed.max_cost_nanos < 0:
         return Reason.AMOUNT_NOT_POSITIVE
-    if command.side != _BID:
+    if placed.side != _BID:
         return Reason.CONDITIONS_CONFLICT
-    worst = escrow_nanos(price, command.quantity_mflop)
-    if time_in_force(command) in (_GTC, _GTD) and worst > command.max_cost_nanos:
+    worst = escrow_nanos(price, placed.quantity_mflop)
+    if time_in_force(placed) in (_GTC, _GTD) and worst > placed.max_cost_nanos:
         return Reason.MONEY_CAP
     return _NONE
 
 
-def _conditions_refusal(instrument: Instrument, command: PlaceOrder) -> Reason:
+def _conditions_refusal(instrument: Instrument, placed: Placement) -> Reason:
     """What is wrong with each condition by itself; the book knows which exclude each other."""
-    is_stop = command.order_type in _STOPS
-    if not isinstance(command, PlaceConditionalOrder):
+    is_stop = placed.order_type in _STOPS
+    asked = placed.command
+    if not isinstance(asked, PlaceConditionalOrder):
         return Reason.CONDITIONS_CONFLICT if is_stop else Reason.ORDER_TYPE_UNSUPPORTED
-    if command.post_only not in _POST_ONLY_MODES or command.all_or_none > 1 or command.hidden > 1:
+    if asked.post_only not in _POST_ONLY_MODES or asked.all_or_none > 1 or asked.hidden > 1:
         return Reason.FIELD_INVALID
-    if is_stop != (command.stop_price_nanos != 0):
+    if is_stop != (asked.stop_price_nanos != 0):
         return Reason.CONDITIONS_CONFLICT
-    for part in (command.min_quantity_mflop, command.display_quantity_mflop):
+    for part in (asked.min_quantity_mflop, asked.display_quantity_mflop):
         if part < 0:
             return Reason.QUANTITY_NOT_POSITIVE
-        if part > command.quantity_mflop:
+        if part > placed.quantity_mflop:
             return Reason.CONDITIONS_CONFLICT
-        if part % instrument.terms.lot_mflop:
+        if part % instrument.lot_mflop:
             return Reason.QUANTITY_OFF_LOT
-    return instrument.price_refusal(command.stop_price_nanos) if is_stop else _NONE
-
-
-def _conditions(command: PlaceConditionalOrder) -> bool:
-    """Whether it has any condition beside a stream."""
-    return any(msgspec.structs.astuple(command)[_PLAIN_FIELDS:-1])
+    return instrument.price_refusal(asked.stop_price_nanos) if is_stop else _NONE

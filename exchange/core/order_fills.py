@@ -18,11 +18,11 @@ from exchange.core.events import (
     OrderTriggered,
     Posted,
 )
-from exchange.core.open_orders import OpenOrder, expose, expose_legs
+from exchange.core.open_orders import OpenOrder, expose_legs
 from exchange.core.reasons import Reason
 from exchange.core.timers import TimerKind
 from exchange.metering.costs import escrow_nanos
-from matching.events import Armed, Cancelled, Decremented, Fill, Rested, Triggered
+from matching.events import Armed, Cancelled, Decremented, Fill, Triggered
 from matching.types import CancelReason
 
 if TYPE_CHECKING:
@@ -52,17 +52,15 @@ class FillDesk:
     def settle(self, instrument_id: int, events: Iterable[BookEvent]) -> None:
         """Carry out what a book says, in its order."""
         for event in events:
-            if isinstance(event, Rested):
-                continue
-            if isinstance(event, Fill):
+            if type(event) is Fill:
                 self._fill(instrument_id, event)
-            elif isinstance(event, Cancelled):
+            elif type(event) is Cancelled:
                 self._cancelled(event)
-            elif isinstance(event, Decremented):
+            elif type(event) is Decremented:
                 self._decrement(event)
-            elif isinstance(event, Armed):
+            elif type(event) is Armed:
                 self._state.orders[event.order_id].waiting = True
-            elif isinstance(event, Triggered):
+            elif type(event) is Triggered:
                 self._trigger(event)
 
     def changed(self, order: OpenOrder, leaves_mflop: int) -> None:
@@ -86,7 +84,7 @@ class FillDesk:
         if order.legs:
             expose_legs(order, -1)
         else:
-            expose(order, -leaves_mflop)
+            order.stake.expose(order.side, -leaves_mflop)
         self._forget(order)
         self._state.emit(
             OrderClosed(
@@ -122,11 +120,12 @@ class FillDesk:
         amount = escrow_nanos(1, buyer.notional) - buyer.posted_nanos
         buyer.posted_nanos += amount
         state.ledger.post(buyer.transfer_id, seller.account_id, amount)
-        bought, sold = buyer.account.positions, seller.account.positions
-        bought[instrument_id] = bought.get(instrument_id, 0) + quantity
-        sold[instrument_id] = sold.get(instrument_id, 0) - quantity
-        expose(buyer, -quantity, instrument_id)
-        expose(seller, -quantity)
+        # A multi-leg bid counts with the instrument of its leg.
+        bought = buyer.account.stake(instrument_id) if buyer.legs else buyer.stake
+        bought.position += quantity
+        bought.bids -= quantity
+        seller.stake.position -= quantity
+        seller.stake.asks -= quantity
         state.instruments[instrument_id].last_price_nanos = price
         state.emit(
             OrderFilled(
@@ -135,6 +134,11 @@ class FillDesk:
                 taker_id, taker_account_id, taker_leaves, taker.side,
             )
         )  # fmt: skip
+        now_ns = state.now_ns
+        if buyer.account.limits is not None:
+            buyer.account.limits.trade(now_ns)
+        if seller.account.limits is not None:
+            seller.account.limits.trade(now_ns)
         state.emit(Posted(_TRADE, buyer.account_id, seller.account_id, amount, trade_id))
         if not maker_leaves:
             self._filled(maker, instrument_id)
@@ -152,7 +156,7 @@ class FillDesk:
         if order.legs:  # what is left is for less than the order: the other legs' end is its own
             self.end(order, OrderState.CANCELED, Reason.SELF_TRADE, 0)
             return
-        expose(order, -event.quantity)
+        order.stake.expose(order.side, -event.quantity)
         if event.leaves:
             self.changed(order, event.leaves)
         else:

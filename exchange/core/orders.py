@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from exchange.core.accounts import Account, content_digest
+from exchange.core.accounts import Account
 from exchange.core.commands import (
     PLACEMENTS,
     CancelOrder,
@@ -30,18 +30,18 @@ from exchange.core.events import (
 )
 from exchange.core.limits import POSITION_MAX_MFLOP
 from exchange.core.multi_leg import MultiLegDesk
-from exchange.core.open_orders import SIDES, OpenOrder, exceeds_position, expose
+from exchange.core.open_orders import OpenOrder
 from exchange.core.order_entry import (
     BOOK_REFUSALS,
-    as_the_client_wrote,
     book_order,
     limit_price,
     refusal,
 )
+from exchange.core.placements import Placement
 from exchange.core.reasons import Reason
 from exchange.core.timers import TimerKind
 from exchange.metering.costs import escrow_nanos
-from matching.events import Cancelled, Rejected, Rested
+from matching.events import Cancelled, Rejected
 from matching.types import Side, Terms, TimeInForce
 
 if TYPE_CHECKING:
@@ -77,76 +77,86 @@ class OrderDesk:
         account = state.accounts.get(command.account_id)
         if account is None:
             return Reason.UNKNOWN_ACCOUNT
-        plain = type(command) is PlaceOrder
-        content = content_digest(command if plain else as_the_client_wrote(command))
-        known = state.order_ids.find(account, command.client_order_id, content, state.now_ns)
-        if known.reason:
+        placed = Placement(command)
+        content = placed.content()
+        known = state.order_ids.find(account, placed.client_order_id, content, state.now_ns)
+        if known is not None:
+            if not known.reason:
+                state.emit(Repeated(account.account_id, known.result_id))
             return known.reason
-        if known.result_id:
-            state.emit(Repeated(account.account_id, known.result_id))
-            return _NONE
-        if not plain and isinstance(command, PlaceMultiLegOrder):
-            return self._multi_leg.place(account, command, content)
-        instrument = state.instruments.get(command.instrument_id)
+        limits = account.limits
+        if limits is None:
+            return self._place_new(account, placed, content)
+        reason = limits.refusal(state) or self._place_new(account, placed, content)
+        if not reason:
+            limits.message(state.now_ns)
+        return reason
+
+    def _place_new(self, account: Account, placed: Placement, content: bytes) -> Reason:
+        state = self._state
+        if not placed.is_plain and isinstance(placed.command, PlaceMultiLegOrder):
+            return self._multi_leg.place(account, placed.command, placed, content)
+        instrument = state.instruments.get(placed.instrument_id)
         if instrument is None:
             return Reason.UNKNOWN_INSTRUMENT
-        limited = command.order_type == _LIMIT
-        price = command.price_nanos if limited else limit_price(command, instrument)
-        reason = refusal(state, account, instrument, command, price)
+        limited = placed.order_type == _LIMIT
+        price = placed.price_nanos if limited else limit_price(placed, instrument)
+        reason = refusal(state, account, instrument, placed, price)
         if reason:
             return reason
-        enter = self._enter if instrument.guards is None else self._enter_guarded
-        entered = enter(account, instrument, command, price, content)
-        return entered if isinstance(entered, Reason) else _NONE
+        if instrument.guards is None:
+            entered = self._enter(account, instrument, placed, price, content)
+        else:
+            entered = self._enter_guarded(account, instrument, placed, price, content)
+        return _NONE if isinstance(entered, OpenOrder) else entered
 
     def _enter(
         self,
         account: Account,
         instrument: Instrument,
-        command: PlaceOrder,
+        placed: Placement,
         price: int,
         content: bytes,
     ) -> OpenOrder | Reason:
         """Let the book take the order; nothing has changed where it, or the money, refuses."""
         state = self._state
         order_id = state.counters.order + 1
-        instrument_id = command.instrument_id
+        instrument_id, quantity, side = placed.instrument_id, placed.quantity_mflop, placed.side
         transfer_id = 0
-        if command.side == _BID:
-            escrow = escrow_nanos(price, command.quantity_mflop)
-            if command.max_cost_nanos:
-                escrow = min(escrow, command.max_cost_nanos)
-            transfer_id = state.ledger.hold(command.account_id, escrow)
+        if side == _BID:
+            escrow = escrow_nanos(price, quantity)
+            if placed.max_cost_nanos:
+                escrow = min(escrow, placed.max_cost_nanos)
+            transfer_id = state.ledger.hold(placed.account_id, escrow)
             if not transfer_id:
                 return Reason.INSUFFICIENT_FUNDS
-        resting = book_order(command, order_id, price)
-        events = state.books[instrument_id].place(resting)
-        first = events[0]
-        if isinstance(first, Rejected):
+        resting = book_order(placed, order_id, price)
+        events = state.books[instrument_id].place(resting, tell_rests=False)
+        if events and isinstance(events[0], Rejected):
             if transfer_id:
                 state.ledger.take_back(transfer_id)
-            return BOOK_REFUSALS[first.reason]
+            return BOOK_REFUSALS[events[0].reason]
         if state.heard:
             state.hear(instrument_id)
         state.counters.order = order_id
-        order = state.orders[order_id] = OpenOrder(account, command, resting, transfer_id)
-        state.order_ids.remember(account, command.client_order_id, content, order_id)
+        order = state.orders[order_id] = OpenOrder(account, placed, resting, transfer_id)
+        state.order_ids.remember(account, placed.client_order_id, content, order_id)
         account.orders[order_id] = order
-        expose(order, command.quantity_mflop)
+        order.stake.expose(side, quantity)
         if order.expire_time_ns:
             state.timers.set(TimerKind.ORDER_EXPIRY, order_id, order.expire_time_ns)
         state.emit(
             OrderAccepted(
                 order_id,
-                command.account_id,
-                command.client_order_id,
+                placed.account_id,
+                placed.client_order_id,
                 instrument_id,
-                command.side,
+                side,
                 price,
-                command.quantity_mflop,
+                quantity,
             )
         )
-        if type(first) is not Rested or len(events) > 1:  # most orders rest, and that is all
+        if events:  # most orders rest, and nothing else happens
             self._trading.settle(instrument, events)
         if resting.price != price and order_id in state.orders:
             self._fills.changed(order, resting.leaves)  # post-only, and rests at another price
@@ -156,7 +166,7 @@ class OrderDesk:
         self,
         account: Account,
         instrument: Instrument,
-        command: PlaceOrder,
+        placed: Placement,
         price: int,
         content: bytes,
     ) -> OpenOrder | Reason:
@@ -164,19 +174,19 @@ class OrderDesk:
         state = self._state
         guards = instrument.guards
         assert guards is not None
-        instrument_id, now_ns = command.instrument_id, state.now_ns
+        instrument_id, now_ns = placed.instrument_id, state.now_ns
         if 0 < guards.terms.book_orders_max <= len(state.books[instrument_id]):
             return Reason.BOOK_FULL
         ratio = guards.ratio
         if ratio and not ratio.allows(account.account_id, instrument_id, now_ns):
-            return Reason.ORDER_TO_TRADE
+            return state.refused_until(Reason.ORDER_TO_TRADE, ratio.window_end_ns(now_ns))
         edge = price
-        if instrument.state == _OPEN and command.order_type not in _STOPS:
-            if command.order_type == _LIMIT and not guards.bands.static_range().holds(price):
+        if instrument.state == _OPEN and placed.order_type not in _STOPS:
+            if placed.order_type == _LIMIT and not guards.bands.static_range().holds(price):
                 return Reason.BEYOND_BAND
-            low, high = guards.allowed(instrument.terms.tick_nanos)
-            edge = min(price, high) if command.side == _BID else max(price, low)
-        order = self._enter(account, instrument, command, edge, content)
+            low, high = guards.allowed(instrument.tick_nanos)
+            edge = min(price, high) if placed.side == _BID else max(price, low)
+        order = self._enter(account, instrument, placed, edge, content)
         if isinstance(order, Reason):
             return order
         if ratio:
@@ -190,7 +200,7 @@ class OrderDesk:
         never = order.time_in_force == _FOK or order.resting.terms & _POST_ONLY
         if never or not order.leaves_mflop:
             return False
-        best = self._state.books[order.instrument_id].best(order.side.opposite)
+        best = self._state.books[order.instrument_id].best(3 - order.side)
         return best is not None and (best <= price if order.side == _BID else best >= price)
 
     def cancel(self, command: CancelOrder) -> Reason:
@@ -199,6 +209,8 @@ class OrderDesk:
         if isinstance(order, Reason):
             return order
         self.close(order, OrderState.CANCELED, Reason.CANCELLED_BY_OWNER)
+        if order.account.limits is not None:
+            order.account.limits.message(self._state.now_ns)
         for leg in order.legs:
             self._count_message(order, leg.instrument_id)
         if not order.legs:
@@ -228,13 +240,15 @@ class OrderDesk:
             return Reason.UNKNOWN_ACCOUNT
         if command.instrument_id and command.instrument_id not in self._state.instruments:
             return Reason.UNKNOWN_INSTRUMENT
-        if command.side and command.side not in SIDES:
+        if command.side > len(Side):
             return Reason.FIELD_INVALID
         named = [
             order
             for order in account.orders.values()
             if command.side in (0, order.side) and order.is_on(command.instrument_id)
         ]
+        if account.limits is not None:
+            account.limits.message(self._state.now_ns, is_order=False)
         self._cancel_all(account, named, Reason.CANCELLED_BY_OWNER)
         return _NONE
 
@@ -283,7 +297,7 @@ class OrderDesk:
             return reason
         leaves = max(0, quantity - (resting.quantity - resting.leaves))
         more = leaves - resting.leaves
-        if more > 0 and exceeds_position(order.account, *order.exposed, more, POSITION_MAX_MFLOP):
+        if more > 0 and order.stake.worst(order.side) + more > POSITION_MAX_MFLOP:
             return Reason.POSITION_TOO_LARGE
         worst = order.posted_nanos + escrow_nanos(price, leaves)
         if order.max_cost_nanos and worst > order.max_cost_nanos:
@@ -304,12 +318,14 @@ class OrderDesk:
             resized = state.ledger.resize(order.transfer_id, worst)
             assert resized, "a hold that was checked does not fit"
         if leaves:  # else the book has cancelled it: replaced below what is filled
-            expose(order, more)
+            order.stake.expose(order.side, more)
             state.emit(
                 OrderReplaced(
                     order.order_id, order.account_id, order.instrument_id, price, quantity, leaves
                 )
             )
+        if order.account.limits is not None:
+            order.account.limits.message(state.now_ns)
         self._count_message(order, order.instrument_id)
         self._trading.settle(instrument, events)
         if resting.price != price and order.order_id in state.orders:
@@ -322,6 +338,9 @@ class OrderDesk:
         """Why the order cannot get such terms, or NONE."""
         if order.account.halted:
             return Reason.ACCOUNT_HALTED
+        limits = order.account.limits
+        if limits is not None and (too_much := limits.refusal(self._state)):
+            return too_much
         if not instrument.takes_orders:
             return Reason.INSTRUMENT_HALTED
         reason = instrument.price_refusal(price)
@@ -330,7 +349,7 @@ class OrderDesk:
             if not order.waiting:
                 return Reason.CONDITIONS_CONFLICT
             reason = instrument.price_refusal(command.stop_price_nanos)
-        guards = instrument.guards
+        state, guards = self._state, instrument.guards
         if reason or guards is None:
             return reason
         if instrument.state == _OPEN and not order.waiting:
@@ -343,8 +362,8 @@ class OrderDesk:
             if not low <= price <= high:
                 return Reason.BEYOND_BAND
         ratio = guards.ratio
-        if ratio and not ratio.allows(order.account_id, order.instrument_id, self._state.now_ns):
-            return Reason.ORDER_TO_TRADE
+        if ratio and not ratio.allows(order.account_id, order.instrument_id, state.now_ns):
+            return state.refused_until(Reason.ORDER_TO_TRADE, ratio.window_end_ns(state.now_ns))
         return _NONE
 
     def expiry_due(self, order_id: int) -> None:

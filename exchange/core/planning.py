@@ -1,4 +1,4 @@
-"""From a job's terms to its bid: classes that can serve it, price ramp, worst case. Pure checks.
+"""From a job's terms to its bids: classes that can serve it, price ramp, worst case. Pure checks.
 
 Managed bid: density = floor(value x 10^6 / quantity), which the clearing group ramps up as the
 latest start comes near. Explicit limit: the same price at all times. A money cap lowers the most
@@ -7,7 +7,7 @@ that either pays. See docs/concepts/managed-bids.md.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from exchange.core.commands import Settlement
 from exchange.core.limits import (
@@ -22,7 +22,8 @@ from exchange.core.limits import (
 from exchange.core.reasons import Reason
 from exchange.metering.costs import density_nanos, escrow_nanos
 from exchange.metering.traces import flops_worst
-from matching.clearing import ClassBid
+from matching.bids import Bid, ClassBid
+from matching.types import LEGS_MAX
 
 if TYPE_CHECKING:
     from exchange.core.commands import SubmitJob
@@ -30,14 +31,26 @@ if TYPE_CHECKING:
     from exchange.core.state import State
 
 
-class BidPlan(NamedTuple):
-    """How a job bids. Fixed at entry, so that a new attempt bids as the first one did."""
+class Work(NamedTuple):
+    """One way to run a job: which model where, with how much compute, at which limit."""
 
+    model_id: int
+    tier: str
+    instrument_id: int  # 0 lets every class of the tier compete
+    quantity_mflop: int
+    limit_nanos: int  # 0 bids by the job's value
+    input_tokens: int
+    input_tokens_max: int
+
+
+class BidPlan(NamedTuple):
+    """How one way bids. Fixed at entry, so that a new attempt bids as the first one did."""
+
+    work: Work
     group_id: int
     classes: tuple[ClassBid, ...]  # slowest first
     density_nanos: int
     cap_nanos: int
-    flat: bool
     deadline_ns: int
     escrow_nanos: int
 
@@ -46,42 +59,101 @@ class BidPlan(NamedTuple):
         """When the fastest class must start at the latest."""
         return self.classes[-1].latest_start_ns
 
-
-def plan_bid(state: State, terms: SubmitJob) -> BidPlan | Reason:
-    """The bid of a job with these terms, or why there is none."""
-    shape = _shape_refusal(state, terms)
-    if shape:
-        return shape
-    group_id = state.group_by_key.get((terms.model_id, terms.tier), 0)
-    named = _candidates(state, terms, group_id)
-    if isinstance(named, Reason):
-        return named
-    deadline_ns = state.now_ns + terms.deadline_within_ns
-    classes = _classes_in_time(state, terms, named, deadline_ns)
-    if isinstance(classes, Reason):
-        return classes
-    prices = _prices(terms, [state.instruments[c.instrument_id] for c in classes])
-    if isinstance(prices, Reason):
-        return prices
-    density, cap = prices
-    escrow = escrow_nanos(min(density, cap), terms.quantity_mflop)
-    return BidPlan(group_id, classes, density, cap, terms.limit_nanos > 0, deadline_ns, escrow)
+    def bid(self, bid_id: int, account_id: int, job_id: int, now_ns: int) -> Bid:
+        """The bid, in the classes that can still start it in time. Elder jobs go first."""
+        return Bid(
+            bid_id=bid_id,
+            account_id=account_id,
+            density=self.density_nanos,
+            cap=self.cap_nanos,
+            latest_start_ns=self.latest_start_ns,
+            sequence=job_id,
+            classes=tuple(c for c in self.classes if c.latest_start_ns >= now_ns),
+            flat=self.work.limit_nanos > 0,
+        )
 
 
-def _shape_refusal(state: State, terms: SubmitJob) -> Reason:
-    if terms.model_id not in state.models:
-        return Reason.UNKNOWN_MODEL
-    if terms.quantity_mflop <= 0:
-        return Reason.QUANTITY_NOT_POSITIVE
-    if terms.quantity_mflop > JOB_QUANTITY_MAX_MFLOP:
-        return Reason.QUANTITY_TOO_LARGE
-    if min(terms.value_nanos, terms.limit_nanos, terms.max_cost_nanos) < 0:
+class JobPlan(NamedTuple):
+    """How a job bids: by leg, from 0, and why the other legs cannot. A job without legs has one."""
+
+    legs: dict[int, BidPlan]
+    dropped: dict[int, Reason]
+
+
+_DROPS: Final = (
+    Reason.CONTEXT_TOO_LONG,
+    Reason.INSTRUMENT_HALTED,
+    Reason.NO_CAPABLE_CLASS,
+    Reason.DEADLINE_INFEASIBLE,
+)
+"""What is no mistake of the buyer's: a leg drops out for it, and the others bid."""
+
+LEG_NUMBERS: Final = 5
+"""Of a leg in its record: instrument, limit, quantity, input tokens, and at most."""
+
+
+def plan_job(state: State, terms: SubmitJob) -> JobPlan | Reason:
+    """How a job with these terms bids, or why it cannot: the first leg's reason where none can."""
+    ways = _ways(state, terms)
+    if isinstance(ways, Reason):
+        return ways
+    refusal = _terms_refusal(terms, ways)
+    if refusal:
+        return refusal
+    legs: dict[int, BidPlan] = {}
+    dropped: dict[int, Reason] = {}
+    for number, work in enumerate(ways):
+        plan = _plan_bid(state, terms, work)
+        if not isinstance(plan, Reason):
+            legs[number] = plan
+        elif plan in _DROPS:
+            dropped[number] = plan
+        else:
+            return plan
+    return JobPlan(legs, dropped) if legs else dropped[0]
+
+
+def _ways(state: State, terms: SubmitJob) -> list[Work] | Reason:
+    """The ways to run a job: one for each leg, or the one that its own fields state."""
+    only = Work(
+        terms.model_id,
+        terms.tier,
+        terms.instrument_id,
+        terms.quantity_mflop,
+        terms.limit_nanos,
+        terms.input_tokens,
+        terms.input_tokens_max,
+    )
+    if not terms.legs:
+        return [only]
+    if any(only):
+        return Reason.FIELD_INVALID
+    count, odd = divmod(len(terms.legs), LEG_NUMBERS)
+    if odd or count > LEGS_MAX or len(set(terms.legs[::LEG_NUMBERS])) < count:
+        return Reason.LEGS_INVALID
+    ways = []
+    for at in range(0, len(terms.legs), LEG_NUMBERS):
+        instrument = state.instruments.get(terms.legs[at])
+        if instrument is None:
+            return Reason.UNKNOWN_INSTRUMENT
+        if instrument.terms.settlement != Settlement.LEASE:
+            return Reason.ORDER_TYPE_UNSUPPORTED
+        ways.append(
+            Work(instrument.terms.model_id, instrument.tier, *terms.legs[at : at + LEG_NUMBERS])
+        )
+    return ways
+
+
+def _terms_refusal(terms: SubmitJob, ways: list[Work]) -> Reason:
+    """What is wrong with the terms that all ways share, or NONE."""
+    if min(terms.value_nanos, terms.max_cost_nanos, *(way.limit_nanos for way in ways)) < 0:
         return Reason.AMOUNT_NOT_POSITIVE
     if max(terms.value_nanos, terms.max_cost_nanos) > COST_MAX_NANOS:
         return Reason.AMOUNT_TOO_LARGE
-    if not (terms.value_nanos or terms.limit_nanos or terms.max_cost_nanos):
+    limited = all(way.limit_nanos for way in ways)
+    if not (limited or terms.value_nanos or terms.max_cost_nanos):
         return Reason.VALUE_MISSING
-    if terms.value_nanos and terms.limit_nanos:
+    if limited and terms.value_nanos:
         return Reason.FIELD_INVALID
     if terms.deadline_within_ns <= 0:
         return Reason.DEADLINE_PASSED
@@ -91,15 +163,46 @@ def _shape_refusal(state: State, terms: SubmitJob) -> Reason:
         return Reason.PAYLOAD_TOO_LARGE
     if not 0 < terms.output_tokens_max <= OUTPUT_TOKENS_MAX:
         return Reason.FIELD_INVALID
-    if not 0 < terms.input_tokens <= terms.input_tokens_max:
+    return Reason.NONE
+
+
+def _plan_bid(state: State, terms: SubmitJob, work: Work) -> BidPlan | Reason:
+    """How one way bids, or why it cannot."""
+    refusal = _work_refusal(state, work)
+    if refusal:
+        return refusal
+    group_id = state.group_by_key.get((work.model_id, work.tier), 0)
+    named = _candidates(state, work, group_id)
+    if isinstance(named, Reason):
+        return named
+    deadline_ns = state.now_ns + terms.deadline_within_ns
+    classes = _classes_in_time(state, work, terms.output_tokens_max, named, deadline_ns)
+    if isinstance(classes, Reason):
+        return classes
+    prices = _prices(terms, work, [state.instruments[c.instrument_id] for c in classes])
+    if isinstance(prices, Reason):
+        return prices
+    density, cap = prices
+    escrow = escrow_nanos(min(density, cap), work.quantity_mflop)
+    return BidPlan(work, group_id, classes, density, cap, deadline_ns, escrow)
+
+
+def _work_refusal(state: State, work: Work) -> Reason:
+    if work.model_id not in state.models:
+        return Reason.UNKNOWN_MODEL
+    if work.quantity_mflop <= 0:
+        return Reason.QUANTITY_NOT_POSITIVE
+    if work.quantity_mflop > JOB_QUANTITY_MAX_MFLOP:
+        return Reason.QUANTITY_TOO_LARGE
+    if not 0 < work.input_tokens <= work.input_tokens_max:
         return Reason.FIELD_INVALID
     return Reason.NONE
 
 
-def _candidates(state: State, terms: SubmitJob, group_id: int) -> list[Instrument] | Reason:
-    """The open instruments that the job may trade in."""
-    if terms.instrument_id:
-        one = state.instruments.get(terms.instrument_id)
+def _candidates(state: State, work: Work, group_id: int) -> list[Instrument] | Reason:
+    """The open instruments that it may trade in."""
+    if work.instrument_id:
+        one = state.instruments.get(work.instrument_id)
         if one is None:
             return Reason.UNKNOWN_INSTRUMENT
         if one.terms.settlement != Settlement.LEASE or one.clearing_group_id != group_id:
@@ -114,47 +217,47 @@ def _candidates(state: State, terms: SubmitJob, group_id: int) -> list[Instrumen
 
 
 def _classes_in_time(
-    state: State, terms: SubmitJob, named: list[Instrument], deadline_ns: int
+    state: State, work: Work, output_tokens: int, named: list[Instrument], deadline_ns: int
 ) -> tuple[ClassBid, ...] | Reason:
     """Classes that can hold the job and finish it in time, slowest first."""
-    tokens = terms.input_tokens + terms.output_tokens_max
+    tokens = work.input_tokens + output_tokens
     fitting = [i for i in named if tokens <= i.terms.context_tokens_max]
     if not fitting:
         return Reason.CONTEXT_TOO_LONG
-    capable = [i for i in fitting if terms.quantity_mflop <= i.terms.quantity_max_mflop]
+    capable = [i for i in fitting if work.quantity_mflop <= i.terms.quantity_max_mflop]
     if not capable:
         return Reason.NO_CAPABLE_CLASS
     classes = [
         ClassBid(
             i.instrument_id,
-            deadline_ns - i.run_time_ns(terms.input_tokens, terms.output_tokens_max),
+            deadline_ns - i.run_time_ns(work.input_tokens, output_tokens),
         )
         for i in capable
     ]
     in_time = [c for c in classes if c.latest_start_ns >= state.now_ns]
     if not in_time:
         return Reason.DEADLINE_INFEASIBLE
-    card = state.models[terms.model_id].card
-    if flops_worst(card, 1, 1) > terms.quantity_mflop * 10**6:
+    card = state.models[work.model_id].card
+    if flops_worst(card, 1, 1) > work.quantity_mflop * 10**6:
         return Reason.BUDGET_BELOW_MINIMUM
     return tuple(sorted(in_time, key=lambda c: (c.latest_start_ns, c.instrument_id)))
 
 
-def _prices(terms: SubmitJob, classes: list[Instrument]) -> tuple[int, int] | Reason:
+def _prices(terms: SubmitJob, work: Work, classes: list[Instrument]) -> tuple[int, int] | Reason:
     """(density, cap) in nano-dollars per CU; the bid never pays more than the smaller one."""
     cap = min(PRICE_MAX_NANOS, *(c.terms.price_max_nanos for c in classes))
     if terms.max_cost_nanos:
-        cap = min(cap, density_nanos(terms.max_cost_nanos, terms.quantity_mflop))
-    if terms.limit_nanos:
+        cap = min(cap, density_nanos(terms.max_cost_nanos, work.quantity_mflop))
+    if work.limit_nanos:
         for instrument in classes:
-            refusal = instrument.price_refusal(terms.limit_nanos)
+            refusal = instrument.price_refusal(work.limit_nanos)
             if refusal:
                 return refusal
-        if terms.max_cost_nanos and cap < terms.limit_nanos:
+        if terms.max_cost_nanos and cap < work.limit_nanos:
             return Reason.MONEY_CAP
-        return terms.limit_nanos, cap
+        return work.limit_nanos, cap
     value = terms.value_nanos or terms.max_cost_nanos
-    density = min(DENSITY_MAX_NANOS, density_nanos(value, terms.quantity_mflop))
+    density = min(DENSITY_MAX_NANOS, density_nanos(value, work.quantity_mflop))
     if density < 1 or cap < 1:
         return Reason.VALUE_TOO_SMALL
     return density, cap

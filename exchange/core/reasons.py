@@ -67,6 +67,7 @@ class Reason(IntEnum):
     BOOK_FULL = 509  # The book holds its maximum of orders, or of orders of this kind.
     # The account has sent too many orders for the trades that it made: try again later.
     ORDER_TO_TRADE = 510
+    MESSAGE_RATE = 511  # The account sends faster than the operator lets it: try again later.
     INSTRUMENT_HALTED = 601  # The instrument does not trade now.
     NO_CAPABLE_CLASS = 602  # No hardware class of this model and tier can serve such a job.
     # No eligible hardware class can still finish the job by its deadline.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from exchange.core.commands import SettleLease
     from exchange.core.instruments import Model
     from exchange.core.jobs import Job
+    from exchange.core.planning import Work
 
 UNSEEN_TOKENS_MAX: Final = 4
 """Tokens that may have been given and not seen in the output: an end-of-text token, and up to
@@ -32,8 +33,13 @@ class Verdict(NamedTuple):
     flops: int
 
 
-def judge(receipt: SettleLease, job: Job, model: Model, context_tokens_max: int) -> Verdict:
-    """Check a receipt of the right worker for a lease that runs, of a class with this context."""
+def judge(
+    receipt: SettleLease, job: Job, work: Work, model: Model, context_tokens_max: int
+) -> Verdict:
+    """Check a receipt of the right worker for a lease that runs, of a class with this context.
+
+    `work` is what the lease is for.
+    """
     reason = _digests_refusal(receipt, job, model)
     if reason:
         return Verdict(reason, 0)
@@ -49,18 +55,18 @@ def judge(receipt: SettleLease, job: Job, model: Model, context_tokens_max: int)
         return Verdict(Reason.RECEIPT_MALFORMED, 0)
     if done != receipt.flops:
         return Verdict(Reason.RECEIPT_FLOPS_MISMATCH, 0)
-    if done > job.terms.quantity_mflop * FLOPS_PER_MFLOP:
+    if done > work.quantity_mflop * FLOPS_PER_MFLOP:
         return Verdict(Reason.RECEIPT_OVER_BUDGET, 0)
     tokens_max = min(receipt.tokens_received, job.terms.output_tokens_max) + UNSEEN_TOKENS_MAX
-    if trace.prompt_tokens > job.terms.input_tokens_max or trace.tokens_given > tokens_max:
+    if trace.prompt_tokens > work.input_tokens_max or trace.tokens_given > tokens_max:
         return Verdict(Reason.RECEIPT_TOKENS_IMPLAUSIBLE, 0)
-    too_long = job.terms.input_tokens_max >= context_tokens_max
-    if not _cause_holds(receipt.cause, trace, job, model, too_long=too_long):
+    too_long = work.input_tokens_max >= context_tokens_max
+    if not _cause_holds(receipt.cause, trace, work, model, too_long=too_long):
         return Verdict(Reason.RECEIPT_TOKENS_IMPLAUSIBLE, 0)
     return Verdict(Reason.NONE, done)
 
 
-def _cause_holds(cause: int, trace: Trace, job: Job, model: Model, *, too_long: bool) -> bool:
+def _cause_holds(cause: int, trace: Trace, work: Work, model: Model, *, too_long: bool) -> bool:
     """Whether the attempt can have ended for the reason that it gives.
 
     An answer that finished has a token; a budget that stopped it cannot pay for one more. Without
@@ -74,8 +80,8 @@ def _cause_holds(cause: int, trace: Trace, job: Job, model: Model, *, too_long: 
     if cause == StopCause.LENGTH:
         return trace.tokens_given > 0 or too_long
     if cause == StopCause.BUDGET:
-        budget = job.terms.quantity_mflop * FLOPS_PER_MFLOP
-        prompt = trace.prompt_tokens or job.terms.input_tokens_max
+        budget = work.quantity_mflop * FLOPS_PER_MFLOP
+        prompt = trace.prompt_tokens or work.input_tokens_max
         return flops_worst(model.card, prompt, trace.tokens_given + 1) > budget
     return True
 

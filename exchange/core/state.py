@@ -9,6 +9,7 @@ from exchange.core.ledger import Ledger
 from exchange.core.limits import CLIENT_ID_RETENTION_NS, ORDER_ID_RETENTION_NS
 from exchange.core.timers import Timers
 from matching.book_legs import BookLegDesk
+from matching.legs import LegDesk
 
 if TYPE_CHECKING:
     from exchange.core.accounts import Account, Key
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from exchange.core.jobs import Job
     from exchange.core.leases import Lease
     from exchange.core.open_orders import OpenOrder
+    from exchange.core.reasons import Reason
     from exchange.core.workers import Pool, Worker
     from matching.book import Book
     from matching.clearing import ClearingGroup
@@ -87,6 +89,7 @@ class State:
         self.instrument_by_name: dict[str, int] = {}
         self.books: dict[int, Book] = {}
         self.groups: dict[int, ClearingGroup] = {}
+        self.job_legs = LegDesk(self.groups)
         self.group_by_key: dict[tuple[int, str], int] = {}  # (model, tier)
         self.group_classes: dict[int, list[int]] = {}
         self.heard: dict[int, list[bytes]] = {}  # rows of books that somebody listens to: no state
@@ -100,12 +103,18 @@ class State:
         self.quotes: dict[int, tuple[int, int, int]] = {}  # id -> worker, instrument, pool
         self.jobs_settled = 0
         self.jobs_unsettled = 0
+        self.retry_at_ns = 0  # of the refusal under way: no state
 
     def hear(self, instrument_id: int) -> None:
         """Keep the market data of a book's last command, where somebody listens to it."""
         heard = self.heard.get(instrument_id)
         if heard is not None:
             heard.append(self.books[instrument_id].last_rows())
+
+    def refused_until(self, reason: Reason, retry_at_ns: int) -> Reason:
+        """A refusal that time alone will lift: the reason, for the command's answer."""
+        self.retry_at_ns = retry_at_ns
+        return reason
 
     def emit(self, event: AnyEvent) -> None:
         """Say that something happened."""

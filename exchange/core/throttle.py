@@ -141,6 +141,10 @@ class OrderToTrade:
         """Count a trade; each of its two accounts has one."""
         self._count(account_id, instrument_id, 0, 1, now_ns)
 
+    def window_end_ns(self, now_ns: int) -> int:
+        """When the present window ends and all is forgotten; nothing is refused where it is."""
+        return (self._window_at(now_ns) + 1) * self.terms.window_ns
+
     def _count(
         self, account_id: int, instrument_id: int, messages: int, trades: int, now_ns: int
     ) -> None:

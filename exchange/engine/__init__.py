@@ -14,6 +14,7 @@ from exchange.engine.types import (
     EngineStopped,
     Group,
     Outcome,
+    Outcomes,
     Subscriber,
     SystemClock,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "EngineStopped",
     "Group",
     "Outcome",
+    "Outcomes",
     "Recovery",
     "Subscriber",
     "SystemClock",

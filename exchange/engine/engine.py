@@ -30,6 +30,7 @@ from exchange.engine.types import (
     EngineStopped,
     Group,
     Outcome,
+    Outcomes,
     Subscriber,
 )
 from exchange.journal import SEGMENT_BYTES, GroupRecord, LocalLog, LogStore, TornTail
@@ -45,7 +46,7 @@ COLLECT_MAX_NS: Final = 4_000_000
 
 _log = structlog.get_logger(__name__)
 
-Callback = Callable[[list[Outcome] | EngineStopped], None]
+Callback = Callable[[Outcomes | EngineStopped], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,11 @@ class Engine:
         """Commands that wait for their commit."""
         return self._pending_commands
 
+    @property
+    def pending_bytes(self) -> int:
+        """Their bytes."""
+        return self._pending_bytes
+
     def now_ns(self) -> int:
         """Journal time now, nanoseconds since the epoch: what the next group will be stamped with.
 
@@ -223,7 +229,7 @@ class Engine:
         """
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
-        def resolve(result: list[Outcome] | EngineStopped) -> None:
+        def resolve(result: Outcomes | EngineStopped) -> None:
             if future.done():
                 return  # The caller has gone; the command stands.
             if isinstance(result, EngineStopped):
@@ -234,15 +240,15 @@ class Engine:
         self._enqueue((command,), command.encode(), resolve)
         return future
 
-    def submit_many(self, commands: Sequence[Command]) -> asyncio.Future[list[Outcome]]:
+    def submit_many(self, commands: Sequence[Command]) -> asyncio.Future[Outcomes]:
         """Sequence commands as neighbours of one group; as `submit`, for all of them at once.
 
         Raises:
             ValueError: none, or more than one group can hold.
         """
-        future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Outcomes] = asyncio.get_running_loop().create_future()
 
-        def resolve(result: list[Outcome] | EngineStopped) -> None:
+        def resolve(result: Outcomes | EngineStopped) -> None:
             if future.done():
                 return
             if isinstance(result, EngineStopped):
@@ -253,14 +259,17 @@ class Engine:
         self.submit_with(commands, resolve)
         return future
 
-    def submit_with(self, commands: Sequence[Command], callback: Callback) -> None:
+    def submit_with(
+        self, commands: Sequence[Command], callback: Callback, payload: bytes = b""
+    ) -> None:
         """As `submit_many`, for readers of the feed that must see their own answers in order.
 
         The callback runs once, when the group is durable and before the feed's subscribers see it.
+        `payload` is the commands encoded and joined, from a caller that has it.
         """
         if not 0 < len(commands) <= GROUP_COMMANDS_MAX:
             raise ValueError(f"a batch holds 1 to {GROUP_COMMANDS_MAX} commands")
-        payload = b"".join([command.encode() for command in commands])
+        payload = payload or b"".join([command.encode() for command in commands])
         if len(payload) > GROUP_BYTES_MAX:
             raise ValueError(f"a batch holds at most {GROUP_BYTES_MAX} bytes")
         self._enqueue(commands, payload, callback)
@@ -408,16 +417,13 @@ class Engine:
         stats.publish_ns += time.perf_counter_ns() - durable
 
     def _publish(self, taken: list[_Submission], group: Group) -> None:
-        outcomes = list(group.outcomes)
-        answers: list[tuple[Callback, list[Outcome]]] = []
+        outcomes = group.outcomes
         start = 1  # the group's first command is the Advance
+        # A future's waiter runs after the subscribers, as it needs another turn of the loop.
         for submission in taken:
             end = start + len(submission.commands)
-            answers.append((submission.callback, outcomes[start:end]))
+            submission.callback(outcomes[start:end])
             start = end
-        # A future's waiter runs after the subscribers, as it needs another turn of the loop.
-        for callback, answer in answers:
-            callback(answer)
         for subscriber in self._subscribers:
             try:
                 subscriber(group)
@@ -437,9 +443,7 @@ class Engine:
 def _apply(core: Exchange, commands: Sequence[Command], first_sequence: int) -> Group:
     assert first_sequence == core.sequence + 1, "the journal does not follow the state"
     events = core.apply(commands)
-    now_ns = core.now_ns
-    outcomes = [Outcome(i, now_ns, found) for i, found in enumerate(events, first_sequence)]
-    return Group(first_sequence, now_ns, commands, outcomes)
+    return Group(commands, Outcomes(first_sequence, core.now_ns, events))
 
 
 def _begin_epoch(core: Exchange, log: LogStore, outage_ns: int) -> Group:

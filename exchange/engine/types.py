@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, overload
 
 import msgspec
 
 from exchange.core.commands import Command
 from exchange.core.events import AnyEvent, OrderAccepted, Refused
+from exchange.core.notable import notable
 from exchange.core.reasons import Reason
 
 PENDING_COMMANDS_MAX: Final = 65_536
@@ -79,6 +80,45 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
         return first.reason if type(first) is Refused else None
 
 
+class Outcomes(Sequence[Outcome]):
+    """What neighbouring commands did. Each one's `Outcome` is made only for who asks.
+
+    Attributes:
+        first_sequence: Number of the first command.
+        now_ns: Journal time of all of them, nanoseconds since the epoch.
+        events: Each command's events.
+    """
+
+    __slots__ = ("events", "first_sequence", "now_ns")
+
+    def __init__(self, first_sequence: int, now_ns: int, events: Sequence[list[AnyEvent]]) -> None:
+        self.first_sequence = first_sequence
+        self.now_ns = now_ns
+        self.events = events
+
+    @property
+    def last_sequence(self) -> int:
+        """Number of the last command."""
+        return self.first_sequence + len(self.events) - 1
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    @overload
+    def __getitem__(self, at: int) -> Outcome: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Outcomes: ...
+
+    def __getitem__(self, at: int | slice) -> Outcome | Outcomes:
+        if isinstance(at, slice):
+            start, _, step = at.indices(len(self.events))
+            assert step == 1, "outcomes are those of neighbours"
+            return Outcomes(self.first_sequence + start, self.now_ns, self.events[at])
+        number = range(len(self.events))[at]
+        return Outcome(self.first_sequence + number, self.now_ns, self.events[number])
+
+
 Noted = tuple[Command, Outcome, AnyEvent]
 """An event with the command that caused it and that command's outcome. One is made for each event
 that is told, and a named tuple takes six times as long to make."""
@@ -90,26 +130,28 @@ class Group:
     `outcomes[i]` answers `commands[i]`, whose number is `first_sequence + i`.
     """
 
-    __slots__ = ("_kinds", "_noted", "commands", "first_sequence", "now_ns", "outcomes")
+    __slots__ = ("_kinds", "_noted", "commands", "outcomes")
 
-    def __init__(
-        self,
-        first_sequence: int,
-        now_ns: int,
-        commands: Sequence[Command],
-        outcomes: Sequence[Outcome],
-    ) -> None:
-        self.first_sequence = first_sequence
-        self.now_ns = now_ns
+    def __init__(self, commands: Sequence[Command], outcomes: Outcomes) -> None:
         self.commands = commands
         self.outcomes = outcomes
         self._noted: list[Noted] | None = None
         self._kinds: set[type] = set()
 
     @property
+    def first_sequence(self) -> int:
+        """Number of the group's first command."""
+        return self.outcomes.first_sequence
+
+    @property
     def last_sequence(self) -> int:
         """Number of the group's last command."""
-        return self.first_sequence + len(self.commands) - 1
+        return self.outcomes.last_sequence
+
+    @property
+    def now_ns(self) -> int:
+        """Journal time, nanoseconds since the epoch."""
+        return self.outcomes.now_ns
 
     def events_of(self, kinds: frozenset[type]) -> Sequence[Noted]:
         """The group's events of these types, in order; the acceptance of an order is never one.
@@ -125,14 +167,12 @@ class Group:
 
     def _note(self) -> list[Noted]:
         noted: list[Noted] = []
+        outcomes, commands = self.outcomes, self.commands
+        for at in notable(outcomes.events):
+            command, outcome = commands[at], outcomes[at]
+            noted += [(command, outcome, event) for event in outcome.events]
         kinds = self._kinds
-        for command, outcome in zip(self.commands, self.outcomes, strict=True):
-            events = outcome.events
-            if len(events) == 1 and type(events[0]) is OrderAccepted:
-                continue
-            for event in events:
-                kinds.add(type(event))
-                noted.append((command, outcome, event))
+        kinds.update([type(event) for _, _, event in noted])
         kinds.discard(OrderAccepted)
         return noted
 

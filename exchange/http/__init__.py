@@ -1,10 +1,5 @@
-"""The HTTP edge: health, metrics, the public overview and the page.
+"""HTTP: health, metrics, the public overview and the page.
 
-It knows the state machine and the engine; all else that it shows is handed to it as `Sources`.
+`app` is the edge that serves them. `views` is what it shows, and may be in another process; what
+they show beyond the state machine and the engine is handed to them as `sources`.
 """
-
-from exchange.http.app import HttpServer
-from exchange.http.listener import connections_max
-from exchange.http.sources import Sources
-
-__all__ = ["HttpServer", "Sources", "connections_max"]

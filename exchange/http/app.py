@@ -9,14 +9,15 @@ from typing import Final
 import msgspec
 import structlog
 from aiohttp import web
+from prometheus_client.registry import Collector
 
 from exchange.http import errors, pages
 from exchange.http.errors import ApiError
 from exchange.http.feed import OverviewFeed
 from exchange.http.listener import CONNECTIONS_MAX, Listener
-from exchange.http.metrics import Metrics
+from exchange.http.metrics import CONTENT_TYPE, EdgeMetrics
 from exchange.http.sockets import OverviewSockets
-from exchange.http.sources import Sources
+from exchange.http.views import Views
 
 BODY_BYTES_MAX: Final = 16 * 1024
 """Longest request body: nothing here takes one."""
@@ -40,18 +41,25 @@ class HttpServer:
     """Serves the page, the overview, health and metrics until stopped.
 
     Args:
-        sources: Where to read.
+        views: Where to read.
         address: host:port to listen on; port 0 lets the system choose.
         connections: Connections open at the same time.
+        collector: More metrics of this process, which another edge of it knows.
     """
 
-    def __init__(self, sources: Sources, address: str, connections: int = CONNECTIONS_MAX) -> None:
-        self._sources = sources
+    def __init__(
+        self,
+        views: Views,
+        address: str,
+        connections: int = CONNECTIONS_MAX,
+        collector: Collector | None = None,
+    ) -> None:
+        self._views = views
         self._address = address
         self._listener = Listener(connections)
-        self._feed = OverviewFeed(sources)
+        self._feed = OverviewFeed(views)
         self._sockets = OverviewSockets(self._feed)
-        self._metrics = Metrics(sources, lambda: len(self._sockets))
+        self._metrics = EdgeMetrics(lambda: len(self._sockets), collector)
         self._files = pages.load()
         self._runner = web.AppRunner(
             self._application(), access_log=None, shutdown_timeout=CLOSE_WITHIN_S
@@ -105,19 +113,15 @@ class HttpServer:
         return pages.respond(request, file)
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        status = "ok"
-        if not self._sources.engine.running:
-            status = "stopped"
-        elif self._sources.draining():
-            status = "draining"
+        status = self._views.state
         return _json(msgspec.json.encode({"status": status}), 200 if status == "ok" else 503)
 
     async def _exposition(self, _: web.Request) -> web.Response:
-        body, content_type = self._metrics.exposition()
-        return web.Response(body=body, headers={"Content-Type": content_type})
+        body = await self._views.exposition() + self._metrics.exposition()
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     async def _overview(self, _: web.Request) -> web.Response:
-        return _json(self._feed.build())
+        return _json((await self._views.overview(-1, 0)).text)
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Iterator
 from typing import Final
 
-import msgspec
 import structlog
 
-from exchange.engine import Group
-from exchange.http.overview import overview
-from exchange.http.sources import Sources
+from exchange.http.views import Views
 
 INTERVAL_S: Final = 0.1
 """Least time between two overviews: what happens meanwhile is conflated."""
@@ -34,34 +30,21 @@ class OverviewFeed:
     """Builds the overview while somebody watches.
 
     Args:
-        sources: Where to read.
+        views: Where to read.
     """
 
-    def __init__(self, sources: Sources) -> None:
-        self._sources = sources
-        self._started_s = time.monotonic()
-        self._encoder = msgspec.json.Encoder()
-        self._changed = asyncio.Event()
+    def __init__(self, views: Views) -> None:
+        self._views = views
         self._published = asyncio.Event()
         self._readers = 0
         self._pump: asyncio.Task[None] | None = None
         self.version = 0
         self._text = ""
-        sources.engine.subscribe(self._on_group)
 
     @property
     def readers(self) -> int:
         """How many watch."""
         return self._readers
-
-    @property
-    def uptime_s(self) -> int:
-        """Whole seconds since the start."""
-        return int(time.monotonic() - self._started_s)
-
-    def build(self) -> bytes:
-        """The overview now, as JSON."""
-        return self._encoder.encode(overview(self._sources, self.uptime_s))
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[OverviewReader]:
@@ -83,22 +66,18 @@ class OverviewFeed:
             await self._published.wait()
         return self.version, self._text
 
-    def _on_group(self, _: Group) -> None:
-        self._changed.set()
-
     async def _run(self) -> None:
+        sequence = -1
         while True:
-            self._changed.clear()
-            began = time.perf_counter()
+            rest_s = INTERVAL_S
             try:
-                self._publish(self.build().decode())
+                built = await self._views.overview(sequence, HEARTBEAT_S)
+                sequence = built.sequence
+                rest_s = max(INTERVAL_S, built.took_s * REST_PER_WORK)
+                self._publish(built.text.decode())
             except Exception:
                 _log.exception("the overview could not be built")
-            took_s = time.perf_counter() - began
-            await asyncio.sleep(max(INTERVAL_S, took_s * REST_PER_WORK))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HEARTBEAT_S):
-                    await self._changed.wait()
+            await asyncio.sleep(rest_s)
 
     def _publish(self, text: str) -> None:
         self._text = text

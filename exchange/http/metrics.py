@@ -8,7 +8,7 @@ label.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
@@ -36,32 +36,60 @@ BOOK_LEVELS_MAX: Final = 1_000
 NS_PER_S: Final = 1e9
 
 
-class Metrics:
-    """A registry of its own: two exchanges in one process do not mix.
+class EdgeMetrics:
+    """The metrics of the process that serves them, in a registry of its own.
 
     Args:
-        sources: Where to read.
         sockets: How many WebSockets are open.
+        collector: More of them.
     """
 
-    def __init__(self, sources: Sources, sockets: Callable[[], int]) -> None:
+    def __init__(self, sockets: Callable[[], int], collector: Collector | None = None) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(ExchangeCollector(sources, sockets))
+        self._registry.register(SocketCollector(sockets))
+        if collector is not None:
+            self._registry.register(collector)
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 
-    def exposition(self) -> tuple[bytes, str]:
-        """The metrics now and their content type. O(accounts + workers + levels)."""
-        return generate_latest(self._registry), CONTENT_TYPE
+    def exposition(self) -> bytes:
+        """The metrics now."""
+        return generate_latest(self._registry)
+
+
+class SocketCollector(Collector):
+    """What HTTP has open, as metrics."""
+
+    def __init__(self, sockets: Callable[[], int]) -> None:
+        self._sockets = sockets
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is computed at registration."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """All of them now."""
+        yield _gauge("flopex_http_sockets", "Open WebSockets", self._sockets())
+
+
+def _queues(found: Mapping[str, tuple[int, int]]) -> Iterator[Metric]:
+    depths = GaugeMetricFamily(
+        "flopex_queue_depth", "What waits; of many of a kind, in the fullest", labels=["queue"]
+    )
+    limits = GaugeMetricFamily("flopex_queue_limit", "What may wait", labels=["queue"])
+    for name, (depth, limit) in found.items():
+        depths.add_metric([name], depth)
+        limits.add_metric([name], limit)
+    yield depths
+    yield limits
 
 
 class ExchangeCollector(Collector):
     """Turns the exchange's state into metrics."""
 
-    def __init__(self, sources: Sources, sockets: Callable[[], int]) -> None:
+    def __init__(self, sources: Sources) -> None:
         self._sources = sources
-        self._sockets = sockets
 
     def describe(self) -> Iterable[Metric]:
         """Nothing is computed at registration."""
@@ -152,8 +180,8 @@ class ExchangeCollector(Collector):
     def _edges(self) -> Iterator[Metric]:
         sources = self._sources
         yield _gauge("flopex_worker_sessions", "Open sessions of workers", sources.sessions())
+        yield from _queues(sources.queues())
         yield _gauge("flopex_rpc_streams", "gRPC streams under way", sources.streams())
-        yield _gauge("flopex_http_sockets", "Open WebSockets", self._sockets())
         calls = CounterMetricFamily("flopex_rpc_calls", "gRPC calls by method", labels=["method"])
         errors = CounterMetricFamily(
             "flopex_rpc_errors", "gRPC calls that failed, by reason", labels=["method", "reason"]

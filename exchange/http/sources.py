@@ -59,6 +59,7 @@ class Sources:
         sessions: Open sessions of workers.
         streams: gRPC streams under way.
         counters: gRPC calls by method ("calls M") and their errors ("errors M REASON").
+        queues: Everything that can fill up, by name: how full it is, and where it ends.
         draining: Whether the exchange takes no new work any more.
     """
 
@@ -68,4 +69,5 @@ class Sources:
     sessions: Callable[[], int]
     streams: Callable[[], int]
     counters: Callable[[], Mapping[str, int]]
+    queues: Callable[[], Mapping[str, tuple[int, int]]]
     draining: Callable[[], bool]

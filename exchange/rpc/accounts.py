@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any
-
-import grpc
 
 from exchange.core.commands import Role
 from exchange.core.events import ReceiptRefused, ReceiptSettled
@@ -13,16 +10,14 @@ from exchange.core.leases import Lease
 from exchange.core.reasons import Reason
 from exchange.metering.receipts import parse_signed_bytes
 from exchange.rpc import auth
+from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.convert import accounts, enums, paging
 from exchange.rpc.errors import refusal
 from exchange.rpc.services import Services
 from exchange.v1 import account_service_pb2 as pb
-from exchange.v1 import account_service_pb2_grpc as pb_grpc
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class AccountServicer(pb_grpc.AccountServiceServicer):
+class AccountServicer:
     """The caller's own account."""
 
     def __init__(self, services: Services) -> None:
@@ -84,7 +79,7 @@ class AccountServicer(pb_grpc.AccountServiceServicer):
             raise refusal(
                 Reason.UNKNOWN_LEASE, f"lease {lease.lease_id} has no receipt", {"part": "receipt"}
             )
-        job = core.jobs[lease.job_id]
+        instrument = core.instruments[lease.instrument_id]
         worker = core.workers[lease.worker_id]
         result = lease.first_result
         receipt = pb.StoredReceipt(
@@ -98,7 +93,7 @@ class AccountServicer(pb_grpc.AccountServiceServicer):
             price_nanos=lease.price_nanos,
             billed_nanos=lease.billed_nanos,
             accepted=isinstance(result, ReceiptSettled),
-            model_card=core.models[job.terms.model_id].card_bytes,
+            model_card=core.models[instrument.terms.model_id].card_bytes,
         )
         if isinstance(result, ReceiptSettled):
             receipt.cause = enums.stop_cause(result.cause)

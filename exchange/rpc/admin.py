@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from typing import Any, Final
-
-import grpc
+from typing import Final
 
 from exchange.core.commands import (
     AccountKind,
@@ -27,12 +25,12 @@ from exchange.core.events import AccountOpened, ModelAdded
 from exchange.core.reasons import Reason
 from exchange.metering.cards import CardError, decode_card
 from exchange.rpc import auth
+from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.convert import accounts, enums, market, workers
 from exchange.rpc.errors import invalid, refusal
 from exchange.rpc.services import Services
 from exchange.v1 import account_service_pb2 as account_pb
 from exchange.v1 import admin_service_pb2 as pb
-from exchange.v1 import admin_service_pb2_grpc as pb_grpc
 
 ACCOUNT_NAME: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$")
 KEY_PREFIX_MIN: Final = 8
@@ -41,10 +39,8 @@ EXPORT_PAGE: Final = 1_000
 """Ledger entries of one message of an export."""
 ID_BYTES: Final = 16
 
-Context = grpc.aio.ServicerContext[Any, Any]
 
-
-class AdminServicer(pb_grpc.AdminServiceServicer):
+class AdminServicer:
     """What only the operator may do."""
 
     def __init__(self, services: Services) -> None:
@@ -174,6 +170,15 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         found = accounts.find_account(self._services.core, request.account)
         await self._services.execute(SetAccountHalted(found.account_id, int(request.halted)))
         return pb.SetAccountHaltedResponse(account=self._account(request.account))
+
+    async def SetAccountLimits(
+        self, request: pb.SetAccountLimitsRequest, context: Context
+    ) -> pb.SetAccountLimitsResponse:
+        """See the service's definition."""
+        self._operator(context)
+        found = accounts.find_account(self._services.core, request.account)
+        await self._services.execute(accounts.set_limits(found.account_id, request.messages))
+        return pb.SetAccountLimitsResponse(account=self._account(request.account))
 
     async def SetAnyWorker(
         self, request: pb.SetAnyWorkerRequest, context: Context

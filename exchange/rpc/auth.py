@@ -6,16 +6,15 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Any, Final, NamedTuple
-
-import grpc
+from typing import Final, NamedTuple
 
 from exchange.core.commands import Role
 from exchange.core.exchange import Exchange
 from exchange.core.reasons import Reason
-from exchange.rpc.errors import RpcError, refusal
+from exchange.rpc.calls import IncomingCall
+from exchange.rpc.errors import Code, RpcError, refusal
 
 SECRET_PATTERN: Final = re.compile(r"^flx_[A-Za-z0-9_-]{43}$")
 KEY_ID_CHARS: Final = 16
@@ -69,43 +68,40 @@ def key_id(key_hash: bytes) -> str:
 def key_unknown() -> RpcError:
     """The key is not, or no more, known here."""
     return RpcError(
-        grpc.StatusCode.UNAUTHENTICATED,
+        Code.UNAUTHENTICATED,
         "KEY_UNKNOWN",
         "no such API key: it was mistyped, revoked, or belongs to another exchange",
     )
 
 
-def authenticate(core: Exchange, metadata: Iterable[tuple[str, str | bytes]] | None) -> Caller:
+def authenticate(core: Exchange, metadata: Mapping[str, str]) -> Caller:
     """Who sent this metadata.
 
     Raises:
         RpcError: UNAUTHENTICATED with reason KEY_MISSING or KEY_UNKNOWN.
     """
-    for name, value in metadata or ():
-        if name == "authorization" and isinstance(value, str):
-            secret = value.removeprefix(_BEARER)
-            if not SECRET_PATTERN.fullmatch(secret):
-                break
-            digest = hash_secret(secret)
-            key = core.keys.get(digest)
-            if key is None:
-                raise key_unknown()
-            return Caller(key.account_id, Role(key.roles), digest)
+    secret = metadata.get("authorization", "").removeprefix(_BEARER)
+    if SECRET_PATTERN.fullmatch(secret):
+        digest = hash_secret(secret)
+        key = core.keys.get(digest)
+        if key is None:
+            raise key_unknown()
+        return Caller(key.account_id, Role(key.roles), digest)
     raise RpcError(
-        grpc.StatusCode.UNAUTHENTICATED,
+        Code.UNAUTHENTICATED,
         "KEY_MISSING",
         "send metadata 'authorization: Bearer flx_...' with an API key of 47 characters",
     )
 
 
 def set_caller(caller: Caller) -> None:
-    """Note who makes the call that this task serves (the interceptor does)."""
+    """Note who makes the call that this task serves (`LocalApi` does)."""
     _CALLER.set(caller)
 
 
-def caller(context: grpc.aio.ServicerContext[Any, Any] | None = None) -> Caller:  # noqa: ARG001
+def caller(call: IncomingCall | None = None) -> Caller:  # noqa: ARG001
     """Who makes the call that this task serves.
 
-    The interceptor has checked the key; tasks started by the servicer inherit the answer.
+    `LocalApi` has checked the key; tasks started by the servicer inherit the answer.
     """
     return _CALLER.get()

@@ -67,6 +67,10 @@ class OrdersReader:
         self._rows = 0
         self._news = asyncio.Event()
 
+    def __len__(self) -> int:
+        """Rows that were not taken."""
+        return self._rows
+
     def put(self, piece: Piece) -> None:
         """Add a piece, or overflow."""
         if self._rows + len(piece) > ROWS_BEHIND_MAX:
@@ -109,6 +113,11 @@ class OrdersFeed:
         self._readers.setdefault(instrument_id, set()).add(reader)
         self._core.listen(instrument_id)
         return reader
+
+    def deepest(self) -> int:
+        """Rows that the reader has not taken who is furthest behind. O(readers)."""
+        readers = (reader for found in self._readers.values() for reader in found)
+        return max(map(len, readers), default=0)
 
     def close(self, reader: OrdersReader) -> None:
         """The reader is not read any more."""

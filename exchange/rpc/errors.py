@@ -6,13 +6,14 @@ trying again may help. See `docs/reference/errors.md`.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import Final
 
-import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
+from exchange.core.events import AnyEvent, Refused
 from exchange.core.reasons import Reason
 
 DOMAIN: Final = "exchange.v1"
@@ -25,7 +26,28 @@ clients refuse an error whose trailers exceed 16 KiB: they would not even learn 
 METADATA_CHARS_MAX: Final = 120
 """Longest value of an error's metadata: what the caller sent comes back cut."""
 
-Code = grpc.StatusCode
+
+class Code(enum.IntEnum):
+    """The gRPC statuses by their numbers (google.rpc.Code)."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
 
 _FAMILIES: Final = {
     1: Code.PERMISSION_DENIED,
@@ -43,7 +65,7 @@ _EXCEPTIONS: Final = {
     Reason.CLIENT_ID_TOO_OLD: Code.FAILED_PRECONDITION,
 }
 
-STATUS: Final[dict[Reason, grpc.StatusCode]] = {
+STATUS: Final[dict[Reason, Code]] = {
     reason: _EXCEPTIONS.get(reason, _FAMILIES[reason // 100])
     for reason in Reason
     if reason is not Reason.NONE
@@ -52,7 +74,7 @@ STATUS: Final[dict[Reason, grpc.StatusCode]] = {
 
 
 class RpcError(Exception):
-    """Ends the call with a status and its details; the error interceptor sends it.
+    """Ends the call with a status and its details; what carries the call sends them.
 
     Args:
         code: The gRPC status.
@@ -64,7 +86,7 @@ class RpcError(Exception):
 
     def __init__(
         self,
-        code: grpc.StatusCode,
+        code: Code,
         reason: str,
         message: str,
         metadata: Mapping[str, object] | None = None,
@@ -81,7 +103,7 @@ class RpcError(Exception):
 
     def details(self) -> bytes:
         """The serialized google.rpc.Status."""
-        status = status_pb2.Status(code=self.code.value[0], message=self.message)
+        status = status_pb2.Status(code=int(self.code), message=self.message)
         info = error_details_pb2.ErrorInfo(
             reason=self.reason, domain=DOMAIN, metadata=self.metadata
         )
@@ -91,10 +113,6 @@ class RpcError(Exception):
             delay.FromNanoseconds(self.retry_after_ns)
             status.details.append(_any(error_details_pb2.RetryInfo(retry_delay=delay)))
         return bytes(status.SerializeToString())
-
-    async def send(self, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
-        """End this call with the error."""
-        await context.abort(self.code, self.message, ((DETAILS_KEY, self.details()),))
 
 
 def _cut(text: str, chars_max: int) -> str:
@@ -112,6 +130,14 @@ def refusal(
 ) -> RpcError:
     """The error for a reason of the core's table; raise it."""
     return RpcError(STATUS[reason], reason.name, message or reason_text(reason), metadata)
+
+
+def refused(event: AnyEvent, now_ns: int) -> RpcError:
+    """The error for a command that the core refused; where time alone helps, it says how much."""
+    assert isinstance(event, Refused)
+    error = refusal(event.reason)
+    error.retry_after_ns = max(0, event.retry_at_ns - now_ns)
+    return error
 
 
 def reason_text(reason: Reason) -> str:
@@ -142,13 +168,3 @@ def draining() -> RpcError:
 def slow_reader(message: str, metadata: Mapping[str, object]) -> RpcError:
     """A reader fell behind its bounded queue and is cut off."""
     return RpcError(Code.OUT_OF_RANGE, "SLOW_READER", message, metadata)
-
-
-async def abort(
-    context: grpc.aio.ServicerContext[Any, Any],
-    reason: Reason,
-    message: str = "",
-    metadata: Mapping[str, object] | None = None,
-) -> NoReturn:
-    """End this call with the error for a reason of the core's table."""
-    await refusal(reason, message, metadata).send(context)

@@ -89,6 +89,10 @@ class History:
         self._watchers.add(watcher)
         return watcher
 
+    def deepest(self) -> int:
+        """What the watcher has not taken who is furthest behind. O(watchers)."""
+        return max(map(len, self._watchers), default=0)
+
     def unwatch(self, watcher: TradeWatcher) -> None:
         """The watcher is not read any more."""
         self._watchers.discard(watcher)

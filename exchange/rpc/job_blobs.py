@@ -13,7 +13,6 @@ import re
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-import grpc
 import structlog
 
 from exchange.blobs import BlobConflict, BlobErased, BlobError, BlobNotFound, BlobRefused
@@ -23,10 +22,11 @@ from exchange.core.limits import NS_PER_S
 from exchange.core.reasons import Reason
 from exchange.engine import Group, Outcome
 from exchange.receipts import Receipt, ReceiptNotFound, ReceiptsError
-from exchange.rpc.errors import RETRY_AFTER_NS, RpcError, busy, refusal
+from exchange.rpc.errors import RETRY_AFTER_NS, Code, RpcError, busy, refusal
 from exchange.rpc.locks import KeyedLocks
 from exchange.rpc.outputs import Output, StoredOutput
-from exchange.rpc.receipt_writer import ReceiptWriter
+from exchange.rpc.receipt_writer import WAITING_BYTES_MAX, ReceiptWriter
+from exchange.rpc.streams import Queue
 
 if TYPE_CHECKING:
     from exchange.core.jobs import Job
@@ -82,6 +82,11 @@ class JobBlobs:
         self._puts = asyncio.Semaphore(PUTS_MAX)
         self._due: list[tuple[int, str]] = []  # heap of (time since the epoch, name)
         self._tasks: set[asyncio.Task[Any]] = set()
+        services.queues |= {
+            "job_payloads": Queue(lambda: self._submissions, SUBMITTING_MAX),
+            "job_payload_bytes": Queue(lambda: self._submitting_bytes, SUBMITTING_BYTES_MAX),
+            "receipt_bytes": Queue(lambda: self._receipts.waiting_bytes, WAITING_BYTES_MAX),
+        }
 
     def start(self) -> None:
         """Take up the retention of jobs that had ended before, and look for payloads of none."""
@@ -221,7 +226,7 @@ class JobBlobs:
         except BlobError as error:
             _log.error("a blob cannot be written", name=name, error=str(error))
             raise RpcError(
-                grpc.StatusCode.UNAVAILABLE,
+                Code.UNAVAILABLE,
                 "STORAGE_FAILED",
                 "the exchange cannot store anything now",
                 retry_after_ns=10 * RETRY_AFTER_NS,

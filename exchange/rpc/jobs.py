@@ -8,21 +8,19 @@ loses no output and sees only the newest of the job's states.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Final
-
-import grpc
+from typing import TYPE_CHECKING, Final
 
 from exchange.core.commands import CancelJob, Role
 from exchange.core.events import JobQueued, Repeated
 from exchange.core.reasons import Reason
 from exchange.rpc import auth
 from exchange.rpc.auth import Caller
+from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.convert import jobs as convert
 from exchange.rpc.convert import paging
-from exchange.rpc.errors import busy, draining, refusal
+from exchange.rpc.errors import busy, draining, refusal, refused
 from exchange.rpc.outputs import Piece, TooManyWatchers, Watcher
 from exchange.v1 import job_service_pb2 as pb
-from exchange.v1.job_service_pb2_grpc import JobServiceServicer
 
 if TYPE_CHECKING:
     from exchange.core.jobs import Job
@@ -33,10 +31,8 @@ WATCH_HEARTBEAT_S: Final = 10.0
 PIECES_PER_TURN_MAX: Final = 256
 """Chunks sent before a watch looks at the job again."""
 
-Context = grpc.aio.ServicerContext[Any, Any]
 
-
-class JobServicer(JobServiceServicer):
+class JobServicer:
     """Serves buyers of compute."""
 
     def __init__(self, services: Services) -> None:
@@ -55,7 +51,7 @@ class JobServicer(JobServiceServicer):
         outcome = await self._blobs.submit(command, payload)
         event = outcome.first
         if outcome.refused:
-            raise refusal(outcome.refused)
+            raise refused(event, outcome.now_ns)
         if isinstance(event, Repeated):
             job = self._find(event.result_id, caller)
             return pb.SubmitJobResponse(job=self._job(job), repeated_request=True)
@@ -132,7 +128,7 @@ class JobServicer(JobServiceServicer):
         stored: tuple[int, list[Piece]] | None = None
         while True:
             ended = not job.is_open
-            state = (job.state, job.attempt, job.lease_id, job.cancelling)
+            state = (job.state, job.attempt, job.lease_id, job.cancelling, len(job.dropped))
             # The end is told after the output; before it only where it is the first message.
             if state != told and not (ended and told):
                 told = state

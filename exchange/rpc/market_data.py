@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, Final
-
-import grpc
+from typing import Final
 
 from exchange.core.reasons import Reason
 from exchange.engine import Group
 from exchange.rpc import book_orders, book_view
 from exchange.rpc.book_orders import OrdersFeed
 from exchange.rpc.book_view import BookView
+from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.convert import enums, market
-from exchange.rpc.errors import RpcError, draining, invalid, refusal, slow_reader
-from exchange.rpc.history import RECENT_TRADES_MAX, TradeRecord
+from exchange.rpc.errors import Code, RpcError, draining, invalid, refusal, slow_reader
+from exchange.rpc.history import RECENT_TRADES_MAX, TRADES_BEHIND_MAX, TradeRecord
 from exchange.rpc.services import Services
+from exchange.rpc.streams import Queue
 from exchange.v1 import market_data_service_pb2 as pb
-from exchange.v1 import market_data_service_pb2_grpc as pb_grpc
 from exchange.v1 import market_pb2
 
 DEPTH_DEFAULT: Final = 10
@@ -27,8 +26,6 @@ BOOK_INTERVAL_S: Final = 0.02
 """Least time between two messages of one book subscription: what happens meanwhile is conflated."""
 MESSAGE_TRADES_MAX: Final = 1_000
 """Trades of one message."""
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class BookFeed:
@@ -70,13 +67,15 @@ class BookFeed:
             self._wake()
 
 
-class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
+class MarketDataServicer:
     """Public market data."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._books = BookFeed(services)
         self._orders = OrdersFeed(services.engine)
+        services.queues["book_orders"] = Queue(self._orders.deepest, book_orders.ROWS_BEHIND_MAX)
+        services.queues["trades"] = Queue(services.history.deepest, TRADES_BEHIND_MAX)
 
     async def ListInstruments(
         self, request: pb.ListInstrumentsRequest, context: Context
@@ -201,7 +200,7 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
         self, request: pb.ListCandlesRequest, context: Context
     ) -> pb.ListCandlesResponse:
         """Not built yet, as docs/README.md lists."""
-        raise RpcError(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", "candles are not built yet")
+        raise RpcError(Code.UNIMPLEMENTED, "UNIMPLEMENTED", "candles are not built yet")
 
 
 def _depth(asked: int) -> int:

@@ -15,9 +15,6 @@ from exchange.rpc.errors import busy
 
 CALLS_PER_ACCOUNT_MAX: Final = 1_024
 """Calls and streams of one account at the same time; a quarter of what the server takes in all."""
-OPEN_CALLS_MAX: Final = 128
-"""Calls without a key at the same time: health checks, watches of it, reflection."""
-
 _ENDS_CALLS: Final[frozenset[type]] = frozenset({KeyRevoked})
 
 
@@ -37,7 +34,6 @@ class OpenCalls:
     def __init__(self) -> None:
         self._of_account: Counter[int] = Counter()
         self._of_key: dict[bytes, set[Call]] = {}
-        self._without_key = 0
 
     @contextlib.contextmanager
     def hold(self, caller: Caller, task: asyncio.Task[object] | None = None) -> Iterator[Call]:
@@ -67,21 +63,6 @@ class OpenCalls:
             of_key.discard(call)
             if not of_key and self._of_key.get(caller.key_hash) is of_key:
                 del self._of_key[caller.key_hash]
-
-    @contextlib.contextmanager
-    def hold_without_key(self) -> Iterator[Call]:
-        """Inside, the present task serves a call that needs no key.
-
-        Raises:
-            RpcError: RESOURCE_EXHAUSTED (OVERLOADED): there is the maximum of them.
-        """
-        if self._without_key >= OPEN_CALLS_MAX:
-            raise busy(f"{OPEN_CALLS_MAX} calls without a key are open")
-        self._without_key += 1
-        try:
-            yield Call(None)
-        finally:
-            self._without_key -= 1
 
     def on_group(self, group: Group) -> None:
         """Take in one durable group: what a revoked key has opened ends."""

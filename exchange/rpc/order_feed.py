@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 
 from exchange.core.commands import (
     CancelOrder,
-    Command,
     EndOrderStream,
+    PlaceConditionalOrder,
+    PlaceMultiLegOrder,
     PlaceOrder,
     ReplaceOrder,
 )
@@ -25,7 +26,7 @@ from exchange.core.events import (
     OrderReplaced,
     OrderTriggered,
 )
-from exchange.engine import Engine, EngineBusy, EngineStopped, Group, Outcome
+from exchange.engine import Engine, EngineBusy, EngineStopped, Group, Outcomes
 from exchange.rpc.convert.orders import Batch
 from exchange.rpc.streams import Mailbox
 
@@ -34,6 +35,10 @@ BEHIND_MAX: Final = 10_000
 END_RETRY_S: Final = 0.01
 """Time between two tries to tell a busy engine that a stream is over."""
 
+_ANSWERED: Final[frozenset[type]] = frozenset(
+    {PlaceOrder, PlaceConditionalOrder, PlaceMultiLegOrder, CancelOrder, ReplaceOrder}
+)
+"""Whose account hears of it in the command's answer."""
 _CONCERNS_ORDER: Final[frozenset[type]] = frozenset(
     {OrderFilled, OrderClosed, OrderReplaced, OrderTriggered}
 )
@@ -44,7 +49,7 @@ class Answer(NamedTuple):
 
     request_id: int
     batch: Batch
-    outcomes: Sequence[Outcome]
+    outcomes: Outcomes
 
 
 class Push(NamedTuple):
@@ -107,6 +112,11 @@ class OrderFeed:
         """Open streams of an account."""
         return len(self._streams.get(account_id, ()))
 
+    def deepest(self) -> int:
+        """What the stream has not taken that is furthest behind. O(streams)."""
+        streams = (stream for found in self._streams.values() for stream in found)
+        return max(map(len, streams), default=0)
+
     def close(self, stream: TradeStream) -> None:
         """A stream ended, and with it the orders that were to live as long."""
         stream.closed = True
@@ -140,7 +150,7 @@ class OrderFeed:
         if stream.closed:
             raise EngineStopped("the stream is closed")
 
-        def answered(result: list[Outcome] | EngineStopped) -> None:
+        def answered(result: Outcomes | EngineStopped) -> None:
             if isinstance(result, EngineStopped):
                 stream.failure = result
                 stream.wake()
@@ -148,10 +158,11 @@ class OrderFeed:
                 self._answered.append((stream, Answer(request_id, batch, result)))
 
         if batch.commands:
-            self._engine.submit_with(batch.commands, answered)
+            self._engine.submit_with(batch.commands, answered, batch.payload)
         else:
             sequence = self._engine.core.sequence
-            stream.tell(sequence, Answer(request_id, batch, ()))
+            nothing = Outcomes(sequence + 1, self._engine.core.now_ns, ())
+            stream.tell(sequence, Answer(request_id, batch, nothing))
         stream.in_flight += 1
         stream.instructions_in_flight += batch.size
 
@@ -174,39 +185,32 @@ class OrderFeed:
             following = next(waiting, None)
 
     def _pushes(self, group: Group) -> list[tuple[Sequence[TradeStream], Push]]:
+        """Pushes of what concerns an account with a stream, and was not done by itself."""
         found: list[tuple[Sequence[TradeStream], Push]] = []
         last: dict[int, Push] = {}
+        streams = self._streams
         for command, outcome, event in group.events_of(_CONCERNS_ORDER):
-            for account_id in _concerned(event):
-                if account_id not in self._streams or account_id == _cause(command):
+            # Time, the operator and mass cancels answer nobody with what happened to an order.
+            told: int = command.account_id if type(command) in _ANSWERED else 0  # type: ignore[union-attr]
+            if type(event) is OrderFilled:  # a stop or an auction trades by another's command
+                concerned: tuple[int, ...] = (event.maker_account_id, event.taker_account_id)
+            else:
+                concerned = (event.account_id,)  # type: ignore[union-attr]
+            for account_id in concerned:
+                if account_id == told or account_id not in streams:
                     continue
                 push = last.get(account_id)
                 if push is not None and push.sequence == outcome.sequence:
                     push.events.append(event)
                     continue
                 push = last[account_id] = Push(outcome.sequence, outcome.now_ns, [event])
-                found.append((tuple(self._streams[account_id]), push))
+                found.append((tuple(streams[account_id]), push))
         return found
 
 
 def _first(answer: Answer) -> int:
-    return answer.outcomes[0].sequence
+    return answer.outcomes.first_sequence
 
 
 def _last(answer: Answer) -> int:
-    return answer.outcomes[-1].sequence
-
-
-def _concerned(event: AnyEvent) -> tuple[int, ...]:
-    """Whose orders an event is about: a stop order or an auction trades by another's command."""
-    if isinstance(event, OrderFilled):
-        return event.maker_account_id, event.taker_account_id
-    assert isinstance(event, OrderClosed | OrderReplaced | OrderTriggered)
-    return (event.account_id,)
-
-
-def _cause(command: Command) -> int:
-    """The account that hears of it in its answer; 0 for time, the operator and mass cancels."""
-    if isinstance(command, PlaceOrder | CancelOrder | ReplaceOrder):
-        return command.account_id
-    return 0
+    return answer.outcomes.last_sequence

@@ -6,22 +6,22 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from typing import Any, Final
-
-import grpc
+from typing import Final
 
 from exchange.core.commands import Role
 from exchange.core.events import OrdersCancelled
+from exchange.core.exchange import Exchange
 from exchange.core.open_orders import OpenOrder
 from exchange.core.reasons import Reason
 from exchange.engine import EngineBusy, EngineStopped
 from exchange.rpc import auth
+from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.convert import market, orders, packed, paging
 from exchange.rpc.errors import busy, draining, invalid, refusal, slow_reader
-from exchange.rpc.order_feed import Answer, OrderFeed, Push, TradeStream
+from exchange.rpc.order_feed import BEHIND_MAX, Answer, OrderFeed, Push, TradeStream
 from exchange.rpc.services import Services
+from exchange.rpc.streams import Queue
 from exchange.v1 import order_service_pb2 as pb
-from exchange.v1 import order_service_pb2_grpc as pb_grpc
 
 INSTRUCTIONS_MAX: Final = 4_096
 """Instructions of one TradeRequest (the engine's GROUP_COMMANDS_MAX)."""
@@ -38,15 +38,14 @@ BUSY_RETRY_S: Final = 0.002
 MESSAGE_REPORTS_MAX: Final = 1_000
 """Unasked reports sent in one message."""
 
-Context = grpc.aio.ServicerContext[Any, Any]
 
-
-class OrderServicer(pb_grpc.OrderServiceServicer):
+class OrderServicer:
     """Explicit orders. Refusals are execution reports; only malformed use is an RPC error."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._feed = OrderFeed(services.engine)
+        services.queues["order_reports"] = Queue(self._feed.deepest, BEHIND_MAX)
 
     async def Trade(
         self, request_iterator: AsyncIterator[pb.TradeRequest], context: Context
@@ -81,8 +80,7 @@ class OrderServicer(pb_grpc.OrderServiceServicer):
         while True:
             for item in _runs(stream.take(MESSAGE_REPORTS_MAX)):
                 if isinstance(item, Answer):
-                    form = packed if item.batch.packed else orders
-                    yield form.answer(core, item.request_id, item.batch, item.outcomes)
+                    yield _answer(core, stream, item)
                     reader.answered(item)
                 else:
                     for response in _unasked(stream, item):
@@ -277,6 +275,13 @@ class _Reader:
             self._room.clear()
 
 
+def _answer(core: Exchange, stream: TradeStream, answer: Answer) -> pb.TradeResponse:
+    request_id, made, outcomes = answer
+    if made.packed:
+        return packed.answer(core, request_id, stream.account_id, made, outcomes)
+    return orders.answer(core, request_id, made, outcomes)
+
+
 def _runs(items: list[Answer | Push]) -> list[Answer | list[Push]]:
     """Neighbouring pushes become one message."""
     runs: list[Answer | list[Push]] = []
@@ -298,8 +303,9 @@ def _unasked(stream: TradeStream, pushes: list[Push]) -> Iterator[pb.TradeRespon
         part = told[first : first + MESSAGE_REPORTS_MAX]
         response = pb.TradeResponse(request_id=0, sequence=part[-1][0].sequence)
         if stream.packed:
-            rows = (packed.unasked(account_id, p.sequence, p.now_ns, event) for p, event in part)
-            response.packed_reports = b"".join(row for row in rows if row is not None)
+            response.packed_reports = b"".join(
+                [packed.unasked(account_id, p.sequence, p.now_ns, event) for p, event in part]
+            )
         else:
             for push, event in part:
                 report = orders.report_to(account_id, event)

@@ -21,6 +21,7 @@ from exchange.core.events import (
     AnyEvent,
     JobCancelling,
     JobEnded,
+    JobLegDropped,
     JobQueued,
     LeaseAccepted,
     LeaseEnded,
@@ -42,7 +43,15 @@ WATCHERS_MAX: Final = 10_000
 TOKEN_COUNTS_MAX: Final = 200_000
 """Ended jobs whose token counts are remembered."""
 
-News = JobQueued | JobCancelling | JobEnded | LeaseOffered | LeaseAccepted | LeaseStarted
+News = (
+    JobQueued
+    | JobLegDropped
+    | JobCancelling
+    | JobEnded
+    | LeaseOffered
+    | LeaseAccepted
+    | LeaseStarted
+)
 """Events that a job's watchers want to hear of."""
 
 _CONCERNS_JOB: Final = frozenset((LeaseEnded, ReceiptSettled, *get_args(News)))

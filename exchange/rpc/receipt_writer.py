@@ -10,7 +10,6 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-import grpc
 import structlog
 
 from exchange.receipts import (
@@ -21,7 +20,7 @@ from exchange.receipts import (
     ReceiptStore,
 )
 from exchange.receipts.records import record_bytes
-from exchange.rpc.errors import RETRY_AFTER_NS, RpcError, busy
+from exchange.rpc.errors import RETRY_AFTER_NS, Code, RpcError, busy
 
 WAITING_BYTES_MAX: Final = 64 << 20
 """Receipts that wait to be written, each with its record's head; more are refused."""
@@ -44,6 +43,11 @@ class ReceiptWriter:
         self._waiting_bytes = 0
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of receipts that wait for the disk."""
+        return self._waiting_bytes
+
     async def keep(self, receipt: Receipt) -> None:
         """Return once the receipt is durable.
 
@@ -63,7 +67,7 @@ class ReceiptWriter:
         except ReceiptsError as error:
             _log.error("a receipt cannot be stored", lease_id=receipt.lease_id, error=str(error))
             raise RpcError(
-                grpc.StatusCode.UNAVAILABLE,
+                Code.UNAVAILABLE,
                 "STORAGE_FAILED",
                 "the exchange cannot store anything now",
                 retry_after_ns=10 * RETRY_AFTER_NS,

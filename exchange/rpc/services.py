@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from exchange.core.commands import Command
 from exchange.core.exchange import Exchange
 from exchange.engine import Clock, Engine, EngineBusy, EngineStopped, Outcome
-from exchange.rpc.errors import busy, draining, refusal
+from exchange.rpc.drain import Drain
+from exchange.rpc.errors import busy, draining, refused
 from exchange.rpc.open_calls import OpenCalls
+from exchange.rpc.streams import Queue
 
 if TYPE_CHECKING:
     from exchange.blobs import BlobStore
@@ -23,70 +22,19 @@ if TYPE_CHECKING:
     from exchange.rpc.outputs import OutputHub
     from exchange.rpc.sessions import SessionHub
 
-STREAMS_MAX: Final = 4_096
-"""Calls and streams open at the same time."""
-MESSAGE_BYTES_MAX: Final = 4 << 20
-"""Longest message the server takes; gRPC itself answers a longer one with RESOURCE_EXHAUSTED."""
 DEADLINE_DEFAULT_S: Final = 10.0
 """Time a unary call gets that states no deadline."""
 
 
-@dataclass(frozen=True, slots=True)
-class RpcConfig:
-    """Settings of the gRPC edge.
-
-    Attributes:
-        address: host:port to listen on; port 0 lets the system choose.
-        reflection: Whether the schema can be asked for.
-        files_kept: Open files that other edges of the process may take.
-    """
-
-    address: str
-    reflection: bool = True
-    files_kept: int = 0
-
-
-class Drain:
-    """Whether the exchange is shutting down; streams wait for it to say goodbye."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-        self._callbacks: dict[object, Callable[[], object]] = {}
-
-    @property
-    def active(self) -> bool:
-        """Whether no new work is taken."""
-        return self._event.is_set()
-
-    def begin(self) -> None:
-        """Take no new work from now on."""
-        self._event.set()
-        for callback in tuple(self._callbacks.values()):
-            callback()
-
-    @contextlib.contextmanager
-    def calls(self, callback: Callable[[], object]) -> Iterator[None]:
-        """Inside, `callback` runs once when the exchange begins to drain."""
-        key = object()
-        self._callbacks[key] = callback
-        try:
-            yield
-        finally:
-            del self._callbacks[key]
-
-    async def wait(self) -> None:
-        """Return once the exchange drains."""
-        await self._event.wait()
-
-
 @dataclass(slots=True)
 class Services:
-    """What every servicer is given; `RpcServer` makes the last two.
+    """What every servicer is given; `LocalApi` makes the last two.
 
     Attributes:
         counters: Calls by method ("calls M") and their errors ("errors M REASON").
         streams: Streaming calls under way.
         open_calls: All calls under way, by whose they are.
+        queues: Everything that can fill up, by its name in the metrics; each owner enters its own.
     """
 
     engine: Engine
@@ -94,12 +42,12 @@ class Services:
     receipts: ReceiptStore
     history: History
     clock: Clock
-    config: RpcConfig
     outputs: OutputHub
     drain: Drain = field(default_factory=Drain)
     counters: Counter[str] = field(default_factory=Counter)
     streams: int = 0
     open_calls: OpenCalls = field(default_factory=OpenCalls)
+    queues: dict[str, Queue] = field(default_factory=dict)
     job_blobs: JobBlobs = field(init=False)
     sessions: SessionHub = field(init=False)
 
@@ -137,7 +85,6 @@ class Services:
             RpcError: the command was refused, with its reason; or as `submit`.
         """
         outcome = await self.submit(command)
-        reason = outcome.refused
-        if reason is not None:
-            raise refusal(reason)
+        if outcome.refused is not None:
+            raise refused(outcome.first, outcome.now_ns)
         return outcome

@@ -12,7 +12,6 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-import grpc
 import structlog
 
 from exchange.core.commands import Command, DeclineLease, LeaveWorker, SettleLease, WorkerLost
@@ -28,8 +27,8 @@ from exchange.core.workers import PRESENT
 from exchange.engine import EngineBusy, EngineStopped, Group, Outcome
 from exchange.rpc.convert import enums
 from exchange.rpc.convert import workers as convert
-from exchange.rpc.errors import RpcError, draining, slow_reader
-from exchange.rpc.streams import Mailbox
+from exchange.rpc.errors import Code, RpcError, draining, slow_reader
+from exchange.rpc.streams import Mailbox, Queue
 from exchange.v1 import worker_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -116,6 +115,11 @@ class SessionHub:
         self._away: dict[int, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = False
+        services.queues["worker_messages"] = Queue(self.deepest, SESSION_QUEUE_MAX)
+
+    def deepest(self) -> int:
+        """What the session has not sent that is furthest behind. O(sessions)."""
+        return max((len(session.outbox) for session in self._sessions.values()), default=0)
 
     # ---- life ----
 
@@ -188,7 +192,7 @@ class SessionHub:
         self._sessions[session.worker_id] = session
         if older is not None:
             replaced = RpcError(
-                grpc.StatusCode.ABORTED, "SESSION_REPLACED", "the worker has opened another session"
+                Code.ABORTED, "SESSION_REPLACED", "the worker has opened another session"
             )
             older.send(convert.goodbye(replaced))
             older.end(replaced)
@@ -298,7 +302,7 @@ class SessionHub:
 def lost() -> RpcError:
     """Ends the session of a worker that fell silent."""
     return RpcError(
-        grpc.StatusCode.UNAVAILABLE, "WORKER_LOST", "nothing was heard for too long; register again"
+        Code.UNAVAILABLE, "WORKER_LOST", "nothing was heard for too long; register again"
     )
 
 

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
+
+
+class Queue(NamedTuple):
+    """Something that can fill up: where there are many of a kind, the fullest counts."""
+
+    depth: Callable[[], int]
+    limit: int
 
 
 class Mailbox(Generic[T]):

@@ -136,9 +136,12 @@ class WorkerSteps:
         if isinstance(lease, Reason):
             session.send(convert.refused(lease, message.lease_id))
             return
+        if not lease.is_open:
+            # Not even where a start is under way: a lease that has ended would get an output anew.
+            session.send(convert.refused(Reason.LEASE_CLOSED, message.lease_id))
+            return
         if lease.state is not LeaseState.RUNNING and lease.lease_id not in session.starting:
-            reason = Reason.LEASE_STATE if lease.is_open else Reason.LEASE_CLOSED
-            session.send(convert.refused(reason, message.lease_id))
+            session.send(convert.refused(Reason.LEASE_STATE, message.lease_id))
             return
         outputs = self._services.outputs
         output = outputs.open(lease.job_id, lease.lease_id, lease.attempt)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import grpc
 import structlog
 
 from exchange.core.commands import Role, SetWorker, WorkerAction
@@ -15,14 +14,14 @@ from exchange.core.events import LeaseState, WorkerRegistered
 from exchange.core.limits import NS_PER_S
 from exchange.core.reasons import Reason
 from exchange.rpc import auth
+from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.convert import enums
 from exchange.rpc.convert import workers as convert
-from exchange.rpc.errors import RpcError, invalid, refusal
+from exchange.rpc.errors import Code, RpcError, invalid, refusal
 from exchange.rpc.sessions import HEARTBEATS_MISSED_MAX, WorkerSession, lost
 from exchange.rpc.worker_steps import WorkerSteps
 from exchange.v1 import job_service_pb2 as jobs_pb
 from exchange.v1 import worker_service_pb2 as pb
-from exchange.v1.worker_service_pb2_grpc import WorkerServiceServicer
 
 if TYPE_CHECKING:
     from exchange.core.leases import Lease
@@ -36,11 +35,10 @@ STALL_S: Final = 1.0
 
 _log = structlog.get_logger(__name__)
 
-Context = grpc.aio.ServicerContext[Any, Any]
 Requests = AsyncIterator[pb.SessionRequest]
 
 
-class WorkerServicer(WorkerServiceServicer):
+class WorkerServicer:
     """Serves workers and their owners."""
 
     def __init__(self, services: Services) -> None:
@@ -60,8 +58,8 @@ class WorkerServicer(WorkerServiceServicer):
         self._services.refuse_new_work()
         requests = aiter(request_iterator)
         session = await self._register(caller.account_id, requests)
-        # The context tells of the stream's end even where this generator is not resumed.
-        context.add_done_callback(lambda _: self._hub.disconnect(session))  # type: ignore[arg-type]
+        # The call tells of its end even where this generator is not resumed.
+        context.on_end(lambda: self._hub.disconnect(session))
         helpers = [
             self._hub.spawn(self._read(session, requests)),
             self._hub.spawn(self._watch(session)),
@@ -157,7 +155,7 @@ class WorkerServicer(WorkerServiceServicer):
             session.end(error)
         except Exception:
             _log.exception("a session's reader failed", worker_id=session.worker_id)
-            session.end(RpcError(grpc.StatusCode.INTERNAL, "INTERNAL", "the session failed"))
+            session.end(RpcError(Code.INTERNAL, "INTERNAL", "the session failed"))
 
     async def _watch(self, session: WorkerSession) -> None:
         """Give the worker up where nothing is heard of it for too long."""

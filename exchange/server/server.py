@@ -1,37 +1,40 @@
-"""One process that is the whole exchange: engine, blob store, gRPC, HTTP."""
+"""The whole exchange: engine, stores, the API beside them, and the edges before it.
+
+The edges are in this process or, for load, in one of their own; nothing else knows which.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gc
-import resource
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
 from exchange.blobs import BlobStore
 from exchange.engine import Clock, Engine, EngineConfig, Group, Recovery, SystemClock
-from exchange.http import HttpServer, Sources, connections_max
-from exchange.http.listener import CONNECTIONS_MAX as HTTP_CONNECTIONS_MAX
-from exchange.journal import SEGMENT_BYTES, JournalMissing, has_journal
+from exchange.http.sources import Sources
+from exchange.http.views import LocalViews
+from exchange.journal import JournalMissing, has_journal
 from exchange.receipts import ReceiptStore
+from exchange.rpc.api import LocalApi
 from exchange.rpc.history import History
 from exchange.rpc.outputs import OutputHub
-from exchange.rpc.server import CONNECTIONS_MAX, FILES_RESERVED, RpcServer
-from exchange.rpc.services import RpcConfig, Services
-from exchange.rpc.sessions import SessionConfig
+from exchange.rpc.services import Services
 from exchange.server.bootstrap import ensure_operator
+from exchange.server.config import ServerConfig
+from exchange.server.gateway_process import GatewayProcess
 
-ADDRESS_DEFAULT: Final = "127.0.0.1:7411"
 GRACE_DEFAULT_S: Final = 10.0
-GC_THRESHOLD: Final = 50_000
-"""Container objects between two collections of the youngest generation: the hot path makes many
-short-lived lists and no cycles."""
+GC_THRESHOLDS: Final = (50_000, 5, 1_000_000)
+"""Of `gc.set_threshold`. The hot path makes many short-lived lists and no cycles, so the youngest
+objects are looked at seldom. The oldest never are: among millions that takes a good part of a
+second, in which nobody is answered. A cycle that grew old before it was garbage (of a long stream
+that ended by an error, some kilobytes) stays until the process ends."""
 
 _log = structlog.get_logger(__name__)
 
@@ -40,36 +43,23 @@ class ServerFailed(Exception):
     """The exchange had to stop: the process must end with a status other than zero."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerConfig:
-    """Settings of a server.
+class EdgesLike(Protocol):
+    """gRPC and HTTP, wherever they run: `Edges` or `GatewayProcess`."""
 
-    Attributes:
-        directory: The data directory: journal, blobs, receipts, keys. Made if it does not exist.
-        address: host:port to listen on; port 0 lets the system choose.
-        http_address: The same for HTTP; empty: no HTTP.
-        operator_secret: An API key that shall have the operator role; empty: a new exchange makes
-            one and writes it to `operator.key` in the data directory.
-        segment_bytes: Size of a journal segment, bytes.
-        cut_damaged_tail: The operator's decision to give up a damaged last group of the journal or
-            of the receipts.
-        reflection: Whether the gRPC schema can be asked for.
-        sessions: How long workers may be silent or away.
-    """
+    address: str
+    http_address: str
 
-    directory: Path
-    address: str = ADDRESS_DEFAULT
-    http_address: str = ""
-    operator_secret: str = ""
-    segment_bytes: int = SEGMENT_BYTES
-    cut_damaged_tail: bool = False
-    reflection: bool = True
-    sessions: SessionConfig = field(default_factory=SessionConfig)
+    async def start(self) -> None:
+        """Begin to serve."""
+        ...
 
-    @property
-    def operator_key_path(self) -> Path:
-        """Where a new exchange writes its operator's key."""
-        return self.directory / "operator.key"
+    async def begin_drain(self) -> None:
+        """Tell health checks that no new work is taken."""
+        ...
+
+    async def stop(self, grace_s: float) -> None:
+        """Drain, let calls finish within the grace, and close the ports."""
+        ...
 
 
 class Server:
@@ -86,12 +76,9 @@ class Server:
         self._closing = contextlib.ExitStack()
         self._engine: Engine | None = None
         self._running: asyncio.Task[None] | None = None
-        self._rpc: RpcServer | None = None
-        self._http: HttpServer | None = None
-        self._http_connections = connections_max(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self._api: LocalApi | None = None
+        self._edges: EdgesLike | None = None
         self.services: Services
-        self.address = ""
-        self.http_address = ""
         self.operator_secret: str | None = None
 
     @property
@@ -99,6 +86,22 @@ class Server:
         """The running engine."""
         assert self._engine is not None, "the server was not started"
         return self._engine
+
+    @property
+    def edges(self) -> EdgesLike:
+        """GRPC and HTTP."""
+        assert self._edges is not None, "the server was not started"
+        return self._edges
+
+    @property
+    def address(self) -> str:
+        """host:port of gRPC."""
+        return self.edges.address
+
+    @property
+    def http_address(self) -> str:
+        """host:port of HTTP; empty without it."""
+        return self.edges.http_address
 
     @property
     def recovered(self) -> Recovery:
@@ -146,20 +149,15 @@ class Server:
             config.directory / "receipts", cut_damaged_tail=config.cut_damaged_tail
         )
         self._closing.callback(receipts.close)
-        rpc_config = RpcConfig(
-            config.address,
-            reflection=config.reflection,
-            files_kept=self._http_connections if config.http_address else 0,
-        )
-        self.services = Services(engine, blobs, receipts, history, self._clock, rpc_config, outputs)
+        self.services = Services(engine, blobs, receipts, history, self._clock, outputs)
         # Before the first turn of the engine, so that the readers of its feed miss nothing.
-        self._rpc = RpcServer(self.services, config.sessions)
+        api = self._api = LocalApi(self.services, config.sessions)
+        edges = self._edges = self._make_edges(api)
         self.operator_secret = await ensure_operator(
             engine, config.operator_key_path, config.operator_secret
         )
-        port = await self._rpc.start()
-        self.address = f"{config.address.rpartition(':')[0]}:{port}"
-        await self._start_http()
+        api.start()
+        await edges.start()
         _log.info(
             "the exchange is open",
             address=self.address,
@@ -172,27 +170,38 @@ class Server:
             recovery_s=round(engine.recovered.elapsed_s, 3),
         )
 
-    async def _start_http(self) -> None:
-        address = self.config.http_address
-        if not address:
-            return
-        self._http = HttpServer(_sources(self.services), address, self._http_connections)
-        port = await self._http.start()
-        self.http_address = f"{address.rpartition(':')[0]}:{port}"
+    def _make_edges(self, api: LocalApi) -> EdgesLike:
+        config = self.config
+        views = LocalViews(_sources(self.services), alone=bool(config.gateway_command))
+        if config.gateway_command:
+            return GatewayProcess(api, views, config.edges, config.gateway_command)
+        from exchange.server.edges import Edges, allow_open_files
+
+        allow_open_files()
+        return Edges(api, views, config.edges)
 
     async def wait(self) -> None:
         """Return when the server was stopped.
 
         Raises:
-            ServerFailed: the engine could not go on; nothing unwritten was published.
+            ServerFailed: the engine could not go on, or the gateway does not stay up; nothing
+                unwritten was published.
         """
         assert self._running is not None
-        try:
-            await asyncio.shield(self._running)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            raise ServerFailed(f"the engine stopped: {error}") from error
+        waiting: list[asyncio.Future[None]] = [self._running]
+        if isinstance(self._edges, GatewayProcess):
+            waiting.append(self._edges.failed)
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for name, future in zip(("engine", "gateway"), waiting, strict=False):
+            if future.done() and (error := future.exception()) is not None:
+                raise ServerFailed(f"the {name} stopped: {error}") from error
+
+    async def begin_drain(self) -> None:
+        """Take no new work, and say goodbye on every stream."""
+        assert self._api is not None, "the server was not started"
+        assert self._edges is not None
+        self._api.drain()
+        await self._edges.begin_drain()
 
     async def stop(self, grace_s: float = GRACE_DEFAULT_S) -> None:
         """Drain: refuse new work, say goodbye, let calls finish, commit what waits, close.
@@ -200,11 +209,11 @@ class Server:
         Args:
             grace_s: Seconds that calls get to finish.
         """
-        if self._rpc is not None:
-            await self._rpc.stop(grace_s)
-        if self._http is not None:
-            # Until here it has told that the exchange drains.
-            await self._http.stop()
+        if self._api is not None and self._edges is not None:
+            await self.begin_drain()
+            await self._edges.stop(grace_s)
+        if self._api is not None:
+            await self._api.stop()
         if self._engine is not None and self._running is not None:
             await self._engine.stop()
             # What it failed of, if it did, is told by `wait`.
@@ -230,15 +239,6 @@ def _refuse_lost_journal(directory: Path) -> None:
         raise JournalMissing(journal, traces)
 
 
-def _allow_open_files(wanted: int) -> None:
-    """Raise the process's own limit of open files; shells and service managers set it low."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
 def _sources(services: Services) -> Sources:
     """What HTTP may read: neither edge knows the other."""
     return Sources(
@@ -248,6 +248,7 @@ def _sources(services: Services) -> Sources:
         sessions=lambda: services.sessions.connected,
         streams=lambda: services.streams,
         counters=lambda: services.counters,
+        queues=lambda: {n: (q.depth(), q.limit) for n, q in services.queues.items()},
         draining=lambda: services.drain.active,
     )
 
@@ -268,8 +269,7 @@ async def serve(
         ServerFailed: the journal could not be written, or an invariant broke.
         Exception: start-up failed, as `Server.start` says.
     """
-    gc.set_threshold(GC_THRESHOLD, 50, 100)
-    _allow_open_files(CONNECTIONS_MAX + HTTP_CONNECTIONS_MAX + FILES_RESERVED)
+    gc.set_threshold(*GC_THRESHOLDS)
     server = Server(config)
     await server.start()
     gc.freeze()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -25,12 +26,14 @@ from exchange.engine import Clock, Engine, Outcome, SystemClock
 from exchange.metering.cards import ModelCard
 from exchange.rpc import auth
 from exchange.rpc.sessions import SessionConfig
-from exchange.server import Server, ServerConfig
+from exchange.server import GATEWAY_COMMAND, Server, ServerConfig
 from exchange.testing.clock import ManualClock
 from exchange.testing.ids import uuid7
 
 SEGMENT_BYTES: Final = 1 << 20
 FUNDS_NANOS: Final = 10**15
+PROCESSES_VARIABLE: Final = "FLOPEX_TEST_PROCESSES"
+"""2: the same tests, with the gateway in a process of its own."""
 
 
 def metadata(key: str) -> tuple[tuple[str, str]]:
@@ -54,6 +57,8 @@ class InProcessExchange:
         sessions: How long workers may be silent or away.
         segment_bytes: Size of a journal segment, bytes.
         http: Whether it serves HTTP, too.
+        gateway: Whether gRPC and HTTP are in a process of their own; the engine is in this one.
+            By default only if the environment's FLOPEX_TEST_PROCESSES is 2.
     """
 
     def __init__(
@@ -63,8 +68,11 @@ class InProcessExchange:
         sessions: SessionConfig | None = None,
         segment_bytes: int = SEGMENT_BYTES,
         http: bool = False,
+        gateway: bool | None = None,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
+        if gateway is None:
+            gateway = os.environ.get(PROCESSES_VARIABLE) == "2"
         self.config = ServerConfig(
             directory,
             "127.0.0.1:0",
@@ -72,6 +80,7 @@ class InProcessExchange:
             operator_secret=auth.new_secret(),
             segment_bytes=segment_bytes,
             sessions=sessions or SessionConfig(),
+            gateway_command=GATEWAY_COMMAND if gateway else (),
         )
         self.server = Server(self.config, self.clock)
 

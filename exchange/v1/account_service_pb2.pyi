@@ -129,6 +129,7 @@ class AccountLimits(_message.Message):
     OPEN_JOBS_MAX_FIELD_NUMBER: _builtins.int
     QUEUED_BYTES_MAX_FIELD_NUMBER: _builtins.int
     CLIENT_IDS_MAX_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
     open_orders_max: _builtins.int
     """Open orders."""
     open_jobs_max: _builtins.int
@@ -137,6 +138,10 @@ class AccountLimits(_message.Message):
     """Bytes of queued prompts."""
     client_ids_max: _builtins.int
     """Client ids remembered."""
+    @_builtins.property
+    def messages(self) -> Global___MessageLimits:
+        """How much it may send."""
+
     def __init__(
         self,
         *,
@@ -144,14 +149,53 @@ class AccountLimits(_message.Message):
         open_jobs_max: _builtins.int = ...,
         queued_bytes_max: _builtins.int = ...,
         client_ids_max: _builtins.int = ...,
+        messages: Global___MessageLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_ids_max", b"client_ids_max", "open_jobs_max", b"open_jobs_max", "open_orders_max", b"open_orders_max", "queued_bytes_max", b"queued_bytes_max"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_ids_max", b"client_ids_max", "messages", b"messages", "open_jobs_max", b"open_jobs_max", "open_orders_max", b"open_orders_max", "queued_bytes_max", b"queued_bytes_max"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AccountLimits: _TypeAlias = AccountLimits  # noqa: Y015
+
+@_typing.final
+class MessageLimits(_message.Message):
+    """How many messages (new orders, replacements, cancels, jobs) an account may send; zeros for no limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGES_PER_S_FIELD_NUMBER: _builtins.int
+    MESSAGE_BURST_FIELD_NUMBER: _builtins.int
+    ORDER_TO_TRADE_WINDOW_NS_FIELD_NUMBER: _builtins.int
+    ORDER_TO_TRADE_FREE_FIELD_NUMBER: _builtins.int
+    ORDER_TO_TRADE_RATIO_FIELD_NUMBER: _builtins.int
+    messages_per_s: _builtins.int
+    """Messages per second, sustained."""
+    message_burst: _builtins.int
+    """Messages at once, after a pause."""
+    order_to_trade_window_ns: _builtins.int
+    """Length of a window of the order-to-trade limit, nanoseconds."""
+    order_to_trade_free: _builtins.int
+    """Order messages in each window that need no trade."""
+    order_to_trade_ratio: _builtins.int
+    """Order messages that each trade in the window adds."""
+    def __init__(
+        self,
+        *,
+        messages_per_s: _builtins.int = ...,
+        message_burst: _builtins.int = ...,
+        order_to_trade_window_ns: _builtins.int = ...,
+        order_to_trade_free: _builtins.int = ...,
+        order_to_trade_ratio: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_burst", b"message_burst", "messages_per_s", b"messages_per_s", "order_to_trade_free", b"order_to_trade_free", "order_to_trade_ratio", b"order_to_trade_ratio", "order_to_trade_window_ns", b"order_to_trade_window_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessageLimits: _TypeAlias = MessageLimits  # noqa: Y015
 
 @_typing.final
 class Position(_message.Message):

@@ -529,6 +529,58 @@ class SetAccountHaltedResponse(_message.Message):
 Global___SetAccountHaltedResponse: _TypeAlias = SetAccountHaltedResponse  # noqa: Y015
 
 @_typing.final
+class SetAccountLimitsRequest(_message.Message):
+    """Sets how much an account may send."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """Account's name."""
+    @_builtins.property
+    def messages(self) -> _account_service_pb2.MessageLimits:
+        """All limits; zeros switch one off."""
+
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        messages: _account_service_pb2.MessageLimits | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "messages", b"messages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetAccountLimitsRequest: _TypeAlias = SetAccountLimitsRequest  # noqa: Y015
+
+@_typing.final
+class SetAccountLimitsResponse(_message.Message):
+    """The account after it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def account(self) -> _account_service_pb2.Account:
+        """The account."""
+
+    def __init__(
+        self,
+        *,
+        account: _account_service_pb2.Account | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetAccountLimitsResponse: _TypeAlias = SetAccountLimitsResponse  # noqa: Y015
+
+@_typing.final
 class SetAnyWorkerRequest(_message.Message):
     """Changes any worker's state."""
 

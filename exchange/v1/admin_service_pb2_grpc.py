@@ -85,6 +85,11 @@ class AdminServiceStub(object):
                 request_serializer=exchange_dot_v1_dot_admin__service__pb2.SetAccountHaltedRequest.SerializeToString,
                 response_deserializer=exchange_dot_v1_dot_admin__service__pb2.SetAccountHaltedResponse.FromString,
                 _registered_method=True)
+        self.SetAccountLimits = channel.unary_unary(
+                '/exchange.v1.AdminService/SetAccountLimits',
+                request_serializer=exchange_dot_v1_dot_admin__service__pb2.SetAccountLimitsRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_admin__service__pb2.SetAccountLimitsResponse.FromString,
+                _registered_method=True)
         self.SetAnyWorker = channel.unary_unary(
                 '/exchange.v1.AdminService/SetAnyWorker',
                 request_serializer=exchange_dot_v1_dot_admin__service__pb2.SetAnyWorkerRequest.SerializeToString,
@@ -181,6 +186,13 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetAccountLimits(self, request, context):
+        """Sets how much an account may send.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetAnyWorker(self, request, context):
         """Pauses, drains or resumes any worker.
         """
@@ -261,6 +273,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.SetAccountHalted,
                     request_deserializer=exchange_dot_v1_dot_admin__service__pb2.SetAccountHaltedRequest.FromString,
                     response_serializer=exchange_dot_v1_dot_admin__service__pb2.SetAccountHaltedResponse.SerializeToString,
+            ),
+            'SetAccountLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetAccountLimits,
+                    request_deserializer=exchange_dot_v1_dot_admin__service__pb2.SetAccountLimitsRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_admin__service__pb2.SetAccountLimitsResponse.SerializeToString,
             ),
             'SetAnyWorker': grpc.unary_unary_rpc_method_handler(
                     servicer.SetAnyWorker,
@@ -554,6 +571,33 @@ class AdminService(object):
             '/exchange.v1.AdminService/SetAccountHalted',
             exchange_dot_v1_dot_admin__service__pb2.SetAccountHaltedRequest.SerializeToString,
             exchange_dot_v1_dot_admin__service__pb2.SetAccountHaltedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetAccountLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/exchange.v1.AdminService/SetAccountLimits',
+            exchange_dot_v1_dot_admin__service__pb2.SetAccountLimitsRequest.SerializeToString,
+            exchange_dot_v1_dot_admin__service__pb2.SetAccountLimitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

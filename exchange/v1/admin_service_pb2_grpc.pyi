@@ -53,6 +53,8 @@ class AdminServiceStub:
     """Sets what keeps a continuous book orderly."""
     SetAccountHalted: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetAccountHaltedRequest, _admin_service_pb2.SetAccountHaltedResponse]
     """Halts or resumes an account."""
+    SetAccountLimits: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetAccountLimitsRequest, _admin_service_pb2.SetAccountLimitsResponse]
+    """Sets how much an account may send."""
     SetAnyWorker: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetAnyWorkerRequest, _admin_service_pb2.SetAnyWorkerResponse]
     """Pauses, drains or resumes any worker."""
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListAccountsRequest, _admin_service_pb2.ListAccountsResponse]
@@ -87,6 +89,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Sets what keeps a continuous book orderly."""
     SetAccountHalted: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetAccountHaltedRequest, _admin_service_pb2.SetAccountHaltedResponse]  # type: ignore[assignment]
     """Halts or resumes an account."""
+    SetAccountLimits: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetAccountLimitsRequest, _admin_service_pb2.SetAccountLimitsResponse]  # type: ignore[assignment]
+    """Sets how much an account may send."""
     SetAnyWorker: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetAnyWorkerRequest, _admin_service_pb2.SetAnyWorkerResponse]  # type: ignore[assignment]
     """Pauses, drains or resumes any worker."""
     ListAccounts: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListAccountsRequest, _admin_service_pb2.ListAccountsResponse]  # type: ignore[assignment]
@@ -178,6 +182,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.SetAccountHaltedResponse, _abc.Awaitable[_admin_service_pb2.SetAccountHaltedResponse]]:
         """Halts or resumes an account."""
+
+    @_abc_1.abstractmethod
+    def SetAccountLimits(
+        self,
+        request: _admin_service_pb2.SetAccountLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.SetAccountLimitsResponse, _abc.Awaitable[_admin_service_pb2.SetAccountLimitsResponse]]:
+        """Sets how much an account may send."""
 
     @_abc_1.abstractmethod
     def SetAnyWorker(

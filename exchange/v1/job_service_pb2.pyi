@@ -209,6 +209,74 @@ class JobInput(_message.Message):
 Global___JobInput: _TypeAlias = JobInput  # noqa: Y015
 
 @_typing.final
+class JobLeg(_message.Message):
+    """One of several ways to run a job: on this instrument, at this limit, with this much compute."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUMENT_FIELD_NUMBER: _builtins.int
+    LIMIT_NANOS_FIELD_NUMBER: _builtins.int
+    QUANTITY_MFLOP_FIELD_NUMBER: _builtins.int
+    instrument: _builtins.str
+    """Instrument's name; it says which model runs, on what and in which tier."""
+    limit_nanos: _builtins.int
+    """Limit price, nano-dollars per CU; 0 bids by the job's value."""
+    quantity_mflop: _builtins.int
+    """Compute budget if this leg fills, MFLOP; 0 means the worst case of prompt and output_tokens_max."""
+    def __init__(
+        self,
+        *,
+        instrument: _builtins.str = ...,
+        limit_nanos: _builtins.int = ...,
+        quantity_mflop: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instrument", b"instrument", "limit_nanos", b"limit_nanos", "quantity_mflop", b"quantity_mflop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobLeg: _TypeAlias = JobLeg  # noqa: Y015
+
+@_typing.final
+class JobLegState(_message.Message):
+    """What became of one leg of a job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUMENT_FIELD_NUMBER: _builtins.int
+    LIMIT_NANOS_FIELD_NUMBER: _builtins.int
+    QUANTITY_MFLOP_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    WAITING_FOR_FIELD_NUMBER: _builtins.int
+    instrument: _builtins.str
+    """Instrument's name."""
+    limit_nanos: _builtins.int
+    """Limit price, nano-dollars per CU; 0 where it bids by the job's value."""
+    quantity_mflop: _builtins.int
+    """Compute budget if this leg fills, MFLOP."""
+    reason: _reason_pb2.Reason.ValueType
+    """Why it dropped out for good, with the other legs going on; unspecified where it has not."""
+    waiting_for: _builtins.str
+    """Where it waits: why its bid does not trade now, for people."""
+    def __init__(
+        self,
+        *,
+        instrument: _builtins.str = ...,
+        limit_nanos: _builtins.int = ...,
+        quantity_mflop: _builtins.int = ...,
+        reason: _reason_pb2.Reason.ValueType = ...,
+        waiting_for: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instrument", b"instrument", "limit_nanos", b"limit_nanos", "quantity_mflop", b"quantity_mflop", "reason", b"reason", "waiting_for", b"waiting_for"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobLegState: _TypeAlias = JobLegState  # noqa: Y015
+
+@_typing.final
 class SubmitJobRequest(_message.Message):
     """Submits a job."""
 
@@ -224,6 +292,7 @@ class SubmitJobRequest(_message.Message):
     LIMIT_NANOS_FIELD_NUMBER: _builtins.int
     MAX_COST_NANOS_FIELD_NUMBER: _builtins.int
     DEADLINE_NS_FIELD_NUMBER: _builtins.int
+    LEGS_FIELD_NUMBER: _builtins.int
     client_job_id: _builtins.bytes
     """Chosen by the client: a UUIDv7 of 16 bytes, its idempotency key."""
     model: _builtins.str
@@ -246,6 +315,12 @@ class SubmitJobRequest(_message.Message):
     def input(self) -> Global___JobInput:
         """The work."""
 
+    @_builtins.property
+    def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobLeg]:
+        """Up to 16 ways to run it, each on another instrument, of which at most one is used. They stand in place of model,
+        tier, instrument, quantity_mflop and limit_nanos.
+        """
+
     def __init__(
         self,
         *,
@@ -259,10 +334,11 @@ class SubmitJobRequest(_message.Message):
         limit_nanos: _builtins.int = ...,
         max_cost_nanos: _builtins.int = ...,
         deadline_ns: _builtins.int = ...,
+        legs: _abc.Iterable[Global___JobLeg] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_job_id", b"client_job_id", "deadline_ns", b"deadline_ns", "input", b"input", "instrument", b"instrument", "limit_nanos", b"limit_nanos", "max_cost_nanos", b"max_cost_nanos", "model", b"model", "quantity_mflop", b"quantity_mflop", "tier", b"tier", "value_nanos", b"value_nanos"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_job_id", b"client_job_id", "deadline_ns", b"deadline_ns", "input", b"input", "instrument", b"instrument", "legs", b"legs", "limit_nanos", b"limit_nanos", "max_cost_nanos", b"max_cost_nanos", "model", b"model", "quantity_mflop", b"quantity_mflop", "tier", b"tier", "value_nanos", b"value_nanos"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -326,6 +402,7 @@ class Job(_message.Message):
     END_TIME_NS_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     WAITING_FOR_FIELD_NUMBER: _builtins.int
+    LEGS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.int
     """Id given by the exchange."""
     client_job_id: _builtins.bytes
@@ -374,6 +451,12 @@ class Job(_message.Message):
     """Output tokens received."""
     waiting_for: _builtins.str
     """Where it waits: why its bid does not trade now, for people."""
+    @_builtins.property
+    def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobLegState]:
+        """Its legs in the order given; none where it has only one way to run. Model, tier, quantity_mflop and limit_nanos are then
+        those of the leg that has the running or last lease, and empty before the first.
+        """
+
     def __init__(
         self,
         *,
@@ -401,10 +484,11 @@ class Job(_message.Message):
         end_time_ns: _builtins.int = ...,
         output_tokens: _builtins.int = ...,
         waiting_for: _builtins.str = ...,
+        legs: _abc.Iterable[Global___JobLegState] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "client_job_id", b"client_job_id", "create_time_ns", b"create_time_ns", "deadline_time_ns", b"deadline_time_ns", "end_time_ns", b"end_time_ns", "escrow_nanos", b"escrow_nanos", "fault", b"fault", "flops", b"flops", "instrument", b"instrument", "job_id", b"job_id", "lease_id", b"lease_id", "limit_nanos", b"limit_nanos", "model", b"model", "output_tokens", b"output_tokens", "paid_nanos", b"paid_nanos", "price_nanos", b"price_nanos", "quantity_mflop", b"quantity_mflop", "reason", b"reason", "state", b"state", "stop_cause", b"stop_cause", "tier", b"tier", "value_nanos", b"value_nanos", "waiting_for", b"waiting_for", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "client_job_id", b"client_job_id", "create_time_ns", b"create_time_ns", "deadline_time_ns", b"deadline_time_ns", "end_time_ns", b"end_time_ns", "escrow_nanos", b"escrow_nanos", "fault", b"fault", "flops", b"flops", "instrument", b"instrument", "job_id", b"job_id", "lease_id", b"lease_id", "legs", b"legs", "limit_nanos", b"limit_nanos", "model", b"model", "output_tokens", b"output_tokens", "paid_nanos", b"paid_nanos", "price_nanos", b"price_nanos", "quantity_mflop", b"quantity_mflop", "reason", b"reason", "state", b"state", "stop_cause", b"stop_cause", "tier", b"tier", "value_nanos", b"value_nanos", "waiting_for", b"waiting_for", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -408,6 +408,7 @@ class ExecutionReport(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     EVENT_TIME_NS_FIELD_NUMBER: _builtins.int
     AFFECTED_ORDERS_FIELD_NUMBER: _builtins.int
+    RETRY_TIME_NS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Journal sequence of the command that caused it."""
     execution_type: Global___ExecutionType.ValueType
@@ -438,6 +439,8 @@ class ExecutionReport(_message.Message):
     """Journal time, nanoseconds since the epoch."""
     affected_orders: _builtins.int
     """Orders that a mass cancel cancelled."""
+    retry_time_ns: _builtins.int
+    """Where it was refused for what was sent before: from when on it would be taken, nanoseconds since the epoch."""
     def __init__(
         self,
         *,
@@ -456,10 +459,11 @@ class ExecutionReport(_message.Message):
         index: _builtins.int = ...,
         event_time_ns: _builtins.int = ...,
         affected_orders: _builtins.int = ...,
+        retry_time_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["affected_orders", b"affected_orders", "client_order_id", b"client_order_id", "event_time_ns", b"event_time_ns", "execution_type", b"execution_type", "index", b"index", "instrument_id", b"instrument_id", "leaves_mflop", b"leaves_mflop", "order_id", b"order_id", "price_nanos", b"price_nanos", "quantity_mflop", b"quantity_mflop", "reason", b"reason", "sequence", b"sequence", "side", b"side", "state", b"state", "trade_id", b"trade_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affected_orders", b"affected_orders", "client_order_id", b"client_order_id", "event_time_ns", b"event_time_ns", "execution_type", b"execution_type", "index", b"index", "instrument_id", b"instrument_id", "leaves_mflop", b"leaves_mflop", "order_id", b"order_id", "price_nanos", b"price_nanos", "quantity_mflop", b"quantity_mflop", "reason", b"reason", "retry_time_ns", b"retry_time_ns", "sequence", b"sequence", "side", b"side", "state", b"state", "trade_id", b"trade_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

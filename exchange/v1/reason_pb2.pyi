@@ -122,6 +122,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The book holds its maximum of orders, or of orders of this kind."""
     REASON_ORDER_TO_TRADE: _Reason.ValueType  # 510
     """The account has sent too many orders for the trades that it made: try again later."""
+    REASON_MESSAGE_RATE: _Reason.ValueType  # 511
+    """The account sends faster than the operator lets it: try again later."""
     REASON_INSTRUMENT_HALTED: _Reason.ValueType  # 601
     """The instrument does not trade now."""
     REASON_NO_CAPABLE_CLASS: _Reason.ValueType  # 602
@@ -323,6 +325,8 @@ REASON_BOOK_FULL: Reason.ValueType  # 509
 """The book holds its maximum of orders, or of orders of this kind."""
 REASON_ORDER_TO_TRADE: Reason.ValueType  # 510
 """The account has sent too many orders for the trades that it made: try again later."""
+REASON_MESSAGE_RATE: Reason.ValueType  # 511
+"""The account sends faster than the operator lets it: try again later."""
 REASON_INSTRUMENT_HALTED: Reason.ValueType  # 601
 """The instrument does not trade now."""
 REASON_NO_CAPABLE_CLASS: Reason.ValueType  # 602

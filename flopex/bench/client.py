@@ -2,15 +2,16 @@
 
 Every order has an intended time that does not depend on how the server keeps up; its latency is
 counted from there, so waiting in this process and the filling of a batch are included (no
-coordinated omission). Messages are made as the Python client makes them, in packed rows, and before
-the clock starts, so that the client's own CPU disturbs little on a small machine.
+coordinated omission). Messages are what the Python client sends, in packed rows, and made before
+the clock starts; latencies are worked out after it stops. So the client's own CPU disturbs little
+on a small machine.
 
-Reads one trial as a JSON line from standard input, runs it, answers with one JSON line, and so on.
+Reads one trial as a JSON line from standard input, answers with a line once its messages are made,
+runs it at the next line, answers with what it measured, and so on.
 """
 
 from __future__ import annotations
 
-import array
 import asyncio
 import gc
 import json
@@ -21,9 +22,9 @@ from typing import Any, Final
 
 import grpc
 
-from exchange.client import packed_orders
 from exchange.v1 import order_service_pb2 as pb
 from flopex.bench.flow import Flow
+from flopex.bench.latencies import Latencies
 
 TRADE: Final = "/exchange.v1.OrderService/Trade"
 PLACE: Final = "/exchange.v1.OrderService/PlaceOrder"
@@ -83,8 +84,8 @@ def schedule(trial: Trial, flow: Flow) -> list[Message]:
         last_ns = int((first + count - 1) * gap_ns)
         full = count == trial.batch
         due_ns = last_ns if full else begin_ns + BATCH_WAIT_NS
-        request = pb.TradeRequest(request_id=len(messages) + 1)
-        packed_orders.put(request, [flow.instruction() for _ in range(count)])
+        rows = b"".join([flow.row() for _ in range(count)])
+        request = pb.TradeRequest(request_id=len(messages) + 1, packed=rows)
         messages.append(Message(due_ns, first, count, request.SerializeToString()))
         first += count
     return messages
@@ -98,7 +99,7 @@ class Run:
         self.messages = messages
         self.total = messages[-1].first + messages[-1].count
         self.gap_ns = 1e9 / trial.rate
-        self.latencies_ms = array.array("d")
+        self.answered: list[tuple[Message, int]] = []
         self.acked = 0
         self.errors: list[str] = []
         self.gave_up = False
@@ -107,14 +108,19 @@ class Run:
 
     def acknowledge(self, message: Message) -> None:
         """All orders of a message are acknowledged now."""
-        now_ns = time.monotonic_ns() - self.origin_ns
-        gap_ns, first = self.gap_ns, message.first
-        self.latencies_ms.extend(
-            (now_ns - i * gap_ns) / 1e6 for i in range(first, first + message.count)
-        )
+        self.answered.append((message, time.monotonic_ns()))
         self.acked += message.count
         if self.acked == self.total:
             self.done.set()
+
+    def latencies(self) -> Latencies:
+        """From each acknowledged order's intended time to its acknowledgement."""
+        found = Latencies()
+        for message, answered_ns in self.answered:
+            due_ns = self.origin_ns + message.first * self.gap_ns
+            waited_ns = answered_ns - due_ns
+            found.add(int(waited_ns - i * self.gap_ns) // 1_000 for i in range(message.count))
+        return found
 
     def fail(self, error: str) -> None:
         """The trial cannot go on."""
@@ -210,6 +216,8 @@ def main() -> None:
         gc.collect()
         gc.freeze()
         gc.disable()
+        print(json.dumps({"ready": len(messages)}), flush=True)
+        sys.stdin.readline()
         cpu = time.process_time()
         run = asyncio.run(_go(trial, messages))
         cpu = time.process_time() - cpu
@@ -221,7 +229,7 @@ def main() -> None:
             "gave_up": run.gave_up,
             "errors": run.errors[:3],
             "cpu_s": cpu,
-            "latencies_ms": [round(value, 4) for value in sorted(run.latencies_ms)],
+            "latencies": run.latencies().counts,
         }
         print(json.dumps(answer), flush=True)
 

@@ -5,7 +5,8 @@ load is an open loop: each order has an intended time, and its latency counts fr
 filling included. The rate of a mode is the highest offered one at which every order is acknowledged
 with a p99 under 50 ms; it is found by raising the offered rate until a trial fails and then
 narrowing. The same search runs against an empty core (`flopex.bench.empty`) in the same run, mode
-by mode, so that the ratio holds on a noisy machine. CPU times are the processes' own.
+by mode, so that the ratio holds on a noisy machine. CPU times are the processes' own. A search has
+at most `TRIALS_MAX` trials, so that the whole has an end that is known from the start.
 """
 
 from __future__ import annotations
@@ -17,27 +18,40 @@ import platform
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from flopex.bench.latencies import Latencies
+from matching import COMPILED
+
 P99_MAX_MS: Final = 50.0
 RISE: Final = 1.5
 """Factor between two offered rates while the search climbs."""
+FALL: Final = 0.6
+"""The same while no rate has held yet."""
 NARROWINGS: Final = 3
 """Bisections after the first failed rate."""
-TRIES: Final = 2
+TRIES: Final = 3
 """A rate has failed when this many trials in a row have: one stall of a shared machine is none."""
-CLIMBS_MAX: Final = 16
+TRIALS_MAX: Final = 18
+"""Of one search; then the best rate that held is the answer."""
 HALF_TRIALS: Final = 3
+BESIDE_S: Final = 4.0
+"""What a trial takes at most beside its length: making messages, falling behind, draining."""
+REAL_TIME_PRIORITY: Final = 1
+"""Of SCHED_RR: above every other process, below the kernel's own."""
+ANSWER_MAX_S: Final = 60.0
+"""A child that does not answer for so long is ended, and with it the benchmark."""
 
 MODES: Final = {
-    # name: (orders per message, first offered rate per second)
-    "unary": (1, 300.0),
-    "stream": (1, 500.0),
-    "batched": (256, 5_000.0),
+    # name: (orders per message, first offered rate of the exchange, and of the empty core)
+    "unary": (1, 400.0, 600.0),
+    "stream": (1, 1_000.0, 1_500.0),
+    "batched": (256, 20_000.0, 80_000.0),
 }
 
 
@@ -46,10 +60,18 @@ class Settings:
     """What to run."""
 
     modes: tuple[str, ...] = tuple(MODES)
-    seconds: float = 3.0
+    seconds: float = 2.0
     clients: int = 2
     seed: int = 1
     batch: int = 256
+    processes: int = 1
+    real_time: bool = False
+
+    @property
+    def most_seconds(self) -> float:
+        """How long the benchmark takes at most."""
+        trials = len(self.modes) * 2 * (1 + TRIALS_MAX + HALF_TRIALS)
+        return trials * (self.seconds + BESIDE_S)
 
 
 @dataclass(slots=True)
@@ -63,14 +85,12 @@ class Measured:
     errors: list[str] = field(default_factory=list)
     client_cpu_s: float = 0.0
     server_cpu_s: float = 0.0
-    latencies_ms: list[float] = field(default_factory=list)
+    gateway_cpu_s: float = 0.0
+    latencies: Latencies = field(default_factory=Latencies)
 
     def percentile_ms(self, share: float) -> float:
-        """A percentile of the latencies; infinity where orders were lost."""
-        if not self.latencies_ms:
-            return float("inf")
-        at = min(len(self.latencies_ms) - 1, int(share * len(self.latencies_ms)))
-        return self.latencies_ms[at]
+        """A percentile of the latencies; infinity where no order was acknowledged."""
+        return self.latencies.percentile_ms(share)
 
     @property
     def good(self) -> bool:
@@ -87,6 +107,7 @@ class Measured:
             "p999_ms": round(self.percentile_ms(0.999), 3),
             "max_ms": round(self.percentile_ms(1.0), 3),
             "server_cpu_us_per_order": round(self.server_cpu_s / orders * 1e6, 2),
+            "gateway_cpu_us_per_order": round(self.gateway_cpu_s / orders * 1e6, 2),
             "client_cpu_us_per_order": round(self.client_cpu_s / orders * 1e6, 2),
             "orders": self.acked,
         }
@@ -110,10 +131,15 @@ class Child:
         """The next answer.
 
         Raises:
-            RuntimeError: the process has died.
+            RuntimeError: the process has died, or was ended as it did not answer for ANSWER_MAX_S.
         """
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        overdue = threading.Timer(ANSWER_MAX_S, self._process.kill)
+        overdue.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            overdue.cancel()
         if not line:
             raise RuntimeError(f"{self._name} ended with status {self._process.wait()}")
         answer: dict[str, Any] = json.loads(line)
@@ -159,7 +185,7 @@ def _trial(
 ) -> Measured:
     clients = len(loads)
     measured = Measured(plan["rate"])
-    before = server.ask({"ask": "cpu"})["cpu_s"]
+    before = server.ask({"ask": "cpu"})
     for number, load in enumerate(loads):
         load.write(
             {
@@ -172,46 +198,60 @@ def _trial(
             }
         )
     for load in loads:
+        load.read()  # its messages are made
+    for load in loads:
+        load.write({"go": True})
+    for load in loads:
         answer = load.read()
         measured.sent += answer["sent"]
         measured.acked += answer["acked"]
         measured.complete &= not answer["gave_up"] and not answer["errors"]
         measured.errors += answer["errors"]
         measured.client_cpu_s += answer["cpu_s"]
-        measured.latencies_ms += answer["latencies_ms"]
-    measured.server_cpu_s = server.ask({"ask": "cpu"})["cpu_s"] - before
-    measured.latencies_ms.sort()
+        counts = {int(number): count for number, count in answer["latencies"].items()}
+        measured.latencies.merge(Latencies(counts))
+    after = server.ask({"ask": "cpu"})
+    measured.server_cpu_s = after["cpu_s"] - before["cpu_s"]
+    measured.gateway_cpu_s = after.get("gateway_cpu_s", 0.0) - before.get("gateway_cpu_s", 0.0)
     return measured
 
 
-def _search(attempt: Callable[[float], Measured], start: float) -> Measured | None:
-    """The best trial that held: climb until a rate fails, then narrow down."""
-    best: Measured | None = None
-    rate, failed = start, 0.0
-    for _ in range(CLIMBS_MAX):
-        found = _tries(attempt, rate)
-        if found is None:
-            failed = rate
-            break
-        best, rate = found, rate * RISE
-    for _ in range(NARROWINGS):
-        if best is None or not failed:
-            break
-        middle = (best.offered_per_s + failed) / 2
-        found = _tries(attempt, middle)
-        if found is None:
-            failed = middle
-        else:
-            best = found
-    return best
+class _Search:
+    """Looks for the highest rate that holds, with a bounded number of trials."""
 
+    def __init__(self, attempt: Callable[[float], Measured]) -> None:
+        self._attempt = attempt
+        self._left = TRIALS_MAX
 
-def _tries(attempt: Callable[[float], Measured], rate: float) -> Measured | None:
-    for _ in range(TRIES):
-        measured = attempt(rate)
-        if measured.good:
-            return measured
-    return None
+    def run(self, start: float) -> Measured | None:
+        """The best trial that held: climb until one fails, or fall until one holds; then narrow."""
+        best, failed, rate = None, 0.0, start
+        while self._left and (best is None or not failed):
+            found = self._tries(rate)
+            if found is None:
+                failed = rate
+                rate *= FALL
+            else:
+                best = found
+                rate *= RISE
+        for _ in range(NARROWINGS):
+            if best is None or not failed or not self._left:
+                break
+            middle = (best.offered_per_s + failed) / 2
+            found = self._tries(middle)
+            if found is None:
+                failed = middle
+            else:
+                best = found
+        return best
+
+    def _tries(self, rate: float) -> Measured | None:
+        for _ in range(min(TRIES, self._left)):
+            self._left -= 1
+            measured = self._attempt(rate)
+            if measured.good:
+                return measured
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,11 +275,14 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
     result: dict[str, Any] = {
         "bench": "exchange",
         "machine": machine(),
+        "compiled": bool(COMPILED),
         "settings": {**asdict(settings), "p99_max_ms": P99_MAX_MS},
     }
+    if settings.real_time:  # children inherit it
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(REAL_TIME_PRIORITY))
     for mode in settings.modes:
         empty = _measure(settings, mode, "empty", report)
-        full = _measure(settings, mode, "full", report)
+        full = _measure(settings, mode, "two" if settings.processes == 2 else "full", report)
         ratio = None
         if full is not None and empty is not None:
             ratio = round(full.limit.offered_per_s / empty.limit.offered_per_s, 3)
@@ -248,11 +291,26 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
             "empty": empty.row() if empty else None,
             "ratio_of_ceiling": ratio,
         }
+        result |= _headline(mode, full)
     return result
 
 
+def _headline(mode: str, full: Figures | None) -> dict[str, float | int | None]:
+    """The mode's figures that are compared from run to run, under names of their own."""
+    row = full.limit.row() if full else {}
+    found: dict[str, float | int | None] = {
+        f"{mode}_per_s": row.get("per_s", 0),
+        f"{mode}_p50_ms": row.get("p50_ms"),
+        f"{mode}_p99_ms": row.get("p99_ms"),
+    }
+    if mode == "batched":
+        found["cpu_us_per_order"] = row.get("server_cpu_us_per_order")
+    return found
+
+
 def _measure(settings: Settings, mode: str, kind: str, report: Report) -> Figures | None:
-    batch, start = MODES[mode]
+    batch, full_start, empty_start = MODES[mode]
+    start = full_start if kind == "full" else empty_start
     seeds = itertools.count(settings.seed)
     with (
         tempfile.TemporaryDirectory(prefix="flopex-bench-") as folder,
@@ -273,7 +331,7 @@ def _measure(settings: Settings, mode: str, kind: str, report: Report) -> Figure
             return measured
 
         attempt(start / 2)  # warms code, connection and journal; not counted
-        limit = _search(attempt, start)
+        limit = _Search(attempt).run(start)
         if limit is None:
             return None
         # Half the rate shows what a client sees that does not push the exchange to its edge.

@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from exchange.server.server import GC_THRESHOLD
+from exchange.server.gateway_process import GatewayProcess
+from exchange.server.server import GC_THRESHOLDS
 from exchange.testing import InProcessExchange
 from flopex.bench import empty
 from flopex.bench.flow import TICK_NANOS
@@ -36,27 +38,49 @@ async def _empty(_directory: Path) -> AsyncIterator[tuple[dict[str, Any], None]]
 
 
 @asynccontextmanager
-async def _full(directory: Path) -> AsyncIterator[tuple[dict[str, Any], InProcessExchange]]:
-    async with InProcessExchange(directory, segment_bytes=SEGMENT_BYTES) as exchange:
+async def _full(
+    directory: Path, gateway: bool = False
+) -> AsyncIterator[tuple[dict[str, Any], InProcessExchange]]:
+    async with InProcessExchange(
+        directory, segment_bytes=SEGMENT_BYTES, gateway=gateway
+    ) as exchange:
         instrument_id = await exchange.paper_instrument("paper/bench", TICK_NANOS)
         keys = [await exchange.trader(f"client-{i}") for i in range(CLIENTS_MAX)]
         ready = {"target": exchange.address, "keys": keys, "instrument_id": instrument_id}
         yield ready, exchange
 
 
+def _server(kind: str, directory: Path) -> AbstractAsyncContextManager[Any]:
+    if kind == "empty":
+        return _empty(directory)
+    return _full(directory, gateway=kind == "two")
+
+
+def _gateway_cpu_s(exchange: InProcessExchange) -> float:
+    """CPU seconds of the gateway's process; 0 where it is in this one."""
+    edges = exchange.server.edges
+    if not isinstance(edges, GatewayProcess):
+        return 0.0
+    fields = Path(f"/proc/{edges.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 async def _serve(kind: str, directory: Path) -> None:
-    gc.set_threshold(GC_THRESHOLD, 50, 100)
+    gc.set_threshold(*GC_THRESHOLDS)
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    async with (_full if kind == "full" else _empty)(directory) as (ready, exchange):
+    async with _server(kind, directory) as (ready, exchange):
         gc.freeze()
         print(json.dumps(ready), flush=True)
         while await lines.readline():
             answer: dict[str, Any] = {"cpu_s": time.process_time()}
             if exchange is not None:
                 stats = exchange.engine.stats
+                gateway_cpu_s = _gateway_cpu_s(exchange)
+                answer["cpu_s"] += gateway_cpu_s
                 answer |= {
+                    "gateway_cpu_s": gateway_cpu_s,
                     "groups": stats.groups,
                     "commands": stats.commands,
                     "apply_s": stats.apply_ns / 1e9,
@@ -67,7 +91,7 @@ async def _serve(kind: str, directory: Path) -> None:
 
 
 def main() -> None:
-    """`python -m flopex.bench.server full|empty DIRECTORY`."""
+    """`python -m flopex.bench.server full|two|empty DIRECTORY`."""
     configure_logs(LogLevel.WARNING, as_json=False)
     kind, directory = sys.argv[1:]
     asyncio.run(_serve(kind, Path(directory)))

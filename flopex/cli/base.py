@@ -270,7 +270,15 @@ def _run(
 async def _call(
     function: Callable[..., Awaitable[None]], session: Session, values: dict[str, Any]
 ) -> None:
-    from flopex.cli.failures import explained
-
-    with explained(session.target):
+    try:
         await function(session, **values)
+    except CommandError:
+        raise
+    except Exception as error:
+        # The client is imported where it failed, not before: an exchange's process has none.
+        from flopex.cli.failures import explained
+
+        known = explained(error, session.target)
+        if known is None:
+            raise
+        raise known from error

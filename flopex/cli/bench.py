@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -56,10 +57,20 @@ async def exchange(
     mode: Annotated[
         list[Mode] | None, typer.Option(help="Only this mode; may be repeated.")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Length of one trial.")] = 3.0,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Length of one trial.")] = 2.0,
     clients: Annotated[int, typer.Option(min=1, max=8, help="Client processes.")] = 2,
     batch: Annotated[int, typer.Option(min=2, max=4096, help="Most orders per message.")] = 256,
     seed: Annotated[int, typer.Option(help="Seed of the order flow.")] = 1,
+    processes: Annotated[
+        int, typer.Option(min=1, max=2, help="1: all in one; 2: engine and gateway apart.")
+    ] = 1,
+    real_time: Annotated[
+        bool,
+        typer.Option(
+            "--real-time",
+            help="Run under SCHED_RR, so that busy neighbours do not show; needs root.",
+        ),
+    ] = False,
 ) -> None:
     """Orders per second with durable acknowledgements, and how long an acknowledgement takes.
 
@@ -71,18 +82,26 @@ async def exchange(
     from flopex.bench.exchange import Settings, run
 
     chosen = tuple(m.value for m in mode or Mode)
-    settings = Settings(chosen, seconds, clients, seed, batch)
+    settings = Settings(chosen, seconds, clients, seed, batch, processes, real_time)
+    began = time.monotonic()
+    session.output.note(
+        f"at most {settings.most_seconds / 60:.0f} minutes, a third of it as a rule"
+    )
 
     def report(name: str, kind: str, measured: Measured) -> None:
         row = measured.row()
         verdict = "held" if measured.good else "failed"
         session.output.note(
-            f"{name} {kind}: {row['per_s']:,} orders/s {verdict}, "
-            f"p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms"
+            f"{time.monotonic() - began:4.0f} s  {name} {kind}: {row['per_s']:,} orders/s "
+            f"{verdict}, p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms"
         )
 
     try:
         result = await asyncio.to_thread(run, settings, report)
+    except PermissionError as error:
+        raise CommandError(
+            f"not allowed: {error}", "SCHED_RR needs root or CAP_SYS_NICE", reason="BENCH"
+        ) from error
     except RuntimeError as error:
         raise CommandError(f"the benchmark broke off: {error}", reason="BENCH") from error
     session.output.answer(result, _table(result, chosen))

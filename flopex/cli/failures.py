@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from exchange.client import errors
@@ -25,13 +23,9 @@ _CODES: Final[tuple[tuple[type[errors.FlopexError], ExitCode], ...]] = (
 _FAMILIES: Final = {1: ExitCode.KEY, 2: ExitCode.NOT_FOUND, 5: ExitCode.FUNDS}
 
 
-@contextmanager
-def explained(target: str) -> Iterator[None]:
-    """Turn the client's exceptions into command errors."""
-    try:
-        yield
-    except errors.FlopexError as error:
-        raise command_error(error, target) from error
+def explained(error: Exception, target: str) -> CommandError | None:
+    """A client's exception as a command error; None for any other."""
+    return command_error(error, target) if isinstance(error, errors.FlopexError) else None
 
 
 def command_error(error: errors.FlopexError, target: str) -> CommandError:
@@ -40,7 +34,7 @@ def command_error(error: errors.FlopexError, target: str) -> CommandError:
     if not isinstance(error, errors.CallFailed):
         return CommandError(str(error), code=code, reason=type(error).__name__.upper())
     hint = HINTS.get(error.reason, "")
-    if isinstance(error, errors.Unavailable) and error.reason != "DRAINING":
+    if isinstance(error, errors.Unavailable) and error.reason not in HINTS:
         return CommandError(
             f"cannot reach an exchange at {target}",
             "is it running? start one with: flopex serve; or name another with --target",

@@ -18,9 +18,13 @@ HINTS: Final[dict[str, str]] = {
     "DEADLINE_INFEASIBLE": "give it more time (--deadline 2m) or ask for fewer --max-tokens",
     "BUDGET_BELOW_MINIMUM": "raise --budget, or leave it out for the worst case",
     "CONTEXT_TOO_LONG": "shorten the prompt, or ask for fewer tokens: --max-tokens",
+    "MESSAGE_RATE": "send less at a time; flopex account --limits shows how much is let through",
+    "ORDER_TO_TRADE": "cancel and replace less; flopex account --limits shows your own limit",
+    "LEGS_INVALID": "1 to 16 legs, each on another instrument",
     "ACCOUNT_HALTED": "the exchange's operator halted the account: ask him",
     "ORDER_TYPE_UNSUPPORTED": "jobs need a real account; orders a paper account and a paper book",
     "DRAINING": "it is shutting down: try again once it is back",
     "OVERLOADED": "try again in a moment",
+    "ENGINE_DOWN": "its engine has ended; start it again, then repeat the command",
 }
 """What to do about a refusal, by its reason."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flopex import gateway
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
 from flopex.cli.output import Output
@@ -40,9 +41,18 @@ async def serve(
         ),
     ] = False,
     reflection: Annotated[bool, typer.Option(help="Let clients ask for the gRPC schema.")] = True,
+    two_processes: Annotated[
+        bool,
+        typer.Option(
+            "--two-processes/--single-process",
+            help="gRPC and HTTP in a process of their own, or all in one, as on a laptop.",
+        ),
+    ] = True,
     grace: Annotated[float, typer.Option(help="Seconds that calls get to finish at the end.")] = 10,
 ) -> None:
     """Run an exchange until Ctrl-C or SIGTERM; then drain it.
+
+    One command, two processes: the engine, and the gateway that it starts, watches and drains.
 
     The first start makes the data directory and writes the operator's key into it (operator.key).
     FLOPEX_OPERATOR_KEY gives another key the operator's role.
@@ -61,6 +71,7 @@ async def serve(
         operator_secret=os.environ.get("FLOPEX_OPERATOR_KEY", ""),
         cut_damaged_tail=cut_damaged_tail,
         reflection=reflection,
+        gateway_command=gateway.command(log_level, session.json) if two_processes else (),
     )
 
     def on_started(server: Server) -> None:

@@ -17,8 +17,9 @@ from flopex.render.format import PRICE_UNIT, grouped, money, price, words
 from flopex.render.tables import job_ending
 
 if TYPE_CHECKING:
-    from exchange.client import AsyncClient, Job, JobTerms, Message
+    from exchange.client import AsyncClient, Job, JobLeg, JobTerms, Message
 
+MODEL_DEFAULT: Final = "smollm2-135m"
 PROMPT_BYTES_MAX: Final = 1 << 20
 """As much as is read from stdin; the exchange takes no larger prompt."""
 CANCEL_WITHIN_S: Final = 10.0
@@ -63,6 +64,14 @@ _AnswerValue = Annotated[
         "stops once going on costs more than it is expected to gain.",
     ),
 ]
+_Leg = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="INSTRUMENT:LIMIT:QUANTITY",
+        help="One of up to 16 ways to run it, of which the first to fill is used: an instrument, a "
+        "limit price per CU (left out: by --value) and compute (left out: the worst case).",
+    ),
+]
 _Deadline = Annotated[
     int,
     typer.Option(parser=duration_option, metavar="DURATION", help="Finish within this time."),
@@ -73,7 +82,9 @@ _Deadline = Annotated[
     app,
     "submit",
     example='flopex submit "Write one sentence about the sea." --value 0.001\n'
-    "cat letter.txt | flopex submit - --max-cost 0.0005 --budget '40 GFLOP' --deadline 2m",
+    "cat letter.txt | flopex submit - --max-cost 0.0005 --budget '40 GFLOP' --deadline 2m\n"
+    "flopex submit \"Name a colour.\" --leg 'smollm2-135m/cpu/batch:300000 nanos:40 GFLOP' "
+    "--leg 'smollm2-135m/h100/batch:1700 nanos'",
 )
 async def submit(
     session: Session,
@@ -86,8 +97,9 @@ async def submit(
     budget: _Budget = None,
     answer_value: _AnswerValue = None,
     deadline: _Deadline = "60s",  # type: ignore[assignment]
-    model: Annotated[str, typer.Option(help="Model's name.")] = "smollm2-135m",
-    tier: Annotated[str, typer.Option(help="Service tier.")] = "interactive",
+    leg: _Leg = None,
+    model: Annotated[str, typer.Option(help="Model's name.", show_default=MODEL_DEFAULT)] = "",
+    tier: Annotated[str, typer.Option(help="Service tier.", show_default="interactive")] = "",
     instrument: Annotated[
         str, typer.Option(help="Only this instrument; else every hardware class competes.")
     ] = "",
@@ -106,22 +118,11 @@ async def submit(
     The answer goes to stdout, the bill to stderr. Ctrl-C cancels the job and stops the bill. Exit
     code 0 where the job settled, also if its budget cut the answer short.
     """
-    if value is None and max_cost is None and limit is None:
-        raise CommandError(
-            "say what the answer is worth to you",
-            "--value 0.001 (dollars), or --max-cost, or --limit for a price per CU",
-            ExitCode.USAGE,
-            "VALUE_MISSING",
-        )
     text = await _prompt(prompt)
     terms: JobTerms = {
-        "model": model,
-        "tier": tier,
-        "instrument": instrument,
+        **_way(leg or [], model, tier, instrument, limit, budget, worth=value or max_cost),
         "value": value or 0,
         "max_cost": max_cost or 0,
-        "limit": limit or 0,
-        "budget": budget or 0,
         "answer_value": answer_value or 0,
         "deadline": deadline,
         "output_tokens_max": max_tokens,
@@ -142,6 +143,68 @@ async def submit(
             HINTS.get(job.reason, ""),
             reason=job.reason or job.state.name,
         )
+
+
+def _way(
+    legs: list[str],
+    model: str,
+    tier: str,
+    instrument: str,
+    limit: int | None,
+    budget: int | None,
+    *,
+    worth: int | None,
+) -> JobTerms:
+    """What runs where, for how much compute and at which limit: one way, or several legs.
+
+    Raises:
+        CommandError: nothing says what the answer is worth, or both are named.
+    """
+    named = [_leg(text) for text in legs]
+    if named and (model or tier or instrument or limit or budget):
+        raise CommandError(
+            "--leg stands in place of --model, --tier, --instrument, --limit and --budget",
+            "give each leg its own: --leg 'INSTRUMENT:LIMIT:QUANTITY'",
+            ExitCode.USAGE,
+            "LEG",
+        )
+    limited = all(leg.limit for leg in named) if named else limit
+    if worth is None and not limited:
+        raise CommandError(
+            "say what the answer is worth to you",
+            "--value 0.001 (dollars), or --max-cost, or --limit for a price per CU",
+            ExitCode.USAGE,
+            "VALUE_MISSING",
+        )
+    if named:
+        return {"legs": named}
+    return {
+        "model": model or MODEL_DEFAULT,
+        "tier": tier,
+        "instrument": instrument,
+        "limit": limit or 0,
+        "budget": budget or 0,
+    }
+
+
+def _leg(text: str) -> JobLeg:
+    """A leg as it is written."""
+    from exchange.client import JobLeg
+
+    name, *terms = text.split(":")
+    if not name or len(terms) > 2:
+        raise CommandError(
+            f"{text!r} is no leg",
+            "--leg 'smollm2-135m/cpu/batch:300000 nanos:40 GFLOP'",
+            ExitCode.USAGE,
+            "LEG",
+        )
+    limit, quantity = (*terms, "", "")[:2]
+    return JobLeg(
+        name,
+        price_option(limit) if limit else 0,
+        compute_option(quantity) if quantity else 0,
+    )
 
 
 def _messages(system: str, text: str) -> list[Message]:

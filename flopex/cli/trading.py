@@ -1,4 +1,4 @@
-"""`flopex admin auction` and `flopex admin protect`: when a continuous book trades, and how far."""
+"""`flopex admin auction`, `protect` and `limits`: when a book trades, how far, and who may send."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from flopex.cli.admin import Target, set_state
 from flopex.cli.base import Session, command
 from flopex.cli.units import duration_option
+from flopex.render.tables import limits_table
 
 app = typer.Typer()
 
@@ -91,3 +92,36 @@ async def protect(
             ),
         )
     session.output.answer(after, f"{after.name} is protected")
+
+
+@command(
+    app,
+    "limits",
+    example="flopex admin limits ada --messages-per-s 50 --burst 200\n"
+    "flopex admin limits bot --messages-per-s 1000 --burst 1000 --message-window 1m "
+    "--free-messages 500 --messages-per-trade 20",
+)
+async def limits(
+    session: Session,
+    account: Annotated[str, typer.Argument(help="The account's name.")],
+    messages_per_s: Annotated[int, _count("Messages per second, sustained.")] = 0,
+    burst: Annotated[int, _count("Messages at once, after a pause.")] = 0,
+    message_window: Annotated[int, _span("Length of a window of the order-to-trade limit.")] = 0,
+    free_messages: Annotated[int, _count("Order messages that are free in a window.")] = 0,
+    messages_per_trade: Annotated[int, _count("Further ones for each trade in it.")] = 0,
+) -> None:
+    """Set how much an account may send: all at once, and what is left out is switched off."""
+    from exchange.client import MessageLimits
+
+    async with session.connect() as client:
+        after = await client.admin.set_account_limits(
+            account,
+            MessageLimits(
+                messages_per_s=messages_per_s,
+                message_burst=burst,
+                order_to_trade_window_ns=message_window,
+                order_to_trade_free=free_messages,
+                order_to_trade_ratio=messages_per_trade,
+            ),
+        )
+    session.output.answer(after, limits_table(after))

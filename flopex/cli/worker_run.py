@@ -39,12 +39,31 @@ MODELS: Final = {
 }
 """The model that each engine runs: a quote for another one would fail its buyers' jobs."""
 
+HINTS: Final = {
+    EngineName.ADAPTIVE: "--device cpu needs neither torch nor a GPU",
+    EngineName.LLAMA: "install the weights with: flopex model add smollm2",
+}
+"""What helps when an engine cannot start."""
+
+REFUSED_HINT: Final = (
+    "the key needs the role worker; a name that was taken before needs the worker.key with which "
+    "it was taken"
+)
+
 Fast = Annotated[
     bool,
     typer.Option(
         "--fast",
         help="llama: draft what followed the same words earlier, and check several tokens at once. "
         "Same greedy output, same bill; refused drafts are your cost.",
+    ),
+]
+
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda|cuda:N",
+        help="adaptive: where the model runs; auto takes a GPU where torch sees one.",
     ),
 ]
 
@@ -78,6 +97,7 @@ async def run(
         Path | None, typer.Option(help="Weights; else those of `flopex model add smollm2`.")
     ] = None,
     fast: Fast = False,
+    device: Device = "auto",
     instant_delay: Annotated[
         float, typer.Option(min=0, help="Seconds per token of the instant engine.")
     ] = 0.0,
@@ -112,19 +132,18 @@ async def run(
         threads=threads,
         gguf=gguf,
         fast=fast,
+        device=device,
         instant=InstantOptions(delay_s=instant_delay),
     )
     try:
         status = await run_worker(config)
     except WorkerRefused as error:
-        hint = (
-            "the key needs the role worker; a name that was taken before needs the worker.key "
-            "with which it was taken"
-        )
-        raise CommandError(f"the exchange refused: {error}", hint, reason="REFUSED") from error
+        text = f"the exchange refused: {error}"
+        raise CommandError(text, REFUSED_HINT, reason="REFUSED") from error
     except EngineError as error:
-        hint = "install the weights with: flopex model add smollm2"
-        raise CommandError(f"the engine: {error}", hint, reason="ENGINE") from error
+        raise CommandError(
+            f"the engine: {error}", HINTS.get(engine, ""), reason="ENGINE"
+        ) from error
     except IdentityError as error:
         raise CommandError(str(error), reason="IDENTITY") from error
     session.output.summary(name=worker_name, drained=status == 0)

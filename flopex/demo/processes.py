@@ -82,7 +82,7 @@ class Cast:
         self._exchange = exchange = Child(
             "exchange",
             [
-                *("serve", "--json", "--address", address, "--http", http),
+                *("serve", "--json", "--single-process", "--address", address, "--http", http),
                 *("--data", directory, "--grace", "2"),
             ],
             self._logs,

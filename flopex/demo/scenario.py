@@ -118,8 +118,9 @@ _QUESTIONS: Final = {
     "live?": "31",
     "Question: Ann tells the truth. Ben says Ann lies. Carla says Ben lies. Dora says Carla tells "
     "the truth. Emil says Dora lies. Does Emil tell the truth?": "No",
-    "Ben gives it to Dora. Carla gives it to Ben. Emil gives it to Fritz. Ann gives it to Emil. "
-    "Dora gives it to Ann. Carla has the parcel first. Who has it in the end?": "Fritz",
+    "Emil gives it to Hugo. Ann gives it to Greta. Ben gives it to Emil. Hugo gives it to Fritz. "
+    "Dora gives it to Ben. Fritz gives it to Ann. Dora has the parcel first. Who has it in the "
+    "end?": "Greta",
     "Ann has the lamp. Ben has the rope. Carla has the bell. Carla and Ann swap what they have. "
     "Ann and Carla swap what they have. Ben and Ann swap what they have. Carla and Ben swap what "
     "they have. Ben and Carla swap what they have. What does Carla have at the end?": "bell",

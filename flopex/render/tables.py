@@ -12,7 +12,7 @@ from rich.text import Text
 from flopex.render.format import PRICE_UNIT, clock_time, compute, grouped, money, price, words
 
 if TYPE_CHECKING:
-    from exchange.client import Account, Instrument, Job, LedgerEntry, Order, Worker
+    from exchange.client import Account, Instrument, Job, JobLegState, LedgerEntry, Order, Worker
     from flopex.receipts import Finding
 
 _STATE_STYLES = {
@@ -82,15 +82,15 @@ def jobs_table(jobs: Iterable[Job]) -> Table:
 
 def job_details(job: Job) -> Table:
     """All of one job."""
-    limit = f"limit {price(job.limit_nanos)} {PRICE_UNIT}"
     table = Table.grid(padding=(0, 3))
     rows = [
         ("job", str(job.job_id)),
         ("state", words(job.state.name)),
         ("ending", job_ending(job)),
-        ("model, tier", f"{job.model}, {job.tier}"),
-        ("worth", money(job.value_nanos) if job.value_nanos else limit),
-        ("budget", compute(job.quantity_mflop)),
+        ("model, tier", f"{job.model}, {job.tier}" if job.model else ""),
+        ("worth", _worth(job)),
+        ("budget", compute(job.quantity_mflop) if job.quantity_mflop else ""),
+        *((f"leg {number}", _leg(leg)) for number, leg in enumerate(job.legs, 1)),
         ("attempt", str(job.attempt)),
         ("worker", job.worker),
         ("price", f"{price(job.price_nanos)} {PRICE_UNIT}" if job.price_nanos else ""),
@@ -104,6 +104,37 @@ def job_details(job: Job) -> Table:
     for name, value in rows:
         if value:
             table.add_row(Text(name, style="dim"), Text(value))
+    return table
+
+
+def _worth(job: Job) -> str:
+    if job.value_nanos:
+        return money(job.value_nanos)
+    return f"limit {price(job.limit_nanos)} {PRICE_UNIT}" if job.limit_nanos else ""
+
+
+def _leg(leg: JobLegState) -> str:
+    """One way to run a job: what it bids, and what it waits for or why it is out."""
+    bids = f"up to {price(leg.limit_nanos)} {PRICE_UNIT}" if leg.limit_nanos else "by the value"
+    fate = f"; out: {words(leg.reason)}" if leg.reason else ""
+    if leg.waiting_for and not fate:
+        fate = f"; {leg.waiting_for}"
+    return f"{leg.instrument}, {compute(leg.quantity_mflop)}, {bids}{fate}"
+
+
+def limits_table(account: Account) -> Table:
+    """What an account may have open, and may send."""
+    caps, sends = account.limits, account.limits.messages
+    table = _table("limit", "most", right=("most",))
+    table.add_row("open jobs", grouped(caps.open_jobs_max))
+    table.add_row("open orders", grouped(caps.open_orders_max))
+    if sends.messages_per_s:
+        table.add_row("messages per second", grouped(sends.messages_per_s))
+        table.add_row("messages at once", grouped(sends.message_burst))
+    if sends.order_to_trade_window_ns:
+        window = f"in {sends.order_to_trade_window_ns / 1e9:g} s"
+        table.add_row(f"order messages {window}", grouped(sends.order_to_trade_free))
+        table.add_row("and for each trade", grouped(sends.order_to_trade_ratio))
     return table
 
 

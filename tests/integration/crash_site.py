@@ -66,10 +66,23 @@ def free_port() -> int:
         return port
 
 
-class CrashSite:
-    """Starts, kills and restarts the exchange; its workers stay up and find it again."""
+def gateway_of(pid: int) -> int:
+    """The gateway's process, a child of the engine's."""
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)
 
-    def __init__(self, directory: Path, seed: int) -> None:
+
+class CrashSite:
+    """Starts, kills and restarts the exchange; its workers stay up and find it again.
+
+    Args:
+        directory: For its data and logs.
+        seed: Of what happens when.
+        options: More of `flopex serve`.
+    """
+
+    def __init__(self, directory: Path, seed: int, *options: str) -> None:
+        self.options = options
         self.directory = directory
         self.data = directory / "data"
         self.random = random.Random(seed)
@@ -78,6 +91,7 @@ class CrashSite:
         self.keys: dict[str, str] = {}
         self.told = Told()
         self.kills = 0
+        self.starts = 0
         self._server: asyncio.subprocess.Process | None = None
         self._workers: list[asyncio.subprocess.Process] = []
         self.channel = grpc.aio.insecure_channel(
@@ -103,10 +117,16 @@ class CrashSite:
 
     async def start(self) -> None:
         """Start the exchange and wait until it answers."""
+        self.starts += 1
         self._server = await self._spawn(
             *("server", "", "serve", "--data", str(self.data)),
-            *("--address", self.address, "--http", "off"),
+            *("--address", self.address, "--http", "off", *self.options),
         )
+        await self.answering()
+
+    async def answering(self) -> None:
+        """Wait until the exchange answers."""
+        assert self._server is not None
         async with asyncio.timeout(START_WITHIN_S):
             while True:
                 if self._server.returncode is not None:
@@ -123,6 +143,26 @@ class CrashSite:
         self._server.send_signal(signal.SIGKILL)
         await self._server.wait()
         self.kills += 1
+
+    @property
+    def pid(self) -> int:
+        """Of the exchange's (first) process."""
+        assert self._server is not None
+        return self._server.pid
+
+    async def ended(self) -> int:
+        """Wait for the exchange to end by itself; its status."""
+        assert self._server is not None
+        async with asyncio.timeout(START_WITHIN_S):
+            return await self._server.wait()
+
+    async def kill_gateway(self) -> None:
+        """Kill -9 the gateway alone, and wait until another answers."""
+        assert self._server is not None
+        victim = gateway_of(self._server.pid)
+        os.kill(victim, signal.SIGKILL)
+        self.kills += 1
+        await self.answering()
 
     async def stop(self) -> None:
         """End everything that still runs."""

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 
 from exchange.journal import GroupRecord, JournalWriteFailed, LocalLog
-from exchange.server import Server, ServerConfig, ServerFailed, serve
+from exchange.server import GATEWAY_COMMAND, Server, ServerConfig, ServerFailed, serve
+from exchange.testing.in_process import PROCESSES_VARIABLE
 
 
 def started(server: Server) -> None:
@@ -41,6 +43,8 @@ if __name__ == "__main__":
     if len(sys.argv) > 2:
         fail_after(int(sys.argv[2]))
     try:
-        asyncio.run(serve(ServerConfig(Path(sys.argv[1]), "127.0.0.1:0"), started, grace_s=5))
+        command = GATEWAY_COMMAND if os.environ.get(PROCESSES_VARIABLE) == "2" else ()
+        config = ServerConfig(Path(sys.argv[1]), "127.0.0.1:0", gateway_command=command)
+        asyncio.run(serve(config, started, grace_s=5))
     except ServerFailed as error:
         sys.exit(f"failed: {error}")

@@ -19,8 +19,8 @@ from exchange.core.limits import (
     PAYLOAD_BYTES_MAX,
     QUANTITY_MAX_MFLOP,
 )
+from exchange.rpc.calls import MESSAGE_BYTES_MAX
 from exchange.rpc.convert.jobs import MESSAGES_MAX, TEMPERATURE_MAX_MILLI
-from exchange.rpc.services import MESSAGE_BYTES_MAX
 from exchange.testing.ids import uuid7
 from exchange.testing.in_process import metadata
 from exchange.v1 import job_service_pb2 as pb

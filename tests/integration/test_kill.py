@@ -24,8 +24,9 @@ SEED = int(os.environ.get("FLOPEX_SEED", "1"))
 
 @pytest.mark.integration
 @pytest.mark.timeout(60 + 20 * KILLS)
-async def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
-    site = CrashSite(tmp_path, SEED)
+@pytest.mark.parametrize("form", ["--single-process", "--two-processes"])
+async def test_nothing_acknowledged_is_lost(tmp_path: Path, form: str) -> None:
+    site = CrashSite(tmp_path, SEED, form)
     try:
         await site.start()
         await site.furnish()
@@ -33,9 +34,12 @@ async def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
         async with site.crowd():
             for _ in range(KILLS):
                 await asyncio.sleep(site.random.uniform(0.05, 0.9))
-                await site.kill()
-                await asyncio.sleep(site.random.uniform(0, 0.1))
-                await site.start()
+                if form == "--two-processes" and site.random.random() < 0.5:
+                    await site.kill_gateway()
+                else:
+                    await site.kill()
+                    await asyncio.sleep(site.random.uniform(0, 0.1))
+                    await site.start()
             await asyncio.sleep(1)
         await site.all_ended(within_s=180)
         said = await site.invariants(full=True)
@@ -46,7 +50,8 @@ async def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     told = site.told
     assert said.failure == ""
     assert said.ledger_imbalance_nanos == said.overspend_nanos == 0
-    assert said.epoch == KILLS + 1
+    assert said.epoch == site.starts
+    assert site.kills == KILLS
     paid = sum(paid for _, paid in told.ended.values())
     assert buyer.balance_nanos == 10**12 + sum(told.deposits.values()) - paid
     assert buyer.pending_nanos == 0
@@ -54,7 +59,7 @@ async def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     assert states[jobs_pb.JOB_STATE_SETTLED] > KILLS / 2, f"hardly anything settled: {states}"
 
     core, seen = _replay(site.data / "journal")
-    assert core.epoch == KILLS + 1
+    assert core.epoch == site.starts
     for ident, job_id in told.jobs.items():
         assert seen.jobs[ident] == job_id
     for ident, order_id in told.orders.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import random
 import signal
 import stat
@@ -22,6 +23,7 @@ from exchange.engine import Engine, EngineConfig, Group, SystemClock
 from exchange.rpc import auth
 from exchange.server import Server, ServerConfig
 from exchange.testing import metadata, uuid7
+from exchange.testing.in_process import PROCESSES_VARIABLE
 from exchange.v1 import account_service_pb2 as account_pb
 from exchange.v1 import admin_service_pb2 as admin_pb
 from exchange.v1 import market_data_service_pb2 as data_pb
@@ -75,7 +77,10 @@ async def child(directory: Path, *options: str) -> AsyncIterator[Child]:
         str(directory),
         *options,
         cwd=CHILD.parents[2],
-        env={"PYTHONPATH": str(CHILD.parents[2])},
+        env={
+            "PYTHONPATH": str(CHILD.parents[2]),
+            PROCESSES_VARIABLE: os.environ.get(PROCESSES_VARIABLE, "1"),
+        },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

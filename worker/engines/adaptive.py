@@ -1,8 +1,8 @@
 """The adaptive engine: questions of all slots think together, each inside its own budget.
 
-It runs the NumPy form of the model, one step of all live questions at a time, between which new
-ones come in and finished ones leave. What one of them is answered and billed does not depend on
-the others (`worker.model.thinking`).
+It runs one step of all live questions at a time, between which new ones come in and finished ones
+leave: by the NumPy form of the model, or on a GPU by the batched one. What one of them is answered
+and billed does not depend on the others (`worker.model.thinking`; on a GPU up to rounding).
 """
 
 from __future__ import annotations
@@ -48,9 +48,13 @@ class ThinkingRoom:
     Args:
         form: The model; None for the one that the package ships, loaded when it is first needed.
         policy: When to stop; None for the shipped thresholds.
+        device: Where the shipped model runs: see `worker.model.shipped.load_for`.
     """
 
-    def __init__(self, form: Form | None = None, policy: Policy | None = None) -> None:
+    def __init__(
+        self, form: Form | None = None, policy: Policy | None = None, device: str = "cpu"
+    ) -> None:
+        self._device = device
         self._form = form
         self._policy = policy
         self._batch: Batch | None = None
@@ -67,15 +71,27 @@ class ThinkingRoom:
         """Load and check the weights.
 
         Raises:
-            EngineError: they are missing, damaged, or not those of the record.
+            EngineError: they are missing, damaged, or not those of the record; or there is no such
+                device.
         """
         async with self._loading:
             if self._batch is None:
-                form, self._policy = await asyncio.to_thread(_shipped, self._form, self._policy)
+                form, self._policy = await asyncio.to_thread(self._shipped)
                 # NumPy is loaded only where an adaptive engine runs.
                 from worker.model.thinking import Batch
 
                 self._batch = Batch(form)
+
+    def _shipped(self) -> tuple[Form, Policy]:
+        try:
+            from worker.model.errors import DeviceError, WeightsError
+            from worker.model.shipped import load_for, shipped_policy
+        except ImportError as error:
+            raise EngineError(f"the adaptive engine needs the extra worker: {error}") from error
+        try:
+            return self._form or load_for(self._device), self._policy or shipped_policy()
+        except (DeviceError, WeightsError) as error:
+            raise EngineError(str(error)) from error
 
     def admit(self, question: tuple[int, ...], budget_flops: int, job: EngineJob) -> Thinking:
         """Let a question think from the next step on, by the job's terms.
@@ -123,18 +139,6 @@ class ThinkingRoom:
         """Take a question out; what it did stays on its bill."""
         assert self._batch is not None, "it was admitted"
         self._batch.stop(thinking)
-
-
-def _shipped(form: Form | None, policy: Policy | None) -> tuple[Form, Policy]:
-    try:
-        from worker.model.errors import WeightsError
-        from worker.model.shipped import load_adaptive, shipped_policy
-    except ImportError as error:
-        raise EngineError(f"the adaptive engine needs the extra worker: {error}") from error
-    try:
-        return form or load_adaptive(), policy or shipped_policy()
-    except WeightsError as error:
-        raise EngineError(str(error)) from error
 
 
 class AdaptiveEngine:

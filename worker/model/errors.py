@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class WeightsError(Exception):
     """The weights cannot be used; the text is for people."""
+
+
+class DeviceError(Exception):
+    """The model cannot run where it was asked to; the text is for people."""

@@ -89,6 +89,11 @@ class NumpyForm:
         self._head = np.ascontiguousarray(weights.tokens[: weights.shape.answers].T)
 
     @property
+    def weights(self) -> Weights:
+        """What it computes with."""
+        return self._weights
+
+    @property
     def shape(self) -> AdaptiveShape:
         """Its dimensions."""
         return self._weights.shape

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from exchange.metering.adaptive import AdaptiveShape, Policy
 from exchange.metering.cards import ModelCard
-from worker.model.errors import WeightsError
+from worker.model.errors import DeviceError, WeightsError
 
 if TYPE_CHECKING:
-    from worker.model.forms import NumpyForm
+    from worker.model.forms import Form, NumpyForm
+
+log: Final = logging.getLogger("flopex.worker")
 
 TRAINED: Final = Path(__file__).parent / "trained"
 """`CONTESTANT-SEED.safetensors`, and `.json` with recipe and digest beside it."""
@@ -57,6 +60,59 @@ def load_adaptive(seed: int = 0, folder: Path = TRAINED) -> NumpyForm:
     shape = AdaptiveShape(**record["shape"])
     path = folder / f"adaptive-{seed}.safetensors"
     return NumpyForm(load_weights(path, shape, record["sha256"]))
+
+
+def load_for(device: str) -> Form:
+    """The shipped model (seed 0) in the form that suits a device.
+
+    Args:
+        device: `cpu`, a CUDA device such as `cuda` or `cuda:1`, or `auto`: a CUDA device where
+            torch sees one, else the CPU. On CUDA torch computes, and all requests of a step go in
+            one pass; on the CPU NumPy does.
+
+    Raises:
+        WeightsError: see `load_adaptive`.
+        DeviceError: there is no such device, or no torch that could use it.
+    """
+    plain = load_adaptive()
+    if device == "cpu":
+        return plain
+    why = _cuda_missing(device)
+    if why and device == "auto":
+        log.info("the adaptive model runs on the CPU: %s", why)
+        return plain
+    if why:
+        raise DeviceError(f"device {device}: {why}")
+    from worker.model.batched import BatchedForm
+    from worker.model.gating import backend
+
+    form = BatchedForm(plain.weights, "cuda" if device == "auto" else device)
+    gate = backend(form.read((0,), 0).state)
+    log.info(
+        "the adaptive model runs on a CUDA device; its gate by %s",
+        f"{gate.name} ({gate.reason})" if gate.reason else gate.name,
+    )
+    return form
+
+
+def _cuda_missing(device: str) -> str:
+    """Why the model cannot run on a CUDA device; empty where it can."""
+    try:
+        import torch
+    except ImportError:
+        return "torch is not installed (extra: gpu)"
+    if not torch.cuda.is_available():
+        return "torch sees no CUDA device"
+    if device == "auto":
+        return ""
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        return "not the name of a device; write auto, cpu, cuda or cuda:N"
+    if place.type != "cuda":
+        return "the model runs on cpu and on CUDA devices"
+    count = torch.cuda.device_count()
+    return f"torch sees {count} CUDA devices" if (place.index or 0) >= count else ""
 
 
 @functools.cache

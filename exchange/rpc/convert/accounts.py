@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from exchange.core import limits
 from exchange.core.accounts import Account, Key
-from exchange.core.commands import AccountKind, Role
+from exchange.core.commands import AccountKind, Role, SetAccountLimits
 from exchange.core.exchange import Exchange
 from exchange.core.reasons import Reason
 from exchange.rpc import auth
@@ -15,12 +16,8 @@ from exchange.rpc.errors import invalid, refusal
 from exchange.rpc.ledger_file import Entry
 from exchange.v1 import account_service_pb2 as pb
 
-LIMITS = pb.AccountLimits(
-    open_orders_max=limits.OPEN_ORDERS_PER_ACCOUNT_MAX,
-    open_jobs_max=limits.OPEN_JOBS_PER_ACCOUNT_MAX,
-    queued_bytes_max=limits.QUEUED_BYTES_PER_ACCOUNT_MAX,
-    client_ids_max=limits.CLIENT_IDS_PER_ACCOUNT_MAX,
-)
+LIMIT_FIELDS: Final = SetAccountLimits.__struct_fields__[1:]
+"""Named alike in the command and in the message."""
 
 
 def account(core: Exchange, found: Account) -> pb.Account:
@@ -41,8 +38,28 @@ def account(core: Exchange, found: Account) -> pb.Account:
         open_orders=found.open_orders,
         open_jobs=found.open_jobs,
         halted=found.halted,
-        limits=LIMITS,
+        limits=_limits(found),
     )
+
+
+def _limits(found: Account) -> pb.AccountLimits:
+    """The caps that apply: the exchange's own, and what the operator set."""
+    caps = pb.AccountLimits(
+        open_orders_max=limits.OPEN_ORDERS_PER_ACCOUNT_MAX,
+        open_jobs_max=limits.OPEN_JOBS_PER_ACCOUNT_MAX,
+        queued_bytes_max=limits.QUEUED_BYTES_PER_ACCOUNT_MAX,
+        client_ids_max=limits.CLIENT_IDS_PER_ACCOUNT_MAX,
+    )
+    if found.limits is not None:
+        terms = found.limits.terms
+        for name in LIMIT_FIELDS:
+            setattr(caps.messages, name, getattr(terms, name))
+    return caps
+
+
+def set_limits(account_id: int, messages: pb.MessageLimits) -> SetAccountLimits:
+    """The command that sets what an account may send."""
+    return SetAccountLimits(account_id, *(getattr(messages, name) for name in LIMIT_FIELDS))
 
 
 def find_account(core: Exchange, name: str) -> Account:

@@ -25,8 +25,8 @@ from exchange.core.events import (
 from exchange.core.exchange import Exchange
 from exchange.core.open_orders import OpenOrder
 from exchange.core.reasons import Reason
-from exchange.engine import Outcome
-from exchange.rpc.convert import conditions, enums
+from exchange.engine import Outcome, Outcomes
+from exchange.rpc.convert import conditions, enums, rows
 from exchange.v1 import order_service_pb2 as pb
 
 ID_BYTES: Final = 16
@@ -48,13 +48,15 @@ class Reject(NamedTuple):
 class Batch(NamedTuple):
     """A TradeRequest as commands; `indexes[i]` is the place of `commands[i]` in the request.
 
-    `packed` says that it came in rows, and that its answer is to go out in rows.
+    `packed` says that it came in rows, and that its answer is to go out in rows. `payload` is the
+    commands as the journal has them, joined, where they were made so at once.
     """
 
     commands: list[Command]
     indexes: list[int]
     rejects: list[Reject]
     packed: bool = False
+    payload: bytes = b""
 
     @property
     def size(self) -> int:
@@ -158,54 +160,31 @@ def _rejected(index: int, instruction: pb.Instruction, reason: Reason) -> Reject
     return Reject(index, reason, client_order_id, instruction.cancel.order_id)
 
 
-Untold = tuple[Outcome, Command, Sequence[AnyEvent], int]
-"""What a batch's ranges of acceptances do not tell: a command's outcome, the command, its events
-that are still to be told, and its place in the batch."""
-
-
-def acceptances(made: Batch, outcomes: Sequence[Outcome]) -> tuple[list[pb.AckRange], list[Untold]]:
-    """Ranges of accepted placements, and everything else that happened, in order."""
-    ranges: list[pb.AckRange] = []
-    untold: list[Untold] = []
-    first_index = first_order_id = count = 0
-    for outcome, index, command in zip(outcomes, made.indexes, made.commands, strict=True):
-        events = outcome.events
-        first = events[0]
-        if type(first) is OrderAccepted:
-            order_id = first.order_id
-            if count and order_id == first_order_id + count and index == first_index + count:
-                count += 1
-            else:
-                if count:
-                    ranges.append(_range(first_index, count, first_order_id))
-                first_index, first_order_id, count = index, order_id, 1
-            if len(events) == 1:
-                continue
-            events = events[1:]
-        untold.append((outcome, command, events, index))
-    if count:
-        ranges.append(_range(first_index, count, first_order_id))
-    return ranges, untold
-
-
-def answer(
-    core: Exchange, request_id: int, made: Batch, outcomes: Sequence[Outcome]
-) -> pb.TradeResponse:
+def answer(core: Exchange, request_id: int, made: Batch, outcomes: Outcomes) -> pb.TradeResponse:
     """What became of a batch: ranges of plain acceptances, reports of everything else."""
-    ranges, untold = acceptances(made, outcomes)
+    ranges, untold = rows.acceptances(made.indexes, outcomes.events)
     response = pb.TradeResponse(
         request_id=request_id,
-        sequence=outcomes[-1].sequence if outcomes else core.sequence,
-        accepted=ranges,
+        sequence=outcomes.last_sequence if outcomes else core.sequence,
+        accepted=ack_ranges(ranges),
         reports=[rejection(reject) for reject in made.rejects],
     )
-    for outcome, command, events, index in untold:
-        response.reports.extend(reports_of(core, outcome, command, events, index))
+    for at in untold:
+        told = outcomes.events[at]
+        if type(told[0]) is OrderAccepted:
+            told = told[1:]
+        response.reports.extend(
+            reports_of(core, outcomes[at], made.commands[at], told, made.indexes[at])
+        )
     return response
 
 
-def _range(first_index: int, count: int, first_order_id: int) -> pb.AckRange:
-    return pb.AckRange(first_index=first_index, count=count, first_order_id=first_order_id)
+def ack_ranges(ranges: Iterable[tuple[int, int, int]]) -> list[pb.AckRange]:
+    """Ranges (first place, count, first order) as messages."""
+    return [
+        pb.AckRange(first_index=first_index, count=count, first_order_id=first_order_id)
+        for first_index, count, first_order_id in ranges
+    ]
 
 
 def rejection(reject: Reject) -> pb.ExecutionReport:
@@ -286,7 +265,9 @@ def _own_report(
 
 def _refused(command: OrderCommand, event: Refused) -> pb.ExecutionReport:
     report = pb.ExecutionReport(
-        execution_type=pb.EXECUTION_TYPE_REJECTED, reason=enums.reason(event.reason)
+        execution_type=pb.EXECUTION_TYPE_REJECTED,
+        reason=enums.reason(event.reason),
+        retry_time_ns=event.retry_at_ns,
     )
     if isinstance(command, PlaceOrder):
         report.state = pb.ORDER_STATE_REJECTED

@@ -7,87 +7,82 @@ the others are made as messages first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Final
 
-from exchange.core.commands import CancelOrder, Command, PlaceOrder, ReplaceOrder
-from exchange.core.events import AnyEvent, OrderClosed, OrderFilled, OrderState, Posted
+from exchange.core.commands import Command, PlaceOrder
+from exchange.core.events import AnyEvent
 from exchange.core.exchange import Exchange
 from exchange.core.reasons import Reason
-from exchange.engine import Outcome
-from exchange.packed import CANCEL, INSTRUCTION, NO_ID, PLACE, REPLACE, REPORT
-from exchange.rpc.convert import orders
+from exchange.engine import Outcomes
+from exchange.packed import INSTRUCTION, NO_ID, REPORT
+from exchange.rpc.convert import orders, rows
 from exchange.rpc.convert.conditions import placement
-from exchange.rpc.convert.orders import Batch, Reject, Untold
+from exchange.rpc.convert.orders import Batch, Reject
 from exchange.v1 import order_service_pb2 as pb
 
 ROW_BYTES: Final = INSTRUCTION.size
 
-_TRADE: Final = int(pb.EXECUTION_TYPE_TRADE)
-_CANCELED: Final = int(pb.EXECUTION_TYPE_CANCELED)
-_EXPIRED: Final = int(pb.EXECUTION_TYPE_EXPIRED)
-_PARTIALLY_FILLED: Final = int(pb.ORDER_STATE_PARTIALLY_FILLED)
-_FILLED: Final = int(pb.ORDER_STATE_FILLED)
 
-
-def batch(account_id: int, rows: bytes, stream_id: int = 0) -> Batch:
+def batch(account_id: int, instructions: bytes, stream_id: int = 0) -> Batch:
     """The commands of packed instructions, and what cannot become one.
 
     Args:
         account_id: Whose they are.
-        rows: Whole rows of `ROW_BYTES`.
+        instructions: Whole rows of `ROW_BYTES`.
         stream_id: The stream whose end cancels what is placed; 0 for none.
     """
-    commands: list[Command] = []
-    indexes: list[int] = []
-    rejects: list[Reject] = []
-    for index, fields in enumerate(INSTRUCTION.iter_unpack(rows)):
-        (
-            action, side, order_type, time_in_force, self_trade, instrument_id,
-            order_id, client_order_id, price, quantity, expire_time_ns, max_cost,
-        ) = fields  # fmt: skip
-        command: Command | Reason
-        if action == PLACE:
-            plain = PlaceOrder(
-                account_id, client_order_id, instrument_id, side, order_type or 1,
-                time_in_force or 1, self_trade or 1, price, quantity, expire_time_ns, max_cost,
-            )  # fmt: skip
-            command = placement(plain, pb.NewOrder(), stream_id) if stream_id else plain
-        elif action == CANCEL:
-            named_by = NO_ID if order_id else client_order_id
-            command = CancelOrder(account_id, order_id, named_by)
-        elif action == REPLACE:
-            command = ReplaceOrder(account_id, order_id, price, quantity, 0)
-        else:
-            command = Reason.FIELD_INVALID
-        if isinstance(command, Reason):
-            rejects.append(Reject(index, command, client_order_id, order_id))
-        else:
-            commands.append(command)
-            indexes.append(index)
-    return Batch(commands, indexes, rejects, packed=True)
+    commands, indexes, payload, unknown = rows.read(account_id, instructions)
+    if stream_id:
+        commands = [_of_stream(command, stream_id) for command in commands]
+        payload = b""
+    rejects = [
+        Reject(index, Reason.FIELD_INVALID, client_order_id, order_id)
+        for index, order_id, client_order_id in unknown
+    ]
+    return Batch(commands, indexes, rejects, packed=True, payload=payload)
+
+
+def _of_stream(command: Command, stream_id: int) -> Command:
+    if not isinstance(command, PlaceOrder):
+        return command
+    placed = placement(command, pb.NewOrder(), stream_id)
+    assert not isinstance(placed, Reason), "a plain order can live as long as its stream"
+    return placed
 
 
 def answer(
-    core: Exchange, request_id: int, made: Batch, outcomes: Sequence[Outcome]
+    core: Exchange, request_id: int, account_id: int, made: Batch, outcomes: Outcomes
 ) -> pb.TradeResponse:
     """What became of a packed batch: ranges of plain acceptances, rows of everything else."""
-    ranges, untold = orders.acceptances(made, outcomes)
-    rows = [_row_of(orders.rejection(reject)) for reject in made.rejects]
-    for item in untold:
-        rows += _rows_of(core, item)
+
+    def unusual(at: int, event: AnyEvent) -> bytes:
+        found = orders.reports_of(core, outcomes[at], made.commands[at], (event,), made.indexes[at])
+        return b"".join(map(_row_of, found))
+
+    ranges, untold = rows.acceptances(made.indexes, outcomes.events)
+    told = rows.reports(
+        account_id,
+        outcomes.first_sequence,
+        outcomes.now_ns,
+        made.commands,
+        made.indexes,
+        outcomes.events,
+        untold,
+        unusual,
+    )
+    rejected = b"".join([_row_of(orders.rejection(reject)) for reject in made.rejects])
     return pb.TradeResponse(
         request_id=request_id,
-        sequence=outcomes[-1].sequence if outcomes else core.sequence,
-        accepted=ranges,
-        packed_reports=b"".join(rows),
+        sequence=outcomes.last_sequence if outcomes else core.sequence,
+        accepted=orders.ack_ranges(ranges),
+        packed_reports=rejected + told,
     )
 
 
-def unasked(account_id: int, sequence: int, now_ns: int, event: AnyEvent) -> bytes | None:
-    """The row that tells an account what another did; None where it is not concerned."""
-    row = _usual(account_id, sequence, now_ns, 0, event)
-    if row is None:
+def unasked(account_id: int, sequence: int, now_ns: int, event: AnyEvent) -> bytes:
+    """The row that tells an account what another did; empty where it is not concerned."""
+    row = rows.report(account_id, sequence, now_ns, event)
+    if not row:
         report = orders.report_to(account_id, event)
         if report is not None:
             report.sequence = sequence
@@ -96,49 +91,11 @@ def unasked(account_id: int, sequence: int, now_ns: int, event: AnyEvent) -> byt
     return row
 
 
-def _rows_of(core: Exchange, item: Untold) -> Iterator[bytes]:
-    """Rows of one command's events, for the account that gave it."""
-    outcome, command, events, index = item
-    account_id: int = command.account_id  # type: ignore[union-attr]
-    for at, event in enumerate(events):
-        if type(event) is Posted:
-            continue  # money is the ledger's to tell
-        row = _usual(account_id, outcome.sequence, outcome.now_ns, index, event)
-        if row is not None:
-            yield row
-        else:
-            reports = orders.reports_of(core, outcome, command, events[at : at + 1], index)
-            yield from map(_row_of, reports)
-
-
-def _usual(
-    account_id: int, sequence: int, now_ns: int, index: int, event: AnyEvent
-) -> bytes | None:
-    """The row of a fill or an end, which most reports are; None for any other event."""
-    if type(event) is OrderFilled:
-        part = orders.part_in(account_id, event)
-        if part is None:
-            return None
-        order_id, leaves, side = part
-        return REPORT.pack(
-            sequence, now_ns, index, event.instrument_id, 0, _TRADE,
-            _PARTIALLY_FILLED if leaves else _FILLED, side, order_id, NO_ID,
-            event.price_nanos, event.quantity_mflop, leaves, event.trade_id, 0,
-        )  # fmt: skip
-    if type(event) is OrderClosed and event.account_id == account_id:
-        kind = _EXPIRED if event.state is OrderState.EXPIRED else _CANCELED
-        return REPORT.pack(
-            sequence, now_ns, index, event.instrument_id, event.reason, kind,
-            event.state, 0, event.order_id, NO_ID, 0, event.leaves_mflop, 0, 0, 0,
-        )  # fmt: skip
-    return None
-
-
 def _row_of(report: pb.ExecutionReport) -> bytes:
     """A message as a row."""
     return REPORT.pack(
         report.sequence, report.event_time_ns, report.index, report.instrument_id, report.reason,
         report.execution_type, report.state, report.side, report.order_id,
         report.client_order_id or NO_ID, report.price_nanos, report.quantity_mflop,
-        report.leaves_mflop, report.trade_id, report.affected_orders,
+        report.leaves_mflop, report.trade_id, report.retry_time_ns,
     )  # fmt: skip

@@ -154,12 +154,12 @@ def fence(lease: Lease) -> pb.Fence:
 
 def lease_offer(core: Exchange, lease: Lease, payload: bytes, now_ns: int) -> pb.SessionResponse:
     """An offer; its times are durations from `now_ns`, nanoseconds since the epoch."""
-    job = core.jobs[lease.job_id]
+    instrument = core.instruments[lease.instrument_id]
     offer = pb.LeaseOffer(
         lease_id=lease.lease_id,
         fence=fence(lease),
-        instrument=core.instruments[lease.instrument_id].name,
-        model=core.models[job.terms.model_id].card.name,
+        instrument=instrument.name,
+        model=instrument.model_name,
         pool=lease.pool,
         quantity_mflop=lease.quantity_mflop,
         price_nanos=lease.price_nanos,

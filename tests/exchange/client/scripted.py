@@ -11,7 +11,8 @@ from typing import Any, Final
 import grpc
 
 from exchange.client import AsyncClient, RetryPolicy
-from exchange.rpc.errors import RpcError
+from exchange.gateway.handlers import send
+from exchange.rpc.errors import Code, RpcError
 from exchange.v1 import (
     account_service_pb2_grpc,
     admin_service_pb2_grpc,
@@ -77,7 +78,9 @@ async def fail(
     retry_after_ns: int = 0,
 ) -> None:
     """End a call as the exchange does."""
-    await RpcError(code, reason, "as the script says", retry_after_ns=retry_after_ns).send(context)
+    number: int = code.value[0]
+    error = RpcError(Code(number), reason, "as the script says", retry_after_ns=retry_after_ns)
+    await send(error, context)
 
 
 async def until(condition: Callable[[], bool], wait_s: float = 10.0) -> None:

@@ -13,7 +13,8 @@ from exchange.client import errors
 from exchange.client.errors import call_failed, reason_name
 from exchange.client.status import DETAILS_KEY, Details, decode_details
 from exchange.core.reasons import Reason
-from exchange.rpc.errors import STATUS, RpcError, busy, draining, refusal, slow_reader
+from exchange.gateway import handlers
+from exchange.rpc.errors import STATUS, Code, RpcError, busy, draining, refusal, slow_reader
 
 FAMILIES = {
     1: errors.PermissionDenied,
@@ -31,7 +32,9 @@ def received(error: RpcError) -> errors.CallFailed:
     """What a client makes of an error that the exchange sends."""
     metadata = grpc.aio.Metadata((DETAILS_KEY, error.details()))
     return call_failed(
-        grpc.aio.AioRpcError(error.code, grpc.aio.Metadata(), metadata, details=error.message)
+        grpc.aio.AioRpcError(
+            handlers.STATUS[error.code], grpc.aio.Metadata(), metadata, details=error.message
+        )
     )
 
 
@@ -46,7 +49,8 @@ def test_every_reason_has_its_exception(reason: Reason) -> None:
     error = received(refusal(reason, "no", {"field": "x", "ünïcode": "✓"}))
     assert isinstance(error, FAMILIES[reason // 100])
     assert isinstance(error, errors.Refused)
-    assert (error.reason, error.code, error.message) == (reason.name, STATUS[reason], "no")
+    assert (error.reason, error.message) == (reason.name, "no")
+    assert error.code is handlers.STATUS[STATUS[reason]]
     assert error.metadata == {"field": "x", "ünïcode": "✓"}
 
 
@@ -86,7 +90,7 @@ def test_an_error_without_details_goes_by_its_code(
 
 
 def test_an_unknown_reason_goes_by_its_code() -> None:
-    error = received(RpcError(grpc.StatusCode.NOT_FOUND, "UNKNOWN_UNICORN", "none"))
+    error = received(RpcError(Code.NOT_FOUND, "UNKNOWN_UNICORN", "none"))
     assert type(error) is errors.NotFound
     assert error.reason == "UNKNOWN_UNICORN"
 

@@ -379,5 +379,5 @@ async def test_what_cannot_be_read_is_never_sent() -> None:
         with pytest.raises(ValueError, match="not an amount"):
             await client.jobs.run("Hi", model="m", value="much")
         with pytest.raises(TypeError, match="needs a model"):
-            await client.jobs.submit("Hi", value=1)  # type: ignore[call-arg]
+            await client.jobs.submit("Hi", value=1)
     assert jobs.submitted == []

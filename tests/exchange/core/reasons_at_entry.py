@@ -293,6 +293,13 @@ def _(market: Market) -> Reason:
     return market.refused(market.order())
 
 
+@gives(R.MESSAGE_RATE)
+def _(market: Market) -> Reason:
+    market.do(c.SetAccountLimits(market.ann, messages_per_s=1, message_burst=1))
+    market.place()
+    return market.refused(market.order())
+
+
 @gives(R.EXCHANGE_FULL)
 def _(market: Market) -> Reason:
     market.lower("operator", "ACCOUNTS_MAX", len(market.exchange.accounts))

@@ -11,6 +11,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from msgspec import structs
 
 from exchange.core import commands as c
 from exchange.core.events import AnyEvent, Refused
@@ -165,6 +166,48 @@ class ExchangeMachine(RuleBasedStateMachine):
             self.apply(c.CancelOrder(order.account_id, order.order_id, bytes(16)))
         else:
             self.apply(c.ReplaceOrder(order.account_id, order.order_id, price, quantity))
+
+    @rule(data=st.data(), trader=TRADERS, side=st.integers(1, 2), price=PRICES)
+    def place_with_a_condition(
+        self, data: st.DataObject, trader: str, side: int, price: int
+    ) -> None:
+        conditions: tuple[dict[str, int], ...] = (
+            {"stop_price_nanos": price, "order_type": 3},
+            {"all_or_none": 1},
+            {"hidden": 1},
+            {"post_only": 2},
+            {"min_quantity_mflop": 7},
+        )
+        asked = data.draw(st.sampled_from(conditions))
+        account_id = getattr(self.market, trader)
+        fields = {"account_id": account_id, "side": side, "price_nanos": price, **asked}
+        self.apply(self.market.conditional(**fields))
+
+    @rule(trader=TRADERS, prices=st.lists(PRICES, min_size=1, max_size=2))
+    def place_legs(self, trader: str, prices: list[int]) -> None:
+        """One leg in each paper book: at most one of them fills, and only that one is paid."""
+        books = list(self.market.exchange.books)
+        legs = [n for leg in zip(books, prices, strict=False) for n in (*leg, 1_000)]
+        plain = self.market.order(
+            account_id=getattr(self.market, trader), instrument_id=0, price_nanos=0
+        )
+        fields = {**structs.asdict(plain), "quantity_mflop": 0}
+        self.apply(c.PlaceMultiLegOrder(**fields, legs=tuple(legs)))
+
+    @rule(trader=TRADERS, side=st.integers(0, 2))
+    def cancel_all(self, trader: str, side: int) -> None:
+        account_id = getattr(self.market, trader)
+        self.apply(c.MassCancel(account_id, 0, side))
+        if not side:
+            assert self.market.exchange.ledger.pending(account_id) == 0
+
+    @rule(state=st.sampled_from((1, 1, 2, 4)), call_ns=st.sampled_from((0, NS_PER_MS)))
+    def set_the_books_state(self, state: int, call_ns: int) -> None:
+        self.apply(c.SetInstrumentState(self.market.paper, state, call_ns if state == 4 else 0))
+
+    @rule(account=st.sampled_from(("buyer", "ann")), halted=st.integers(0, 1))
+    def halt(self, account: str, halted: int) -> None:
+        self.apply(c.SetAccountHalted(getattr(self.market, account), halted))
 
     @rule()
     def repeat_the_last_command(self) -> None:

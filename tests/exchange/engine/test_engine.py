@@ -23,7 +23,7 @@ from exchange.engine import (
     EngineConfig,
     EngineStopped,
     Group,
-    Outcome,
+    Outcomes,
 )
 from exchange.engine.types import GROUP_BYTES_MAX
 from exchange.journal import (
@@ -230,7 +230,7 @@ async def test_a_failed_write_stops_everything_before_anything_is_published(
     log = MemoryLog()
     engine = Engine.open(config(tmp_path), clock, log=log)
     groups: list[Group] = []
-    results: list[list[Outcome] | EngineStopped] = []
+    results: list[Outcomes | EngineStopped] = []
     engine.subscribe(groups.append)
     task = asyncio.create_task(engine.run())
     await engine.submit(account("alice"))

@@ -15,8 +15,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exchange.core.commands import AddInstrument
-from exchange.http import app, connections_max, listener, metrics, pages
+from exchange.http import app, listener, metrics, pages
 from exchange.http.app import split_address
+from exchange.http.listener import connections_max
 from exchange.server import Server, ServerConfig
 from matching.types import Side
 from tests.exchange.http.site import PAPER, WAIT_S, Site, eventually, open_site
@@ -68,6 +69,19 @@ async def scrape(site: Site) -> dict[str, Any]:
     }
 
 
+QUEUES = (
+    "engine_commands",
+    "engine_bytes",
+    "order_reports",
+    "book_orders",
+    "trades",
+    "worker_messages",
+    "job_payloads",
+    "job_payload_bytes",
+    "receipt_bytes",
+)
+
+
 async def test_metrics_tell_the_exchange_from_the_inside(site: Site) -> None:
     await site.order(Side.BID, 90, 7)
     await site.order(Side.BID, 100, 5)
@@ -86,6 +100,9 @@ async def test_metrics_tell_the_exchange_from_the_inside(site: Site) -> None:
     assert 0 < found["flopex_append_seconds_total"] <= stats.append_ns / 1e9
     assert found["flopex_apply_seconds_total"] > 0
     assert found["flopex_pending_commands"] == 0
+    for queue in QUEUES:
+        assert found[f"flopex_queue_depth queue={queue}"] == 0
+        assert found[f"flopex_queue_limit queue={queue}"] > 0
     assert found["flopex_orders_open"] == 2
     assert found[f"flopex_book_levels instrument={PAPER} side=bid"] == 2
     assert found[f"flopex_book_levels instrument={PAPER} side=ask"] == 0
@@ -272,7 +289,8 @@ async def read_to_the_end(reader: asyncio.StreamReader) -> bytes:
 
 
 async def test_connections_are_bounded(site: Site) -> None:
-    http: Any = site.exchange.server._http
+    edges: Any = site.exchange.server.edges
+    http = edges._http
     http._listener._most = 4
     host, port = split_address(site.exchange.http_address)
     await site.overview()  # this session's own connection

@@ -193,7 +193,8 @@ async def test_a_reader_that_reads_nothing_is_cut_off_and_harms_nobody(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sockets, "SEND_WITHIN_S", 0.3)
-    http: Any = site.exchange.server._http
+    edges: Any = site.exchange.server.edges
+    http = edges._http
     overview_feed: OverviewFeed = http._feed
     stuck: Any = StuckSocket()
     request: Any = Request()
@@ -211,5 +212,6 @@ async def test_a_reader_that_reads_nothing_is_cut_off_and_harms_nobody(
 
 
 def http_sockets(site: Site) -> int:
-    http: Any = site.exchange.server._http
+    edges: Any = site.exchange.server.edges
+    http = edges._http
     return len(http._sockets)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, cast
 
 import grpc
+import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from exchange.core.commands import Role
@@ -19,7 +21,7 @@ from exchange.rpc.errors import DETAILS_KEY
 from exchange.rpc.services import Services
 from exchange.rpc.sessions import SessionConfig
 from exchange.testing.fake_worker import FakeWorker
-from exchange.testing.in_process import InProcessExchange, metadata
+from exchange.testing.in_process import PROCESSES_VARIABLE, InProcessExchange, metadata
 from exchange.v1 import job_service_pb2 as pb
 from exchange.v1.job_service_pb2_grpc import JobServiceStub
 from exchange.v1.worker_service_pb2_grpc import WorkerServiceStub
@@ -33,6 +35,11 @@ QUICK = SessionConfig(
     heartbeat_ns=100 * MS, reconnect_within_ns=300 * MS, recovery_grace_ns=2_000 * MS
 )
 """Heartbeats fast enough for a test, and slow enough for a busy machine."""
+
+
+in_one_process = pytest.mark.skipif(
+    os.environ.get(PROCESSES_VARIABLE) == "2", reason="changes a bound of this process's gateway"
+)
 
 
 class Calls:

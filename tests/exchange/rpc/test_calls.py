@@ -19,18 +19,14 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from exchange.core.reasons import Reason
 from exchange.core.records import RecordError
 from exchange.engine import EngineBusy, EngineStopped
-from exchange.rpc import auth, open_calls, server
+from exchange.gateway import admission, grpc_server
+from exchange.gateway.grpc_server import CONNECTIONS_MAX, FILES_RESERVED, connections_max
+from exchange.rpc import api, auth, open_calls
+from exchange.rpc.calls import MESSAGE_BYTES_MAX
 from exchange.rpc.convert import paging
 from exchange.rpc.convert.enums import PAIRS
-from exchange.rpc.errors import MESSAGE_CHARS_MAX, METADATA_CHARS_MAX, STATUS
-from exchange.rpc.interceptors import calls
-from exchange.rpc.server import (
-    CONNECTIONS_MAX,
-    FILES_RESERVED,
-    SERVICE_NAMES,
-    connections_max,
-)
-from exchange.rpc.services import MESSAGE_BYTES_MAX
+from exchange.rpc.errors import MESSAGE_CHARS_MAX, METADATA_CHARS_MAX, STATUS, Code
+from exchange.rpc.methods import SERVICE_NAMES
 from exchange.testing import metadata
 from exchange.v1 import account_service_pb2 as account_pb
 from exchange.v1 import admin_service_pb2 as admin_pb
@@ -39,7 +35,7 @@ from exchange.v1 import order_service_pb2 as order_pb
 from exchange.v1.account_service_pb2_grpc import AccountServiceStub
 from exchange.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 from tests.exchange.rpc.desk import BID, INSTRUMENT, Desk, open_desk
-from tests.exchange.rpc.rig import error_info
+from tests.exchange.rpc.rig import error_info, in_one_process
 
 LIST_ORDERS = "/exchange.v1.OrderService/ListOrders"
 WATCH_TRADES = "/exchange.v1.MarketDataService/WatchTrades"
@@ -76,7 +72,7 @@ def ours_words(kind: type) -> int:
 
 def test_every_reason_has_a_status() -> None:
     assert set(STATUS) == set(Reason) - {Reason.NONE}
-    assert STATUS[Reason.INSUFFICIENT_FUNDS] is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert STATUS[Reason.INSUFFICIENT_FUNDS] is Code.RESOURCE_EXHAUSTED
     assert all(len(reason.name) <= 63 for reason in Reason)
 
 
@@ -139,7 +135,7 @@ async def test_a_message_above_the_limit(desk: Desk) -> None:
 async def test_a_call_without_a_deadline_gets_one(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "DEADLINE_DEFAULT_S", 0.05)
+    monkeypatch.setattr(api, "DEADLINE_DEFAULT_S", 0.05)
     monkeypatch.setattr(desk.services.engine, "submit", lambda command: asyncio.Future())
     error = await failure(desk.place(desk.alice, BID, 100, 1))
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -264,8 +260,8 @@ async def test_a_key_is_checked_before_the_message_has_come(desk: Desk) -> None:
 
 
 async def test_a_message_that_never_comes(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "REQUEST_WITHIN_S", 0.05)
-    monkeypatch.setattr(calls, "DEADLINE_DEFAULT_S", 0.05)
+    monkeypatch.setattr(api, "REQUEST_WITHIN_S", 0.05)
+    monkeypatch.setattr(api, "DEADLINE_DEFAULT_S", 0.05)
     for method, reason in ((WATCH_TRADES, "MESSAGE_MISSING"), (LIST_ORDERS, "DEADLINE_DEFAULT")):
         call = desk.channel.stream_stream(method)(metadata=metadata(desk.keys[0]))
         error = await failure(call.read())
@@ -298,10 +294,11 @@ async def test_an_account_has_a_maximum_of_streams(
     await desk.alice.ListOrders(order_pb.ListOrdersRequest())
 
 
+@in_one_process
 async def test_calls_without_a_key_leave_room_for_the_others(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(open_calls, "OPEN_CALLS_MAX", 3)
+    monkeypatch.setattr(admission, "OPEN_CALLS_MAX", 3)
     health: Any = health_pb2_grpc.HealthStub(desk.channel)
     watches = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(3)]
     for watch in watches:
@@ -317,7 +314,8 @@ async def test_watches_of_health_end_when_the_exchange_drains(desk: Desk) -> Non
     health: Any = health_pb2_grpc.HealthStub(desk.channel)
     watch = health.Watch(health_pb2.HealthCheckRequest())
     await watch.read()
-    desk.services.drain.begin()
+    await desk.exchange.server.begin_drain()
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
     error = await failure(watch.read())
     assert error_info(error).reason == "DRAINING"
 
@@ -327,8 +325,9 @@ def test_connections_leave_files_for_the_journal() -> None:
     assert connections_max(10**6) == connections_max(resource.RLIM_INFINITY) == CONNECTIONS_MAX
 
 
+@in_one_process
 async def test_connections_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "CONNECTIONS_MAX", 4)
+    monkeypatch.setattr(grpc_server, "CONNECTIONS_MAX", 4)
     async with open_desk(tmp_path) as desk:
         await desk.alice.ListOrders(order_pb.ListOrdersRequest())
         host, port = desk.exchange.address.rsplit(":", 1)

@@ -12,7 +12,8 @@ import pytest
 
 from exchange.core.commands import RevokeKey, SetInstrumentState, TradingState
 from exchange.engine import EngineBusy
-from exchange.rpc import order_feed, orders, server
+from exchange.gateway import admission
+from exchange.rpc import order_feed, orders
 from exchange.rpc.auth import hash_secret
 from exchange.rpc.convert import paging
 from exchange.testing import uuid7
@@ -29,7 +30,7 @@ from tests.exchange.rpc.desk import (
     places,
     replace,
 )
-from tests.exchange.rpc.rig import error_info
+from tests.exchange.rpc.rig import error_info, in_one_process
 
 NEW, TRADE, CANCELED, REPLACED, REJECTED = 1, 2, 3, 4, 5
 
@@ -377,8 +378,9 @@ async def test_an_engine_that_stays_busy_ends_the_stream(
     assert error_info(caught.value).reason == "OVERLOADED"
 
 
+@in_one_process
 async def test_streams_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "STREAMS_MAX", 2)
+    monkeypatch.setattr(admission, "CALLS_MAX", 2)
     async with open_desk(tmp_path) as desk, TradeCall(desk.alice) as one:
         await one.exchange(*places([desk.order(BID, 100, 1)]))
         async with TradeCall(desk.alice) as two:

@@ -12,7 +12,7 @@ import pytest
 
 from exchange.client import packed_orders
 from exchange.packed import INSTRUCTION, NO_ID, PLACE, REPORT
-from exchange.rpc.convert import orders, packed
+from exchange.rpc.convert import orders, packed, rows
 from exchange.rpc.orders import INSTRUCTIONS_MAX
 from exchange.v1 import order_service_pb2 as pb
 from tests.exchange.rpc.desk import ASK, BID, Desk, TradeCall, open_desk
@@ -21,7 +21,7 @@ from tests.exchange.rpc.rig import error_info
 FIELDS = (
     "sequence", "index", "instrument_id", "reason", "execution_type", "state", "side", "order_id",
     "client_order_id", "price_nanos", "quantity_mflop", "leaves_mflop", "trade_id",
-    "affected_orders",
+    "retry_time_ns",
 )  # fmt: skip
 """Of a report, all but the time, which no two runs share."""
 
@@ -118,6 +118,13 @@ async def test_rows_and_messages_say_the_same(tmp_path: Path, seed: int) -> None
     assert {pb.EXECUTION_TYPE_TRADE, pb.EXECUTION_TYPE_CANCELED, pb.EXECUTION_TYPE_REJECTED} < kinds
 
 
+def test_rows_name_what_happened_as_messages_do() -> None:
+    assert rows.TRADE == pb.EXECUTION_TYPE_TRADE
+    assert rows.CANCELED == pb.EXECUTION_TYPE_CANCELED
+    assert rows.EXPIRED == pb.EXECUTION_TYPE_EXPIRED
+    assert rows.REJECTED == pb.EXECUTION_TYPE_REJECTED
+
+
 async def test_both_forms_make_the_same_commands(desk: Desk) -> None:
     for seed in range(20):
         made = instructions(desk, seed, 100)
@@ -129,6 +136,8 @@ async def test_both_forms_make_the_same_commands(desk: Desk) -> None:
             of_messages = orders.batch(9, made, stream_id)
             assert of_rows.commands == of_messages.commands
             assert of_rows.indexes == of_messages.indexes
+            encoded = b"".join([command.encode() for command in of_rows.commands])
+            assert of_rows.payload == (b"" if stream_id else encoded)
             assert [r[:2] for r in of_rows.rejects] == [r[:2] for r in of_messages.rejects]
 
 

@@ -73,6 +73,21 @@ async def test_output_is_taken_while_the_start_waits_for_its_commit(
         assert (await worker.run(offer, "a ", "b")).accepted
 
 
+async def test_a_lease_that_has_ended_puts_nothing_out_again(rig: Rig) -> None:
+    """A worker that missed the answer to its receipt says all of it once more."""
+    async with rig.worker() as worker:
+        await rig.ready(worker)
+        job = await rig.submit()
+        offer = await worker.offer()
+        assert (await worker.run(offer, "one ", "two")).accepted
+        await worker.start(offer)
+        await worker.chunk(offer, 0, "one ")
+        refusals = [(await worker.refusal()).reason for _ in range(2)]
+        assert refusals == [Reason.REASON_LEASE_CLOSED] * 2
+        assert (await rig.get(job)).job.output_tokens == 2
+        assert rig.services.outputs.find(job.job_id) is None
+
+
 async def test_the_first_message_must_register(rig: Rig) -> None:
     async with rig.worker() as worker:
         await worker.open()
@@ -474,7 +489,7 @@ async def test_an_offer_survives_a_restart_of_the_exchange(tmp_path: Path) -> No
 
 
 async def test_a_worker_that_does_not_return_after_a_restart_is_lost(tmp_path: Path) -> None:
-    settings = SessionConfig(recovery_grace_ns=200 * MS)
+    settings = SessionConfig(recovery_grace_ns=2_000 * MS)
     async with open_rig(tmp_path, settings) as rig, rig.worker() as worker:
         await rig.ready(worker)
     async with open_rig(tmp_path, settings) as rig:

@@ -143,7 +143,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         directory,
         environment,
         *("serve", "--json", "--data", "data", "--address", "127.0.0.1:0"),
-        *("--http", "off", "--grace", "1"),
+        *("--http", "off", "--grace", "1", "--single-process"),
     )
     try:
         started = json.loads(read_line(serving))

@@ -1,0 +1,206 @@
+"""Answers calls of the API beside the core: finds the method and guards it.
+
+In this order: the key, how much its account has open, a deadline, whether the message can be read,
+and what becomes of exceptions. Unexpected ones are logged with a request id; the client learns the
+id, no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Awaitable, Mapping
+from typing import Final, TypeVar
+
+import structlog
+
+from exchange.core.reasons import Reason
+from exchange.core.records import RecordError
+from exchange.engine import PENDING_BYTES_MAX, PENDING_COMMANDS_MAX
+from exchange.rpc import auth
+from exchange.rpc.accounts import AccountServicer
+from exchange.rpc.admin import AdminServicer
+from exchange.rpc.calls import IncomingCall
+from exchange.rpc.errors import Code, RpcError, refusal
+from exchange.rpc.job_blobs import JobBlobs
+from exchange.rpc.jobs import JobServicer
+from exchange.rpc.market_data import MarketDataServicer
+from exchange.rpc.methods import METHODS, Behaviour, Method
+from exchange.rpc.open_calls import Call
+from exchange.rpc.orders import OrderServicer
+from exchange.rpc.services import DEADLINE_DEFAULT_S, Services
+from exchange.rpc.sessions import SessionConfig, SessionHub
+from exchange.rpc.streams import Queue
+from exchange.rpc.workers import WorkerServicer
+
+REQUEST_WITHIN_S: Final = 10.0
+"""The request of a stream of responses must have come within this time."""
+
+_log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+
+class LocalApi:
+    """The API's methods, answered here.
+
+    Args:
+        services: What the servicers work with; its hubs are made here.
+        sessions: How long workers may be silent or away.
+    """
+
+    def __init__(self, services: Services, sessions: SessionConfig | None = None) -> None:
+        self._services = services
+        engine = services.engine
+        services.queues["engine_commands"] = Queue(lambda: engine.pending, PENDING_COMMANDS_MAX)
+        services.queues["engine_bytes"] = Queue(lambda: engine.pending_bytes, PENDING_BYTES_MAX)
+        services.job_blobs = JobBlobs(services)
+        services.sessions = SessionHub(services, sessions)
+        # Before the servicers' own readers, so that what those read is up to date.
+        for reader in (
+            services.history,
+            services.outputs,
+            services.job_blobs,
+            services.sessions,
+            services.open_calls,
+        ):
+            services.engine.subscribe(reader.on_group)
+        self._behaviours = _behaviours(
+            {
+                "exchange.v1.AccountService": AccountServicer(services),
+                "exchange.v1.AdminService": AdminServicer(services),
+                "exchange.v1.JobService": JobServicer(services),
+                "exchange.v1.MarketDataService": MarketDataServicer(services),
+                "exchange.v1.OrderService": OrderServicer(services),
+                "exchange.v1.WorkerService": WorkerServicer(services),
+            }
+        )
+
+    def start(self) -> None:
+        """Begin what goes on beside calls."""
+        self._services.job_blobs.start()
+        self._services.sessions.start()
+
+    def drain(self) -> None:
+        """Take no new work from now on, and let streams say goodbye."""
+        self._services.drain.begin()
+
+    async def stop(self) -> None:
+        """End what goes on beside calls. The engine must run until this returns."""
+        self._services.drain.begin()
+        await self._services.sessions.stop()
+        await self._services.job_blobs.stop()
+
+    async def serve(self, call: IncomingCall) -> None:
+        """See `Api`."""
+        method = METHODS.get(call.method)
+        if method is None:
+            raise RpcError(Code.UNIMPLEMENTED, "UNIMPLEMENTED", "there is no such method")
+        name = call.method.removeprefix("/")
+        self._services.counters[f"calls {name}"] += 1
+        try:
+            if method.responses_stream:
+                await self._stream(method, call)
+            else:
+                await self._unary(method, call)
+        except Exception as error:
+            known = _known(error, name)
+            self._services.counters[f"errors {name} {known.reason}"] += 1
+            raise known from error
+
+    async def _unary(self, method: Method, call: IncomingCall) -> None:
+        behaviour = self._behaviours[method.path]
+        with self._hold(call):
+            # A call that states a deadline ends by it; who states none gets one.
+            answering = _answer(method, behaviour, call)
+            if call.left_s is not None:
+                await answering
+            else:
+                await _within(
+                    DEADLINE_DEFAULT_S,
+                    answering,
+                    "DEADLINE_DEFAULT",
+                    "a call that states no deadline",
+                )
+
+    async def _stream(self, method: Method, call: IncomingCall) -> None:
+        """A stream of responses, which ends once its key is revoked."""
+        behaviour = self._behaviours[method.path]
+        self._services.streams += 1
+        task = asyncio.current_task()
+        held = None
+        try:
+            with self._hold(call, task) as held:
+                if method.requests_stream:
+                    request = method.requests(call)
+                else:
+                    request = await _within(
+                        REQUEST_WITHIN_S,
+                        method.only_request(call),
+                        "MESSAGE_MISSING",
+                        "the call's message",
+                    )
+                async with contextlib.aclosing(behaviour(request, call)) as responses:
+                    async for response in responses:
+                        await call.write(response.SerializeToString())
+        except asyncio.CancelledError:
+            if task is None or held is None or not held.revoked:
+                raise
+            task.uncancel()
+            raise auth.key_unknown() from None
+        finally:
+            self._services.streams -= 1
+
+    def _hold(
+        self, call: IncomingCall, task: asyncio.Task[object] | None = None
+    ) -> contextlib.AbstractContextManager[Call]:
+        """Check the key and count the call."""
+        caller = auth.authenticate(self._services.core, call.metadata)
+        auth.set_caller(caller)
+        return self._services.open_calls.hold(caller, task)
+
+
+def _behaviours(servicers: Mapping[str, object]) -> dict[str, Behaviour]:
+    """What each method does; a method that no servicer has fails here."""
+    return {
+        path: getattr(servicers[method.service], method.name) for path, method in METHODS.items()
+    }
+
+
+async def _answer(method: Method, behaviour: Behaviour, call: IncomingCall) -> None:
+    request = await method.only_request(call)
+    response = await behaviour(request, call)
+    await call.write(response.SerializeToString())
+
+
+async def _within(seconds: float, doing: Awaitable[T], reason: str, what: str) -> T:
+    """Wait for it so long.
+
+    Raises:
+        RpcError: DEADLINE_EXCEEDED, for this reason.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await doing
+    except TimeoutError as error:
+        raise RpcError(
+            Code.DEADLINE_EXCEEDED,
+            reason,
+            f"{what} took over {seconds:g} s",
+            {"deadline_s": seconds},
+        ) from error
+
+
+def _known(error: Exception, method: str) -> RpcError:
+    if isinstance(error, RpcError):
+        return error
+    if isinstance(error, RecordError):
+        return refusal(Reason.FIELD_INVALID, "a value does not fit its field")
+    request_id = secrets.token_hex(8)
+    _log.error("a call failed unexpectedly", request_id=request_id, method=method, exc_info=error)
+    return RpcError(
+        Code.INTERNAL,
+        "INTERNAL",
+        f"something is wrong with the exchange; its log tells more under {request_id}",
+        {"request_id": request_id},
+    )

@@ -1,0 +1,59 @@
+"""A call of the API, whatever carries it, and who answers calls.
+
+The servicers know nothing of gRPC. What carries a call hands it to an `Api` as an `IncomingCall`:
+in one process that is gRPC's own call, between two processes one that comes over a socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+MESSAGE_BYTES_MAX: Final = 4 << 20
+"""Longest request that is taken. A response may be twice as long."""
+
+
+class IncomingCall(Protocol):
+    """One call under way: its messages are the API's bytes.
+
+    It is served by one task, which is cancelled where the caller goes away.
+    """
+
+    @property
+    def method(self) -> str:
+        """Such as "/exchange.v1.OrderService/Trade"."""
+        ...
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the caller sent before its messages."""
+        ...
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds to the caller's deadline; None without one."""
+        ...
+
+    async def read(self) -> bytes | None:
+        """The next message; None where the caller has said that nothing follows."""
+        ...
+
+    async def write(self, message: bytes) -> None:
+        """Send a message; returns once there is room for another."""
+        ...
+
+    def on_end(self, callback: Callable[[], object]) -> None:
+        """Call this once the call is over, even while its task hangs in a `write`."""
+        ...
+
+
+class Api(Protocol):
+    """Answers calls."""
+
+    async def serve(self, call: IncomingCall) -> None:
+        """Answer a call; returns when it is over.
+
+        Raises:
+            RpcError: it ends with an error.
+        """
+        ...

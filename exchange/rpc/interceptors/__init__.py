@@ -1,1 +1,0 @@
-"""What happens around every call: request id, key, deadline, counters, errors."""

@@ -1,0 +1,69 @@
+"""Settings of a server and of its edges."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from exchange.journal import SEGMENT_BYTES
+from exchange.rpc.sessions import SessionConfig
+
+ADDRESS_DEFAULT: Final = "127.0.0.1:7411"
+GATEWAY_COMMAND: Final = (sys.executable, "-m", "exchange.server.gateway_main")
+"""Starts the gateway's process; the number of a file descriptor is added."""
+
+
+@dataclass(frozen=True, slots=True)
+class EdgesConfig:
+    """Settings of gRPC and HTTP.
+
+    Attributes:
+        address: host:port of gRPC; port 0 lets the system choose.
+        http_address: The same for HTTP; empty: no HTTP.
+        reflection: Whether the gRPC schema can be asked for.
+    """
+
+    address: str
+    http_address: str = ""
+    reflection: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Settings of a server.
+
+    Attributes:
+        directory: The data directory: journal, blobs, receipts, keys. Made if it does not exist.
+        address: host:port to listen on; port 0 lets the system choose.
+        http_address: The same for HTTP; empty: no HTTP.
+        operator_secret: An API key that shall have the operator role; empty: a new exchange makes
+            one and writes it to `operator.key` in the data directory.
+        segment_bytes: Size of a journal segment, bytes.
+        cut_damaged_tail: The operator's decision to give up a damaged last group of the journal or
+            of the receipts.
+        reflection: Whether the gRPC schema can be asked for.
+        sessions: How long workers may be silent or away.
+        gateway_command: Starts the gateway as a process of its own; empty: it is in this one.
+    """
+
+    directory: Path
+    address: str = ADDRESS_DEFAULT
+    http_address: str = ""
+    operator_secret: str = ""
+    segment_bytes: int = SEGMENT_BYTES
+    cut_damaged_tail: bool = False
+    reflection: bool = True
+    sessions: SessionConfig = field(default_factory=SessionConfig)
+    gateway_command: tuple[str, ...] = ()
+
+    @property
+    def operator_key_path(self) -> Path:
+        """Where a new exchange writes its operator's key."""
+        return self.directory / "operator.key"
+
+    @property
+    def edges(self) -> EdgesConfig:
+        """What of it concerns gRPC and HTTP."""
+        return EdgesConfig(self.address, self.http_address, self.reflection)
