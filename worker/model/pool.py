@@ -119,8 +119,8 @@ def batches(items: list[Item], seed: int, size: int, steps_max: int) -> Iterator
             part.sort(key=lambda row: len(row.targets))
             cuts = [part[i : i + size // PARTS] for i in range(0, len(part), size // PARTS)]
             bands.append([cuts[i] for i in rng.permutation(len(cuts))])
-        for cuts in zip(*bands, strict=True):
-            yield [_part(rows, steps_max, rng) for rows in cuts]
+        for batch in zip(*bands, strict=True):
+            yield [_part(part, steps_max, rng) for part in batch]
 
 
 class _Row(NamedTuple):

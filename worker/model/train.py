@@ -95,7 +95,8 @@ class Training:
         self._generator = torch.Generator().manual_seed(recipe.seed)
         torch.manual_seed(recipe.seed)
         self.model: nn.Module = self._contestant.build(self._shape)
-        hidden, others = [], []
+        hidden: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
         for name, parameter in self.model.named_parameters():
             (hidden if name.rpartition(".")[2] in HIDDEN else others).append(parameter)
         self._optimizers: dict[str, torch.optim.Optimizer] = {
