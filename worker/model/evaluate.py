@@ -20,7 +20,9 @@ PLENTY_FLOPS: Final = 10**12
 FULL_COMPUTE: Final = Policy(halt_ppm=PPM + 1)
 """Never stops by itself: all steps for every token."""
 HALT_CANDIDATES_PPM: Final = (500_000, 600_000, 700_000, 800_000, 900_000, 950_000, 980_000)
+STEPS_CANDIDATES: Final = (2, 3, 4, 6)
 HOPELESS_CANDIDATES_PPM: Final = (0, 20_000, 50_000, 100_000, 150_000)
+MATCH_CANDIDATES_PPM: Final = (500_000, 700_000, 900_000)
 TOLERANCE: Final = 0.005
 """Score that thresholds may cost on the validation split."""
 
@@ -138,6 +140,14 @@ def choose_policy(form: Form, validation: list[Question]) -> Policy:
     """The cheapest thresholds that cost at most TOLERANCE of the best score that any reach."""
     policies = [Policy(halt_ppm=halt) for halt in HALT_CANDIDATES_PPM]
     tried = _tried(form, validation, [*policies, FULL_COMPUTE])
+    # Beyond some steps a state drifts: the best score may be that of fewer.
+    best = max(tried)[1]
+    shorter = [best._replace(steps_max=steps) for steps in STEPS_CANDIDATES]
+    tried += _tried(form, validation, shorter)
+    steps_max = max(tried)[1].steps_max
+    if steps_max != best.steps_max:
+        shorter = [policy._replace(steps_max=steps_max) for policy in policies]
+        tried += _tried(form, validation, shorter)
     least = max(found.accuracy for found, _ in tried) - TOLERANCE
     _, policy = _cheapest(tried, least)
     halting = [policy._replace(hopeless_ppm=ppm) for ppm in HOPELESS_CANDIDATES_PPM]
@@ -152,3 +162,11 @@ def _tried(
 
 def _cheapest(tried: list[tuple[Score, Policy]], least: float) -> tuple[Score, Policy]:
     return min((t for t in tried if t[0].accuracy >= least), key=lambda t: t[0].flops)
+
+
+def match(form: Form, validation: list[Question], least: float) -> Policy | None:
+    """The cheapest policy that scores `least` on the validation split; None where none does."""
+    steps = (1, *STEPS_CANDIDATES)
+    policies = [Policy(halt_ppm=halt, steps_max=n) for n in steps for halt in MATCH_CANDIDATES_PPM]
+    good = [t for t in _tried(form, validation, policies) if t[0].accuracy >= least]
+    return min(good, key=lambda t: t[0].flops)[1] if good else None
