@@ -141,10 +141,10 @@ def choose_policy(form: Form, validation: list[Question]) -> Policy:
     policies = [Policy(halt_ppm=halt) for halt in HALT_CANDIDATES_PPM]
     tried = _tried(form, validation, [*policies, FULL_COMPUTE])
     # Beyond some steps a state drifts: the best score may be that of fewer.
-    best = max(tried)[1]
+    best = _best(tried)
     shorter = [best._replace(steps_max=steps) for steps in STEPS_CANDIDATES]
     tried += _tried(form, validation, shorter)
-    steps_max = max(tried)[1].steps_max
+    steps_max = _best(tried).steps_max
     if steps_max != best.steps_max:
         shorter = [policy._replace(steps_max=steps_max) for policy in policies]
         tried += _tried(form, validation, shorter)
@@ -158,6 +158,10 @@ def _tried(
     form: Form, questions: list[Question], policies: list[Policy]
 ) -> list[tuple[Score, Policy]]:
     return [(score(outcomes(form, questions, policy)), policy) for policy in policies]
+
+
+def _best(tried: list[tuple[Score, Policy]]) -> Policy:
+    return max(tried, key=lambda t: (t[0].accuracy, -t[0].flops))[1]
 
 
 def _cheapest(tried: list[tuple[Score, Policy]], least: float) -> tuple[Score, Policy]:

@@ -14,10 +14,12 @@ from tests.worker.model.weights_of_chance import random_weights
 from worker.model.curve import demand_curve, isotonic, wilson
 from worker.model.evaluate import (
     FULL_COMPUTE,
+    MATCH_CANDIDATES_PPM,
     Outcome,
     bbh_questions,
     choose_policy,
     is_right,
+    match,
     outcomes,
     score,
 )
@@ -86,6 +88,17 @@ def test_thresholds_are_chosen_to_save(form: NumpyForm) -> None:
     chosen, full = (score(outcomes(form, validation, p)) for p in (policy, FULL_COMPUTE))
     assert chosen.flops <= full.flops
     assert chosen.accuracy >= full.accuracy - 0.02
+
+
+def test_a_level_is_reached_at_its_cheapest(form: NumpyForm) -> None:
+    validation = make_sets(TINY_SETTINGS).validation
+    cheapest = match(form, validation, 0.0)
+    assert cheapest is not None
+    assert score(outcomes(form, validation, cheapest)).flops == min(
+        score(outcomes(form, validation, Policy(halt_ppm=halt, steps_max=1))).flops
+        for halt in MATCH_CANDIDATES_PPM
+    )
+    assert match(form, validation, 1.01) is None
 
 
 def test_caps_hold_and_variants_are_measured(form: NumpyForm) -> None:
