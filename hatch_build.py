@@ -19,8 +19,9 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ROOT = Path(__file__).resolve().parent
-# The naive twins stay as they are read; names and enumerations gain nothing.
-INTERPRETED = re.compile("__init__|events|types|reference.*")
+# The naive twins stay as they are read; names and enumerations gain nothing;
+# `interpreted` is for when nothing is compiled.
+INTERPRETED = re.compile("__init__|events|interpreted|types|reference.*")
 # What every order goes through; jobs and leases are rarer by orders of magnitude.
 CORE = (
     "accounts",

@@ -1,8 +1,8 @@
 """Backups of a data directory, taken while its exchange runs, and putting them back.
 
-A backup holds the journal (all money, orders, jobs and leases), the receipts, and the encrypted
-prompts and outputs. Their keys go to a folder of their own, or nowhere: whoever keeps a copy of
-them can read what was erased since.
+A backup holds the journal (all money, orders, jobs and leases), its snapshots, the receipts, and
+the encrypted prompts and outputs. Their keys go to a folder of their own, or nowhere: whoever keeps
+a copy of them can read what was erased since.
 """
 
 from __future__ import annotations
@@ -12,9 +12,17 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from exchange.blobs import BlobStore, CopiedBlobs, backup_blobs, restore_blobs
-from exchange.journal import JournalStat, backup_journal, has_journal, restore_journal
+from exchange.journal import (
+    JournalStat,
+    SnapshotDamaged,
+    SnapshotStore,
+    backup_journal,
+    has_journal,
+    restore_journal,
+)
+from exchange.journal.files import OsFileSystem
 from exchange.receipts import backup_receipts, restore_receipts
-from flopex.journals import JOURNAL
+from flopex.journals import JOURNAL, SNAPSHOTS, beginning_kept
 
 RECEIPTS: Final = "receipts"
 BLOBS: Final = "blobs"
@@ -31,12 +39,14 @@ class Copied(NamedTuple):
 
     Attributes:
         journal: The copied journal, read back and checked.
+        snapshots: Snapshots of its state.
         receipts: Receipts.
         blobs: Ciphertexts and their keys, the master key not counted.
         operator_key: Whether the operator's key is in it.
     """
 
     journal: JournalStat
+    snapshots: int
     receipts: int
     blobs: CopiedBlobs
     operator_key: bool
@@ -62,7 +72,9 @@ def back_up(data: Path, target: Path, keys: Path | None, *, operator_key: bool =
     # The journal comes first: what a command names was durable before it was journalled, so it is
     # there when its folder is copied. Prompts are kept for an hour after their jobs end, so a
     # backup that takes less has all that the journal's open jobs need.
-    journal = backup_journal(data / JOURNAL, target / JOURNAL)
+    # The snapshots come before even that: none may be ahead of the journal it is of.
+    snapshots = _copy_snapshots(data / SNAPSHOTS, target / SNAPSHOTS)
+    journal = _back_up_journal(data, target)
     receipts = 0
     if has_journal(data / RECEIPTS):
         receipts = backup_receipts(data / RECEIPTS, target / RECEIPTS).records
@@ -72,7 +84,7 @@ def back_up(data: Path, target: Path, keys: Path | None, *, operator_key: bool =
     has_operator = keys is not None and operator_key and (data / OPERATOR_KEY).exists()
     if has_operator and keys is not None:
         _copy_secret(data / OPERATOR_KEY, keys / OPERATOR_KEY)
-    return Copied(journal, receipts, blobs, has_operator)
+    return Copied(journal, snapshots, receipts, blobs, has_operator)
 
 
 def restore(backup: Path, data: Path, keys: Path | None) -> Copied:
@@ -104,8 +116,38 @@ def restore(backup: Path, data: Path, keys: Path | None) -> Copied:
     if has_journal(backup / RECEIPTS):
         receipts = restore_receipts(backup / RECEIPTS, data / RECEIPTS).records
     # The journal comes last: a restore that was interrupted is never taken for an exchange.
-    journal = restore_journal(backup / JOURNAL, data / JOURNAL)
-    return Copied(journal, receipts, blobs, has_operator)
+    snapshots = _copy_snapshots(backup / SNAPSHOTS, data / SNAPSHOTS)
+    kept = beginning_kept(backup / JOURNAL)
+    journal = restore_journal(backup / JOURNAL, data / JOURNAL, beginning_kept=kept)
+    return Copied(journal, snapshots, receipts, blobs, has_operator)
+
+
+def _back_up_journal(data: Path, target: Path) -> JournalStat:
+    """Copy the journal; where its beginning was removed, a copied snapshot must stand in for it."""
+    kept = beginning_kept(data / JOURNAL)
+    journal = backup_journal(data / JOURNAL, target / JOURNAL, beginning_kept=kept)
+    if not kept and beginning_kept(target / JOURNAL):
+        raise BackupRefused(
+            "the journal's beginning was removed while it was copied: remove the unfinished "
+            f"{target} and begin again"
+        )
+    return journal
+
+
+def _copy_snapshots(source: Path, target: Path) -> int:
+    """Copy those that are whole; how many. A damaged one is left out: older ones do."""
+    store, copies = SnapshotStore(source), SnapshotStore(target)
+    count = 0
+    for path in store.paths():
+        try:
+            head, state = store.read(path)
+        except SnapshotDamaged:
+            continue
+        if not count:
+            OsFileSystem().make_directory(target)
+        copies.write(head, state)
+        count += 1
+    return count
 
 
 def _need_new(folder: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -10,9 +11,21 @@ import msgspec
 
 from exchange.core.commands import Advance, decode
 from exchange.core.limits import RULES_VERSION
-from exchange.journal import FIRST_SEQUENCE, GroupRecord, has_journal, read_journal
+from exchange.journal import (
+    FIRST_SEQUENCE,
+    GroupRecord,
+    JournalNotFound,
+    SnapshotDamaged,
+    SnapshotHead,
+    SnapshotStore,
+    has_journal,
+    read_journal,
+)
+from exchange.journal.files import OsFileSystem
+from exchange.journal.segment import segment_paths
 
 JOURNAL: Final = "journal"
+SNAPSHOTS: Final = "snapshots"
 
 
 class Entry(NamedTuple):
@@ -41,6 +54,44 @@ def find_journal(directory: Path) -> Path:
     """
     inside = directory / JOURNAL
     return inside if not has_journal(directory) and has_journal(inside) else directory
+
+
+def snapshots_of(journal: Path) -> Path:
+    """Where a journal's snapshots lie: beside it."""
+    return journal.parent / SNAPSHOTS
+
+
+def beginning_kept(journal: Path) -> bool:
+    """Whether a journal must have its first segment: not where a good snapshot stands in for it.
+
+    Raises:
+        JournalReadFailed: the device failed.
+    """
+    first = first_sequence(journal)
+    if first == FIRST_SEQUENCE:
+        return True
+    return not any(head.position.next_sequence >= first for head in good_snapshots(journal))
+
+
+def first_sequence(journal: Path) -> int:
+    """Where the journal begins now.
+
+    Raises:
+        JournalNotFound: it holds no segment.
+    """
+    paths = segment_paths(OsFileSystem(), journal)
+    if not paths:
+        raise JournalNotFound(journal)
+    return int(paths[0].stem)
+
+
+def good_snapshots(journal: Path) -> list[SnapshotHead]:
+    """The heads of a journal's snapshots that are whole, the newest first. O(their bytes)."""
+    store, found = SnapshotStore(snapshots_of(journal)), []
+    for path in store.paths():
+        with contextlib.suppress(SnapshotDamaged):
+            found.append(store.read(path).head)
+    return found
 
 
 def read_entries(

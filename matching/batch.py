@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from librt.strings import read_i64_le
 
-from matching import commands, entry, packed
+from matching import commands, interpreted, packed
 from matching.order import BUDGET, ICEBERG, MINIMUM, STOP, Conditions, Order
-from matching.packed import BUDGET_LOW_BITS, COMMAND_BYTES, FIRST_COLUMNS
+from matching.packed import BUDGET_LOW_BITS, COMMAND_BYTES, COMPILED, PLAIN
 from matching.sheet import Sheet
-from matching.types import PRICE_MAX, QUANTITY_MAX, RejectReason
+from matching.types import RejectReason
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
-
-COMPILED: Final = not __file__.endswith(".py")
-"""Whether this module runs as a compiled extension."""
-
-# The heads of PLACE rows without conditions: (side, time in force, self-trade prevention).
-_PLAIN: Final = {
-    packed.PLACE | side << 8 | tif << 16 | mode << 24: (side, tif, mode)
-    for side in (1, 2)
-    for tif in (1, 2, 3, 4)
-    for mode in (1, 2, 3, 4)
-}
 
 
 def apply_rows(sheet: Sheet, rows: bytes) -> None:
     """Carry out whole rows; what they do is on the sheet's tape."""
     if not COMPILED:
-        _interpret(sheet, rows)
+        interpreted.apply_rows(sheet, rows, _apply_row)
         return
     at: i64 = 0
     end: i64 = len(rows)
@@ -48,34 +37,6 @@ def apply_rows(sheet: Sheet, rows: bytes) -> None:
         at += COMMAND_BYTES
 
 
-def _interpret(sheet: Sheet, rows: bytes) -> None:
-    """All command rows, in the way that an interpreter is quickest at."""
-    find_plain, cancel = _PLAIN.get, commands.cancel
-    orders, stops, enter_plain = sheet.orders, sheet.stops, entry.enter_plain
-    start = 0
-    for head, order_id, account_id, price, quantity in FIRST_COLUMNS.iter_unpack(rows):
-        plain = find_plain(head)
-        if plain is not None:
-            side, tif, mode = plain
-            order = Order(order_id, account_id, side, price, quantity, tif, mode)
-            if (
-                0 < price <= PRICE_MAX
-                and 0 < quantity <= QUANTITY_MAX
-                and order_id not in orders
-                and sheet.open
-                and not sheet.minimums
-                and not stops.waiting
-            ):
-                enter_plain(sheet, order)
-            else:
-                commands.place_checked(sheet, order)
-        elif head == packed.CANCEL:
-            cancel(sheet, order_id)
-        else:
-            _apply_row(sheet, rows, start, head, order_id, account_id, price, quantity)
-        start += COMMAND_BYTES
-
-
 def _apply_row(
     sheet: Sheet,
     rows: bytes,
@@ -87,7 +48,7 @@ def _apply_row(
     quantity: int,
 ) -> None:
     """One command row, with its first columns already read."""
-    plain = _PLAIN.get(head)
+    plain = PLAIN.get(head)
     if plain is not None:
         side, tif, self_trade = plain
         commands.place_plain(

@@ -11,12 +11,18 @@ A command that cannot be carried out is answered by one Rejected event, and has 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from matching import commands, entry
-from matching.batch import COMPILED, apply_rows
+from matching.auction import Clearing
+from matching.batch import apply_rows
 from matching.digest import state_digest
 from matching.events import BookEvent
+from matching.foresight import foresee
+from matching.image import Image, image_of, restore_image
 from matching.order import STOP, Order
-from matching.packed import COMMAND_BYTES
+from matching.packed import COMMAND_BYTES, COMPILED
 from matching.plan import Plan
 from matching.sheet import Sheet
 from matching.tape import Tape
@@ -71,16 +77,20 @@ class Book:
         commands.cancel(self._sheet, order_id)
         return self._tape.events
 
-    def cancel_all(self, order_ids: list[int]) -> list[BookEvent]:
+    def cancel_all(
+        self, order_ids: list[int], reason: CancelReason = CancelReason.REQUESTED
+    ) -> list[BookEvent]:
         """Take out these orders, those that are here, before anything else can trade with them.
 
-        Cancelled (REQUESTED) for each in turn; then what the change makes tradable follows.
+        Cancelled (`reason`) for each in turn; then what the change makes tradable follows. Who
+        knows which orders are an account's has this for `mass_cancel` (reason MASS_CANCEL) at a
+        cost of O(order_ids).
         """
         self._tape.begin(True)
         for order_id in order_ids:
             order = self._sheet.find(order_id)
             if order is not None:
-                self._sheet.cancel(order, CancelReason.REQUESTED)
+                self._sheet.cancel(order, reason)
         if self._sheet.minimums:
             entry.settle(self._sheet)
         return self._tape.events
@@ -142,11 +152,11 @@ class Book:
             raise ValueError(f"{len(rows)} bytes are no whole number of {COMMAND_BYTES}-byte rows")
         self._tape.begin(False)
         apply_rows(self._sheet, rows)
-        return self._tape.rows.getvalue()
+        return self._tape.rows()
 
     def last_rows(self) -> bytes:
         """The packed event rows of the last command, or of the last `apply`."""
-        return self._tape.rows.getvalue()
+        return self._tape.rows()
 
     # What a book can tell
 
@@ -215,6 +225,14 @@ class Book:
         """
         return interest(self._sheet, side)
 
+    def foresee(self, reference: int) -> Clearing | None:
+        """The price at which the book would uncross now, self-trade prevention gone through.
+
+        Finding the price by `interest` and `uncross`, until it trades, comes to the same. This is
+        what to announce, and to hold against a collar. None: nothing would trade.
+        """
+        return foresee(self._sheet, reference)
+
     def snapshot(self) -> bytes:
         """The displayed book as ADD rows, each with the sequence of the last public row.
 
@@ -227,7 +245,7 @@ class Book:
                 for order in level.orders():
                     tape.sequence = self._tape.sequence - 1
                     tape.added(order)
-        return tape.rows.getvalue()
+        return tape.rows()
 
     def restore(self, order: Order) -> None:
         """Put an order, or a waiting stop, where `orders()` and `stops()` had it; no matching.
@@ -265,6 +283,21 @@ class Book:
             int(sheet.state),
             sheet.last_price,
         )
+
+    def image(self) -> Image:
+        """Canonical and whole: the state, and what no twin has, such as the sequence."""
+        return image_of(self._sheet)
+
+    @classmethod
+    def from_image(cls, image: Sequence[Any], tick: int = 1, lot: int = 1) -> Book:
+        """The book whose image it is, with its tick and lot. Costs O(orders).
+
+        Raises:
+            ValueError: it is no image of a book.
+        """
+        book = cls(tick, lot)
+        restore_image(book._sheet, image)
+        return book
 
     def digest(self) -> bytes:
         """SHA-256 over `state()`; the naive twin has the same."""

@@ -14,8 +14,8 @@ See `matching.legs` for the same in clearing groups.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 from matching.book import Book
 from matching.events import BookEvent, Cancelled, Decremented, Fill
@@ -105,6 +105,19 @@ class BookLegDesk:
         order = self._orders.pop(order_id, None)
         return [] if order is None else self._cancel_legs({order_id: order})
 
+    def cancel_all(self, order_ids: list[int], others: dict[int, list[int]]) -> list[Step]:
+        """Take out these orders, and the plain orders of `others` by instrument, all in one step.
+
+        All that must go leave a book, by rising id, before anything there can trade. Ids that are
+        not here are passed over.
+        """
+        waiting = {instrument_id: list(ids) for instrument_id, ids in others.items()}
+        for order_id in order_ids:
+            order = self._orders.pop(order_id, None)
+            if order is not None:
+                self._await(waiting, order_id, order)
+        return self._cancel_waiting(waiting)
+
     def follow(self, events: list[BookEvent]) -> list[Step]:
         """What the events of a command in one book lead to in the others.
 
@@ -143,6 +156,17 @@ class BookLegDesk:
         """The resting orders by id; their bids are in the books' state."""
         return tuple(self._orders[order_id] for order_id in sorted(self._orders))
 
+    def restore(self, state: Sequence[Any]) -> None:
+        """Become what `state` said of a desk over the same books."""
+        for order_id, account_id, in_force, self_trade, legs in state:
+            self._orders[order_id] = LeggedOrder(
+                order_id,
+                account_id,
+                TimeInForce(in_force),
+                SelfTradePrevention(self_trade),
+                tuple(BookLeg(*leg) for leg in legs),
+            )
+
     def check(self) -> None:
         """Assert that every leg of every order rests whole in its book."""
         for order in self._orders.values():
@@ -152,14 +176,18 @@ class BookLegDesk:
                 assert resting.terms == ALL_OR_NONE
 
     def _cancel_legs(self, ended: dict[int, LeggedOrder]) -> list[Step]:
-        """Cancel what is left of these orders, book by book, and follow what that leads to.
-
-        All legs that must go leave a book before anything there can trade.
-        """
-        steps: list[Step] = []
+        """Cancel what is left of these orders."""
         waiting: dict[int, list[int]] = {}
         for order_id, order in ended.items():
             self._await(waiting, order_id, order)
+        return self._cancel_waiting(waiting)
+
+    def _cancel_waiting(self, waiting: dict[int, list[int]]) -> list[Step]:
+        """Cancel these orders of each instrument, book by book, and follow what that leads to.
+
+        All orders that must go leave a book before anything there can trade.
+        """
+        steps: list[Step] = []
         while waiting:
             instrument_id = min(waiting)
             book = self._books[instrument_id]

@@ -21,13 +21,14 @@ Time never goes back from one call to the next.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heappush
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matching.bids import Bid, ClassBid, validate_bid
 from matching.demand import LEVEL, ClassBids, Turn
 from matching.outcome import LeaseFill, Links, Round, Uncross
-from matching.slots import AskLadder, StandingQuote
+from matching.slots import AskLadder, SlotPool, StandingQuote
 from matching.types import NoTradeReason
 
 __all__ = ["Bid", "ClassBid", "ClearingGroup", "LeaseFill", "Links", "Uncross", "WhyNot"]
@@ -317,6 +318,25 @@ class ClearingGroup:
             tuple(quote_row(quote) for quote in self.quotes()),
             tuple(halted),
         )
+
+    def restore(self, state: Sequence[Any], pools: Mapping[int, SlotPool]) -> None:
+        """Make an empty group what `state` said of one, over these pools. Costs O(bids + quotes).
+
+        Raises:
+            KeyError: a quote names no pool.
+            ValueError: it is no state of a group.
+        """
+        bids, quotes, halted = state
+        for bid_id, account_id, density, cap, latest_start_ns, sequence, classes, flat in bids:
+            named = tuple(ClassBid(*one) for one in classes)
+            self.add_bid(
+                Bid(bid_id, account_id, density, cap, latest_start_ns, sequence, named, bool(flat))
+            )
+        for instrument_id, pool_id, quote_id, sequence, prices, *_ in quotes:
+            pool = pools[pool_id]
+            self.set_quote(StandingQuote(quote_id, instrument_id, pool, tuple(prices), sequence))
+        for instrument_id in halted:
+            self.set_open(instrument_id, False)
 
     def check(self) -> None:
         """Assert every invariant of the structure. Costs O(bids + quotes)."""

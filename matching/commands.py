@@ -48,9 +48,7 @@ def place_plain(sheet: Sheet, order: Order) -> None:
         0 < order.price <= PRICE_MAX
         and 0 < order.leaves <= QUANTITY_MAX
         and order.order_id not in sheet.orders
-        and sheet.open
-        and not sheet.minimums
-        and not sheet.stops.waiting
+        and sheet.is_simple()
     ):
         entry.enter_plain(sheet, order)
     else:

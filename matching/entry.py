@@ -62,10 +62,11 @@ def refusal(sheet: Sheet, order: Order) -> RejectReason | None:
 
 def _may_wait(order: Order) -> bool:
     """Whether an auction may do for the order what it asks."""
-    if order.time_in_force == _FOK or order.terms & BUDGET:
+    at_once = order.time_in_force >= _IOC
+    if order.time_in_force == _FOK or (at_once and order.terms & BUDGET):
         return False
     # A minimum trades only after the uncross, which an IOC does not outlast.
-    return not order.terms & AT_LEAST or order.time_in_force < _IOC
+    return not order.terms & AT_LEAST or not at_once
 
 
 def _conditions_refusal(sheet: Sheet, order: Order, conditions: Conditions) -> RejectReason | None:
@@ -78,7 +79,8 @@ def _conditions_refusal(sheet: Sheet, order: Order, conditions: Conditions) -> R
         or (terms & ICEBERG and terms & (HIDDEN | AT_LEAST))
         or (terms & AT_LEAST and terms & STOP)
         or (terms & ALL_OR_NONE and terms & MINIMUM)
-        or (terms & BUDGET and (rests or conditions.budget <= 0))
+        or (terms & BUDGET and conditions.budget <= 0)
+        or (terms & BUDGET and rests and (terms & (AT_LEAST | STOP) or order.side != BID))
     ):
         return RejectReason.TERMS_CONFLICT
     if terms & MINIMUM and not 0 < conditions.minimum <= QUANTITY_MAX:
@@ -104,7 +106,7 @@ def enter(sheet: Sheet, order: Order) -> None:
     if conditions is not None and conditions.terms & STOP:
         arm(sheet, order, conditions)
     elif not sheet.open:
-        sheet.rest(order)
+        _rest(sheet, order)
     elif conditions is not None and conditions.terms & POST_ONLY:
         _enter_post_only(sheet, order, conditions)
     elif conditions is not None:
@@ -200,9 +202,33 @@ def _enter_planned(sheet: Sheet, order: Order) -> None:
     if plan.spent:
         sheet.tape.cancelled(order, CancelReason.BUDGET_SPENT, False)
     elif rests:
-        sheet.rest(order)
+        _rest(sheet, order)
     else:
         sheet.tape.cancelled(order, CancelReason.IOC_REST, False)
+
+
+def _rest(sheet: Sheet, order: Order) -> None:
+    """Rest what is left of an order; of a bid with a budget, what that still pays at its limit.
+
+    A resting bid never trades above its limit, so from then on the budget cannot be exceeded and is
+    forgotten.
+    """
+    conditions = order.conditions
+    if conditions is not None and conditions.terms & BUDGET:
+        pays = conditions.budget // order.price // sheet.lot * sheet.lot
+        if not pays:
+            sheet.tape.cancelled(order, CancelReason.BUDGET_SPENT, False)
+            return
+        if pays < order.leaves:
+            excess = order.leaves - pays
+            order.quantity -= excess
+            order.leaves = pays
+            sheet.tape.decremented(order, excess, 0, CancelReason.BUDGET_SPENT)
+        conditions.terms &= ~BUDGET
+        conditions.budget = 0
+        if conditions.terms == 0:
+            order.conditions = None
+    sheet.rest(order)
 
 
 def carry_out(sheet: Sheet, taker: Order, plan: Plan) -> bool:
@@ -233,7 +259,7 @@ def _enter_post_only(sheet: Sheet, order: Order, conditions: Conditions) -> None
             return
         order.price = price
         break
-    sheet.rest(order)
+    _rest(sheet, order)
 
 
 def arm(sheet: Sheet, order: Order, conditions: Conditions) -> None:

@@ -35,7 +35,10 @@ class Cancelled(NamedTuple):
 
 
 class Decremented(NamedTuple):
-    """Self-trade prevention took `quantity` off an order; at `leaves` 0 it is out of the book."""
+    """Self-trade prevention took `quantity` off an order, or its budget does not pay so much.
+
+    At `leaves` 0 it is out of the book.
+    """
 
     order_id: int
     account_id: int

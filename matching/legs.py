@@ -20,7 +20,7 @@ Costs: what the groups cost, and for a turn of a leg the best asks of its order'
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matching.bids import Bid, validate_bid
 from matching.clearing import ClearingGroup, Links, Uncross, WhyNot
@@ -161,6 +161,23 @@ class LegDesk:
             (i, tuple((leg.group_id, leg.bid.bid_id, leg.quantity) for leg in order.legs))
             for i, order in sorted(self._orders.items())
         )
+
+    def restore(self, state: Iterable[Any]) -> None:
+        """Become what `state` said of a desk over the same groups, whose bids are there already.
+
+        Raises:
+            ValueError: a bid is not there.
+        """
+        for order_id, legs in state:
+            found: list[Leg] = []
+            for group_id, bid_id, quantity in legs:
+                bid = self._groups[group_id].bid(bid_id)
+                if bid is None:
+                    msg = f"order {order_id}: bid {bid_id} is not in group {group_id}"
+                    raise ValueError(msg)
+                found.append(Leg(group_id, bid, quantity))
+                self._order_of[bid_id] = order_id
+            self._orders[order_id] = MultiLegBid(order_id, tuple(found))
 
     def check(self) -> None:
         """Assert that every leg of every order rests in its group, and is known by its bid id."""

@@ -11,9 +11,12 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from itertools import pairwise
 
+from mypy_extensions import mypyc_attr
+
 from matching.order import Order
 
 
+@mypyc_attr(acyclic=True)
 class Level:
     """The orders at one price, oldest first, and the total of what they show (or hide)."""
 
@@ -105,6 +108,19 @@ class BookSide:
             self.best = self.levels[keys[-1]] if keys else None
         else:
             del keys[bisect_left(keys, key)]
+
+    def forget(self) -> None:
+        """Take all links apart: nothing that stands here refers to anything else any more."""
+        for level in self.levels.values():
+            order = level.oldest
+            level.oldest = level.newest = None
+            while order is not None:
+                newer = order.newer
+                order.level = order.older = order.newer = None
+                order = newer
+        self.levels.clear()
+        self.keys.clear()
+        self.best = None
 
     def best_first(self) -> list[Level]:
         """All levels, best price first."""

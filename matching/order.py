@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from mypy_extensions import mypyc_attr
+
 if TYPE_CHECKING:
     from matching.levels import Level
 
@@ -47,6 +49,7 @@ class Conditions:
         self.reserve = 0
 
 
+@mypyc_attr(acyclic=True)  # its links are cycles, which `Sheet.__del__` takes apart
 class Order:
     """One order. `quantity` is the total, `leaves` the part still open.
 
@@ -86,18 +89,19 @@ class Order:
         stop_price: int = 0,
         budget: int = 0,
     ) -> None:
-        self.order_id = order_id
-        self.account_id = account_id
-        self.side = side
-        self.price = price
-        self.quantity = quantity
-        self.leaves = quantity
-        self.time_in_force = time_in_force
-        self.self_trade = self_trade
+        # Compiled, it lies in memory like this: what a cancel changes in its neighbours first.
         self.level: Level | None = None
         self.older: Order | None = None
         self.newer: Order | None = None
         self.conditions: Conditions | None = None
+        self.leaves = quantity
+        self.order_id = order_id
+        self.price = price
+        self.side = side
+        self.account_id = account_id
+        self.quantity = quantity
+        self.time_in_force = time_in_force
+        self.self_trade = self_trade
         if terms or minimum or display or stop_price or budget:
             self._ask(terms, minimum, display, stop_price, budget)
 

@@ -55,6 +55,9 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final
 
+COMPILED: Final = not __file__.endswith(".py")
+"""Whether this module, and with it the package, runs as a compiled extension."""
+
 BUDGET_LOW_BITS: Final = 62
 
 
@@ -108,14 +111,18 @@ ARMED: Final = 10
 TRIGGERED: Final = 11
 REJECTED: Final = 12
 
-ZEROS_16: Final = bytes(16)
-ZEROS_24: Final = bytes(24)
-
 COMMAND: Final = Struct("<BBBBI9q")
 """One command row."""
 COMMAND_BYTES: Final = 80
 FIRST_COLUMNS: Final = Struct("<5q40x")
 """The head (the columns up to `terms`) as one number, order_id, account_id, price, quantity."""
+PLAIN: Final = {
+    PLACE | side << 8 | tif << 16 | mode << 24: (side, tif, mode)
+    for side in (1, 2)
+    for tif in (1, 2, 3, 4)
+    for mode in (1, 2, 3, 4)
+}
+"""The heads of PLACE rows without conditions: (side, time in force, self-trade prevention)."""
 COMMAND_DTYPE: Final = (
     ("op", "u1"),
     ("side", "u1"),
@@ -136,6 +143,10 @@ COMMAND_DTYPE: Final = (
 EVENT: Final = Struct("<BBBBI8q")
 """One event row."""
 EVENT_BYTES: Final = 72
+EVENT_WORDS: Final = Struct("<9q")
+"""The same, with the head (the columns up to `spare`) as one number."""
+PLAIN_EVENT: Final = Struct("<6q24x")
+"""`EVENT_WORDS` up to `leaves`; the columns after it are 0."""
 EVENT_DTYPE: Final = (
     ("kind", "u1"),
     ("side", "u1"),

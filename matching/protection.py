@@ -18,8 +18,9 @@ edge is inside. Times are nanoseconds, given by the caller, and never go back.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from matching.limits import require_within
 from matching.types import PRICE_MAX
@@ -125,6 +126,10 @@ class PriceBands:
         """Canonical state: the distances, then the references."""
         return (self.static_bps, self.dynamic_bps, self.static_reference, self.dynamic_reference)
 
+    def restore(self, state: Sequence[Any]) -> None:
+        """Become what `state` said of bands with the same distances."""
+        _, _, self.static_reference, self.dynamic_reference = state
+
 
 class VolatilityGuard:
     """Trips when a trade is too far from what else traded within the last `window_ns`.
@@ -195,6 +200,11 @@ class VolatilityGuard:
     def state(self) -> tuple[object, ...]:
         """Canonical state: the terms, the last time, then the buckets, oldest first."""
         return (self.move_bps, self.window_ns, self._now_ns, tuple(self._buckets))
+
+    def restore(self, state: Sequence[Any]) -> None:
+        """Become what `state` said of a guard with the same terms."""
+        _, _, self._now_ns, buckets = state
+        self._buckets = deque((number, low, high) for number, low, high in buckets)
 
 
 class Decision(IntEnum):
@@ -278,3 +288,11 @@ class CallPhase:
     def state(self) -> tuple[int, ...]:
         """Canonical state: the terms, then reference, end and extensions so far."""
         return (*self.terms, self.reference, self.ends_ns, self.extended)
+
+    @classmethod
+    def restored(cls, state: Sequence[Any]) -> CallPhase:
+        """The phase whose `state` it was."""
+        *terms, reference, ends_ns, extended = state
+        call = cls(CallTerms(*terms), reference, 0)
+        call.ends_ns, call.extended = ends_ns, extended
+        return call

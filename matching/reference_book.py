@@ -23,6 +23,7 @@ from matching.events import (
 )
 from matching.order import AT_LEAST, STOP, UNSEEN, Order
 from matching.reference_terms import (
+    end_budget,
     fill,
     improved,
     is_crossed,
@@ -365,9 +366,11 @@ class NaiveBook:
         """The one price at which a resting order could trade now, or None."""
         left, price = order.leaves, 0
         for maker in self._queue(3 - order.side):
+            if not left or not reaches(order, maker.price):
+                break  # all that follow are dearer
             give = min(left, maker.leaves)
             own = maker.account_id == order.account_id
-            if left and reaches(order, maker.price) and not own and give >= maker.least():
+            if not own and give >= maker.least():
                 left -= give
                 price = maker.price
         return price if order.leaves - left >= order.least() else None
@@ -394,6 +397,10 @@ class NaiveBook:
     # Small changes
 
     def _rest(self, order: Order) -> None:
+        if order.terms & Terms.BUDGET:
+            self._events += end_budget(order, self.lot)
+            if not order.leaves:
+                return
         if order.conditions is not None and order.terms & Terms.ICEBERG:
             order.conditions.reserve = max(0, order.leaves - order.conditions.display)
         self._orders.append(order)

@@ -17,13 +17,15 @@ from matching.types import CancelReason, RejectReason, Side, Terms, TimeInForce
 class NaiveLegBook(NaiveBook):
     """`NaiveBook` with what a desk of multi-leg bids asks of a book."""
 
-    def cancel_all(self, order_ids: list[int]) -> list[BookEvent]:
+    def cancel_all(
+        self, order_ids: list[int], reason: CancelReason = CancelReason.REQUESTED
+    ) -> list[BookEvent]:
         """See `Book.cancel_all`."""
         self._events = []
         for order_id in order_ids:
             order = self.order(order_id)
             if order is not None:
-                self._cancel(order, CancelReason.REQUESTED)
+                self._cancel(order, reason)
         return self._settled()
 
     def gain(self, order: Order) -> int | None:
@@ -87,6 +89,12 @@ class NaiveBookLegDesk:
         self.orders.remove(order)
         return self._cancel_legs([order])
 
+    def cancel_all(self, order_ids: list[int], others: dict[int, list[int]]) -> list[Step]:
+        """See `BookLegDesk.cancel_all`."""
+        ended = [order for order in self.orders if order.order_id in order_ids]
+        self.orders = [order for order in self.orders if order not in ended]
+        return self._cancel_legs(ended, others)
+
     def follow(self, _: list[BookEvent]) -> list[Step]:
         """See `BookLegDesk.follow`."""
         return self._cancel_legs(self._take_ended())
@@ -117,10 +125,16 @@ class NaiveBookLegDesk:
         self.orders = [order for order in self.orders if order not in ended]
         return ended
 
-    def _cancel_legs(self, ended: list[LeggedOrder]) -> list[Step]:
+    def _cancel_legs(
+        self, ended: list[LeggedOrder], others: dict[int, list[int]] | None = None
+    ) -> list[Step]:
         steps: list[Step] = []
         while True:
             waiting: dict[int, list[int]] = {}
+            for instrument_id, order_ids in (others or {}).items():
+                here = [i for i in order_ids if self.books[instrument_id].order(i) is not None]
+                if here:
+                    waiting[instrument_id] = here
             for order in ended:
                 for leg in order.legs:
                     if self.books[leg.instrument_id].order(order.order_id) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from matching.events import Fill
+from matching.events import BookEvent, Cancelled, Decremented, Fill
 from matching.order import AT_LEAST, Order
 from matching.types import (
     MINIMUM_ORDERS_MAX,
@@ -13,6 +13,7 @@ from matching.types import (
     QUANTITY_MAX,
     STOP_ORDERS_MAX,
     BookState,
+    CancelReason,
     RejectReason,
     SelfTradePrevention,
     Side,
@@ -29,6 +30,8 @@ _SIDES = {int(side) for side in Side}
 _TIMES = {int(time_in_force) for time_in_force in TimeInForce}
 _MODES = {int(mode) for mode in SelfTradePrevention}
 _ONCE = {TimeInForce.IOC, TimeInForce.FOK}
+_ONCE_ONLY = {Terms.MINIMUM, Terms.ALL_OR_NONE, Terms.STOP}
+"""Beside a budget, for orders that do not rest."""
 _EXCLUDED = [
     {Terms.POST_ONLY, Terms.MINIMUM},
     {Terms.POST_ONLY, Terms.ALL_OR_NONE},
@@ -53,11 +56,12 @@ def refusal(book: NaiveBook, order: Order) -> RejectReason | None:
         or any(pair <= terms for pair in _EXCLUDED)
         or (Terms.POST_ONLY in terms and once)
         or (Terms.REPRICE in terms and Terms.POST_ONLY not in terms)
-        or (Terms.BUDGET in terms and (not once or (c is not None and c.budget <= 0)))
+        or (Terms.BUDGET in terms and c is not None and c.budget <= 0)
+        or (Terms.BUDGET in terms and not once and (terms & _ONCE_ONLY or order.side == Side.ASK))
     )
     minimum, display, stop_price = (c.minimum, c.display, c.stop_price) if c else (0, 0, 0)
     waits = book.state_now == BookState.AUCTION and Terms.STOP not in terms
-    at_once = order.time_in_force == TimeInForce.FOK or Terms.BUDGET in terms
+    at_once = order.time_in_force == TimeInForce.FOK or (once and Terms.BUDGET in terms)
     too_soon = once and bool(order.terms & AT_LEAST)
     checks = [
         (order.price not in _PRICES, RejectReason.PRICE_OUTSIDE_LIMITS),
@@ -149,6 +153,24 @@ def reaches_own(taker: Order, own_best: int) -> bool:
 def peak(order: Order) -> int:
     """What an order can trade before its place in the queue changes."""
     return order.shown or order.leaves
+
+
+def end_budget(order: Order, lot: int) -> list[BookEvent]:
+    """An order comes to rest: what its budget does not pay at its limit is taken off, or all."""
+    assert order.conditions is not None
+    whole = order.leaves
+    order.leaves = min(whole, order.conditions.budget // (order.price * lot) * lot)
+    if not order.leaves:
+        return [Cancelled(order.order_id, order.account_id, whole, CancelReason.BUDGET_SPENT)]
+    excess = whole - order.leaves
+    order.quantity -= excess
+    order.conditions.budget = 0
+    order.conditions.terms &= ~int(Terms.BUDGET)
+    if not order.conditions.terms:
+        order.conditions = None
+    if not excess:
+        return []
+    return [Decremented(order.order_id, order.account_id, excess, order.leaves)]
 
 
 def stop_price_of(order: Order) -> int:

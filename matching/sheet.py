@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from matching.levels import BookSide
+from matching.levels import BookSide, Level
 from matching.order import AT_LEAST, ICEBERG, UNSEEN, Order
 from matching.stops import StopOrders
 from matching.tape import Tape
@@ -53,6 +53,15 @@ class Sheet:
         self.state = BookState.OPEN
         self.open = True
         self.last_price = 0
+
+    def __del__(self) -> None:
+        """Let go of the orders, whose links the garbage collector does not follow when compiled."""
+        for book_side in (self.bids, self.asks, self.hidden_bids, self.hidden_asks):
+            book_side.forget()
+
+    def is_simple(self) -> bool:
+        """Whether it is open, without resting minimums and stop orders that a trade may wake."""
+        return self.open and not self.minimums and not self.stops.waiting
 
     def side(self, side: int) -> BookSide:
         """The shown orders of a side."""
@@ -226,15 +235,24 @@ class Sheet:
         order = self.orders.get(order_id)
         return order if order is not None else self.stops.get(order_id)
 
-    def queue(self, side: int) -> list[Order]:
-        """The resting orders of a side by price, visibility and time."""
+    def turns(self, side: int) -> list[Level]:
+        """The levels of a side by price, at one price the shown before the hidden."""
         shown, hidden = self.side(side), self.hidden(side)
-        found: list[Order] = []
+        if hidden.best is None:
+            return shown.best_first()
+        found: list[Level] = []
         for key in sorted({*shown.keys, *hidden.keys}, reverse=True):
             for book_side in (shown, hidden):
                 level = book_side.levels.get(key)
                 if level is not None:
-                    found += level.orders()
+                    found.append(level)
+        return found
+
+    def queue(self, side: int) -> list[Order]:
+        """The resting orders of a side by price, visibility and time."""
+        found: list[Order] = []
+        for level in self.turns(side):
+            found += level.orders()
         return found
 
     def check(self) -> None:

@@ -28,7 +28,9 @@ from matching.packed import (
     ADD_BID,
     ARMED,
     CANCELLED,
+    COMPILED,
     DELETE,
+    EVENT_WORDS,
     EXECUTE,
     REDUCE,
     REDUCED,
@@ -37,34 +39,39 @@ from matching.packed import (
     STATE,
     TRADE,
     TRIGGERED,
-    ZEROS_16,
-    ZEROS_24,
 )
 from matching.types import BookState, CancelReason, RejectReason
 
 _SELF_TRADE: Final = 3
+_pack: Final = EVENT_WORDS.pack
 _new: Final = tuple.__new__
 """Makes a named tuple of a tuple: calling its class runs Python code of its own, and takes four
 times as long."""
 
 
 class Tape:
-    """The events and rows of the present command."""
+    """The events and rows of the present command.
 
-    __slots__ = ("events", "listening", "rows", "sequence", "telling_rests")
+    Compiled code writes rows number by number, interpreted code is quicker to pack a row at once:
+    the one has `written`, the other `packed`.
+    """
+
+    __slots__ = ("events", "listening", "packed", "sequence", "telling_rests", "written")
 
     def __init__(self) -> None:
         self.sequence = 0
-        self.listening = True
-        self.telling_rests = True
-        self.events: list[BookEvent] = []
-        self.rows = BytesWriter()
+        self.begin(True)
 
     def begin(self, listening: bool) -> None:
         """Forget the command before."""
         self.listening = self.telling_rests = listening
-        self.events = []
-        self.rows = BytesWriter()
+        self.events: list[BookEvent] = []
+        self.packed: list[bytes] = []
+        self.written = BytesWriter()
+
+    def rows(self) -> bytes:
+        """The packed rows since `begin`."""
+        return self.written.getvalue() if COMPILED else b"".join(self.packed)
 
     def rested(self, order: Order) -> None:
         """The order rests, behind all others of its price and visibility."""
@@ -77,32 +84,21 @@ class Tape:
 
     def rested_plain(self, order: Order) -> None:
         """`rested` for an order without conditions."""
-        if self.telling_rests:
-            self.events.append(Rested(order.order_id, order.price, order.leaves))
-        sequence = self.sequence = self.sequence + 1
         leaves = order.leaves
-        rows = self.rows
-        write_i64_le(rows, ADD_BID if order.side == 1 else ADD_ASK)
-        write_i64_le(rows, sequence)
-        write_i64_le(rows, order.order_id)
-        write_i64_le(rows, order.price)
-        write_i64_le(rows, leaves)
-        write_i64_le(rows, leaves)
-        rows.write(ZEROS_24)
+        if self.telling_rests:
+            self.events.append(Rested(order.order_id, order.price, leaves))
+        head = ADD_BID if order.side == 1 else ADD_ASK
+        sequence = self.sequence = self.sequence + 1
+        self._row(head, sequence, order.order_id, order.price, leaves, leaves, 0, 0, 0)
 
     def added(self, order: Order) -> None:
         """The order shows at the back of its level, as new or with its next peak."""
-        rows = self.rows
-        sequence = self.sequence = self.sequence + 1
         leaves = order.leaves
         conditions = order.conditions
-        write_i64_le(rows, ADD | order.side << 8)
-        write_i64_le(rows, sequence)
-        write_i64_le(rows, order.order_id)
-        write_i64_le(rows, order.price)
-        write_i64_le(rows, leaves if conditions is None else leaves - conditions.reserve)
-        write_i64_le(rows, leaves)
-        rows.write(ZEROS_24)
+        shown = leaves if conditions is None else leaves - conditions.reserve
+        head = ADD | order.side << 8
+        sequence = self.sequence = self.sequence + 1
+        self._row(head, sequence, order.order_id, order.price, shown, leaves, 0, 0, 0)
 
     def unseen(self, order: Order) -> None:
         """The order rests with what the market does not see changed."""
@@ -119,35 +115,31 @@ class Tape:
                     price, quantity, maker.leaves, taker_leaves,
                 ))
             )  # fmt: skip
-        rows = self.rows
-        sequence = self.sequence = self.sequence + 1
+        head = EXECUTE | maker.side << 8
         if shown < 0:
-            write_i64_le(rows, TRADE | maker.side << 8)
+            head = TRADE | maker.side << 8
             shown = 0
-        else:
-            write_i64_le(rows, EXECUTE | maker.side << 8)
-        write_i64_le(rows, sequence)
-        write_i64_le(rows, maker.order_id)
-        write_i64_le(rows, price)
-        write_i64_le(rows, quantity)
-        write_i64_le(rows, maker.leaves)
-        write_i64_le(rows, shown)
-        write_i64_le(rows, taker.order_id)
-        write_i64_le(rows, taker_leaves)
+        sequence = self.sequence = self.sequence + 1
+        self._row(
+            head,
+            sequence,
+            maker.order_id,
+            price,
+            quantity,
+            maker.leaves,
+            shown,
+            taker.order_id,
+            taker_leaves,
+        )
 
     def deleted(self, order: Order, reason: int) -> None:
         """A shown order leaves the display."""
-        rows = self.rows
-        sequence = self.sequence = self.sequence + 1
         leaves = order.leaves
         conditions = order.conditions
-        write_i64_le(rows, DELETE | order.side << 8 | reason << 16)
-        write_i64_le(rows, sequence)
-        write_i64_le(rows, order.order_id)
-        write_i64_le(rows, order.price)
-        write_i64_le(rows, leaves if conditions is None else leaves - conditions.reserve)
-        write_i64_le(rows, leaves)
-        rows.write(ZEROS_24)
+        shown = leaves if conditions is None else leaves - conditions.reserve
+        head = DELETE | order.side << 8 | reason << 16
+        sequence = self.sequence = self.sequence + 1
+        self._row(head, sequence, order.order_id, order.price, shown, leaves, 0, 0, 0)
 
     def cancelled(self, order: Order, reason: CancelReason, was_shown: bool) -> None:
         """What was left of the order is cancelled."""
@@ -160,30 +152,27 @@ class Tape:
             head = CANCELLED | order.side << 8 | reason << 16
             self._private(head, order.order_id, order.price, order.leaves, 0)
 
-    def decremented(self, order: Order, quantity: int, less_shown: int) -> None:
-        """Self-trade prevention took `quantity` off; `less_shown` of it was seen."""
+    def decremented(
+        self, order: Order, quantity: int, less_shown: int, reason: int = _SELF_TRADE
+    ) -> None:
+        """`quantity` was taken off without a trade; `less_shown` of it was seen."""
         if self.listening:
             self.events.append(
                 Decremented(order.order_id, order.account_id, quantity, order.leaves)
             )
         if less_shown:
-            self.reduced(order, less_shown, _SELF_TRADE)
+            self.reduced(order, less_shown, reason)
         else:
-            head = REDUCED | order.side << 8 | _SELF_TRADE << 16
+            head = REDUCED | order.side << 8 | reason << 16
             self._private(head, order.order_id, order.price, quantity, order.leaves)
 
     def reduced(self, order: Order, quantity: int, reason: int) -> None:
         """A shown order shows `quantity` less in the same place."""
-        self.sequence += 1
-        rows = self.rows
-        write_i64_le(rows, REDUCE | order.side << 8 | reason << 16)
-        write_i64_le(rows, self.sequence)
-        write_i64_le(rows, order.order_id)
-        write_i64_le(rows, order.price)
-        write_i64_le(rows, quantity)
-        write_i64_le(rows, order.leaves)
-        write_i64_le(rows, order.shown)
-        rows.write(ZEROS_16)
+        head = REDUCE | order.side << 8 | reason << 16
+        sequence = self.sequence = self.sequence + 1
+        self._row(
+            head, sequence, order.order_id, order.price, quantity, order.leaves, order.shown, 0, 0
+        )
 
     def replaced(self, order: Order, less_shown: int) -> None:
         """The order keeps its place with new leaves."""
@@ -217,20 +206,37 @@ class Tape:
         if self.listening:
             self.events.append(StateChanged(state))
         self.sequence += 1
-        rows = self.rows
-        write_i64_le(rows, STATE)
-        write_i64_le(rows, self.sequence)
-        rows.write(ZEROS_16)
-        write_i64_le(rows, state)
-        rows.write(ZEROS_16)
-        rows.write(ZEROS_16)
+        self._row(STATE, self.sequence, 0, 0, state, 0, 0, 0, 0)
 
     def _private(self, head: int, order_id: int, price: int, quantity: int, leaves: int) -> None:
-        rows = self.rows
-        write_i64_le(rows, head)
-        write_i64_le(rows, 0)
-        write_i64_le(rows, order_id)
-        write_i64_le(rows, price)
-        write_i64_le(rows, quantity)
-        write_i64_le(rows, leaves)
-        rows.write(ZEROS_24)
+        self._row(head, 0, order_id, price, quantity, leaves, 0, 0, 0)
+
+    def _row(
+        self,
+        head: int,
+        sequence: int,
+        order_id: int,
+        price: int,
+        quantity: int,
+        leaves: int,
+        shown: int,
+        taker_id: int,
+        taker_leaves: int,
+    ) -> None:
+        if not COMPILED:
+            self.packed.append(
+                _pack(
+                    head, sequence, order_id, price, quantity, leaves, shown, taker_id, taker_leaves
+                )
+            )
+            return
+        written = self.written
+        write_i64_le(written, head)
+        write_i64_le(written, sequence)
+        write_i64_le(written, order_id)
+        write_i64_le(written, price)
+        write_i64_le(written, quantity)
+        write_i64_le(written, leaves)
+        write_i64_le(written, shown)
+        write_i64_le(written, taker_id)
+        write_i64_le(written, taker_leaves)

@@ -22,7 +22,7 @@ _IOC: Final = 3
 
 def trade_at(sheet: Sheet, price: int) -> None:
     """Separate accounts that stand on both sides; where none does, trade and end IOC orders."""
-    bids, asks = _within(sheet, _BID, price), _within(sheet, _ASK, price)
+    bids, asks = within(sheet, _BID, price), within(sheet, _ASK, price)
     if not _separate_accounts(sheet, bids, asks):
         _pair(sheet, bids, asks, price)
         cancel_immediate(sheet)
@@ -30,18 +30,31 @@ def trade_at(sheet: Sheet, price: int) -> None:
 
 def cancel_immediate(sheet: Sheet) -> None:
     """Cancel all IOC orders, which wait for one uncross only."""
+    waiting: list[Order] = []
     for side in (_BID, _ASK):
-        for order in sheet.queue(side):
-            if order.time_in_force == _IOC:
-                sheet.cancel(order, CancelReason.IOC_REST)
+        for level in sheet.turns(side):
+            order = level.oldest
+            while order is not None:
+                if order.time_in_force == _IOC:
+                    waiting.append(order)
+                order = order.newer
+    for order in waiting:
+        sheet.cancel(order, CancelReason.IOC_REST)
 
 
 def interest(sheet: Sheet, side: int) -> list[tuple[int, int]]:
     """(price, quantity) of all orders of a side without a minimum, best price first."""
     totals: dict[int, int] = {}
-    for order in sheet.queue(side):
-        if not order.terms & AT_LEAST:
-            totals[order.price] = totals.get(order.price, 0) + order.leaves
+    for level in sheet.turns(side):
+        quantity = 0
+        order = level.oldest
+        while order is not None:
+            conditions = order.conditions
+            if conditions is None or not conditions.terms & AT_LEAST:
+                quantity += order.leaves
+            order = order.newer
+        if quantity:
+            totals[level.price] = totals.get(level.price, 0) + quantity
     return list(totals.items())
 
 
@@ -51,12 +64,19 @@ def is_crossed(sheet: Sheet) -> bool:
     return bool(bids) and bool(asks) and bids[0][0] >= asks[0][0]
 
 
-def _within(sheet: Sheet, side: int, price: int) -> list[Order]:
+def within(sheet: Sheet, side: int, price: int) -> list[Order]:
     """The orders without a minimum that `price` satisfies, in the order of their turns."""
-    queue = [order for order in sheet.queue(side) if not order.terms & AT_LEAST]
-    if side == _BID:
-        return [order for order in queue if order.price >= price]
-    return [order for order in queue if order.price <= price]
+    found: list[Order] = []
+    for level in sheet.turns(side):
+        if level.price < price if side == _BID else level.price > price:
+            break
+        order = level.oldest
+        while order is not None:
+            conditions = order.conditions
+            if conditions is None or not conditions.terms & AT_LEAST:
+                found.append(order)
+            order = order.newer
+    return found
 
 
 def _separate_accounts(sheet: Sheet, bids: list[Order], asks: list[Order]) -> bool:
@@ -64,18 +84,21 @@ def _separate_accounts(sheet: Sheet, bids: list[Order], asks: list[Order]) -> bo
 
     The bid's mode decides, as if it were the newest. False if no account stands on both sides.
     """
-    found = False
-    own_asks: dict[int, deque[Order]] = {}
+    sellers = {ask.account_id for ask in asks}
+    own_bids = [bid for bid in bids if bid.account_id in sellers]
+    if not own_bids:
+        return False
+    own_asks: dict[int, deque[Order]] = {bid.account_id: deque() for bid in own_bids}
     for ask in asks:
-        own_asks.setdefault(ask.account_id, deque()).append(ask)
-    for bid in bids:
-        own = own_asks.get(bid.account_id)
+        if ask.account_id in own_asks:
+            own_asks[ask.account_id].append(ask)
+    for bid in own_bids:
+        own = own_asks[bid.account_id]
         while own and bid.level is not None:
-            found = True
             _prevent_self_trade(sheet, bid, own[0])
             if own[0].level is None:
                 own.popleft()
-    return found
+    return True
 
 
 def _pair(sheet: Sheet, bids: list[Order], asks: list[Order], price: int) -> None:
@@ -94,10 +117,10 @@ def _trade(sheet: Sheet, bid: Order, ask: Order, price: int) -> None:
     """The ask is called the maker; what the bid showed of it is reduced."""
     quantity = min(bid.leaves, ask.leaves)
     sheet.last_price = price
-    ask_shown = ask.shown
+    was_shown = ask.shown > 0
     sheet.shrink(ask, quantity)
     less = sheet.shrink(bid, quantity)
-    sheet.tape.filled(ask, bid, price, quantity, ask.shown if ask_shown else -1, bid.leaves)
+    sheet.tape.filled(ask, bid, price, quantity, ask.shown if was_shown else -1, bid.leaves)
     if less:
         sheet.tape.reduced(bid, less, 0)
     if ask.leaves == 0:

@@ -213,7 +213,7 @@ class AsyncJobs:
         """One job.
 
         Raises:
-            NotFound: no such job, or it ended more than 24 hours ago.
+            NotFound: no such job.
         """
         request = pb.GetJobRequest(job_id=job_id)
         stub = self._connection.stub(JobServiceStub)

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Final
 
 from exchange.client.books import LocalBook, LocalOrders, book_from
-from exchange.client.connection import Connection, Reconnector, ended_early
+from exchange.client.connection import PAGE_SIZE, Connection, Reconnector, ended_early
 from exchange.client.errors import BookDamaged, CallFailed, Gap, SlowReader
 from exchange.client.instruments import Instruments
 from exchange.client.market_types import (
     BestPrices,
     Book,
     Candle,
+    HourlyIndex,
     Instrument,
     OrdersUpdate,
     Trade,
     best_prices_from,
     candle_from,
+    hour_from,
     trade_from,
 )
 from exchange.v1 import market_data_service_pb2 as pb
@@ -201,23 +203,89 @@ class AsyncMarket:
             recent = RECENT_TRADES_MAX
             seen.broken()
 
+    def trades(
+        self,
+        instrument: str = "",
+        *,
+        start_time_ns: int = 0,
+        end_time_ns: int = 0,
+        limit: int | None = None,
+    ) -> AsyncIterator[Trade]:
+        """Past trades, newest first; pages are fetched as they are needed.
+
+        Args:
+            instrument: Its name; empty for all.
+            start_time_ns: Only those at or after this; 0 for the first.
+            end_time_ns: Only those before this; 0 for now.
+            limit: At most this many.
+        """
+
+        async def page(token: str) -> tuple[Sequence[Trade], str]:
+            request = pb.ListTradesRequest(
+                instrument=instrument,
+                start_time_ns=start_time_ns,
+                end_time_ns=end_time_ns,
+                page_size=min(limit or PAGE_SIZE, PAGE_SIZE),
+                page_token=token,
+            )
+            stub = self._connection.stub(MarketDataServiceStub)
+            answer = await self._connection.call(stub.ListTrades, request)
+            return [trade_from(trade) for trade in answer.trades], answer.next_page_token
+
+        return self._connection.walk(page, limit)
+
     async def candles(
-        self, instrument: str, *, width_s: int = 60, timeout_s: float | None = None
+        self,
+        instrument: str,
+        *,
+        width_s: int = 60,
+        start_time_ns: int = 0,
+        end_time_ns: int = 0,
+        limit: int = 100,
+        timeout_s: float | None = None,
     ) -> tuple[Candle, ...]:
-        """Candles, oldest first.
+        """The newest candles of a width, oldest first; an interval without a trade has none.
 
         Args:
             instrument: Its name.
-            width_s: Width of each, seconds.
+            width_s: Width of each, seconds: 1, 60, 300, 900, 3600, 14400 or 86400.
+            start_time_ns: Only those that begin at or after this; 0 for the first.
+            end_time_ns: Only those that begin before this; 0 for now.
+            limit: At most this many, up to 1,000.
             timeout_s: Seconds.
 
         Raises:
-            NotImplementedYet: the exchange has not built them.
+            NotFound: there is no such instrument.
+            InvalidRequest: there is no such width.
         """
-        request = pb.ListCandlesRequest(instrument=instrument, width_s=width_s)
+        request = pb.ListCandlesRequest(
+            instrument=instrument,
+            width_s=width_s,
+            start_time_ns=start_time_ns,
+            end_time_ns=end_time_ns,
+            page_size=limit,
+        )
         stub = self._connection.stub(MarketDataServiceStub)
         answer = await self._connection.call(stub.ListCandles, request, timeout_s=timeout_s)
         return tuple(candle_from(c) for c in answer.candles)
+
+    async def hourly_index(
+        self, instrument: str, *, limit: int = 100, timeout_s: float | None = None
+    ) -> tuple[HourlyIndex, ...]:
+        """The index of the latest hours that are over, oldest first; idle hours have none.
+
+        Args:
+            instrument: Its name.
+            limit: At most this many, up to 1,000.
+            timeout_s: Seconds.
+
+        Raises:
+            NotFound: there is no such instrument.
+        """
+        request = pb.ListHourlyIndexRequest(instrument=instrument, page_size=limit)
+        stub = self._connection.stub(MarketDataServiceStub)
+        answer = await self._connection.call(stub.ListHourlyIndex, request, timeout_s=timeout_s)
+        return tuple(hour_from(hour) for hour in answer.hours)
 
 
 class _SeenTrades:

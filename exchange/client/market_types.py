@@ -398,6 +398,7 @@ class Candle:
         low_nanos: Lowest price.
         close_nanos: Last price.
         volume_mflop: Quantity traded, MFLOP.
+        trades: Number of trades.
     """
 
     start_time_ns: int
@@ -406,6 +407,7 @@ class Candle:
     low_nanos: int
     close_nanos: int
     volume_mflop: int
+    trades: int
 
 
 def candle_from(message: service_pb.Candle) -> Candle:
@@ -417,4 +419,29 @@ def candle_from(message: service_pb.Candle) -> Candle:
         message.low_nanos,
         message.close_nanos,
         message.volume_mflop,
+        message.trades,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HourlyIndex:
+    """What an hour's compute cost: a mean that odd prices move little.
+
+    Attributes:
+        start_time_ns: Begin of the hour, nanoseconds since the epoch.
+        price_nanos: Trimmed mean price, weighted by volume, nano-dollars per CU.
+        volume_mflop: Quantity traded between different accounts, MFLOP.
+        trades: Number of those trades.
+    """
+
+    start_time_ns: int
+    price_nanos: int
+    volume_mflop: int
+    trades: int
+
+
+def hour_from(message: service_pb.HourlyIndex) -> HourlyIndex:
+    """An hour's index of the wire."""
+    return HourlyIndex(
+        message.start_time_ns, message.price_nanos, message.volume_mflop, message.trades
     )

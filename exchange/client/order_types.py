@@ -248,6 +248,63 @@ def order_from(message: pb.Order) -> Order:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class PastOrder:
+    """What became of an order, or has so far.
+
+    Attributes:
+        order_id: Id given by the exchange.
+        client_order_id: The client's id, 16 bytes.
+        instrument_id: Instrument; 0 for a multi-leg bid.
+        side: Side.
+        state: Its state.
+        order_type: Type, as it was placed.
+        time_in_force: How long it worked.
+        price_nanos: Price, nano-dollars per CU.
+        quantity_mflop: Total quantity, MFLOP.
+        leaves_mflop: Not filled, MFLOP: still open, or at its end.
+        filled_mflop: Filled, MFLOP.
+        reason: Why it ended, such as IMMEDIATE_OR_CANCEL; empty while it is open, or filled.
+        create_time_ns: Journal time of its entry, nanoseconds since the epoch.
+        end_time_ns: The same of its end; 0 while it is open.
+    """
+
+    order_id: int
+    client_order_id: bytes
+    instrument_id: int
+    side: Side
+    state: OrderState
+    order_type: OrderType
+    time_in_force: TimeInForce
+    price_nanos: int
+    quantity_mflop: int
+    leaves_mflop: int
+    filled_mflop: int
+    reason: str
+    create_time_ns: int
+    end_time_ns: int
+
+
+def past_order_from(message: pb.PastOrder) -> PastOrder:
+    """An order of any state of the wire."""
+    return PastOrder(
+        message.order_id,
+        message.client_order_id,
+        message.instrument_id,
+        Side(message.side),
+        OrderState(message.state),
+        OrderType(message.order_type),
+        TimeInForce(message.time_in_force),
+        message.price_nanos,
+        message.quantity_mflop,
+        message.leaves_mflop,
+        message.filled_mflop,
+        reason_name(message.reason),
+        message.create_time_ns,
+        message.end_time_ns,
+    )
+
+
 def _conditions_from(message: pb.OrderConditions) -> Conditions:
     return Conditions(
         PostOnlyMode(message.post_only),

@@ -13,12 +13,14 @@ from exchange.client.order_types import (
     Order,
     OrderResult,
     OrderTerms,
+    PastOrder,
     multi_leg_order,
     new_order,
     order_from,
     order_reference,
     order_replacement,
     order_selection,
+    past_order_from,
     report_from,
     result_from,
 )
@@ -200,6 +202,23 @@ class AsyncOrders:
             stub = self._connection.stub(OrderServiceStub)
             answer = await self._connection.call(stub.ListOrders, request)
             return [order_from(o) for o in answer.orders], answer.next_page_token
+
+        return self._connection.walk(page, limit)
+
+    def history(self, *, limit: int | None = None) -> AsyncIterator[PastOrder]:
+        """All orders that the caller ever placed, newest first, in pages as they are needed.
+
+        Args:
+            limit: At most this many.
+        """
+
+        async def page(token: str) -> tuple[Sequence[PastOrder], str]:
+            request = pb.ListOrderHistoryRequest(
+                page_size=min(limit or PAGE_SIZE, PAGE_SIZE), page_token=token
+            )
+            stub = self._connection.stub(OrderServiceStub)
+            answer = await self._connection.call(stub.ListOrderHistory, request)
+            return [past_order_from(o) for o in answer.orders], answer.next_page_token
 
         return self._connection.walk(page, limit)
 

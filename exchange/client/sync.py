@@ -88,7 +88,9 @@ class Market(Blocking[AsyncMarket]):
     watch_best_prices = iterating(AsyncMarket.watch_best_prices)
     watch_orders = iterating(AsyncMarket.watch_orders)
     watch_trades = iterating(AsyncMarket.watch_trades)
+    trades = iterating(AsyncMarket.trades)
     candles = blocking(AsyncMarket.candles)
+    hourly_index = blocking(AsyncMarket.hourly_index)
 
 
 class Accounts(Blocking[AsyncAccounts]):
@@ -208,6 +210,7 @@ class Orders(Blocking[AsyncOrders]):
     replace = blocking(AsyncOrders.replace)
     get = blocking(AsyncOrders.get)
     list = iterating(AsyncOrders.list)
+    history = iterating(AsyncOrders.history)
 
     def stream(self, *, cancel_on_disconnect: bool = False) -> OrderStream:
         """Open an order stream, which batches by itself; use it with `with`.

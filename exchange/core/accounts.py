@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from librt.strings import BytesWriter, write_i32_le
 
@@ -14,13 +14,14 @@ from exchange.core.limits import (
     CLIENT_IDS_PER_ACCOUNT_MAX,
     NS_PER_MS,
 )
+from exchange.core.message_limits import MessageLimits
 from exchange.core.reasons import Reason
 from exchange.core.records import Record
+from matching.columns import cut, pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from exchange.core.message_limits import MessageLimits
     from exchange.core.open_orders import OpenOrder
 
 _P: Final = 2**31 - 1
@@ -34,6 +35,11 @@ EXTERNAL_ID: Final = 1
 """The world outside, in credit: deposits come from it, withdrawals go to it."""
 EXTERNAL_PAPER_ID: Final = 2
 """The source of paper money, so that paper never mixes with credit."""
+
+CLIENT_ID_BYTES: Final = 16
+"""A UUID."""
+CONTENT_BYTES: Final = 9
+"""What is remembered of a command: its kind, and eight bytes over the whole."""
 
 
 class Stake:
@@ -127,20 +133,42 @@ class Account:
         return known[1] if known and any(known[0][0] == kind.KIND for kind in kinds) else None
 
     def state(self) -> tuple[object, ...]:
-        """Canonical state, for the digest."""
+        """Canonical state; its orders and jobs have their own."""
+        known = sorted(self.client_ids.items())
         return (
             self.account_id,
             int(self.kind),
             self.name,
             self.halted,
-            list(self.orders),
             self.open_jobs,
             self.queued_bytes,
             sorted(self.positions.items()),
             sorted(self.exposure.items()),
-            sorted(self.client_ids.items()),
             self.limits.state() if self.limits else (),
+            b"".join([client_id for client_id, _ in known]),
+            b"".join([content for _, (content, _) in known]),
+            pack([result_id for _, (_, result_id) in known]),
         )
+
+    @classmethod
+    def restored(cls, state: Sequence[Any]) -> Account:
+        """The account whose `state` it was, without its orders and jobs."""
+        account_id, kind, name, halted, jobs, queued, positions, exposure, *known = state
+        account = cls(account_id, AccountKind(kind), name)
+        account.halted = halted
+        account.open_jobs = jobs
+        account.queued_bytes = queued
+        for instrument_id, position in positions:
+            account.stake(instrument_id).position = position
+        for (instrument_id, side), left in exposure:
+            account.stake(instrument_id).expose(side, left)
+        limits, joint, contents, results = known
+        account.limits = MessageLimits.restored(limits) if limits else None
+        count = len(joint) // CLIENT_ID_BYTES
+        ids = cut(joint, CLIENT_ID_BYTES, count)
+        what = zip(cut(contents, CONTENT_BYTES, count), unpack(results, count), strict=True)
+        account.client_ids = dict(zip(ids, what, strict=True))
+        return account
 
 
 EXTERNAL: Final = frozenset({EXTERNAL_ID, EXTERNAL_PAPER_ID})
@@ -164,7 +192,7 @@ class Remembered(NamedTuple):
 
 def content_digest(command: Record) -> bytes:
     """What must be equal for a repeat to be a repeat: the kind, and eight bytes over the whole."""
-    return command.KIND_BYTE + blake2b(command.content(), digest_size=8).digest()
+    return command.KIND_BYTE + blake2b(command.content(), digest_size=CONTENT_BYTES - 1).digest()
 
 
 def placement_digest(
@@ -254,6 +282,23 @@ class ClientIds:
             _, account, client_id = self._forget.popleft()
             account.client_ids.pop(client_id, None)
 
+    def __len__(self) -> int:
+        """Ids that are to be forgotten; those of open orders and jobs are not among them."""
+        return len(self._forget)
+
     def state(self) -> tuple[object, ...]:
-        """Canonical state, for the digest."""
-        return tuple((due, account.account_id, ident) for due, account, ident in self._forget)
+        """Canonical state: columns of when, whose and which, the next to be forgotten first."""
+        forget = self._forget
+        return (
+            pack([due for due, _, _ in forget]),
+            pack([account.account_id for _, account, _ in forget]),
+            b"".join([client_id for _, _, client_id in forget]),
+        )
+
+    def restore(self, state: Sequence[Any], accounts: Mapping[int, Account]) -> None:
+        """Become what `state` said, over these accounts."""
+        dues, owners, joint = state
+        count = len(joint) // CLIENT_ID_BYTES
+        whose = [accounts[account_id] for account_id in unpack(owners, count)]
+        ids = cut(joint, CLIENT_ID_BYTES, count)
+        self._forget = deque(zip(unpack(dues, count), whose, ids, strict=True))

@@ -16,14 +16,13 @@ from exchange.core.records import (
     U16,
     U32,
     U64,
+    Decoder,
     Digest,
     Id16,
     Record,
-    RecordError,
     VarBytes,
     VarInts,
     VarStr,
-    split,
 )
 
 
@@ -543,16 +542,13 @@ PLACEMENTS: Final = (PlaceOrder, PlaceConditionalOrder, PlaceMultiLegOrder)
 COMMANDS: Final[dict[int, type[Record]]] = {cls.KIND: cls for cls in get_args(Command)}
 
 
+_decoder: Final = Decoder(COMMANDS)
+
+
 def decode(data: bytes | memoryview) -> list[Command]:
     """The commands of one commit group.
 
     Raises:
         RecordError: unknown kind or damaged bytes.
     """
-    commands: list[Command] = []
-    for kind, body in split(data):
-        cls = COMMANDS.get(kind)
-        if cls is None:
-            raise RecordError(f"no command has kind {kind}")
-        commands.append(cast("Command", cls.decode_body(body)))
-    return commands
+    return cast("list[Command]", _decoder.decode(data))

@@ -17,7 +17,7 @@ from exchange.core.events import EpochBegan, JobState, Refused, TimeAdvanced
 from exchange.core.jobs import JobDesk, bid_id_of
 from exchange.core.leases import LeaseDesk
 from exchange.core.limits import OUTAGE_MAX_NS, RECOVERY_GRACE_NS, RULES_VERSION
-from exchange.core.open_orders import OpenOrder
+from exchange.core.open_orders import OpenOrder, orders_state
 from exchange.core.operator import OperatorDesk
 from exchange.core.order_fills import FillDesk
 from exchange.core.orders import OrderDesk
@@ -338,7 +338,11 @@ class Exchange(State):
             assert pool.slots.in_use == in_use.get(pool_id, 0), "a slot is lost or sold twice"
 
     def state_tree(self) -> tuple[object, ...]:
-        """The whole state in canonical form: equal for equal exchanges, whatever their past."""
+        """The whole state in canonical form: equal for equal exchanges, whatever their past.
+
+        A snapshot is these bytes and the digest is taken over them: neither can lack what the other
+        has. `exchange.core.snapshot` makes an exchange of it again.
+        """
         return (
             RULES_VERSION,
             self.now_ns,
@@ -356,16 +360,25 @@ class Exchange(State):
             sorted((key_hash, *key) for key_hash, key in self.keys.items()),
             [(i, self.models[i].card_bytes) for i in sorted(self.models)],
             [self.instruments[i].state_tuple() for i in sorted(self.instruments)],
-            [(i, self.books[i].state()) for i in sorted(self.books)],
+            [(i, self.books[i].image()) for i in sorted(self.books)],
             self.legs.state(),
             self.job_legs.state(),
             [(i, self.groups[i].state()) for i in sorted(self.groups)],
-            [self.orders[i].state_tuple() for i in sorted(self.orders)],
+            orders_state(self.orders),
             [self.jobs[i].state_tuple() for i in sorted(self.jobs)],
             [self.leases[i].state_tuple() for i in sorted(self.leases)],
             [self.workers[i].state_tuple() for i in sorted(self.workers)],
         )
 
+    def size(self) -> int:
+        """About how many things the state holds: what looking at all of it costs. O(1)."""
+        held = len(self.accounts) + len(self.orders) + len(self.jobs) + len(self.workers)
+        return held + len(self.client_ids) + len(self.order_ids)
+
+    def dump(self) -> bytes:
+        """The canonical state as bytes (MessagePack). O(everything)."""
+        return msgspec.msgpack.encode(self.state_tree())
+
     def digest(self) -> bytes:
         """SHA-256 over the canonical state, 32 bytes. O(everything)."""
-        return hashlib.sha256(msgspec.msgpack.encode(self.state_tree())).digest()
+        return hashlib.sha256(self.dump()).digest()

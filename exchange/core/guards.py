@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from exchange.core.commands import SetProtections
+from collections.abc import Sequence
+from typing import Any
+
+from exchange.core.commands import SetProtections, decode
 from exchange.core.reasons import Reason
 from exchange.core.throttle import OrderToTrade, RatioTerms
 from matching.events import Fill
@@ -100,6 +103,20 @@ class Guards:
             self._volatility.state() if self._volatility else (),
             self.ratio.state() if self.ratio else (),
         )
+
+    @classmethod
+    def restored(cls, state: Sequence[Any]) -> Guards:
+        """The guards whose `state` it was."""
+        record, bands, volatility, ratio = state
+        (terms,) = decode(record)
+        assert isinstance(terms, SetProtections)
+        guards = cls(terms, 0)
+        guards.bands.restore(bands)
+        if guards._volatility is not None:
+            guards._volatility.restore(volatility)
+        if guards.ratio is not None:
+            guards.ratio.restore(ratio)
+        return guards
 
 
 def guards_for(terms: SetProtections, reference: int) -> Guards | Reason:

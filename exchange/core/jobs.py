@@ -9,10 +9,10 @@ trade any more drops out; the job ends with the last one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from exchange.core.accounts import content_digest
-from exchange.core.commands import AccountKind, SubmitJob, TradingState
+from exchange.core.commands import AccountKind, SubmitJob, TradingState, decode
 from exchange.core.events import (
     Fault,
     JobEnded,
@@ -28,15 +28,17 @@ from exchange.core.limits import (
     OPEN_JOBS_PER_ACCOUNT_MAX,
     QUEUED_BYTES_PER_ACCOUNT_MAX,
 )
-from exchange.core.planning import LEG_NUMBERS, plan_job
+from exchange.core.planning import LEG_NUMBERS, BidPlan, JobPlan, plan_job
 from exchange.core.reasons import Reason
 from exchange.core.timers import TimerKind
 from matching.legs import Leg, MultiLegBid
 from matching.types import LEGS_MAX
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from exchange.core.accounts import Account
-    from exchange.core.planning import BidPlan, JobPlan, Work
+    from exchange.core.planning import Work
     from exchange.core.state import State
 
 BATCH_PERIOD_NS: Final = 10 * NS_PER_MS
@@ -161,6 +163,26 @@ class Job:
             self.flops,
             self.paid_nanos,
         )
+
+    @classmethod
+    def restored(cls, state: Sequence[Any]) -> Job:
+        """The job whose state it was."""
+        job_id, record, plans, dropped, leg, escrow_nanos, deadline_ns, *rest = state
+        (terms,) = decode(record)
+        assert isinstance(terms, SubmitJob)
+        legs = {number: BidPlan.restored(plan) for number, plan in plans}
+        job = cls(job_id, terms, JobPlan(legs, {i: Reason(why) for i, why in dropped}), 0)
+        job.leg = leg
+        job.escrow_nanos = escrow_nanos
+        job.deadline_ns = deadline_ns
+        job.transfer_id, job.created_ns, job.ended_ns, job.attempt, *rest = rest
+        job_state, lease_ids, cancelling, reason, fault, cause, flops, paid_nanos = rest
+        job.state = JobState(job_state)
+        job.lease_ids = list(lease_ids)
+        job.cancelling = cancelling
+        job.reason, job.fault, job.cause = Reason(reason), Fault(fault), cause
+        job.flops, job.paid_nanos = flops, paid_nanos
+        return job
 
 
 class JobDesk:

@@ -7,7 +7,9 @@ ends, each with whose fault it was. Only SETTLED bills. A lease is named by its 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from exchange.core.commands import (
     AcceptLease,
@@ -44,7 +46,7 @@ from exchange.core.workers import PRESENT
 from exchange.metering.costs import post_nanos
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from exchange.core.events import AnyEvent
     from exchange.core.jobs import Job, JobDesk
@@ -68,6 +70,8 @@ DECLINE_REASONS: Final = (
 _HELD: Final = (LeaseState.OFFERED, LeaseState.ACCEPTED, LeaseState.RUNNING)
 _WORKING: Final = (LeaseState.ACCEPTED, LeaseState.RUNNING)
 
+
+_Result = ReceiptRefused | ReceiptSettled
 
 LEASE_FIELDS: Final = (
     "accept_by_ns",
@@ -139,6 +143,17 @@ class Lease:
     def state_tuple(self) -> tuple[object, ...]:
         """Canonical state, for the digest."""
         return tuple(getattr(self, name) for name in LEASE_FIELDS)
+
+    @classmethod
+    def restored(cls, state: Sequence[Any]) -> Lease:
+        """The lease whose state it was."""
+        lease = cls.__new__(cls)
+        for name, value in zip(LEASE_FIELDS, state, strict=True):
+            setattr(lease, name, value)
+        lease.state = LeaseState(lease.state)
+        if lease.first_result is not None:
+            lease.first_result = msgspec.convert(lease.first_result, _Result)
+        return lease
 
 
 class LeaseDesk:

@@ -8,8 +8,12 @@ TigerBeetle, docs/coding/two-phase-transfers). Amounts are nano-dollars.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from exchange.core.limits import BALANCE_MAX_NANOS
 from exchange.core.reasons import Reason
+from matching.columns import count_of, pack, unpack
 
 
 class Balance:
@@ -153,9 +157,30 @@ class Ledger:
         assert self.imbalance() == 0, "money appeared or vanished"
 
     def state(self) -> tuple[object, ...]:
-        """Canonical state, for the digest."""
+        """Canonical state: balances by account, columns of pending transfers by id."""
+        held = [(i, self._pending[i]) for i in sorted(self._pending)]
         return (
             self._next_transfer_id,
+            sorted(self._external),
             sorted((i, b.posted, b.pending) for i, b in self._balances.items()),
-            sorted((i, p.account_id, p.amount, p.posted) for i, p in self._pending.items()),
+            pack([i for i, _ in held]),
+            pack([pending.account_id for _, pending in held]),
+            pack([pending.amount for _, pending in held]),
+            pack([pending.posted for _, pending in held]),
         )
+
+    def restore(self, state: Sequence[Any]) -> None:
+        """Become what `state` said."""
+        self._next_transfer_id, external, balances, *columns = state
+        self._external = set(external)
+        self._balances = {}
+        for account_id, posted, pending in balances:
+            self.open(account_id)
+            balance = self._balances[account_id]
+            balance.posted, balance.pending = posted, pending
+        count = count_of(columns[0])
+        ids, accounts, amounts, paid = (unpack(column, count) for column in columns)
+        self._pending = dict(zip(ids, map(Pending, accounts, amounts), strict=True))
+        for transfer_id, posted in zip(ids, paid, strict=True):
+            if posted:
+                self._pending[transfer_id].posted = posted

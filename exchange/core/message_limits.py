@@ -6,13 +6,15 @@ refused, because it only lowers risk; what was refused for another reason does n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from exchange.core.commands import SetAccountLimits
+from exchange.core.commands import SetAccountLimits, decode
 from exchange.core.reasons import Reason
 from exchange.core.throttle import OrderToTrade, RatioTerms, TokenBucket
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from exchange.core.state import State
 
 _ALL_INSTRUMENTS = 0
@@ -83,6 +85,18 @@ class MessageLimits:
             self._bucket.state() if self._bucket else (),
             self._ratio.state() if self._ratio else (),
         )
+
+    @classmethod
+    def restored(cls, state: Sequence[Any]) -> MessageLimits:
+        """The limits whose `state` it was."""
+        record, bucket, ratio = state
+        (terms,) = decode(record)
+        assert isinstance(terms, SetAccountLimits)
+        limits = cls(terms, 0)
+        limits._bucket = TokenBucket.restored(bucket) if bucket else None
+        if limits._ratio is not None:
+            limits._ratio.restore(ratio)
+        return limits
 
 
 def limits_for(terms: SetAccountLimits, now_ns: int) -> MessageLimits | Reason | None:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Final
 from exchange.core.commands import AccountKind, OrderType, PlaceMultiLegOrder, TradingState
 from exchange.core.events import OrderAccepted, OrderState
 from exchange.core.limits import OPEN_ORDERS_PER_ACCOUNT_MAX, POSITION_MAX_MFLOP
-from exchange.core.open_orders import OpenOrder, expose_legs
+from exchange.core.open_orders import OpenOrder, expose_legs, no_book_order
 from exchange.core.order_entry import BOOK_REFUSALS, terms_refusal
 from exchange.core.reasons import Reason
 from exchange.core.timers import TimerKind
 from exchange.metering.costs import escrow_nanos
 from matching.book_legs import BookLeg, LeggedOrder
-from matching.order import Order
 from matching.types import LEGS_MAX, SelfTradePrevention, Side, TimeInForce
 
 if TYPE_CHECKING:
@@ -83,8 +82,7 @@ class MultiLegDesk:
     ) -> OpenOrder:
         state = self._state
         order_id = state.counters.order
-        nothing = Order(order_id, placed.account_id, placed.side, 0, 0, placed.time_in_force, 1)
-        order = OpenOrder(account, placed, nothing, transfer_id)
+        order = OpenOrder(account, placed, no_book_order(order_id, placed), transfer_id)
         order.legs = legs
         state.orders[order_id] = account.orders[order_id] = order
         state.order_ids.remember(account, placed.client_order_id, content, order_id)

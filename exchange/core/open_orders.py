@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from exchange.core.accounts import Stake
+from exchange.core.accounts import CLIENT_ID_BYTES, Stake
+from exchange.core.commands import PlaceOrder
+from exchange.core.placements import Placement
 from exchange.metering.costs import escrow_nanos
+from matching.book_legs import BookLeg
+from matching.columns import count_of, cut, halves, joined, pack, unpack
+from matching.order import Order
 from matching.types import Side, TimeInForce
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from exchange.core.accounts import Account
-    from exchange.core.placements import Placement
-    from matching.book_legs import BookLeg
-    from matching.order import Order
+    from matching.book import Book
 
 _BID: Final = int(Side.BID)
 _GTD: Final = int(TimeInForce.GTD)
@@ -103,23 +108,86 @@ class OpenOrder:
         worst = self.posted_nanos + escrow_nanos(self.resting.price, leaves_mflop)
         return min(worst, self.max_cost_nanos) if self.max_cost_nanos else worst
 
-    def state_tuple(self) -> tuple[object, ...]:
-        """Canonical state beside the book's, for the digest. Notional may exceed 64 bits."""
-        return (
-            self.order_id,
-            self.client_order_id,
-            self.instrument_id,
-            self.order_type,
-            self.time_in_force,
-            self.max_cost_nanos,
-            self.expire_time_ns,
-            self.stream_id,
-            self.waiting,
-            self.legs,
-            self.transfer_id,
-            str(self.notional),
-            self.posted_nanos,
-        )
+
+_COLUMNS: Final = (
+    "order_id",
+    "account_id",
+    "instrument_id",
+    "side",
+    "order_type",
+    "time_in_force",
+    "max_cost_nanos",
+    "expire_time_ns",
+    "waiting",
+    "transfer_id",
+    "posted_nanos",
+)
+"""An order's state beside its book's, the id first."""
+_WIDE_COLUMNS: Final = ("stream_id", "notional")
+"""The same, of what may need 64 bits and more."""
+
+
+def orders_state(orders: Mapping[int, OpenOrder]) -> tuple[object, ...]:
+    """Canonical state of all open orders: columns by id, and the legs of those that have any."""
+    by_id = [orders[order_id] for order_id in sorted(orders)]
+    return (
+        b"".join([order.client_order_id for order in by_id]),
+        *[pack([getattr(order, name) for order in by_id]) for name in _COLUMNS],
+        *[halves([getattr(order, name) for order in by_id]) for name in _WIDE_COLUMNS],
+        [(order.order_id, order.legs) for order in by_id if order.legs],
+    )
+
+
+def restore_orders(
+    state: Sequence[Any], accounts: Mapping[int, Account], books: Mapping[int, Book]
+) -> dict[int, OpenOrder]:
+    """The orders whose state it was, by id; each stands with its account again.
+
+    Raises:
+        KeyError: an order's account, book or place in it is missing.
+        ValueError: it is no such state.
+    """
+    joint, *columns, streams, notionals, legged = state
+    count = count_of(columns[0])
+    ids, owners, instruments, sides, types, in_force, *rest = (
+        unpack(column, count) for column in columns
+    )
+    max_costs, expiries, waiting, transfers, posted = rest
+    # What an order's command said makes most of it again.
+    client_ids, none = cut(joint, CLIENT_ID_BYTES, count), [0] * count
+    terms = (owners, client_ids, instruments, sides, types, in_force, none, none, none)
+    placements = map(Placement, map(PlaceOrder, *terms, expiries, max_costs))
+    wide = [joined(high, low, count) for high, low in (streams, notionals)]
+    rows = zip(ids, placements, transfers, waiting, posted, *wide, strict=True)
+    orders: dict[int, OpenOrder] = {}
+    for order_id, placed, transfer_id, waits, posted_nanos, stream_id, notional in rows:
+        account = accounts[placed.account_id]
+        resting = _resting(books.get(placed.instrument_id), order_id, placed)
+        order = OpenOrder(account, placed, resting, transfer_id)
+        order.stream_id = stream_id
+        order.waiting = bool(waits)
+        order.notional = notional
+        order.posted_nanos = posted_nanos
+        orders[order_id] = account.orders[order_id] = order
+    for order_id, legs in legged:
+        orders[order_id].legs = tuple(BookLeg(*leg) for leg in legs)
+    return orders
+
+
+def _resting(book: Book | None, order_id: int, placed: Placement) -> Order:
+    """The book's part of an order; a multi-leg bid has none of its own."""
+    if book is None:
+        return no_book_order(order_id, placed)
+    resting = book.order(order_id)
+    if resting is None:
+        msg = f"order {order_id} is not in its book"
+        raise ValueError(msg)
+    return resting
+
+
+def no_book_order(order_id: int, placed: Placement) -> Order:
+    """What stands for a multi-leg bid, whose legs are in the books: an order for nothing."""
+    return Order(order_id, placed.account_id, placed.side, 0, 0, placed.time_in_force, 1)
 
 
 def expose_legs(order: OpenOrder, sign: int, but_instrument_id: int = 0) -> None:

@@ -12,7 +12,6 @@ from exchange.core.commands import (
 )
 from exchange.core.limits import MFLOP_PER_CU, OPEN_ORDERS_PER_ACCOUNT_MAX, POSITION_MAX_MFLOP
 from exchange.core.reasons import Reason
-from exchange.metering.costs import escrow_nanos
 from matching.order import Order
 from matching.types import RejectReason, SelfTradePrevention, Side, Terms, TimeInForce
 
@@ -47,6 +46,13 @@ BOOK_REFUSALS: Final = {
     RejectReason.NOT_IN_AUCTION: Reason.NOT_IN_AUCTION,
 }
 """What a book refuses that was not refused before; anything else would be a defect."""
+
+
+def _budget(placed: Placement, price: int, works: int) -> int:
+    """What the book must keep to, price x MFLOP; 0 where the limit cannot exceed the cap."""
+    if works in (_IOC, _FOK) or (placed.max_cost_nanos and _exceeds_cap(placed, price)):
+        return placed.max_cost_nanos * MFLOP_PER_CU
+    return 0
 
 
 def limit_price(placed: Placement, instrument: Instrument) -> int:
@@ -90,8 +96,7 @@ def book_order(placed: Placement, order_id: int, price: int) -> Order:
         minimum=asked.min_quantity_mflop if asked else 0,
         display=asked.display_quantity_mflop if asked else 0,
         stop_price=asked.stop_price_nanos if asked else 0,
-        # The cap of an order that may rest was checked at entry: it cannot be exceeded.
-        budget=placed.max_cost_nanos * MFLOP_PER_CU if works in (_IOC, _FOK) else 0,
+        budget=_budget(placed, price, works),
     )
 
 
@@ -151,15 +156,23 @@ def terms_refusal(state: State, placed: Placement) -> Reason:
 
 
 def _cap_refusal(placed: Placement, price: int) -> Reason:
-    """An order that never rests trades what its cap pays for; one that may rest must fit it."""
+    """An order trades, and rests for, what its cap pays; one that cannot be cut must fit it."""
     if placed.max_cost_nanos < 0:
         return Reason.AMOUNT_NOT_POSITIVE
     if placed.side != _BID:
         return Reason.CONDITIONS_CONFLICT
-    worst = escrow_nanos(price, placed.quantity_mflop)
-    if time_in_force(placed) in (_GTC, _GTD) and worst > placed.max_cost_nanos:
-        return Reason.MONEY_CAP
-    return _NONE
+    if time_in_force(placed) not in (_GTC, _GTD):
+        return _NONE
+    whole = placed.order_type != _LIMIT or (
+        isinstance(placed.command, PlaceConditionalOrder)
+        and (placed.command.all_or_none or placed.command.min_quantity_mflop)
+    )
+    return Reason.MONEY_CAP if whole and _exceeds_cap(placed, price) else _NONE
+
+
+def _exceeds_cap(placed: Placement, price: int) -> bool:
+    """Whether the whole quantity at its limit costs more than the cap."""
+    return price * placed.quantity_mflop > placed.max_cost_nanos * MFLOP_PER_CU
 
 
 def _conditions_refusal(instrument: Instrument, placed: Placement) -> Reason:

@@ -271,14 +271,21 @@ class OrderDesk:
                 self._cancel_all(account, named, Reason.DISCONNECTED)
 
     def _cancel_all(self, account: Account, orders: list[OpenOrder], reason: Reason) -> None:
-        state = self._state
-        answer, count = len(state.events), 0
+        """End orders in one step: all are gone before anything can trade with what is left."""
+        self._state.emit(OrdersCancelled(account.account_id, reason, len(orders)))
+        legged = [order.order_id for order in orders if order.legs]
+        others: dict[int, list[int]] = {}
         for order in orders:
-            # A cancel may make a resting minimum tradable, and that trade may have been the end.
-            if order.order_id in state.orders:
-                self.close(order, OrderState.CANCELED, reason)
-                count += 1
-        state.events.insert(answer, OrdersCancelled(account.account_id, reason, count))
+            if not order.legs:
+                others.setdefault(order.instrument_id, []).append(order.order_id)
+        left = [order.leaves_mflop for order in orders]
+        steps = self._state.legs.cancel_all(legged, others)
+        for order, leaves in zip(orders, left, strict=True):
+            self._fills.end(order, OrderState.CANCELED, reason, leaves)
+        # Mostly a book has nothing to tell but these ends.
+        self._trading.carry_out(
+            [step for step in steps if len(step.events) > len(others.get(step.instrument_id, ()))]
+        )
 
     def replace(self, command: ReplaceOrder) -> Reason:
         """New price and new total quantity; priority is kept only where the size shrinks."""

@@ -7,7 +7,7 @@ that either pays. See docs/concepts/managed-bids.md.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from exchange.core.commands import Settlement
 from exchange.core.limits import (
@@ -26,6 +26,8 @@ from matching.bids import Bid, ClassBid
 from matching.types import LEGS_MAX
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from exchange.core.commands import SubmitJob
     from exchange.core.instruments import Instrument
     from exchange.core.state import State
@@ -37,8 +39,8 @@ class Work(NamedTuple):
     model_id: int
     tier: str
     instrument_id: int  # 0 lets every class of the tier compete
-    quantity_mflop: int
     limit_nanos: int  # 0 bids by the job's value
+    quantity_mflop: int
     input_tokens: int
     input_tokens_max: int
 
@@ -71,6 +73,12 @@ class BidPlan(NamedTuple):
             classes=tuple(c for c in self.classes if c.latest_start_ns >= now_ns),
             flat=self.work.limit_nanos > 0,
         )
+
+    @classmethod
+    def restored(cls, state: Sequence[Any]) -> BidPlan:
+        """The plan that was such a tuple of plain values."""
+        work, group_id, classes, *numbers = state
+        return cls(Work(*work), group_id, tuple(ClassBid(*one) for one in classes), *numbers)
 
 
 class JobPlan(NamedTuple):
@@ -119,8 +127,8 @@ def _ways(state: State, terms: SubmitJob) -> list[Work] | Reason:
         terms.model_id,
         terms.tier,
         terms.instrument_id,
-        terms.quantity_mflop,
         terms.limit_nanos,
+        terms.quantity_mflop,
         terms.input_tokens,
         terms.input_tokens_max,
     )

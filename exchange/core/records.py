@@ -12,7 +12,7 @@ cannot disagree.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, NamedTuple, Self, get_args, get_type_hints
 
 import msgspec
@@ -32,6 +32,8 @@ VarBytes = Annotated[bytes, "bytes"]
 VarStr = Annotated[str, "str"]
 VarInts = Annotated[tuple[int, ...], "ints"]
 
+_KINDS_MAX: Final = 256
+"""The low byte of a kind names it."""
 _VARIABLE: Final = frozenset({"bytes", "str", "ints"})
 _SIZES: Final = {"16s": 16, "32s": 32}
 
@@ -165,23 +167,60 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         return cls(*values)
 
 
-def split(data: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
-    """The (kind, body) pairs of concatenated records.
+def record_at(view: memoryview, offset: int) -> tuple[int, memoryview]:
+    """The (kind, body) of the record that begins there.
 
     Raises:
-        RecordError: the data end inside a record.
+        RecordError: the data end inside it, or its head is damaged.
     """
-    view = memoryview(data)
-    offset = 0
-    while offset < len(view):
-        if offset + HEAD.size > len(view):
-            raise RecordError(f"a record head is cut at byte {offset}")
-        kind, flags, length = HEAD.unpack_from(view, offset)
-        start = offset + HEAD.size
-        if flags or length > RECORD_BYTES_MAX or start + length > len(view):
-            raise RecordError(f"a record of kind {kind} at byte {offset} is damaged or cut")
-        yield kind, view[start : start + length]
-        offset = start + length
+    if offset + HEAD.size > len(view):
+        raise RecordError(f"a record head is cut at byte {offset}")
+    kind, flags, length = HEAD.unpack_from(view, offset)
+    start = offset + HEAD.size
+    if flags or length > RECORD_BYTES_MAX or start + length > len(view):
+        raise RecordError(f"a record of kind {kind} at byte {offset} is damaged or cut")
+    return kind, view[start : start + length]
+
+
+class Decoder:
+    """Reads concatenated records of known kinds; those of a fixed size, most of all, in one step.
+
+    Args:
+        kinds: The classes by their KIND.
+    """
+
+    def __init__(self, kinds: Mapping[int, type[Record]]) -> None:
+        self._kinds = kinds
+        self._fixed = {
+            kind: (cls, cls.layout().whole.unpack_from, cls.layout().whole.size)
+            for kind, cls in kinds.items()
+            if not cls.layout().has_variable
+        }
+        assert max(kinds) < _KINDS_MAX
+
+    def decode(self, data: bytes | memoryview) -> list[Record]:
+        """All records.
+
+        Raises:
+            RecordError: unknown kind or damaged bytes.
+        """
+        records: list[Record] = []
+        view, offset, end = memoryview(data), 0, len(data)
+        while offset < end:
+            known = self._fixed.get(view[offset])
+            if known is not None and offset + known[2] <= end:
+                kind, flags, length, *fields = known[1](view, offset)
+                if kind < _KINDS_MAX and not flags and length == known[2] - HEAD.size:
+                    records.append(known[0](*fields))
+                    offset += known[2]
+                    continue
+            kind, body = record_at(view, offset)
+            cls = self._kinds.get(kind)
+            if cls is None:
+                raise RecordError(f"no record has kind {kind}")
+            records.append(cls.decode_body(body))
+            offset += HEAD.size + len(body)
+        return records
 
 
 def dtype(cls: type[Record]) -> Any:

@@ -12,6 +12,8 @@ from matching.book_legs import BookLegDesk
 from matching.legs import LegDesk
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from exchange.core.accounts import Account, Key
     from exchange.core.events import AnyEvent
     from exchange.core.instruments import Instrument, Model
@@ -64,6 +66,11 @@ class Counters:
     def state(self) -> tuple[int, ...]:
         """Canonical state, for the digest."""
         return tuple(getattr(self, name) for name in COUNTERS)
+
+    def restore(self, state: Sequence[int]) -> None:
+        """Become what `state` said."""
+        for name, value in zip(COUNTERS, state, strict=True):
+            setattr(self, name, value)
 
 
 class State:

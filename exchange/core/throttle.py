@@ -6,7 +6,8 @@ risk: the caller counts it, and asks before what adds orders.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 from exchange.core.limits import NS_PER_S
 from matching.limits import require_within
@@ -90,6 +91,14 @@ class TokenBucket:
     def state(self) -> tuple[int, ...]:
         """Canonical state: the terms, then the level (10^-9 tokens) and its time."""
         return (self.rate_per_s, self.burst, self._level, self._at_ns)
+
+    @classmethod
+    def restored(cls, state: Sequence[Any]) -> TokenBucket:
+        """The bucket whose `state` it was."""
+        rate_per_s, burst, level, at_ns = state
+        bucket = cls(rate_per_s, burst, at_ns)
+        bucket._level = level
+        return bucket
 
 
 class RatioTerms(NamedTuple):
@@ -176,3 +185,8 @@ class OrderToTrade:
     def state(self) -> tuple[object, ...]:
         """Canonical state: the terms, the present window, then the counts by account."""
         return (*self.terms, self._window, tuple(sorted(self._counts.items())))
+
+    def restore(self, state: Sequence[Any]) -> None:
+        """Become what `state` said of a limit with the same terms."""
+        *_, self._window, counts = state
+        self._counts = {tuple(key): (messages, trades) for key, (messages, trades) in counts}

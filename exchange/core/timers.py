@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from enum import IntEnum
+from typing import Any, Final
+
+from matching.columns import count_of, pack, unpack
 
 
 class TimerKind(IntEnum):
@@ -18,6 +22,8 @@ class TimerKind(IntEnum):
     JOB_FORGET = 7
     AUCTION_END = 8
 
+
+_KINDS: Final = {int(kind): kind for kind in TimerKind}
 
 TimerKey = tuple[TimerKind, int]
 
@@ -85,5 +91,18 @@ class Timers:
         assert all((due, *key) in entries for key, due in self._due.items())
 
     def state(self) -> tuple[object, ...]:
-        """Canonical state, for the digest."""
-        return tuple(sorted((due, int(kind), ident) for (kind, ident), due in self._due.items()))
+        """Canonical state: columns of due times, kinds and ids, in the order of firing."""
+        armed = sorted((due, kind, ident) for (kind, ident), due in self._due.items())
+        if not armed:
+            return (b"", b"", b"")
+        dues, kinds, idents = zip(*armed, strict=True)
+        return (pack(dues), pack(kinds), pack(idents, collapse=False))
+
+    def restore(self, state: Sequence[Any]) -> None:
+        """Become what `state` said."""
+        dues, kinds, idents = state
+        count = count_of(idents)
+        columns = (unpack(dues, count), unpack(kinds, count), unpack(idents, count))
+        self._heap = [(due, _KINDS[kind], ident) for due, kind, ident in zip(*columns, strict=True)]
+        heapq.heapify(self._heap)
+        self._due = {(kind, ident): due for due, kind, ident in self._heap}

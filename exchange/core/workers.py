@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from exchange.core.accounts import EXTERNAL
 from exchange.core.commands import (
@@ -31,6 +31,8 @@ from exchange.core.timers import TimerKind
 from matching.slots import SlotPool, StandingQuote
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from exchange.core.instruments import Instrument
     from exchange.core.jobs import JobDesk
     from exchange.core.state import State
@@ -124,6 +126,24 @@ class Worker:
             str(self.earned_flops),  # soon exceeds 64 bits
             str(self.earned_nanos),
         )
+
+    @classmethod
+    def restored(cls, state: Sequence[Any]) -> Worker:
+        """The worker whose state it was, without its quotes."""
+        worker_id, account_id, name, public_key, facts, slots, _, lease_ids, *rest = state
+        pools = []
+        for index, (pool_id, count, in_use) in enumerate(slots):
+            pool = SlotPool(pool_id, account_id, count)
+            pool.in_use = in_use
+            pools.append(Pool(worker_id, index, pool))
+        counts = tuple(count for _, count, _ in slots)
+        command = RegisterWorker(account_id, 0, public_key, name, counts, facts)
+        worker = cls(worker_id, command, pools)
+        worker.lease_ids = set(lease_ids)
+        worker_state, worker.leases_settled, worker.leases_failed, flops, nanos = rest
+        worker.state = WorkerState(worker_state)
+        worker.earned_flops, worker.earned_nanos = int(flops), int(nanos)
+        return worker
 
 
 class WorkerDesk:

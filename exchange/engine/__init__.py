@@ -3,7 +3,8 @@
 See `docs/internals/engine.md`.
 """
 
-from exchange.engine.engine import Engine, EngineConfig, Recovery
+from exchange.engine.engine import Engine
+from exchange.engine.opening import GENESIS, EngineConfig, Recovery
 from exchange.engine.types import (
     GROUP_COMMANDS_MAX,
     PENDING_BYTES_MAX,
@@ -20,6 +21,7 @@ from exchange.engine.types import (
 )
 
 __all__ = [
+    "GENESIS",
     "GROUP_COMMANDS_MAX",
     "PENDING_BYTES_MAX",
     "PENDING_COMMANDS_MAX",

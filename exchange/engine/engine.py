@@ -11,15 +11,15 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 import structlog
 
-from exchange.core.commands import Advance, Command, Recovered, decode
-from exchange.core.exchange import Exchange
-from exchange.core.limits import RULES_VERSION
+from exchange.core.commands import Advance, Command
+from exchange.core.limits import NS_PER_MS
+from exchange.engine.histogram import COUNT_BOUNDS, LATENCY_BOUNDS_NS, Histogram
+from exchange.engine.opening import EngineConfig, Recovery, apply, open_state
 from exchange.engine.types import (
     GROUP_BYTES_MAX,
     GROUP_COMMANDS_MAX,
@@ -33,7 +33,8 @@ from exchange.engine.types import (
     Outcomes,
     Subscriber,
 )
-from exchange.journal import SEGMENT_BYTES, GroupRecord, LocalLog, LogStore, TornTail
+from exchange.journal import FIRST_SEQUENCE, GroupRecord, LogStore
+from exchange.recovery import Replica
 
 WAIT_MAX_S: Final = 3_600.0
 """Longest sleep; the clock is looked at again after it."""
@@ -49,43 +50,15 @@ _log = structlog.get_logger(__name__)
 Callback = Callable[[Outcomes | EngineStopped], None]
 
 
-@dataclass(frozen=True, slots=True)
-class EngineConfig:
-    """Where the journal is and how it is kept.
-
-    Attributes:
-        directory: The journal's folder; made if it does not exist.
-        segment_bytes: Size of a journal segment, bytes.
-        genesis: What the exchange started from; the hash chain begins with it.
-        cut_damaged_tail: The operator's decision to give up a damaged last group.
-    """
-
-    directory: Path
-    segment_bytes: int = SEGMENT_BYTES
-    genesis: bytes = b"flopex"
-    cut_damaged_tail: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Recovery:
-    """What start-up found.
-
-    Attributes:
-        records: Commands that were replayed.
-        torn_tail: A group whose writing was cut off; it was never acknowledged.
-        outage_ns: From the last journalled time to the start, nanoseconds.
-        elapsed_s: How long reading and replaying took, seconds.
-    """
-
-    records: int
-    torn_tail: TornTail | None
-    outage_ns: int
-    elapsed_s: float
-
-
 @dataclass(slots=True)
 class EngineStats:
-    """Totals since the start; times in nanoseconds of the machine's monotonic clock."""
+    """Totals since the start; times in nanoseconds of the machine's monotonic clock.
+
+    Attributes:
+        sync_ns: How long the write of a group took.
+        ack_ns: How long a submission waited for its answer.
+        group_commands: How many commands were submitted for a group.
+    """
 
     groups: int = 0
     commands: int = 0
@@ -95,15 +68,19 @@ class EngineStats:
     publish_ns: int = 0
     prepare_steps: int = 0
     subscriber_errors: int = 0
+    sync_ns: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS_NS))
+    ack_ns: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS_NS))
+    group_commands: Histogram = field(default_factory=lambda: Histogram(COUNT_BOUNDS))
 
 
 class _Submission:
-    __slots__ = ("callback", "commands", "payload")
+    __slots__ = ("callback", "commands", "payload", "since_ns")
 
     def __init__(self, commands: Sequence[Command], payload: bytes, callback: Callback) -> None:
         self.commands = commands
         self.payload = payload
         self.callback = callback
+        self.since_ns = time.perf_counter_ns()
 
 
 class Engine:
@@ -112,8 +89,9 @@ class Engine:
     Use `Engine.open`, then run `run()` in a task; when it raises, the process must end.
     """
 
-    def __init__(self, core: Exchange, log: LogStore, clock: Clock, recovered: Recovery) -> None:
-        self.core = core
+    def __init__(self, replica: Replica, log: LogStore, clock: Clock, recovered: Recovery) -> None:
+        self.replica = replica
+        self.core = core = replica.core
         self.recovered = recovered
         self.stats = EngineStats()
         self._log = log
@@ -137,47 +115,24 @@ class Engine:
         clock: Clock,
         on_replay: Subscriber | None = None,
         log: LogStore | None = None,
+        replay_from: int = FIRST_SEQUENCE,
     ) -> Self:
-        """Take the journal's lock, replay it, and begin a new epoch.
+        """Take the journal's lock, load the newest good snapshot, replay the rest, begin an epoch.
 
         Args:
             config: Where the journal is.
             clock: Where the time comes from.
-            on_replay: Given every group in order, the new epoch's own included.
+            on_replay: Given the groups in order, the new epoch's own included.
             log: Another log than the folder's, for tests.
+            replay_from: The first sequence that `on_replay` has to see: only snapshots before it
+                are used. Where the journal's beginning was removed, it sees what is left.
 
         Raises:
             JournalError: the journal is in use, damaged, or of another exchange or version.
+            JournalBehind: it ends before a good snapshot.
         """
-        started = time.monotonic()
-        torn = None
-        if log is None:
-            local = LocalLog(
-                config.directory,
-                rules_version=RULES_VERSION,
-                genesis=config.genesis,
-                segment_bytes=config.segment_bytes,
-                cut_damaged_tail=config.cut_damaged_tail,
-            )
-            torn = local.recovered.torn_tail
-            log = local
-        try:
-            core = Exchange()
-            for record in log.read_from(1):
-                group = _apply(core, decode(record.payload), record.first_sequence)
-                if on_replay is not None:
-                    on_replay(group)
-            records = core.sequence
-            outage_ns = max(0, clock.now_ns() - core.now_ns) if records else 0
-            if records:
-                group = _begin_epoch(core, log, outage_ns)
-                if on_replay is not None:
-                    on_replay(group)
-        except BaseException:
-            log.close()
-            raise
-        recovered = Recovery(records, torn, outage_ns, time.monotonic() - started)
-        return cls(core, log, clock, recovered)
+        opened = open_state(config, clock, on_replay, log, replay_from)
+        return cls(opened.replica, opened.log, clock, opened.recovery)
 
     @property
     def running(self) -> bool:
@@ -327,12 +282,14 @@ class Engine:
 
         So at most half of the time goes to the disk, and a slow disk makes larger groups instead of
         a longer queue. A command that comes later than that after the last commit does not wait. A
-        timer of the loop is too coarse for this (epoll counts milliseconds), so it yields instead.
+        timer of the loop counts whole milliseconds (epoll does): those it sleeps, the rest it
+        yields.
         """
-        while self._pending and time.perf_counter_ns() < self._collect_until_ns:
-            if self._pending_commands >= GROUP_COMMANDS_MAX:
+        while self._pending and self._pending_commands < GROUP_COMMANDS_MAX:
+            left_ns = self._collect_until_ns - time.perf_counter_ns()
+            if left_ns <= 0:
                 break
-            await asyncio.sleep(0)
+            await asyncio.sleep(left_ns // NS_PER_MS / 1_000)
 
     def _prepare(self) -> bool:
         """Nothing waits: make a part of the journal's next segment, so that no group has to.
@@ -393,7 +350,7 @@ class Engine:
         payload = b"".join([advance.encode(), *(s.payload for s in taken)])
         began = time.perf_counter_ns()
         try:
-            group = _apply(self.core, commands, self.core.sequence + 1)
+            group = apply(self.replica, commands, self.core.sequence + 1)
             applied = time.perf_counter_ns()
             self._log.append(
                 GroupRecord(group.first_sequence, len(commands), self.core.epoch, payload)
@@ -414,6 +371,10 @@ class Engine:
         stats.payload_bytes += len(payload)
         stats.apply_ns += applied - began
         stats.append_ns += durable - applied
+        stats.sync_ns.add(durable - applied)
+        stats.group_commands.add(len(commands) - 1)  # the first is the Advance
+        for submission in taken:
+            stats.ack_ns.add(durable - submission.since_ns)
         stats.publish_ns += time.perf_counter_ns() - durable
 
     def _publish(self, taken: list[_Submission], group: Group) -> None:
@@ -438,18 +399,3 @@ class Engine:
         while self._pending:
             self._pending.popleft().callback(stopped)
         self._pending_commands = self._pending_bytes = 0
-
-
-def _apply(core: Exchange, commands: Sequence[Command], first_sequence: int) -> Group:
-    assert first_sequence == core.sequence + 1, "the journal does not follow the state"
-    events = core.apply(commands)
-    return Group(commands, Outcomes(first_sequence, core.now_ns, events))
-
-
-def _begin_epoch(core: Exchange, log: LogStore, outage_ns: int) -> Group:
-    """Timers move by the outage before anything may fire, so this group has no Advance."""
-    command = Recovered(core.epoch + 1, outage_ns)
-    first_sequence = core.sequence + 1
-    group = _apply(core, [command], first_sequence)
-    log.append(GroupRecord(first_sequence, 1, core.epoch, command.encode()))
-    return group

@@ -19,12 +19,19 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from exchange.core.commands import TradingState
-from exchange.core.events import WorkerState
+from exchange.core.events import LeaseState, WorkerState
 from exchange.core.limits import RULES_VERSION
+from exchange.engine.histogram import Histogram
+from exchange.http.counts import EventCounts
 from exchange.http.overview import worker_counts
 from exchange.http.sources import Sources
 
@@ -90,6 +97,7 @@ class ExchangeCollector(Collector):
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
+        self._counts = EventCounts(sources.engine)
 
     def describe(self) -> Iterable[Metric]:
         """Nothing is computed at registration."""
@@ -98,6 +106,8 @@ class ExchangeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """All metrics now."""
         yield from self._engine()
+        yield from self._commits()
+        yield from self._read_model()
         yield from self._market()
         yield from self._work()
         yield from self._books()
@@ -131,6 +141,36 @@ class ExchangeCollector(Collector):
             stats.subscriber_errors,
         )
 
+    def _commits(self) -> Iterator[Metric]:
+        stats = self._sources.engine.stats
+        yield _histogram(
+            "flopex_journal_sync_seconds", "Writing and syncing a commit group", stats.sync_ns
+        )
+        yield _histogram(
+            "flopex_ack_seconds", "From a submission to its answer, in the engine", stats.ack_ns
+        )
+        yield _histogram(
+            "flopex_group_commands", "Commands submitted for a group", stats.group_commands, 1
+        )
+        family = CounterMetricFamily(
+            "flopex_refused_commands", "Commands that were refused, by reason", labels=["reason"]
+        )
+        for reason, count in sorted(self._counts.refused.items()):
+            family.add_metric([reason.name], count)
+        yield family
+
+    def _read_model(self) -> Iterator[Metric]:
+        """How far the read model is, where there is one."""
+        found = self._sources.read_model()
+        if found is None:
+            return
+        yield _gauge("flopex_read_model_sequence", "Last command in the read model", found.sequence)
+        yield _gauge(
+            "flopex_read_model_lag_commands", "Commands that it does not contain yet", found.lag
+        )
+        yield _gauge("flopex_read_model_questions", "Questions under way", found.questions)
+        yield _total("flopex_read_model_errors", "Looks at it that failed", found.errors)
+
     def _market(self) -> Iterator[Metric]:
         core = self._sources.engine.core
         states = Counter(i.state for i in core.instruments.values())
@@ -152,6 +192,7 @@ class ExchangeCollector(Collector):
         ended = core.jobs_settled + core.jobs_unsettled
         yield _gauge("flopex_jobs_open", "Jobs that have not ended", core.counters.job - ended)
         yield _gauge("flopex_leases_open", "Leases that have not ended", leases)
+        yield from self._leases()
         yield _total("flopex_jobs_settled", "Jobs that were settled, ever", core.jobs_settled)
         yield _total("flopex_jobs_unsettled", "Jobs that ended otherwise", core.jobs_unsettled)
         flops = sum(worker.earned_flops for worker in core.workers.values())
@@ -164,6 +205,24 @@ class ExchangeCollector(Collector):
         counts = worker_counts(core)
         yield _gauge("flopex_worker_slots", "Slots of workers that are present", counts.slots)
         yield _gauge("flopex_worker_slots_in_use", "Slots that a lease holds", counts.slots_in_use)
+
+    def _leases(self) -> Iterator[Metric]:
+        core = self._sources.engine.core
+        held = Counter(
+            core.leases[lease_id].state
+            for worker in core.workers.values()
+            for lease_id in worker.lease_ids
+        )
+        family = GaugeMetricFamily("flopex_leases", "Open leases by state", labels=["state"])
+        for state in (LeaseState.OFFERED, LeaseState.ACCEPTED, LeaseState.RUNNING):
+            family.add_metric([state.name.lower()], held[state])
+        yield family
+        ended = CounterMetricFamily(
+            "flopex_leases_ended", "Leases that ended since the start", labels=["state"]
+        )
+        for state, count in sorted(self._counts.leases_ended.items()):
+            ended.add_metric([state.name.lower()], count)
+        yield ended
 
     def _books(self) -> Iterator[Metric]:
         core = self._sources.engine.core
@@ -198,6 +257,13 @@ class ExchangeCollector(Collector):
 
 def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=value)
+
+
+def _histogram(name: str, text: str, found: Histogram, scale: float = NS_PER_S) -> Metric:
+    """Counts by range; of nanoseconds, in seconds."""
+    ends = [*(str(bound / scale) for bound in found.bounds), "+Inf"]
+    buckets = list(zip(ends, map(float, found.cumulative()), strict=True))
+    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=found.total / scale)
 
 
 def _total(name: str, text: str, value: float) -> Metric:

@@ -48,6 +48,30 @@ class Trade(Protocol):
         ...
 
 
+class ReadModelState(Protocol):
+    """How the read model is, as `exchange.readmodel.model.ReadModel` has it."""
+
+    @property
+    def sequence(self) -> int:
+        """The last command that it contains."""
+        ...
+
+    @property
+    def lag(self) -> int:
+        """How many commands it is behind."""
+        ...
+
+    @property
+    def questions(self) -> int:
+        """How many questions are under way."""
+        ...
+
+    @property
+    def errors(self) -> int:
+        """How often it could not be looked at."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Where the HTTP edge reads; it changes nothing.
@@ -60,6 +84,7 @@ class Sources:
         streams: gRPC streams under way.
         counters: gRPC calls by method ("calls M") and their errors ("errors M REASON").
         queues: Everything that can fill up, by name: how full it is, and where it ends.
+        read_model: How the read model is; None where there is none.
         draining: Whether the exchange takes no new work any more.
     """
 
@@ -70,4 +95,5 @@ class Sources:
     streams: Callable[[], int]
     counters: Callable[[], Mapping[str, int]]
     queues: Callable[[], Mapping[str, tuple[int, int]]]
+    read_model: Callable[[], ReadModelState | None]
     draining: Callable[[], bool]

@@ -2,12 +2,13 @@
 
 It stores bytes and knows nothing of what they mean. `LocalLog` writes and recovers,
 `verify_journal`, `read_journal` and `JournalFollower` read without the lock, `backup_journal` and
-`restore_journal` copy. The layout on disk is described in `exchange.journal.format`, the errors in
-`exchange.journal.errors`.
+`restore_journal` copy, `SnapshotStore` keeps states beside it. The layout on disk is described
+in `exchange.journal.format`, the errors in `exchange.journal.errors`.
 """
 
 from exchange.journal.backup import backup_journal, restore_journal
 from exchange.journal.errors import (
+    JournalBehind,
     JournalClosed,
     JournalDamaged,
     JournalEpochStale,
@@ -22,9 +23,12 @@ from exchange.journal.errors import (
     JournalPoisoned,
     JournalReadFailed,
     JournalRefused,
+    JournalStartMismatch,
     JournalTargetExists,
     JournalVersionMismatch,
     JournalWriteFailed,
+    SnapshotDamaged,
+    SnapshotsBusy,
 )
 from exchange.journal.format import (
     FIRST_SEQUENCE,
@@ -33,6 +37,7 @@ from exchange.journal.format import (
     GROUP_COUNT_MAX,
     SEGMENT_BYTES,
     GroupRecord,
+    Position,
 )
 from exchange.journal.log import LocalLog, LogStore
 from exchange.journal.reader import (
@@ -42,7 +47,8 @@ from exchange.journal.reader import (
     verify_journal,
 )
 from exchange.journal.segment import TornTail
-from exchange.journal.walk import JournalStat, SegmentStat
+from exchange.journal.snapshots import Snapshot, SnapshotHead, SnapshotStore, head_of
+from exchange.journal.walk import JournalStat, JournalWalk, SegmentStat, genesis_digest
 
 __all__ = [
     "FIRST_SEQUENCE",
@@ -51,6 +57,7 @@ __all__ = [
     "GROUP_COUNT_MAX",
     "SEGMENT_BYTES",
     "GroupRecord",
+    "JournalBehind",
     "JournalClosed",
     "JournalDamaged",
     "JournalEpochStale",
@@ -66,16 +73,26 @@ __all__ = [
     "JournalPoisoned",
     "JournalReadFailed",
     "JournalRefused",
+    "JournalStartMismatch",
     "JournalStat",
     "JournalTargetExists",
     "JournalVersionMismatch",
+    "JournalWalk",
     "JournalWriteFailed",
     "LocalLog",
     "LogStore",
+    "Position",
     "SegmentStat",
+    "Snapshot",
+    "SnapshotDamaged",
+    "SnapshotHead",
+    "SnapshotStore",
+    "SnapshotsBusy",
     "TornTail",
     "backup_journal",
+    "genesis_digest",
     "has_journal",
+    "head_of",
     "read_journal",
     "restore_journal",
     "verify_journal",

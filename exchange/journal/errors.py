@@ -12,7 +12,11 @@ JournalError
 │   └── JournalGroupTooLarge over the bound, or empty
 ├── JournalMismatch          a good journal, but not the one that was asked for
 │   ├── JournalVersionMismatch
-│   └── JournalGenesisMismatch
+│   ├── JournalGenesisMismatch
+│   └── JournalStartMismatch another history than the snapshot's
+├── JournalBehind            it ends before a state that was made of it
+├── SnapshotDamaged          a snapshot is not what was written
+├── SnapshotsBusy            another process writes snapshots of this journal
 ├── JournalDamaged           stored bytes are not what was written
 ├── JournalReadFailed        the device returned an error
 └── JournalWriteFailed       the device returned an error; the writer must stop
@@ -128,7 +132,8 @@ class JournalVersionMismatch(JournalMismatch):
         self.wanted = wanted
         super().__init__(
             f"{path} has {what} {found}, this program needs {wanted}: run the release that wrote "
-            "it, or upgrade by drain, snapshot and a new journal"
+            "it; or, to upgrade, stop the exchange of that release, let that release take a last "
+            "snapshot (flopex journal snapshot), and run flopex journal upgrade of this one"
         )
 
 
@@ -142,6 +147,57 @@ class JournalGenesisMismatch(JournalMismatch):
         super().__init__(
             f"{path} was started from genesis {found.hex()[:16]}, not {wanted.hex()[:16]}: "
             "it belongs to another exchange; check the data directory and the configuration"
+        )
+
+
+class JournalStartMismatch(JournalMismatch):
+    """The journal does not come by the place at which a snapshot says that it stands."""
+
+    def __init__(self, directory: Path, sequence: int) -> None:
+        self.directory = directory
+        self.sequence = sequence
+        super().__init__(
+            f"the journal in {directory} has another history up to sequence {sequence} than the "
+            "snapshot: one of the two comes from another exchange or another copy of it"
+        )
+
+
+class JournalBehind(JournalError):
+    """The journal ends before a snapshot that was taken of it: commands are gone."""
+
+    def __init__(self, directory: Path, last_sequence: int, sequence: int) -> None:
+        self.directory = directory
+        self.last_sequence = last_sequence
+        self.sequence = sequence
+        super().__init__(
+            f"the journal in {directory} ends at sequence {last_sequence}, and a snapshot says "
+            f"that it went up to {sequence}: acknowledged commands are missing; put the segments "
+            "back or restore a backup; to give those commands up, move the snapshot away"
+        )
+
+
+class SnapshotDamaged(JournalError):
+    """A snapshot's bytes are not what was written.
+
+    Attributes:
+        path: The snapshot.
+        reason: What does not fit.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"the snapshot {path} is damaged: {reason}")
+
+
+class SnapshotsBusy(JournalError):
+    """Another process writes or removes snapshots of this journal."""
+
+    def __init__(self, directory: Path, holder: str) -> None:
+        self.directory = directory
+        self.holder = holder
+        super().__init__(
+            f"process {holder or 'unknown'} is at work on the snapshots in {directory}: wait for it"
         )
 
 

@@ -216,7 +216,7 @@ class OsFileSystem:
         return OsFile(descriptor)
 
 
-def write_all(file: JournalFile, data: bytes, offset: int) -> None:
+def write_all(file: JournalFile, data: bytes | memoryview, offset: int) -> None:
     """Write every byte, however few the device takes at a time.
 
     Raises:

@@ -122,12 +122,15 @@ class LocalLog:
         alignment: Blocks of the segments that are made from now on begin at multiples of it, in
             bytes; one of BLOCK_ALIGNMENTS. None takes the device's own block.
         cut_damaged_tail: The operator's decision to give up a damaged last group.
+        start: Where a state stands that the caller has: segments before it are not read, may be of
+            other rules, or gone. None needs the journal from its first sequence on.
         files: Another file system, for tests; or the system's, with another way to write.
 
     Raises:
         ValueError: A bound of the format is broken.
         JournalLocked: Another process has it.
-        JournalMismatch: Written under other rules, or by another exchange.
+        JournalMismatch: Written under other rules, by another exchange, or of another history.
+        JournalBehind: It ends before `start`.
         JournalDamaged: With the segment and the offset.
         JournalReadFailed: The device failed.
         JournalWriteFailed: The device failed, or there is no room.
@@ -142,6 +145,7 @@ class LocalLog:
         segment_bytes: int = SEGMENT_BYTES,
         alignment: int | None = None,
         cut_damaged_tail: bool = False,
+        start: Position | None = None,
         files: FileSystem | None = None,
     ) -> None:
         check_options(rules_version, segment_bytes, alignment)
@@ -149,6 +153,7 @@ class LocalLog:
         self._rules_version = rules_version
         self._genesis = genesis
         self._segment_bytes = segment_bytes
+        self._start = start
         self._files: FileSystem = OsFileSystem() if files is None else files
         self._failed: str | None = None
         self._position: Position
@@ -241,12 +246,13 @@ class LocalLog:
         """See LogStore. Ends with the last group that was durable at the call.
 
         Raises:
-            JournalOutOfOrder: `sequence` lies beyond the end.
+            JournalOutOfOrder: `sequence` lies beyond the end, or before `start`.
             JournalDamaged: A group can no longer be read back.
             JournalReadFailed: The device failed.
         """
         end = self.next_sequence
-        if not FIRST_SEQUENCE <= sequence <= end:
+        first = FIRST_SEQUENCE if self._start is None else self._start.next_sequence
+        if not first <= sequence <= end:
             raise JournalOutOfOrder(end, sequence)
         return self._read(sequence, end)
 
@@ -289,6 +295,7 @@ class LocalLog:
             rules_version=self._rules_version,
             genesis=self._genesis,
             give_up_damaged_tail=cut_damaged_tail,
+            anchor=self._start,
         )
         stat = walk.stat()
         last = stat.segments[-1]
@@ -422,10 +429,12 @@ class LocalLog:
             from_sequence=sequence,
             rules_version=self._rules_version,
             genesis=self._genesis,
+            anchor=self._start,
         )
         with closing(walk.groups()) as groups:
             for group in groups:
-                yield group
+                if group.next_sequence > sequence:
+                    yield group
                 if group.next_sequence >= end:
                     return
         last = walk.stats[-1]

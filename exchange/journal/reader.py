@@ -8,7 +8,7 @@ from typing import Final
 
 from exchange.journal.errors import JournalDamaged, JournalReadFailed
 from exchange.journal.files import FileSystem, OsFileSystem
-from exchange.journal.format import FIRST_SEQUENCE, HEADER_BYTES, GroupRecord
+from exchange.journal.format import FIRST_SEQUENCE, HEADER_BYTES, SEQUENCE_MAX, GroupRecord
 from exchange.journal.segment import SegmentScan, read_header, segment_path, segment_paths
 from exchange.journal.walk import JournalStat, JournalWalk
 
@@ -120,8 +120,27 @@ class JournalFollower:
         """The sequence number after the last record that was read."""
         return self._scan.position.next_sequence
 
-    def poll(self, groups_max: int = POLL_GROUPS_MAX) -> list[GroupRecord]:
+    @property
+    def chain_hash(self) -> bytes:
+        """Vouches for everything that was read so far, and for what came before it."""
+        return self._scan.position.chain_hash
+
+    def has_news(self) -> bool:
+        """Whether `poll` may find something: a look at a few bytes, where that reads many.
+
+        Raises:
+            JournalReadFailed: The device failed.
+        """
+        return self._scan.begun() or self._following() is not None
+
+    def poll(
+        self, groups_max: int = POLL_GROUPS_MAX, up_to: int = SEQUENCE_MAX
+    ) -> list[GroupRecord]:
         """The groups that are new since the last call, at most `groups_max`; none yet is [].
+
+        Args:
+            groups_max: At most this many.
+            up_to: None after the group that holds this sequence.
 
         Raises:
             JournalDamaged: With the segment and the offset.
@@ -129,6 +148,8 @@ class JournalFollower:
             JournalReadFailed: The device failed.
         """
         found: list[GroupRecord] = []
+        if self.next_sequence > up_to:
+            return found
         while True:
             if self._scan.offset == HEADER_BYTES:
                 # A segment without a group may have been replaced by a larger one.
@@ -136,10 +157,10 @@ class JournalFollower:
             for group in self._scan.groups():
                 if group.next_sequence > self._from_sequence:
                     found.append(group)
-                    if len(found) >= groups_max:
+                    if len(found) >= groups_max or group.next_sequence > up_to:
                         return found
-            following = segment_path(self._directory, self.next_sequence)
-            if following == self._scan.path or not self._exists(following):
+            following = self._following()
+            if following is None:
                 self._judge(sealed=False)
                 return found
             self._judge(sealed=True)
@@ -149,9 +170,12 @@ class JournalFollower:
         """Close the segment."""
         self._scan.close()
 
-    def _exists(self, path: Path) -> bool:
+    def _following(self) -> Path | None:
+        """The segment that begins where this one ends, once there is one."""
+        path = segment_path(self._directory, self.next_sequence)
         try:
-            return path.name in self._files.names(self._directory)
+            there = path != self._scan.path and path.name in self._files.names(self._directory)
+            return path if there else None
         except OSError as error:
             raise JournalReadFailed(self._directory, error) from error
 

@@ -232,6 +232,14 @@ class SegmentScan:
             return TornTail(self.path, self.offset, len(debris), fault.reason)
         raise self._damaged(fault, debris, "", last_group=True)
 
+    def begun(self) -> bool:
+        """Whether there is anything but zeros where the next group's head would be.
+
+        Raises:
+            JournalReadFailed: The device failed.
+        """
+        return any(self._read(HEAD_BYTES))
+
     def readable(self) -> bool:
         """Whether a good group begins at `offset` now: a live writer may have finished it."""
         again = SegmentScan(self._file, self.path, self.header)

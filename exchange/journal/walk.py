@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from exchange.journal.errors import (
+    JournalBehind,
     JournalDamaged,
     JournalGenesisMismatch,
     JournalNotFound,
     JournalReadFailed,
+    JournalStartMismatch,
     JournalVersionMismatch,
 )
 from exchange.journal.files import FileSystem, JournalFile
@@ -74,6 +76,12 @@ class JournalStat(NamedTuple):
         return sum(segment.used_bytes for segment in self.segments)
 
 
+def paths_from(paths: list[Path], sequence: int) -> list[Path]:
+    """The segments from the one that holds a sequence on; all, where each begins behind it."""
+    first = max((at for at, path in enumerate(paths) if int(path.stem) <= sequence), default=0)
+    return paths[first:]
+
+
 def genesis_digest(genesis: bytes) -> bytes:
     """What the chain of a journal with this genesis begins with."""
     return sha256(b"flopex journal genesis\0" + genesis).digest()
@@ -93,6 +101,8 @@ class JournalWalk:
             a torn tail although it was written whole.
         beginning_kept: False where the oldest segments may have been removed on purpose; then the
             header of the first one that is left is trusted.
+        anchor: Where somebody else's state stands, who needs only what follows: the walk begins
+            with the segment that holds that place, and must come by it.
 
     Raises:
         JournalNotFound: The folder holds no segment.
@@ -111,20 +121,28 @@ class JournalWalk:
         genesis: bytes | None = None,
         give_up_damaged_tail: bool = False,
         beginning_kept: bool = True,
+        anchor: Position | None = None,
     ) -> None:
         self._files = files
+        self._directory = directory
         self._rules_version = rules_version
         self._genesis = None if genesis is None else genesis_digest(genesis)
+        self._anchor = anchor
+        if anchor is not None:
+            from_sequence, beginning_kept = anchor.next_sequence, False
         self._from_sequence = from_sequence
         self._give_up_damaged_tail = give_up_damaged_tail
         paths = segment_paths(files, directory)
         if not paths:
             raise JournalNotFound(directory)
         # All headers before the first group: a wrong journal is refused before it is replayed.
+        if anchor is not None:
+            paths = paths_from(paths, anchor.next_sequence)
         self._segments = [(path, self._header(path)) for path in paths]
         first_path, first = self._segments[0]
         begins = first.first_sequence == FIRST_SEQUENCE and first.previous_hash == first.genesis
-        if beginning_kept and not begins:
+        gone = anchor is not None and first.first_sequence > anchor.next_sequence
+        if gone or (beginning_kept and not begins):
             reason = f"the segments before sequence {first.first_sequence} are missing"
             raise JournalDamaged(first_path, 0, reason, length=HEADER_BYTES)
         while len(self._segments) > 1 and self._segments[1][1].first_sequence <= from_sequence:
@@ -136,20 +154,28 @@ class JournalWalk:
         self.torn_tail: TornTail | None = None
 
     def groups(self) -> Generator[GroupRecord]:
-        """Each group in order, checked; then `position`, `stats` and `torn_tail` are complete.
+        """Each group in order, checked; `position` is then the one right behind it.
+
+        At the end `stats` and `torn_tail` are complete.
 
         Raises:
             JournalDamaged: With the segment and the offset.
+            JournalStartMismatch: The journal does not come by the anchor.
+            JournalBehind: It ends before the anchor.
             JournalReadFailed: The device failed.
         """
         last_path = self._segments[-1][0]
         for path, header in self._segments:
             self._check_chain(path, header)
+            self._come_by(self.position)
             scan = SegmentScan(self._open(path), path, header)
             try:
                 yield from self._segment_groups(scan, sealed=path != last_path)
             finally:
                 scan.close()
+        if self._anchor is not None:
+            last = self.position.next_sequence - 1
+            raise JournalBehind(self._directory, last, self._anchor.next_sequence - 1)
 
     def stat(self) -> JournalStat:
         """Read to the end and sum up; the errors are those of `groups`."""
@@ -196,12 +222,27 @@ class JournalWalk:
             raise JournalDamaged(path, 0, reason, length=HEADER_BYTES)
         self.position = self.position._replace(epoch=header.epoch)
 
+    def _come_by(self, position: Position) -> None:
+        """Hold the chain against the place that it must come by."""
+        anchor = self._anchor
+        if anchor is None or position.next_sequence < anchor.next_sequence:
+            return
+        if (position.next_sequence, position.chain_hash) != (
+            anchor.next_sequence,
+            anchor.chain_hash,
+        ):
+            raise JournalStartMismatch(self._directory, anchor.next_sequence - 1)
+        self._anchor = None
+
     def _segment_groups(self, scan: SegmentScan, *, sealed: bool) -> Iterator[GroupRecord]:
         groups = records = 0
         while True:
             for group in scan.groups():
                 groups += 1
                 records += group.count
+                self.position = scan.position
+                if self._anchor is not None:
+                    self._come_by(scan.position)
                 if group.next_sequence > self._from_sequence:
                     yield group
             try:

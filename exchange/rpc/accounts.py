@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 from exchange.core.commands import Role
 from exchange.core.events import ReceiptRefused, ReceiptSettled
 from exchange.core.leases import Lease
 from exchange.core.reasons import Reason
 from exchange.metering.receipts import parse_signed_bytes
+from exchange.readmodel import queries
+from exchange.readmodel.queries import NEWEST
 from exchange.rpc import auth
 from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.convert import accounts, enums, paging
@@ -45,13 +45,15 @@ class AccountServicer:
         """See the service's definition."""
         account_id = auth.caller(context).account_id
         size = paging.page_size(request.page_size)
-        before = paging.decode_token(request.page_token)
-        ledger = self._services.history.ledger
-        found = list(islice(ledger.newest_of(account_id, before), size + 1))
-        following = found[size].number if len(found) > size else 0
+        before = paging.decode_token(request.page_token) or NEWEST
+        answer = await self._services.ask(
+            lambda database: queries.account_entries(database, account_id, size + 1, before)
+        )
+        page, last = paging.cut(answer.found, size)
         return pb.ListLedgerEntriesResponse(
-            entries=[accounts.entry(entry) for entry in found[:size]],
-            next_page_token=paging.encode_token(following),
+            entries=[accounts.entry(entry) for entry in page],
+            next_page_token=paging.encode_token(last.number if last else 0),
+            sequence=answer.sequence,
         )
 
     async def GetReceipt(

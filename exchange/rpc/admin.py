@@ -24,6 +24,8 @@ from exchange.core.commands import (
 from exchange.core.events import AccountOpened, ModelAdded
 from exchange.core.reasons import Reason
 from exchange.metering.cards import CardError, decode_card
+from exchange.readmodel import queries
+from exchange.readmodel.queries import EntryRow
 from exchange.rpc import auth
 from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.convert import accounts, enums, market, workers
@@ -233,8 +235,15 @@ class AdminServicer:
     ) -> AsyncIterator[pb.ExportLedgerResponse]:
         """See the service's definition. Entries that come in meanwhile are in it, too."""
         auth.caller(context).require(Role.OPERATOR, Role.READER)
-        ledger = self._services.history.ledger
         number = 1
-        while entries := ledger.read(number, EXPORT_PAGE):
+        while entries := await self._entries(number):
             yield pb.ExportLedgerResponse(entries=[accounts.entry(entry) for entry in entries])
             number += len(entries)
+
+    async def _entries(self, number: int) -> list[EntryRow]:
+        """Ledger entries from a number on. An export without the last ones would be wrong."""
+        answer = await self._services.ask(
+            lambda database: queries.entries_from(database, number, EXPORT_PAGE),
+            must_be_fresh=True,
+        )
+        return answer.found

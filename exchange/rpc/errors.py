@@ -165,6 +165,13 @@ def draining() -> RpcError:
     )
 
 
+def read_model_unavailable(message: str) -> RpcError:
+    """What lies further back cannot be read now; trading goes on."""
+    return RpcError(
+        Code.UNAVAILABLE, "READ_MODEL_UNAVAILABLE", message, retry_after_ns=10 * RETRY_AFTER_NS
+    )
+
+
 def slow_reader(message: str, metadata: Mapping[str, object]) -> RpcError:
     """A reader fell behind its bounded queue and is cut off."""
     return RpcError(Code.OUT_OF_RANGE, "SLOW_READER", message, metadata)

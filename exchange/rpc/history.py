@@ -1,18 +1,17 @@
-"""The read model: what happened, for those who ask later. A reader of the event feed.
+"""The latest trades, as they happen: a reader of the event feed, in memory.
 
-It is rebuilt from the journal at each start: `on_group` is given to `Engine.open` for the replay
-and subscribed afterwards.
+It is what `WatchTrades` and the page show before the read model has caught up. It is filled from
+the journal at each start: `on_group` is given to `Engine.open` for the replay and subscribed
+afterwards. What lies further back is in `exchange.readmodel`.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from pathlib import Path
 from typing import Final, NamedTuple
 
-from exchange.core.events import LeaseOffered, OrderFilled, Posted
+from exchange.core.events import LeaseOffered, OrderFilled
 from exchange.engine import Group
-from exchange.rpc.ledger_file import LedgerFile
 from exchange.rpc.streams import Mailbox
 
 RECENT_TRADES_MAX: Final = 1_000
@@ -20,7 +19,7 @@ RECENT_TRADES_MAX: Final = 1_000
 TRADES_BEHIND_MAX: Final = 10_000
 """Trades that a watcher may be behind before it is cut off."""
 
-_RECORDED: Final[frozenset[type]] = frozenset({Posted, OrderFilled, LeaseOffered})
+_RECORDED: Final[frozenset[type]] = frozenset({OrderFilled, LeaseOffered})
 
 
 class TradeRecord(NamedTuple):
@@ -52,14 +51,9 @@ class TradeWatcher(Mailbox[TradeRecord]):
 
 
 class History:
-    """Ledger entries and recent trades.
+    """Recent trades, and those who watch them."""
 
-    Args:
-        directory: Where the read model's files go; they vanish with the process.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self.ledger = LedgerFile(directory)
+    def __init__(self) -> None:
         self._all_trades: deque[TradeRecord] = deque(maxlen=RECENT_TRADES_MAX)
         self._trades: dict[int, deque[TradeRecord]] = {}
         self._watchers: set[TradeWatcher] = set()
@@ -67,11 +61,8 @@ class History:
     def on_group(self, group: Group) -> None:
         """Take in one durable group. O(events)."""
         for _, outcome, event in group.events_of(_RECORDED):
-            if isinstance(event, Posted):
-                self._on_posted(event, outcome.sequence, outcome.now_ns)
-            else:
-                assert isinstance(event, OrderFilled | LeaseOffered)
-                self._on_trade(event, outcome.sequence, outcome.now_ns)
+            assert isinstance(event, OrderFilled | LeaseOffered)
+            self._on_trade(event, outcome.sequence, outcome.now_ns)
 
     def trades(self, instrument_id: int, count: int) -> list[TradeRecord]:
         """The last trades, oldest first.
@@ -96,21 +87,6 @@ class History:
     def unwatch(self, watcher: TradeWatcher) -> None:
         """The watcher is not read any more."""
         self._watchers.discard(watcher)
-
-    def close(self) -> None:
-        """Give the files back."""
-        self.ledger.close()
-
-    def _on_posted(self, event: Posted, sequence: int, now_ns: int) -> None:
-        self.ledger.append(
-            sequence,
-            now_ns,
-            event.kind,
-            event.debit_account_id,
-            event.credit_account_id,
-            event.amount_nanos,
-            event.reference_id,
-        )
 
     def _on_trade(self, event: OrderFilled | LeaseOffered, sequence: int, now_ns: int) -> None:
         if isinstance(event, OrderFilled):

@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, Final
 
 from exchange.core.commands import CancelJob, Role
 from exchange.core.events import JobQueued, Repeated
+from exchange.core.jobs import Job
 from exchange.core.reasons import Reason
+from exchange.readmodel import queries
+from exchange.readmodel.queries import NEWEST, JobRow
 from exchange.rpc import auth
 from exchange.rpc.auth import Caller
 from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.convert import jobs as convert
-from exchange.rpc.convert import paging
+from exchange.rpc.convert import paging, past
 from exchange.rpc.errors import busy, draining, refusal, refused
 from exchange.rpc.outputs import Piece, TooManyWatchers, Watcher
 from exchange.v1 import job_service_pb2 as pb
 
 if TYPE_CHECKING:
-    from exchange.core.jobs import Job
     from exchange.rpc.services import Services
 
 WATCH_HEARTBEAT_S: Final = 10.0
@@ -75,6 +77,8 @@ class JobServicer:
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
         """See the service's definition."""
         caller = auth.caller(context)
+        if request.job_id not in self._services.core.jobs:
+            return pb.GetJobResponse(job=await self._past_job(request.job_id, caller))
         job = self._find(request.job_id, caller)
         response = pb.GetJobResponse()
         if request.include_output:
@@ -87,18 +91,23 @@ class JobServicer:
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         """See the service's definition."""
         caller = auth.caller(context)
+        core = self._services.core
         size = paging.page_size(request.page_size)
-        first = paging.decode_token(request.page_token)
-        jobs = self._services.core.jobs
-        page: list[pb.Job] = []
-        for job_id in self._services.core.jobs_of(caller.account_id):
-            job = jobs[job_id]
-            if (first and job_id > first) or (request.open_only and not job.is_open):
-                continue
-            if len(page) == size:
-                return pb.ListJobsResponse(jobs=page, next_page_token=paging.encode_token(job_id))
-            page.append(self._job(job))
-        return pb.ListJobsResponse(jobs=page)
+        before = paging.decode_token(request.page_token) or NEWEST
+        # What the core remembers is fresher than what the read model has of it.
+        found: dict[int, Job | JobRow] = {}
+        if not request.open_only:
+            found |= await self._past_jobs(caller.account_id, size + 1, before)
+        for job_id in core.jobs_of(caller.account_id):
+            job = core.jobs[job_id]
+            if job_id < before and (job.is_open or not request.open_only):
+                found[job_id] = job
+        rows = [found[job_id] for job_id in sorted(found, reverse=True)[: size + 1]]
+        page, last = paging.cut(rows, size)
+        return pb.ListJobsResponse(
+            jobs=[self._job(j) if isinstance(j, Job) else past.job(core, j) for j in page],
+            next_page_token=paging.encode_token(last.job_id if last else 0),
+        )
 
     # ---- watching ----
 
@@ -177,7 +186,34 @@ class JobServicer:
             self._require_owner(job, caller)
         return job
 
-    def _require_owner(self, job: Job, caller: Caller) -> None:
+    async def _past_jobs(self, account_id: int, size: int, before: int) -> dict[int, JobRow]:
+        """Jobs of the read model by id; none where the exchange keeps none."""
+        if self._services.read_model is None:
+            return {}
+        answer = await self._services.ask(
+            lambda database: queries.account_jobs(database, account_id, size, before), wait=False
+        )
+        return {row.job_id: row for row in answer.found}
+
+    async def _past_job(self, job_id: int, caller: Caller) -> pb.Job:
+        """A job that the core has forgotten.
+
+        Raises:
+            RpcError: NOT_FOUND (UNKNOWN_JOB) or PERMISSION_DENIED (NOT_OWNER).
+        """
+        found = None
+        if 0 < job_id <= self._services.core.counters.job and self._services.read_model:
+            answer = await self._services.ask(
+                lambda database: queries.job(database, job_id), wait=False
+            )
+            found = answer.found
+        if found is None:
+            raise refusal(Reason.UNKNOWN_JOB, f"no job {job_id}", {"job_id": job_id})
+        if not caller.sees_all:
+            self._require_owner(found, caller)
+        return past.job(self._services.core, found)
+
+    def _require_owner(self, job: Job | JobRow, caller: Caller) -> None:
         """Output is its owner's alone, not even the operator's.
 
         Raises:

@@ -8,17 +8,19 @@ from typing import Final
 
 from exchange.core.reasons import Reason
 from exchange.engine import Group
+from exchange.readmodel import queries
+from exchange.readmodel.candles import WIDTHS_S
+from exchange.readmodel.queries import NEWEST
 from exchange.rpc import book_orders, book_view
 from exchange.rpc.book_orders import OrdersFeed
 from exchange.rpc.book_view import BookView
 from exchange.rpc.calls import IncomingCall as Context
-from exchange.rpc.convert import enums, market
-from exchange.rpc.errors import Code, RpcError, draining, invalid, refusal, slow_reader
-from exchange.rpc.history import RECENT_TRADES_MAX, TRADES_BEHIND_MAX, TradeRecord
+from exchange.rpc.convert import market, paging, past
+from exchange.rpc.errors import draining, invalid, refusal, slow_reader
+from exchange.rpc.history import RECENT_TRADES_MAX, TRADES_BEHIND_MAX
 from exchange.rpc.services import Services
 from exchange.rpc.streams import Queue
 from exchange.v1 import market_data_service_pb2 as pb
-from exchange.v1 import market_pb2
 
 DEPTH_DEFAULT: Final = 10
 DEPTH_MAX: Final = 100
@@ -26,6 +28,7 @@ BOOK_INTERVAL_S: Final = 0.02
 """Least time between two messages of one book subscription: what happens meanwhile is conflated."""
 MESSAGE_TRADES_MAX: Final = 1_000
 """Trades of one message."""
+CANDLE_WIDTH_DEFAULT_S: Final = 60
 
 
 class BookFeed:
@@ -167,10 +170,7 @@ class MarketDataServicer:
         """See the service's definition."""
         if request.recent > RECENT_TRADES_MAX:
             raise invalid("recent", f"must be at most {RECENT_TRADES_MAX}")
-        instrument_id = 0
-        if request.instrument:
-            found = market.find_instrument(self._services.core, request.instrument)
-            instrument_id = found.instrument_id
+        instrument_id = self._instrument_id(request.instrument)
         history = self._services.history
         watcher = history.watch_trades(instrument_id)
         last = 0
@@ -179,12 +179,12 @@ class MarketDataServicer:
                 recent = history.trades(instrument_id, request.recent)
                 if recent:
                     last = recent[-1].sequence
-                    yield _trades(recent)
+                    yield pb.WatchTradesResponse(trades=past.trades(recent))
                 while not self._services.drain.active:
                     trades = watcher.take(MESSAGE_TRADES_MAX)
                     if trades:
                         last = trades[-1].sequence
-                        yield _trades(trades)
+                        yield pb.WatchTradesResponse(trades=past.trades(trades))
                     elif watcher.overflowed:
                         raise slow_reader(
                             "the trades were read too slowly; subscribe again with `recent`",
@@ -199,8 +199,70 @@ class MarketDataServicer:
     async def ListCandles(
         self, request: pb.ListCandlesRequest, context: Context
     ) -> pb.ListCandlesResponse:
-        """Not built yet, as docs/README.md lists."""
-        raise RpcError(Code.UNIMPLEMENTED, "UNIMPLEMENTED", "candles are not built yet")
+        """See the service's definition."""
+        instrument = market.find_instrument(self._services.core, request.instrument)
+        width_s = request.width_s or CANDLE_WIDTH_DEFAULT_S
+        if width_s not in WIDTHS_S:
+            raise invalid("width_s", f"must be one of {', '.join(map(str, WIDTHS_S))}")
+        size = paging.page_size(request.page_size)
+        start_ns, end_ns = _times(request)
+        end_ns = min(end_ns, paging.decode_token(request.page_token) or NEWEST)
+        answer = await self._services.ask(
+            lambda database: queries.candles(
+                database, instrument.instrument_id, width_s, size + 1, start_ns, end_ns
+            )
+        )
+        page, last = paging.cut(answer.found, size)
+        return pb.ListCandlesResponse(
+            candles=[past.candle(candle) for candle in reversed(page)],
+            next_page_token=paging.encode_token(last.start_time_ns if last else 0),
+            sequence=answer.sequence,
+        )
+
+    async def ListTrades(
+        self, request: pb.ListTradesRequest, context: Context
+    ) -> pb.ListTradesResponse:
+        """See the service's definition."""
+        instrument_id = self._instrument_id(request.instrument)
+        size = paging.page_size(request.page_size)
+        start_ns, end_ns = _times(request)
+        before = paging.decode_token(request.page_token) or NEWEST
+        answer = await self._services.ask(
+            lambda database: queries.trades(
+                database, instrument_id, size + 1, before, start_ns, end_ns
+            )
+        )
+        page, last = paging.cut(answer.found, size)
+        return pb.ListTradesResponse(
+            trades=past.trades(page),
+            next_page_token=paging.encode_token(last.number if last else 0),
+            sequence=answer.sequence,
+        )
+
+    async def ListHourlyIndex(
+        self, request: pb.ListHourlyIndexRequest, context: Context
+    ) -> pb.ListHourlyIndexResponse:
+        """See the service's definition."""
+        instrument = market.find_instrument(self._services.core, request.instrument)
+        size = paging.page_size(request.page_size)
+        before_ns = paging.decode_token(request.page_token) or NEWEST
+        answer = await self._services.ask(
+            lambda database: queries.hourly_index(
+                database, instrument.instrument_id, size + 1, before_ns
+            )
+        )
+        page, last = paging.cut(answer.found, size)
+        return pb.ListHourlyIndexResponse(
+            hours=[past.hour(hour) for hour in reversed(page)],
+            next_page_token=paging.encode_token(last.start_time_ns if last else 0),
+            sequence=answer.sequence,
+        )
+
+    def _instrument_id(self, name: str) -> int:
+        """The id of an instrument by its name; 0, which stands for all, where none is named."""
+        if not name:
+            return 0
+        return market.find_instrument(self._services.core, name).instrument_id
 
 
 def _depth(asked: int) -> int:
@@ -209,17 +271,6 @@ def _depth(asked: int) -> int:
     return asked or DEPTH_DEFAULT
 
 
-def _trades(found: list[TradeRecord]) -> pb.WatchTradesResponse:
-    return pb.WatchTradesResponse(
-        trades=[
-            market_pb2.Trade(
-                instrument_id=trade.instrument_id,
-                trade_id=trade.trade_id,
-                price_nanos=trade.price_nanos,
-                quantity_mflop=trade.quantity_mflop,
-                event_time_ns=trade.event_time_ns,
-                taker_side=enums.side(trade.taker_side),
-            )
-            for trade in found
-        ]
-    )
+def _times(request: pb.ListTradesRequest | pb.ListCandlesRequest) -> tuple[int, int]:
+    """The first time that is asked for and the first one after, nanoseconds since the epoch."""
+    return max(0, request.start_time_ns), request.end_time_ns or NEWEST

@@ -14,9 +14,11 @@ from exchange.core.exchange import Exchange
 from exchange.core.open_orders import OpenOrder
 from exchange.core.reasons import Reason
 from exchange.engine import EngineBusy, EngineStopped
+from exchange.readmodel import queries
+from exchange.readmodel.queries import NEWEST
 from exchange.rpc import auth
 from exchange.rpc.calls import IncomingCall as Context
-from exchange.rpc.convert import market, orders, packed, paging
+from exchange.rpc.convert import market, orders, packed, paging, past
 from exchange.rpc.errors import busy, draining, invalid, refusal, slow_reader
 from exchange.rpc.order_feed import BEHIND_MAX, Answer, OrderFeed, Push, TradeStream
 from exchange.rpc.services import Services
@@ -156,6 +158,24 @@ class OrderServicer:
         if found is None or found.account_id != caller.account_id:
             raise refusal(Reason.UNKNOWN_ORDER, "no open order of yours has this id")
         return pb.GetOrderResponse(order=orders.order(found))
+
+    async def ListOrderHistory(
+        self, request: pb.ListOrderHistoryRequest, context: Context
+    ) -> pb.ListOrderHistoryResponse:
+        """See the service's definition."""
+        caller = auth.caller(context)
+        caller.require(Role.TRADER, Role.READER)
+        size = paging.page_size(request.page_size)
+        before = paging.decode_token(request.page_token) or NEWEST
+        answer = await self._services.ask(
+            lambda database: queries.account_orders(database, caller.account_id, size + 1, before)
+        )
+        page, last = paging.cut(answer.found, size)
+        return pb.ListOrderHistoryResponse(
+            orders=[past.order(order) for order in page],
+            next_page_token=paging.encode_token(last.order_id if last else 0),
+            sequence=answer.sequence,
+        )
 
     async def ListOrders(
         self, request: pb.ListOrdersRequest, context: Context

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import structlog
 
 from exchange.core.commands import Command
 from exchange.core.exchange import Exchange
 from exchange.engine import Clock, Engine, EngineBusy, EngineStopped, Outcome
+from exchange.readmodel.errors import ReadModelBehind, ReadModelBusy, ReadModelError
 from exchange.rpc.drain import Drain
-from exchange.rpc.errors import busy, draining, refused
+from exchange.rpc.errors import busy, draining, read_model_unavailable, refused
 from exchange.rpc.open_calls import OpenCalls
 from exchange.rpc.streams import Queue
 
 if TYPE_CHECKING:
     from exchange.blobs import BlobStore
+    from exchange.readmodel.database import Database
+    from exchange.readmodel.model import Answer, ReadModel
     from exchange.receipts import ReceiptStore
     from exchange.rpc.history import History
     from exchange.rpc.job_blobs import JobBlobs
     from exchange.rpc.outputs import OutputHub
     from exchange.rpc.sessions import SessionHub
 
+T = TypeVar("T")
+
 DEADLINE_DEFAULT_S: Final = 10.0
 """Time a unary call gets that states no deadline."""
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -43,6 +53,7 @@ class Services:
     history: History
     clock: Clock
     outputs: OutputHub
+    read_model: ReadModel | None = None
     drain: Drain = field(default_factory=Drain)
     counters: Counter[str] = field(default_factory=Counter)
     streams: int = 0
@@ -88,3 +99,32 @@ class Services:
         if outcome.refused is not None:
             raise refused(outcome.first, outcome.now_ns)
         return outcome
+
+    async def ask(
+        self,
+        question: Callable[[Database], T],
+        *,
+        wait: bool = True,
+        must_be_fresh: bool = False,
+    ) -> Answer[T]:
+        """Put a question to the read model.
+
+        Args:
+            question: Called in a thread; see `exchange.readmodel.queries`.
+            wait: Whether to wait a little for what is durable now.
+            must_be_fresh: Whether an answer without all that is durable now is no use.
+
+        Raises:
+            RpcError: RESOURCE_EXHAUSTED (OVERLOADED) or UNAVAILABLE (READ_MODEL_UNAVAILABLE).
+        """
+        if self.read_model is None:
+            raise read_model_unavailable("this exchange keeps no read model")
+        try:
+            return await self.read_model.ask(question, wait=wait, must_be_fresh=must_be_fresh)
+        except ReadModelBusy as error:
+            raise busy(str(error)) from error
+        except ReadModelBehind as error:
+            raise read_model_unavailable(str(error)) from error
+        except ReadModelError as error:
+            _log.error("the read model does not answer", reason=str(error))
+            raise read_model_unavailable("the read model does not answer now") from error

@@ -126,7 +126,7 @@ class SessionHub:
     def start(self) -> None:
         """Give every worker that was there before a restart time to come back."""
         for worker in self._services.core.workers.values():
-            if worker.state in PRESENT:
+            if worker.state in PRESENT and not self.is_connected(worker.worker_id):
                 self.expect_back(worker.worker_id, self.config.recovery_grace_ns)
         self.spawn(self._say_goodbye())
 

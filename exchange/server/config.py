@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from exchange.journal import SEGMENT_BYTES
+from exchange.recovery import SnapshotConfig
 from exchange.rpc.sessions import SessionConfig
 
 ADDRESS_DEFAULT: Final = "127.0.0.1:7411"
@@ -45,6 +46,10 @@ class ServerConfig:
             of the receipts.
         reflection: Whether the gRPC schema can be asked for.
         sessions: How long workers may be silent or away.
+        read_model: URL of the database for queries; empty: a file in the data directory; "off".
+        traces: Where traces of jobs go: an OTLP endpoint, or "console"; empty: nowhere.
+        read_model_process: Whether a process of its own feeds it, and not a thread of this one.
+        snapshots: When snapshots of the state are taken, and how many stay.
         gateway_command: Starts the gateway as a process of its own; empty: it is in this one.
     """
 
@@ -56,6 +61,10 @@ class ServerConfig:
     cut_damaged_tail: bool = False
     reflection: bool = True
     sessions: SessionConfig = field(default_factory=SessionConfig)
+    read_model: str = ""
+    traces: str = ""
+    read_model_process: bool = True
+    snapshots: SnapshotConfig = field(default_factory=SnapshotConfig)
     gateway_command: tuple[str, ...] = ()
 
     @property

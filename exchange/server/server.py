@@ -19,8 +19,10 @@ from exchange.blobs import BlobStore
 from exchange.engine import Clock, Engine, EngineConfig, Group, Recovery, SystemClock
 from exchange.http.sources import Sources
 from exchange.http.views import LocalViews
-from exchange.journal import JournalMissing, has_journal
+from exchange.journal import JournalMissing, SnapshotStore, has_journal
+from exchange.readmodel.model import ReadModel
 from exchange.receipts import ReceiptStore
+from exchange.recovery import SnapshotConfig, SnapshotKeeper
 from exchange.rpc.api import LocalApi
 from exchange.rpc.history import History
 from exchange.rpc.outputs import OutputHub
@@ -28,6 +30,12 @@ from exchange.rpc.services import Services
 from exchange.server.bootstrap import ensure_operator
 from exchange.server.config import ServerConfig
 from exchange.server.gateway_process import GatewayProcess
+from exchange.server.read_model import (
+    ReadModelFeeder,
+    ReadModelProcess,
+    ReadModelThread,
+    read_model_url,
+)
 
 GRACE_DEFAULT_S: Final = 10.0
 GC_THRESHOLDS: Final = (50_000, 5, 1_000_000)
@@ -76,8 +84,11 @@ class Server:
         self._closing = contextlib.ExitStack()
         self._engine: Engine | None = None
         self._running: asyncio.Task[None] | None = None
+        self._snapshots: SnapshotKeeper | None = None
         self._api: LocalApi | None = None
         self._edges: EdgesLike | None = None
+        self._feeding: ReadModelFeeder | None = None
+        self._read_model: ReadModel | None = None
         self.services: Services
         self.operator_secret: str | None = None
 
@@ -128,8 +139,7 @@ class Server:
         config = self.config
         config.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         _refuse_lost_journal(config.directory)
-        history = History(config.directory / "read-model")
-        self._closing.callback(history.close)
+        history = History()
         outputs = OutputHub()
 
         def on_replay(group: Group) -> None:
@@ -140,24 +150,28 @@ class Server:
             config.directory / "journal",
             segment_bytes=config.segment_bytes,
             cut_damaged_tail=config.cut_damaged_tail,
+            snapshots=config.directory / "snapshots",
         )
         engine = self._engine = Engine.open(engine_config, self._clock, on_replay)
+        self._snapshots = _keep_snapshots(engine, engine_config, config.snapshots)
         self._running = asyncio.create_task(engine.run())
+        read_model = await self._start_read_model(engine)
         blobs = BlobStore(config.directory / "blobs", config.directory / "master.key")
         self._closing.callback(blobs.close)
         receipts = ReceiptStore(
             config.directory / "receipts", cut_damaged_tail=config.cut_damaged_tail
         )
         self._closing.callback(receipts.close)
-        self.services = Services(engine, blobs, receipts, history, self._clock, outputs)
+        self.services = Services(engine, blobs, receipts, history, self._clock, outputs, read_model)
         # Before the first turn of the engine, so that the readers of its feed miss nothing.
         api = self._api = LocalApi(self.services, config.sessions)
         edges = self._edges = self._make_edges(api)
         self.operator_secret = await ensure_operator(
             engine, config.operator_key_path, config.operator_secret
         )
-        api.start()
         await edges.start()
+        # From now on workers can come back, so from now on they are waited for.
+        api.start()
         _log.info(
             "the exchange is open",
             address=self.address,
@@ -168,7 +182,20 @@ class Server:
             receipts=receipts.count,
             receipts_torn_tail=receipts.torn_tail,
             recovery_s=round(engine.recovered.elapsed_s, 3),
+            snapshot=engine.recovered.snapshot and engine.recovered.snapshot.name,
         )
+
+    async def _start_read_model(self, engine: Engine) -> ReadModel | None:
+        """Start its process; it reads the journal, so nothing that happens from now on is lost."""
+        url = read_model_url(self.config.directory, self.config.read_model)
+        if not url:
+            return None
+        feeder = ReadModelProcess if self.config.read_model_process else ReadModelThread
+        self._feeding = feeder(self.config.directory / "journal", url, self.config.traces)
+        await self._feeding.start()
+        self._read_model = ReadModel(url, lambda: engine.core.sequence)
+        self._read_model.start()
+        return self._read_model
 
     def _make_edges(self, api: LocalApi) -> EdgesLike:
         config = self.config
@@ -218,7 +245,30 @@ class Server:
             await self._engine.stop()
             # What it failed of, if it did, is told by `wait`.
             await asyncio.gather(self._running, return_exceptions=True)
+            if self._snapshots is not None:
+                failed = self._running.cancelled() or self._running.exception() is not None
+                await self._snapshots.stop(publish=not failed)
+        if self._feeding is not None:
+            await self._feeding.stop()
+        if self._read_model is not None:
+            await self._read_model.close()
         self._closing.close()
+
+
+def _keep_snapshots(engine: Engine, config: EngineConfig, when: SnapshotConfig) -> SnapshotKeeper:
+    """Take snapshots of a running engine from now on."""
+    assert config.snapshots is not None
+    last = engine.recovered.snapshot
+    keeper = SnapshotKeeper(
+        config.directory,
+        config.snapshots,
+        config.genesis,
+        when,
+        engine.replica,
+        int(last.stem) if last is not None else 0,
+    )
+    engine.subscribe(keeper.on_group)
+    return keeper
 
 
 def _refuse_lost_journal(directory: Path) -> None:
@@ -235,6 +285,7 @@ def _refuse_lost_journal(directory: Path) -> None:
     seal, receipts = directory / "blobs" / "SEAL", directory / "receipts"
     traces = [seal] if seal.exists() else []
     traces += [receipts] if has_journal(receipts) else []
+    traces += SnapshotStore(directory / "snapshots").paths()[:1]
     if traces:
         raise JournalMissing(journal, traces)
 
@@ -249,6 +300,7 @@ def _sources(services: Services) -> Sources:
         streams=lambda: services.streams,
         counters=lambda: services.counters,
         queues=lambda: {n: (q.depth(), q.limit) for n, q in services.queues.items()},
+        read_model=lambda: services.read_model,
         draining=lambda: services.drain.active,
     )
 

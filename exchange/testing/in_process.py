@@ -80,6 +80,7 @@ class InProcessExchange:
             operator_secret=auth.new_secret(),
             segment_bytes=segment_bytes,
             sessions=sessions or SessionConfig(),
+            read_model_process=False,
             gateway_command=GATEWAY_COMMAND if gateway else (),
         )
         self.server = Server(self.config, self.clock)

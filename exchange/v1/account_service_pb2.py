@@ -26,15 +26,15 @@ from exchange.v1 import job_service_pb2 as exchange_dot_v1_dot_job__service__pb2
 from exchange.v1 import reason_pb2 as exchange_dot_v1_dot_reason__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!exchange/v1/account_service.proto\x12\x0b\x65xchange.v1\x1a\x1d\x65xchange/v1/job_service.proto\x1a\x18\x65xchange/v1/reason.proto\"\x8f\x02\n\x07\x41\x63\x63ount\x12\x12\n\naccount_id\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05paper\x18\x03 \x01(\x08\x12\x15\n\rbalance_nanos\x18\x04 \x01(\x03\x12\x15\n\rpending_nanos\x18\x05 \x01(\x03\x12\x17\n\x0f\x61vailable_nanos\x18\x06 \x01(\x03\x12(\n\tpositions\x18\x07 \x03(\x0b\x32\x15.exchange.v1.Position\x12\x13\n\x0bopen_orders\x18\x08 \x01(\r\x12\x11\n\topen_jobs\x18\t \x01(\r\x12\x0e\n\x06halted\x18\n \x01(\x08\x12*\n\x06limits\x18\x0b \x01(\x0b\x32\x1a.exchange.v1.AccountLimits\"\x9f\x01\n\rAccountLimits\x12\x17\n\x0fopen_orders_max\x18\x01 \x01(\r\x12\x15\n\ropen_jobs_max\x18\x02 \x01(\r\x12\x18\n\x10queued_bytes_max\x18\x03 \x01(\x04\x12\x16\n\x0e\x63lient_ids_max\x18\x04 \x01(\r\x12,\n\x08messages\x18\x05 \x01(\x0b\x32\x1a.exchange.v1.MessageLimits\"\x9b\x01\n\rMessageLimits\x12\x16\n\x0emessages_per_s\x18\x01 \x01(\r\x12\x15\n\rmessage_burst\x18\x02 \x01(\r\x12 \n\x18order_to_trade_window_ns\x18\x03 \x01(\x03\x12\x1b\n\x13order_to_trade_free\x18\x04 \x01(\r\x12\x1c\n\x14order_to_trade_ratio\x18\x05 \x01(\r\"9\n\x08Position\x12\x15\n\rinstrument_id\x18\x01 \x01(\r\x12\x16\n\x0equantity_mflop\x18\x02 \x01(\x03\"\'\n\x11GetAccountRequest\x12\x12\n\naccount_id\x18\x01 \x01(\r\";\n\x12GetAccountResponse\x12%\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x14.exchange.v1.Account\"\xbd\x01\n\x0bLedgerEntry\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.exchange.v1.EntryKind\x12\x18\n\x10\x64\x65\x62it_account_id\x18\x03 \x01(\r\x12\x19\n\x11\x63redit_account_id\x18\x04 \x01(\r\x12\x14\n\x0c\x61mount_nanos\x18\x05 \x01(\x03\x12\x14\n\x0creference_id\x18\x06 \x01(\x04\x12\x15\n\revent_time_ns\x18\x07 \x01(\x03\"A\n\x18ListLedgerEntriesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x19ListLedgerEntriesResponse\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.exchange.v1.LedgerEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"5\n\x11GetReceiptRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\x04\x12\x10\n\x08lease_id\x18\x02 \x01(\x04\"\xaa\x02\n\rStoredReceipt\x12\x10\n\x08lease_id\x18\x01 \x01(\x04\x12\x0e\n\x06job_id\x18\x02 \x01(\x04\x12\x0e\n\x06worker\x18\x03 \x01(\t\x12\x12\n\npublic_key\x18\x04 \x01(\x0c\x12\x14\n\x0csigned_bytes\x18\x05 \x01(\x0c\x12\x11\n\tsignature\x18\x06 \x01(\x0c\x12\r\n\x05\x66lops\x18\x07 \x01(\x04\x12\x13\n\x0bprice_nanos\x18\x08 \x01(\x03\x12\x14\n\x0c\x62illed_nanos\x18\t \x01(\x03\x12\x10\n\x08\x61\x63\x63\x65pted\x18\n \x01(\x08\x12#\n\x06reason\x18\x0b \x01(\x0e\x32\x13.exchange.v1.Reason\x12%\n\x05\x63\x61use\x18\x0c \x01(\x0e\x32\x16.exchange.v1.StopCause\x12\x12\n\nmodel_card\x18\r \x01(\x0c\"A\n\x12GetReceiptResponse\x12+\n\x07receipt\x18\x01 \x01(\x0b\x32\x1a.exchange.v1.StoredReceipt\"3\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05roles\x18\x03 \x03(\t\"\x11\n\x0fListKeysRequest\"2\n\x10ListKeysResponse\x12\x1e\n\x04keys\x18\x01 \x03(\x0b\x32\x10.exchange.v1.Key*\x86\x01\n\tEntryKind\x12\x1a\n\x16\x45NTRY_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45NTRY_KIND_DEPOSIT\x10\x01\x12\x19\n\x15\x45NTRY_KIND_WITHDRAWAL\x10\x02\x12\x14\n\x10\x45NTRY_KIND_LEASE\x10\x03\x12\x14\n\x10\x45NTRY_KIND_TRADE\x10\x04\x32\xdb\x02\n\x0e\x41\x63\x63ountService\x12M\n\nGetAccount\x12\x1e.exchange.v1.GetAccountRequest\x1a\x1f.exchange.v1.GetAccountResponse\x12\x62\n\x11ListLedgerEntries\x12%.exchange.v1.ListLedgerEntriesRequest\x1a&.exchange.v1.ListLedgerEntriesResponse\x12M\n\nGetReceipt\x12\x1e.exchange.v1.GetReceiptRequest\x1a\x1f.exchange.v1.GetReceiptResponse\x12G\n\x08ListKeys\x12\x1c.exchange.v1.ListKeysRequest\x1a\x1d.exchange.v1.ListKeysResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!exchange/v1/account_service.proto\x12\x0b\x65xchange.v1\x1a\x1d\x65xchange/v1/job_service.proto\x1a\x18\x65xchange/v1/reason.proto\"\x8f\x02\n\x07\x41\x63\x63ount\x12\x12\n\naccount_id\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05paper\x18\x03 \x01(\x08\x12\x15\n\rbalance_nanos\x18\x04 \x01(\x03\x12\x15\n\rpending_nanos\x18\x05 \x01(\x03\x12\x17\n\x0f\x61vailable_nanos\x18\x06 \x01(\x03\x12(\n\tpositions\x18\x07 \x03(\x0b\x32\x15.exchange.v1.Position\x12\x13\n\x0bopen_orders\x18\x08 \x01(\r\x12\x11\n\topen_jobs\x18\t \x01(\r\x12\x0e\n\x06halted\x18\n \x01(\x08\x12*\n\x06limits\x18\x0b \x01(\x0b\x32\x1a.exchange.v1.AccountLimits\"\x9f\x01\n\rAccountLimits\x12\x17\n\x0fopen_orders_max\x18\x01 \x01(\r\x12\x15\n\ropen_jobs_max\x18\x02 \x01(\r\x12\x18\n\x10queued_bytes_max\x18\x03 \x01(\x04\x12\x16\n\x0e\x63lient_ids_max\x18\x04 \x01(\r\x12,\n\x08messages\x18\x05 \x01(\x0b\x32\x1a.exchange.v1.MessageLimits\"\x9b\x01\n\rMessageLimits\x12\x16\n\x0emessages_per_s\x18\x01 \x01(\r\x12\x15\n\rmessage_burst\x18\x02 \x01(\r\x12 \n\x18order_to_trade_window_ns\x18\x03 \x01(\x03\x12\x1b\n\x13order_to_trade_free\x18\x04 \x01(\r\x12\x1c\n\x14order_to_trade_ratio\x18\x05 \x01(\r\"9\n\x08Position\x12\x15\n\rinstrument_id\x18\x01 \x01(\r\x12\x16\n\x0equantity_mflop\x18\x02 \x01(\x03\"\'\n\x11GetAccountRequest\x12\x12\n\naccount_id\x18\x01 \x01(\r\";\n\x12GetAccountResponse\x12%\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x14.exchange.v1.Account\"\xbd\x01\n\x0bLedgerEntry\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.exchange.v1.EntryKind\x12\x18\n\x10\x64\x65\x62it_account_id\x18\x03 \x01(\r\x12\x19\n\x11\x63redit_account_id\x18\x04 \x01(\r\x12\x14\n\x0c\x61mount_nanos\x18\x05 \x01(\x03\x12\x14\n\x0creference_id\x18\x06 \x01(\x04\x12\x15\n\revent_time_ns\x18\x07 \x01(\x03\"A\n\x18ListLedgerEntriesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"q\n\x19ListLedgerEntriesResponse\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.exchange.v1.LedgerEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\"5\n\x11GetReceiptRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\x04\x12\x10\n\x08lease_id\x18\x02 \x01(\x04\"\xaa\x02\n\rStoredReceipt\x12\x10\n\x08lease_id\x18\x01 \x01(\x04\x12\x0e\n\x06job_id\x18\x02 \x01(\x04\x12\x0e\n\x06worker\x18\x03 \x01(\t\x12\x12\n\npublic_key\x18\x04 \x01(\x0c\x12\x14\n\x0csigned_bytes\x18\x05 \x01(\x0c\x12\x11\n\tsignature\x18\x06 \x01(\x0c\x12\r\n\x05\x66lops\x18\x07 \x01(\x04\x12\x13\n\x0bprice_nanos\x18\x08 \x01(\x03\x12\x14\n\x0c\x62illed_nanos\x18\t \x01(\x03\x12\x10\n\x08\x61\x63\x63\x65pted\x18\n \x01(\x08\x12#\n\x06reason\x18\x0b \x01(\x0e\x32\x13.exchange.v1.Reason\x12%\n\x05\x63\x61use\x18\x0c \x01(\x0e\x32\x16.exchange.v1.StopCause\x12\x12\n\nmodel_card\x18\r \x01(\x0c\"A\n\x12GetReceiptResponse\x12+\n\x07receipt\x18\x01 \x01(\x0b\x32\x1a.exchange.v1.StoredReceipt\"3\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05roles\x18\x03 \x03(\t\"\x11\n\x0fListKeysRequest\"2\n\x10ListKeysResponse\x12\x1e\n\x04keys\x18\x01 \x03(\x0b\x32\x10.exchange.v1.Key*\x86\x01\n\tEntryKind\x12\x1a\n\x16\x45NTRY_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45NTRY_KIND_DEPOSIT\x10\x01\x12\x19\n\x15\x45NTRY_KIND_WITHDRAWAL\x10\x02\x12\x14\n\x10\x45NTRY_KIND_LEASE\x10\x03\x12\x14\n\x10\x45NTRY_KIND_TRADE\x10\x04\x32\xdb\x02\n\x0e\x41\x63\x63ountService\x12M\n\nGetAccount\x12\x1e.exchange.v1.GetAccountRequest\x1a\x1f.exchange.v1.GetAccountResponse\x12\x62\n\x11ListLedgerEntries\x12%.exchange.v1.ListLedgerEntriesRequest\x1a&.exchange.v1.ListLedgerEntriesResponse\x12M\n\nGetReceipt\x12\x1e.exchange.v1.GetReceiptRequest\x1a\x1f.exchange.v1.GetReceiptResponse\x12G\n\x08ListKeys\x12\x1c.exchange.v1.ListKeysRequest\x1a\x1d.exchange.v1.ListKeysResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'exchange.v1.account_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENTRYKIND']._serialized_start=1766
-  _globals['_ENTRYKIND']._serialized_end=1900
+  _globals['_ENTRYKIND']._serialized_start=1784
+  _globals['_ENTRYKIND']._serialized_end=1918
   _globals['_ACCOUNT']._serialized_start=108
   _globals['_ACCOUNT']._serialized_end=379
   _globals['_ACCOUNTLIMITS']._serialized_start=382
@@ -52,19 +52,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTLEDGERENTRIESREQUEST']._serialized_start=1054
   _globals['_LISTLEDGERENTRIESREQUEST']._serialized_end=1119
   _globals['_LISTLEDGERENTRIESRESPONSE']._serialized_start=1121
-  _globals['_LISTLEDGERENTRIESRESPONSE']._serialized_end=1216
-  _globals['_GETRECEIPTREQUEST']._serialized_start=1218
-  _globals['_GETRECEIPTREQUEST']._serialized_end=1271
-  _globals['_STOREDRECEIPT']._serialized_start=1274
-  _globals['_STOREDRECEIPT']._serialized_end=1572
-  _globals['_GETRECEIPTRESPONSE']._serialized_start=1574
-  _globals['_GETRECEIPTRESPONSE']._serialized_end=1639
-  _globals['_KEY']._serialized_start=1641
-  _globals['_KEY']._serialized_end=1692
-  _globals['_LISTKEYSREQUEST']._serialized_start=1694
-  _globals['_LISTKEYSREQUEST']._serialized_end=1711
-  _globals['_LISTKEYSRESPONSE']._serialized_start=1713
-  _globals['_LISTKEYSRESPONSE']._serialized_end=1763
-  _globals['_ACCOUNTSERVICE']._serialized_start=1903
-  _globals['_ACCOUNTSERVICE']._serialized_end=2250
+  _globals['_LISTLEDGERENTRIESRESPONSE']._serialized_end=1234
+  _globals['_GETRECEIPTREQUEST']._serialized_start=1236
+  _globals['_GETRECEIPTREQUEST']._serialized_end=1289
+  _globals['_STOREDRECEIPT']._serialized_start=1292
+  _globals['_STOREDRECEIPT']._serialized_end=1590
+  _globals['_GETRECEIPTRESPONSE']._serialized_start=1592
+  _globals['_GETRECEIPTRESPONSE']._serialized_end=1657
+  _globals['_KEY']._serialized_start=1659
+  _globals['_KEY']._serialized_end=1710
+  _globals['_LISTKEYSREQUEST']._serialized_start=1712
+  _globals['_LISTKEYSREQUEST']._serialized_end=1729
+  _globals['_LISTKEYSRESPONSE']._serialized_start=1731
+  _globals['_LISTKEYSRESPONSE']._serialized_end=1781
+  _globals['_ACCOUNTSERVICE']._serialized_start=1921
+  _globals['_ACCOUNTSERVICE']._serialized_end=2268
 # @@protoc_insertion_point(module_scope)

@@ -42,7 +42,7 @@ class JobServiceStub:
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]
     """One job of the caller."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]
-    """The caller's jobs, newest first."""
+    """The caller's jobs, newest first: all of them, however long ago they ended."""
 
 @_typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
@@ -58,7 +58,7 @@ class JobServiceAsyncStub(JobServiceStub):
     GetJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]  # type: ignore[assignment]
     """One job of the caller."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]  # type: ignore[assignment]
-    """The caller's jobs, newest first."""
+    """The caller's jobs, newest first: all of them, however long ago they ended."""
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     """Jobs: inference requests that carry a compute budget."""
@@ -101,6 +101,6 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.ListJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ListJobsResponse, _abc.Awaitable[_job_service_pb2.ListJobsResponse]]:
-        """The caller's jobs, newest first."""
+        """The caller's jobs, newest first: all of them, however long ago they ended."""
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -484,6 +484,76 @@ class WatchTradesResponse(_message.Message):
 Global___WatchTradesResponse: _TypeAlias = WatchTradesResponse  # noqa: Y015
 
 @_typing.final
+class ListTradesRequest(_message.Message):
+    """Asks for past trades."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUMENT_FIELD_NUMBER: _builtins.int
+    START_TIME_NS_FIELD_NUMBER: _builtins.int
+    END_TIME_NS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    instrument: _builtins.str
+    """Instrument's name; empty for all."""
+    start_time_ns: _builtins.int
+    """Only trades at or after this, nanoseconds since the epoch; 0 for the first."""
+    end_time_ns: _builtins.int
+    """Only trades before this, nanoseconds since the epoch; 0 for now."""
+    page_size: _builtins.int
+    """At most this many, up to 1,000; 0 means 100."""
+    page_token: _builtins.str
+    """From the last answer; empty to begin."""
+    def __init__(
+        self,
+        *,
+        instrument: _builtins.str = ...,
+        start_time_ns: _builtins.int = ...,
+        end_time_ns: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time_ns", b"end_time_ns", "instrument", b"instrument", "page_size", b"page_size", "page_token", b"page_token", "start_time_ns", b"start_time_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTradesRequest: _TypeAlias = ListTradesRequest  # noqa: Y015
+
+@_typing.final
+class ListTradesResponse(_message.Message):
+    """Past trades."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRADES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page, of older ones; empty at the end."""
+    sequence: _builtins.int
+    """Journal sequence up to which the answer is complete."""
+    @_builtins.property
+    def trades(self) -> _containers.RepeatedCompositeFieldContainer[_market_pb2.Trade]:
+        """Trades, newest first."""
+
+    def __init__(
+        self,
+        *,
+        trades: _abc.Iterable[_market_pb2.Trade] | None = ...,
+        next_page_token: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "sequence", b"sequence", "trades", b"trades"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTradesResponse: _TypeAlias = ListTradesResponse  # noqa: Y015
+
+@_typing.final
 class ListCandlesRequest(_message.Message):
     """Asks for candles."""
 
@@ -491,19 +561,35 @@ class ListCandlesRequest(_message.Message):
 
     INSTRUMENT_FIELD_NUMBER: _builtins.int
     WIDTH_S_FIELD_NUMBER: _builtins.int
+    START_TIME_NS_FIELD_NUMBER: _builtins.int
+    END_TIME_NS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     instrument: _builtins.str
     """Instrument's name."""
     width_s: _builtins.int
-    """Width, seconds."""
+    """Width, seconds: 1, 60, 300, 900, 3600, 14400 or 86400; 0 means 60."""
+    start_time_ns: _builtins.int
+    """Only candles that begin at or after this, nanoseconds since the epoch; 0 for the first."""
+    end_time_ns: _builtins.int
+    """Only candles that begin before this, nanoseconds since the epoch; 0 for now."""
+    page_size: _builtins.int
+    """At most this many, the newest, up to 1,000; 0 means 100."""
+    page_token: _builtins.str
+    """From the last answer; empty to begin."""
     def __init__(
         self,
         *,
         instrument: _builtins.str = ...,
         width_s: _builtins.int = ...,
+        start_time_ns: _builtins.int = ...,
+        end_time_ns: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instrument", b"instrument", "width_s", b"width_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time_ns", b"end_time_ns", "instrument", b"instrument", "page_size", b"page_size", "page_token", b"page_token", "start_time_ns", b"start_time_ns", "width_s", b"width_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -516,22 +602,126 @@ class ListCandlesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CANDLES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page, of older ones; empty at the end."""
+    sequence: _builtins.int
+    """Journal sequence up to which the answer is complete."""
     @_builtins.property
     def candles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candle]:
-        """The candles, oldest first."""
+        """The candles, oldest first; an interval without a trade has none."""
 
     def __init__(
         self,
         *,
         candles: _abc.Iterable[Global___Candle] | None = ...,
+        next_page_token: _builtins.str = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candles", b"candles"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candles", b"candles", "next_page_token", b"next_page_token", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListCandlesResponse: _TypeAlias = ListCandlesResponse  # noqa: Y015
+
+@_typing.final
+class ListHourlyIndexRequest(_message.Message):
+    """Asks for the hourly index of an instrument."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUMENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    instrument: _builtins.str
+    """Instrument's name."""
+    page_size: _builtins.int
+    """At most this many hours, the newest, up to 1,000; 0 means 100."""
+    page_token: _builtins.str
+    """From the last answer; empty to begin."""
+    def __init__(
+        self,
+        *,
+        instrument: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instrument", b"instrument", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHourlyIndexRequest: _TypeAlias = ListHourlyIndexRequest  # noqa: Y015
+
+@_typing.final
+class ListHourlyIndexResponse(_message.Message):
+    """The hourly index of an instrument."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOURS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page, of older ones; empty at the end."""
+    sequence: _builtins.int
+    """Journal sequence up to which the answer is complete."""
+    @_builtins.property
+    def hours(self) -> _containers.RepeatedCompositeFieldContainer[Global___HourlyIndex]:
+        """The hours, oldest first; an hour without a trade has none."""
+
+    def __init__(
+        self,
+        *,
+        hours: _abc.Iterable[Global___HourlyIndex] | None = ...,
+        next_page_token: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hours", b"hours", "next_page_token", b"next_page_token", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHourlyIndexResponse: _TypeAlias = ListHourlyIndexResponse  # noqa: Y015
+
+@_typing.final
+class HourlyIndex(_message.Message):
+    """One hour's index."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_NS_FIELD_NUMBER: _builtins.int
+    PRICE_NANOS_FIELD_NUMBER: _builtins.int
+    VOLUME_MFLOP_FIELD_NUMBER: _builtins.int
+    TRADES_FIELD_NUMBER: _builtins.int
+    start_time_ns: _builtins.int
+    """Begin of the hour, nanoseconds since the epoch."""
+    price_nanos: _builtins.int
+    """Trimmed mean price, weighted by volume, nano-dollars per CU."""
+    volume_mflop: _builtins.int
+    """Quantity traded between different accounts, MFLOP."""
+    trades: _builtins.int
+    """Number of those trades."""
+    def __init__(
+        self,
+        *,
+        start_time_ns: _builtins.int = ...,
+        price_nanos: _builtins.int = ...,
+        volume_mflop: _builtins.int = ...,
+        trades: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["price_nanos", b"price_nanos", "start_time_ns", b"start_time_ns", "trades", b"trades", "volume_mflop", b"volume_mflop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HourlyIndex: _TypeAlias = HourlyIndex  # noqa: Y015
 
 @_typing.final
 class Candle(_message.Message):
@@ -545,6 +735,7 @@ class Candle(_message.Message):
     LOW_NANOS_FIELD_NUMBER: _builtins.int
     CLOSE_NANOS_FIELD_NUMBER: _builtins.int
     VOLUME_MFLOP_FIELD_NUMBER: _builtins.int
+    TRADES_FIELD_NUMBER: _builtins.int
     start_time_ns: _builtins.int
     """Begin of the interval, nanoseconds since the epoch."""
     open_nanos: _builtins.int
@@ -557,6 +748,8 @@ class Candle(_message.Message):
     """Last price, nano-dollars per CU."""
     volume_mflop: _builtins.int
     """Quantity traded, MFLOP."""
+    trades: _builtins.int
+    """Number of trades."""
     def __init__(
         self,
         *,
@@ -566,10 +759,11 @@ class Candle(_message.Message):
         low_nanos: _builtins.int = ...,
         close_nanos: _builtins.int = ...,
         volume_mflop: _builtins.int = ...,
+        trades: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_nanos", b"close_nanos", "high_nanos", b"high_nanos", "low_nanos", b"low_nanos", "open_nanos", b"open_nanos", "start_time_ns", b"start_time_ns", "volume_mflop", b"volume_mflop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_nanos", b"close_nanos", "high_nanos", b"high_nanos", "low_nanos", b"low_nanos", "open_nanos", b"open_nanos", "start_time_ns", b"start_time_ns", "trades", b"trades", "volume_mflop", b"volume_mflop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

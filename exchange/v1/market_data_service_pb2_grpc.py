@@ -65,10 +65,20 @@ class MarketDataServiceStub(object):
                 request_serializer=exchange_dot_v1_dot_market__data__service__pb2.WatchTradesRequest.SerializeToString,
                 response_deserializer=exchange_dot_v1_dot_market__data__service__pb2.WatchTradesResponse.FromString,
                 _registered_method=True)
+        self.ListTrades = channel.unary_unary(
+                '/exchange.v1.MarketDataService/ListTrades',
+                request_serializer=exchange_dot_v1_dot_market__data__service__pb2.ListTradesRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_market__data__service__pb2.ListTradesResponse.FromString,
+                _registered_method=True)
         self.ListCandles = channel.unary_unary(
                 '/exchange.v1.MarketDataService/ListCandles',
                 request_serializer=exchange_dot_v1_dot_market__data__service__pb2.ListCandlesRequest.SerializeToString,
                 response_deserializer=exchange_dot_v1_dot_market__data__service__pb2.ListCandlesResponse.FromString,
+                _registered_method=True)
+        self.ListHourlyIndex = channel.unary_unary(
+                '/exchange.v1.MarketDataService/ListHourlyIndex',
+                request_serializer=exchange_dot_v1_dot_market__data__service__pb2.ListHourlyIndexRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_market__data__service__pb2.ListHourlyIndexResponse.FromString,
                 _registered_method=True)
 
 
@@ -118,8 +128,22 @@ class MarketDataServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTrades(self, request, context):
+        """Past trades, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListCandles(self, request, context):
-        """Candles. UNIMPLEMENTED until the read model exists.
+        """Candles of one width.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHourlyIndex(self, request, context):
+        """The index of each hour that is over: what compute cost, little moved by odd prices (docs/reference/market-data.md).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,10 +182,20 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
                     request_deserializer=exchange_dot_v1_dot_market__data__service__pb2.WatchTradesRequest.FromString,
                     response_serializer=exchange_dot_v1_dot_market__data__service__pb2.WatchTradesResponse.SerializeToString,
             ),
+            'ListTrades': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTrades,
+                    request_deserializer=exchange_dot_v1_dot_market__data__service__pb2.ListTradesRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_market__data__service__pb2.ListTradesResponse.SerializeToString,
+            ),
             'ListCandles': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCandles,
                     request_deserializer=exchange_dot_v1_dot_market__data__service__pb2.ListCandlesRequest.FromString,
                     response_serializer=exchange_dot_v1_dot_market__data__service__pb2.ListCandlesResponse.SerializeToString,
+            ),
+            'ListHourlyIndex': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHourlyIndex,
+                    request_deserializer=exchange_dot_v1_dot_market__data__service__pb2.ListHourlyIndexRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_market__data__service__pb2.ListHourlyIndexResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -338,6 +372,33 @@ class MarketDataService(object):
             _registered_method=True)
 
     @staticmethod
+    def ListTrades(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/exchange.v1.MarketDataService/ListTrades',
+            exchange_dot_v1_dot_market__data__service__pb2.ListTradesRequest.SerializeToString,
+            exchange_dot_v1_dot_market__data__service__pb2.ListTradesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListCandles(request,
             target,
             options=(),
@@ -354,6 +415,33 @@ class MarketDataService(object):
             '/exchange.v1.MarketDataService/ListCandles',
             exchange_dot_v1_dot_market__data__service__pb2.ListCandlesRequest.SerializeToString,
             exchange_dot_v1_dot_market__data__service__pb2.ListCandlesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHourlyIndex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/exchange.v1.MarketDataService/ListHourlyIndex',
+            exchange_dot_v1_dot_market__data__service__pb2.ListHourlyIndexRequest.SerializeToString,
+            exchange_dot_v1_dot_market__data__service__pb2.ListHourlyIndexResponse.FromString,
             options,
             channel_credentials,
             insecure,

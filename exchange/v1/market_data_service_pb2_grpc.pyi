@@ -45,8 +45,12 @@ class MarketDataServiceStub:
     """Every order of a continuous book: all that rest, then each event. A reader that falls behind is cut off with OUT_OF_RANGE."""
     WatchTrades: _grpc.UnaryStreamMultiCallable[_market_data_service_pb2.WatchTradesRequest, _market_data_service_pb2.WatchTradesResponse]
     """Recent trades, then new ones. A reader that falls behind is cut off with OUT_OF_RANGE."""
+    ListTrades: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ListTradesRequest, _market_data_service_pb2.ListTradesResponse]
+    """Past trades, newest first."""
     ListCandles: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ListCandlesRequest, _market_data_service_pb2.ListCandlesResponse]
-    """Candles. UNIMPLEMENTED until the read model exists."""
+    """Candles of one width."""
+    ListHourlyIndex: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ListHourlyIndexRequest, _market_data_service_pb2.ListHourlyIndexResponse]
+    """The index of each hour that is over: what compute cost, little moved by odd prices (docs/reference/market-data.md)."""
 
 @_typing.type_check_only
 class MarketDataServiceAsyncStub(MarketDataServiceStub):
@@ -65,8 +69,12 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     """Every order of a continuous book: all that rest, then each event. A reader that falls behind is cut off with OUT_OF_RANGE."""
     WatchTrades: _aio.UnaryStreamMultiCallable[_market_data_service_pb2.WatchTradesRequest, _market_data_service_pb2.WatchTradesResponse]  # type: ignore[assignment]
     """Recent trades, then new ones. A reader that falls behind is cut off with OUT_OF_RANGE."""
+    ListTrades: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ListTradesRequest, _market_data_service_pb2.ListTradesResponse]  # type: ignore[assignment]
+    """Past trades, newest first."""
     ListCandles: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ListCandlesRequest, _market_data_service_pb2.ListCandlesResponse]  # type: ignore[assignment]
-    """Candles. UNIMPLEMENTED until the read model exists."""
+    """Candles of one width."""
+    ListHourlyIndex: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ListHourlyIndexRequest, _market_data_service_pb2.ListHourlyIndexResponse]  # type: ignore[assignment]
+    """The index of each hour that is over: what compute cost, little moved by odd prices (docs/reference/market-data.md)."""
 
 class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
     """Public market data. Needs a key of any role."""
@@ -120,11 +128,27 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         """Recent trades, then new ones. A reader that falls behind is cut off with OUT_OF_RANGE."""
 
     @_abc_1.abstractmethod
+    def ListTrades(
+        self,
+        request: _market_data_service_pb2.ListTradesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_data_service_pb2.ListTradesResponse, _abc.Awaitable[_market_data_service_pb2.ListTradesResponse]]:
+        """Past trades, newest first."""
+
+    @_abc_1.abstractmethod
     def ListCandles(
         self,
         request: _market_data_service_pb2.ListCandlesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_data_service_pb2.ListCandlesResponse, _abc.Awaitable[_market_data_service_pb2.ListCandlesResponse]]:
-        """Candles. UNIMPLEMENTED until the read model exists."""
+        """Candles of one width."""
+
+    @_abc_1.abstractmethod
+    def ListHourlyIndex(
+        self,
+        request: _market_data_service_pb2.ListHourlyIndexRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_data_service_pb2.ListHourlyIndexResponse, _abc.Awaitable[_market_data_service_pb2.ListHourlyIndexResponse]]:
+        """The index of each hour that is over: what compute cost, little moved by odd prices (docs/reference/market-data.md)."""
 
 def add_MarketDataServiceServicer_to_server(servicer: MarketDataServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -878,6 +878,138 @@ class ListOrdersResponse(_message.Message):
 Global___ListOrdersResponse: _TypeAlias = ListOrdersResponse  # noqa: Y015
 
 @_typing.final
+class ListOrderHistoryRequest(_message.Message):
+    """Asks for all orders that the caller ever placed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many, up to 1,000; 0 means 100."""
+    page_token: _builtins.str
+    """From the last answer; empty to begin."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOrderHistoryRequest: _TypeAlias = ListOrderHistoryRequest  # noqa: Y015
+
+@_typing.final
+class ListOrderHistoryResponse(_message.Message):
+    """Orders, newest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty at the end."""
+    sequence: _builtins.int
+    """Journal sequence up to which the answer is complete."""
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___PastOrder]:
+        """The orders."""
+
+    def __init__(
+        self,
+        *,
+        orders: _abc.Iterable[Global___PastOrder] | None = ...,
+        next_page_token: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "orders", b"orders", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOrderHistoryResponse: _TypeAlias = ListOrderHistoryResponse  # noqa: Y015
+
+@_typing.final
+class PastOrder(_message.Message):
+    """What became of an order, or has so far."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_ORDER_ID_FIELD_NUMBER: _builtins.int
+    INSTRUMENT_ID_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    ORDER_TYPE_FIELD_NUMBER: _builtins.int
+    TIME_IN_FORCE_FIELD_NUMBER: _builtins.int
+    PRICE_NANOS_FIELD_NUMBER: _builtins.int
+    QUANTITY_MFLOP_FIELD_NUMBER: _builtins.int
+    LEAVES_MFLOP_FIELD_NUMBER: _builtins.int
+    FILLED_MFLOP_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_NS_FIELD_NUMBER: _builtins.int
+    END_TIME_NS_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.int
+    """The exchange's id."""
+    client_order_id: _builtins.bytes
+    """The client's id."""
+    instrument_id: _builtins.int
+    """Instrument's id; 0 for a multi-leg bid."""
+    side: _market_pb2.Side.ValueType
+    """Side."""
+    state: Global___OrderState.ValueType
+    """State."""
+    order_type: _market_pb2.OrderType.ValueType
+    """Type, as it was placed."""
+    time_in_force: _market_pb2.TimeInForce.ValueType
+    """Time in force."""
+    price_nanos: _builtins.int
+    """Price, nano-dollars per CU."""
+    quantity_mflop: _builtins.int
+    """Total quantity, MFLOP."""
+    leaves_mflop: _builtins.int
+    """Not filled, MFLOP: still open, or at its end."""
+    filled_mflop: _builtins.int
+    """Filled, MFLOP."""
+    reason: _reason_pb2.Reason.ValueType
+    """Why it ended, or was changed."""
+    create_time_ns: _builtins.int
+    """Journal time of its entry, nanoseconds since the epoch."""
+    end_time_ns: _builtins.int
+    """Journal time of its end; 0 while it is open."""
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.int = ...,
+        client_order_id: _builtins.bytes = ...,
+        instrument_id: _builtins.int = ...,
+        side: _market_pb2.Side.ValueType = ...,
+        state: Global___OrderState.ValueType = ...,
+        order_type: _market_pb2.OrderType.ValueType = ...,
+        time_in_force: _market_pb2.TimeInForce.ValueType = ...,
+        price_nanos: _builtins.int = ...,
+        quantity_mflop: _builtins.int = ...,
+        leaves_mflop: _builtins.int = ...,
+        filled_mflop: _builtins.int = ...,
+        reason: _reason_pb2.Reason.ValueType = ...,
+        create_time_ns: _builtins.int = ...,
+        end_time_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_order_id", b"client_order_id", "create_time_ns", b"create_time_ns", "end_time_ns", b"end_time_ns", "filled_mflop", b"filled_mflop", "instrument_id", b"instrument_id", "leaves_mflop", b"leaves_mflop", "order_id", b"order_id", "order_type", b"order_type", "price_nanos", b"price_nanos", "quantity_mflop", b"quantity_mflop", "reason", b"reason", "side", b"side", "state", b"state", "time_in_force", b"time_in_force"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PastOrder: _TypeAlias = PastOrder  # noqa: Y015
+
+@_typing.final
 class Order(_message.Message):
     """An open order."""
 

@@ -70,6 +70,11 @@ class OrderServiceStub(object):
                 request_serializer=exchange_dot_v1_dot_order__service__pb2.ListOrdersRequest.SerializeToString,
                 response_deserializer=exchange_dot_v1_dot_order__service__pb2.ListOrdersResponse.FromString,
                 _registered_method=True)
+        self.ListOrderHistory = channel.unary_unary(
+                '/exchange.v1.OrderService/ListOrderHistory',
+                request_serializer=exchange_dot_v1_dot_order__service__pb2.ListOrderHistoryRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_order__service__pb2.ListOrderHistoryResponse.FromString,
+                _registered_method=True)
 
 
 class OrderServiceServicer(object):
@@ -125,6 +130,13 @@ class OrderServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListOrderHistory(self, request, context):
+        """All orders that the caller ever placed, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OrderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -162,6 +174,11 @@ def add_OrderServiceServicer_to_server(servicer, server):
                     servicer.ListOrders,
                     request_deserializer=exchange_dot_v1_dot_order__service__pb2.ListOrdersRequest.FromString,
                     response_serializer=exchange_dot_v1_dot_order__service__pb2.ListOrdersResponse.SerializeToString,
+            ),
+            'ListOrderHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOrderHistory,
+                    request_deserializer=exchange_dot_v1_dot_order__service__pb2.ListOrderHistoryRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_order__service__pb2.ListOrderHistoryResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -354,6 +371,33 @@ class OrderService(object):
             '/exchange.v1.OrderService/ListOrders',
             exchange_dot_v1_dot_order__service__pb2.ListOrdersRequest.SerializeToString,
             exchange_dot_v1_dot_order__service__pb2.ListOrdersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOrderHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/exchange.v1.OrderService/ListOrderHistory',
+            exchange_dot_v1_dot_order__service__pb2.ListOrderHistoryRequest.SerializeToString,
+            exchange_dot_v1_dot_order__service__pb2.ListOrderHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

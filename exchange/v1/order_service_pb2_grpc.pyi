@@ -47,6 +47,8 @@ class OrderServiceStub:
     """One order of the caller, while it is open."""
     ListOrders: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.ListOrdersRequest, _order_service_pb2.ListOrdersResponse]
     """The caller's open orders."""
+    ListOrderHistory: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.ListOrderHistoryRequest, _order_service_pb2.ListOrderHistoryResponse]
+    """All orders that the caller ever placed, newest first."""
 
 @_typing.type_check_only
 class OrderServiceAsyncStub(OrderServiceStub):
@@ -67,6 +69,8 @@ class OrderServiceAsyncStub(OrderServiceStub):
     """One order of the caller, while it is open."""
     ListOrders: _aio.UnaryUnaryMultiCallable[_order_service_pb2.ListOrdersRequest, _order_service_pb2.ListOrdersResponse]  # type: ignore[assignment]
     """The caller's open orders."""
+    ListOrderHistory: _aio.UnaryUnaryMultiCallable[_order_service_pb2.ListOrderHistoryRequest, _order_service_pb2.ListOrderHistoryResponse]  # type: ignore[assignment]
+    """All orders that the caller ever placed, newest first."""
 
 class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     """Explicit orders on continuous instruments. A business reject is an execution report with a reason, not an RPC error."""
@@ -126,5 +130,13 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_order_service_pb2.ListOrdersResponse, _abc.Awaitable[_order_service_pb2.ListOrdersResponse]]:
         """The caller's open orders."""
+
+    @_abc_1.abstractmethod
+    def ListOrderHistory(
+        self,
+        request: _order_service_pb2.ListOrderHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_order_service_pb2.ListOrderHistoryResponse, _abc.Awaitable[_order_service_pb2.ListOrderHistoryResponse]]:
+        """All orders that the caller ever placed, newest first."""
 
 def add_OrderServiceServicer_to_server(servicer: OrderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

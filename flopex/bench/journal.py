@@ -132,10 +132,10 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
             for log in logs.values():
                 log.close()
         block_bytes = OsFileSystem().block_bytes(folder)
-        mount = _mount(folder)
+        disk = mount(folder)
     return {
         "machine": machine(),
-        "disk": {**mount, "block_bytes": block_bytes},
+        "disk": {**disk, "block_bytes": block_bytes},
         "settings": {**asdict(settings), "directory": str(settings.directory)},
         "default": {"mode": WRITE_MODE.value, "alignment": block_bytes},
         "fallbacks": [
@@ -191,7 +191,7 @@ def _scheduling(real_time: bool) -> Iterator[None]:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
-def _mount(folder: Path) -> dict[str, str]:
+def mount(folder: Path) -> dict[str, str]:
     """The file system that a folder lies on."""
     folder = folder.resolve()
     best = ("/", "unknown", "unknown")

@@ -12,12 +12,16 @@ from flopex.cli import (
     backup,
     bench,
     demo,
+    doctor,
     jobs,
     journal,
+    journal_state,
     market,
+    market_history,
     models,
     orders,
     quality,
+    readmodel,
     receipt,
     serve,
     submit,
@@ -76,14 +80,17 @@ def print_reference() -> None:
     typer.echo(reference(typer.main.get_command(app)), nl=False)
 
 
-for group in (demo, submit, jobs, market, account, serve, backup, train, quality):
+for group in (demo, submit, jobs, market, account, serve, doctor, backup, train, quality):
     app.registered_commands += group.app.registered_commands
 app.add_typer(orders.app, name="order")
+app.add_typer(market_history.app, name="market")
 app.add_typer(receipt.app, name="receipt")
 app.add_typer(workers.app, name="worker")
 app.add_typer(models.app, name="model")
 admin.app.registered_commands += trading.app.registered_commands
+journal.app.registered_commands += journal_state.app.registered_commands
 app.add_typer(journal.app, name="journal")
+app.add_typer(readmodel.app, name="readmodel")
 app.add_typer(admin.app, name="admin")
 app.add_typer(bench.app, name="bench")
 

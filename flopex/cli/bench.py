@@ -19,6 +19,8 @@ from flopex.cli.bench_gating import gating
 from flopex.cli.bench_journal import journal
 from flopex.cli.bench_matching import matching
 from flopex.cli.bench_orders import orders
+from flopex.cli.bench_recovery import recovery
+from flopex.cli.bench_rivals import rivals
 from flopex.cli.exits import CommandError
 
 if TYPE_CHECKING:
@@ -112,6 +114,12 @@ command(
     "orders",
     example="flopex bench orders\nflopex bench orders --rounds 3 --json",
 )(orders)
+
+command(
+    app,
+    "rivals",
+    example="flopex bench rivals\nflopex bench rivals --directory ./exchange --seconds 30 --json",
+)(rivals)
 
 
 command(
@@ -269,3 +277,10 @@ _KEYS: Final = (
     "server_cpu_us_per_order",
     "client_cpu_us_per_order",
 )
+
+command(
+    app,
+    "recovery",
+    example="flopex bench recovery\n"
+    "flopex bench recovery --live-orders 1000000 --records 10000000 --directory /data --json",
+)(recovery)

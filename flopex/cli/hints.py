@@ -18,6 +18,7 @@ HINTS: Final[dict[str, str]] = {
     "DEADLINE_INFEASIBLE": "give it more time (--deadline 2m) or ask for fewer --max-tokens",
     "BUDGET_BELOW_MINIMUM": "raise --budget, or leave it out for the worst case",
     "CONTEXT_TOO_LONG": "shorten the prompt, or ask for fewer tokens: --max-tokens",
+    "MONEY_CAP": "raise --max-cost, or lower the quantity or the limit",
     "MESSAGE_RATE": "send less at a time; flopex account --limits shows how much is let through",
     "ORDER_TO_TRADE": "cancel and replace less; flopex account --limits shows your own limit",
     "LEGS_INVALID": "1 to 16 legs, each on another instrument",

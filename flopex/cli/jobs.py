@@ -30,7 +30,7 @@ async def jobs(
 ) -> None:
     """List your jobs, newest first; or show one with its answer.
 
-    A job that ended is remembered for 24 hours.
+    The answer of a job that ended is kept for 24 hours, the job itself for good.
     """
     async with session.connect() as client:
         if job is not None:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from flopex.replay import Replay
 
 app = typer.Typer(
-    no_args_is_help=True, help="The journal: whether it is whole, and what is in it. Reads only."
+    no_args_is_help=True, help="The journal: whether it is whole, what is in it, and its snapshots."
 )
 
-_DIRECTORY = typer.Argument(
+DIRECTORY = typer.Argument(
     help="A journal, a backup or a data directory. Default: the data directory (--data)."
 )
 
@@ -37,7 +37,7 @@ _DIRECTORY = typer.Argument(
 )
 async def verify(
     session: Session,
-    directory: Annotated[Path | None, _DIRECTORY] = None,
+    directory: Annotated[Path | None, DIRECTORY] = None,
     chain: Annotated[
         str | None,
         typer.Option(metavar="HEX", help="The chain hash that it must end with, from elsewhere."),
@@ -54,9 +54,9 @@ async def verify(
     writing was cut off, and was never acknowledged. While an exchange runs in the directory it may
     be the group that is being written.
     """
-    folder = await _folder(session, directory)
+    folder = await find_folder(session, directory)
     facts: dict[str, Any] = {"directory": str(folder), "whole": True, "damage": None}
-    with _journal_errors():
+    with journal_errors():
         stat, damage = await asyncio.to_thread(_read, folder)
         if damage is not None:
             if session.json:
@@ -79,13 +79,13 @@ async def verify(
     "stat",
     example="flopex journal stat --data ./exchange\nflopex journal stat /backups/monday --json",
 )
-async def stat(session: Session, directory: Annotated[Path | None, _DIRECTORY] = None) -> None:
+async def stat(session: Session, directory: Annotated[Path | None, DIRECTORY] = None) -> None:
     """What is in a journal: segments, groups, records, bytes, sequences, epoch, rules, chain hash.
 
     Reads and checks every byte of it, as `flopex journal verify` does.
     """
-    folder = await _folder(session, directory)
-    with _journal_errors():
+    folder = await find_folder(session, directory)
+    with journal_errors():
         found, damage = await asyncio.to_thread(_read, folder)
     if damage is not None:
         raise CommandError(str(damage), reason="JOURNAL_DAMAGED")
@@ -103,7 +103,7 @@ async def stat(session: Session, directory: Annotated[Path | None, _DIRECTORY] =
 )
 async def dump(
     session: Session,
-    directory: Annotated[Path | None, _DIRECTORY] = None,
+    directory: Annotated[Path | None, DIRECTORY] = None,
     from_sequence: Annotated[int, typer.Option("--from", min=1, help="The first sequence.")] = 1,
     to_sequence: Annotated[
         int | None, typer.Option("--to", min=1, help="The last sequence. Default: all.")
@@ -119,9 +119,9 @@ async def dump(
 
     if to_sequence is not None and to_sequence < from_sequence:
         raise CommandError("--to is before --from", code=ExitCode.USAGE, reason="USAGE")
-    folder = await _folder(session, directory)
+    folder = await find_folder(session, directory)
     commands = 0
-    with _journal_errors():
+    with journal_errors():
         for entries in read_entries(folder, from_sequence, to_sequence):
             for entry in entries:
                 session.output.line(entry._asdict())
@@ -132,15 +132,17 @@ async def dump(
     session.output.summary(commands=commands)
 
 
-async def _folder(session: Session, directory: Path | None) -> Path:
+async def find_folder(session: Session, directory: Path | None) -> Path:
+    """The journal that is meant: of the folder named, or of the data directory."""
     from flopex.journals import find_journal
 
-    with _journal_errors():
+    with journal_errors():
         return await asyncio.to_thread(find_journal, directory or session.data)
 
 
 @contextmanager
-def _journal_errors() -> Iterator[None]:
+def journal_errors() -> Iterator[None]:
+    """What goes wrong with a journal, as the command line says it."""
     from exchange.core.records import RecordError
     from exchange.journal import JournalDamaged, JournalError, JournalMismatch, JournalNotFound
 
@@ -160,9 +162,10 @@ def _journal_errors() -> Iterator[None]:
 
 def _read(folder: Path) -> tuple[JournalStat | None, JournalDamaged | None]:
     from exchange.journal import JournalDamaged, verify_journal
+    from flopex.journals import beginning_kept
 
     try:
-        return verify_journal(folder), None
+        return verify_journal(folder, beginning_kept=beginning_kept(folder)), None
     except JournalDamaged as damage:
         return None, damage
 

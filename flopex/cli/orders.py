@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -13,10 +13,13 @@ from flopex.cli.exits import CommandError, ExitCode
 from flopex.cli.hints import HINTS
 from flopex.cli.units import compute_option, price_option
 from flopex.render.format import grouped, price, words
+from flopex.render.history import past_orders_table
 from flopex.render.tables import orders_table
 
 if TYPE_CHECKING:
     from exchange.client import OrderResult
+
+HISTORY_DEFAULT: Final = 20
 
 app = typer.Typer(no_args_is_help=True, help="Explicit orders on continuous instruments.")
 
@@ -200,6 +203,21 @@ async def list_orders(
         found = [order async for order in client.orders.list(instrument=instrument)]
         names = {i.instrument_id: i.name for i in await client.market.instruments()}
     shown = orders_table(found, names) if found else "no open orders"
+    session.output.answer({"orders": found}, shown)
+
+
+@command(app, "history", example="flopex order history --limit 50\nflopex order history --json")
+async def history(
+    session: Session,
+    limit: Annotated[
+        int, typer.Option(min=1, help="At most this many, newest first.")
+    ] = HISTORY_DEFAULT,
+) -> None:
+    """List all orders that you ever placed, newest first, with what became of them."""
+    async with session.connect() as client:
+        found = [order async for order in client.orders.history(limit=limit)]
+        names = {i.instrument_id: i.name for i in await client.market.instruments()}
+    shown = past_orders_table(found, names) if found else "no orders yet"
     session.output.answer({"orders": found}, shown)
 
 

@@ -19,6 +19,30 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+_ReadModel = Annotated[
+    str,
+    typer.Option(
+        metavar="URL",
+        help="Database for queries: sqlite:////path or postgresql://user@host/name; off for none. "
+        "Default: a file in the data directory.",
+    ),
+]
+_TwoProcesses = Annotated[
+    bool,
+    typer.Option(
+        "--two-processes/--single-process",
+        help="gRPC and HTTP in a process of their own, or all in one, as on a laptop.",
+    ),
+]
+_Traces = Annotated[
+    str,
+    typer.Option(
+        metavar="URL",
+        help="Where OpenTelemetry traces of jobs go: http://collector:4318/v1/traces, or console. "
+        "Needs the extra otel and a read model.",
+    ),
+]
+
 
 @command(app, "serve", example="flopex serve --data ./exchange --address 127.0.0.1:7411")
 async def serve(
@@ -40,14 +64,10 @@ async def serve(
             help="Give up a damaged last group of the journal. It may have been acknowledged.",
         ),
     ] = False,
+    read_model: _ReadModel = "",
+    traces: _Traces = "",
     reflection: Annotated[bool, typer.Option(help="Let clients ask for the gRPC schema.")] = True,
-    two_processes: Annotated[
-        bool,
-        typer.Option(
-            "--two-processes/--single-process",
-            help="gRPC and HTTP in a process of their own, or all in one, as on a laptop.",
-        ),
-    ] = True,
+    two_processes: _TwoProcesses = True,
     grace: Annotated[float, typer.Option(help="Seconds that calls get to finish at the end.")] = 10,
 ) -> None:
     """Run an exchange until Ctrl-C or SIGTERM; then drain it.
@@ -71,6 +91,9 @@ async def serve(
         operator_secret=os.environ.get("FLOPEX_OPERATOR_KEY", ""),
         cut_damaged_tail=cut_damaged_tail,
         reflection=reflection,
+        read_model=read_model,
+        traces=traces,
+        read_model_process=two_processes,
         gateway_command=gateway.command(log_level, session.json) if two_processes else (),
     )
 

@@ -192,19 +192,22 @@ def _leg(text: str) -> JobLeg:
     from exchange.client import JobLeg
 
     name, *terms = text.split(":")
-    if not name or len(terms) > 2:
+    limit, quantity = (*terms, "", "")[:2]
+    try:
+        if not name or len(terms) > 2:
+            raise typer.BadParameter("it has not up to three parts")
+        return JobLeg(
+            name,
+            price_option(limit) if limit else 0,
+            compute_option(quantity) if quantity else 0,
+        )
+    except typer.BadParameter as error:
         raise CommandError(
-            f"{text!r} is no leg",
+            f"{text!r} is no leg: {error.message}",
             "--leg 'smollm2-135m/cpu/batch:300000 nanos:40 GFLOP'",
             ExitCode.USAGE,
             "LEG",
-        )
-    limit, quantity = (*terms, "", "")[:2]
-    return JobLeg(
-        name,
-        price_option(limit) if limit else 0,
-        compute_option(quantity) if quantity else 0,
-    )
+        ) from error
 
 
 def _messages(system: str, text: str) -> list[Message]:

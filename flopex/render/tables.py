@@ -32,7 +32,7 @@ _STATE_STYLES = {
 }
 
 
-def _table(*columns: str, right: Sequence[str] = (), stretch: str = "") -> Table:
+def plain_table(*columns: str, right: Sequence[str] = (), stretch: str = "") -> Table:
     """A table whose cells stay on one line; `stretch` is the column that gives way."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     for column in columns:
@@ -61,7 +61,7 @@ def job_ending(job: Job) -> str:
 
 def jobs_table(jobs: Iterable[Job]) -> Table:
     """Jobs, one on a line."""
-    table = _table(
+    table = plain_table(
         *("job", "state", "tier", "worker", "tokens", "paid", "submitted", "ending"),
         right=("job", "tokens", "paid"),
         stretch="ending",
@@ -125,7 +125,7 @@ def _leg(leg: JobLegState) -> str:
 def limits_table(account: Account) -> Table:
     """What an account may have open, and may send."""
     caps, sends = account.limits, account.limits.messages
-    table = _table("limit", "most", right=("most",))
+    table = plain_table("limit", "most", right=("most",))
     table.add_row("open jobs", grouped(caps.open_jobs_max))
     table.add_row("open orders", grouped(caps.open_orders_max))
     if sends.messages_per_s:
@@ -140,7 +140,7 @@ def limits_table(account: Account) -> Table:
 
 def account_table(accounts: Iterable[Account]) -> Table:
     """Accounts and their money."""
-    table = _table(
+    table = plain_table(
         *("account", "kind", "balance", "held", "available", "jobs", "orders", ""),
         right=("balance", "held", "available", "jobs", "orders"),
     )
@@ -160,7 +160,7 @@ def account_table(accounts: Iterable[Account]) -> Table:
 
 def positions_table(account: Account, names: Mapping[int, str]) -> Table:
     """Paper positions."""
-    table = _table("position", "quantity", right=("quantity",))
+    table = plain_table("position", "quantity", right=("quantity",))
     for position in account.positions:
         name = names.get(position.instrument_id, str(position.instrument_id))
         table.add_row(name, f"{grouped(position.quantity_mflop)} MFLOP")
@@ -169,7 +169,9 @@ def positions_table(account: Account, names: Mapping[int, str]) -> Table:
 
 def ledger_table(entries: Iterable[LedgerEntry], own_id: int) -> Table:
     """Ledger entries as one account sees them: what came in and what went out."""
-    table = _table("time", "what", "lease or trade", "amount", right=("lease or trade", "amount"))
+    table = plain_table(
+        "time", "what", "lease or trade", "amount", right=("lease or trade", "amount")
+    )
     for entry in entries:
         sign = -1 if entry.debit_account_id == own_id else 1
         table.add_row(
@@ -183,7 +185,7 @@ def ledger_table(entries: Iterable[LedgerEntry], own_id: int) -> Table:
 
 def instruments_table(instruments: Iterable[Instrument]) -> Table:
     """Instruments and their terms; prices in nano-dollars per CU."""
-    table = _table(
+    table = plain_table(
         *("instrument", "state", "book", "tick", "price band", "tokens/s", "context"),
         right=("tick", "price band", "tokens/s", "context"),
     )
@@ -204,7 +206,7 @@ def instruments_table(instruments: Iterable[Instrument]) -> Table:
 
 def orders_table(orders: Iterable[Order], names: Mapping[int, str]) -> Table:
     """Open orders."""
-    table = _table(
+    table = plain_table(
         *("order", "instrument", "side", "state", PRICE_UNIT, "MFLOP", "still open", "works"),
         right=("order", PRICE_UNIT, "MFLOP", "still open"),
     )
@@ -247,7 +249,7 @@ def _works(order: Order) -> str:
 
 def workers_table(workers: Iterable[Worker]) -> Table:
     """Workers, their slots, asks and earnings."""
-    table = _table(
+    table = plain_table(
         *("worker", "id", "state", "slots", PRICE_UNIT, "quotes", "settled", "failed", "earned"),
         right=("id", "slots", PRICE_UNIT, "quotes", "settled", "failed", "earned"),
     )

@@ -67,9 +67,10 @@ def free_port() -> int:
 
 
 def gateway_of(pid: int) -> int:
-    """The gateway's process, a child of the engine's."""
-    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(child)
+    """The gateway's process, one of the children of the engine's."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    (found,) = (c for c in children if b"gateway" in Path(f"/proc/{c}/cmdline").read_bytes())
+    return int(found)
 
 
 class CrashSite:

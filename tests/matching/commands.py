@@ -11,6 +11,12 @@ from matching.reference import NaiveBook
 
 AnyBook = Book | NaiveBook
 
+SIDES, WORDS, MODES, TERMS = (
+    tuple(Side),
+    tuple(TimeInForce),
+    tuple(SelfTradePrevention),
+    tuple(Terms),
+)
 IDS_BACK = 60
 """Cancels and replaces pick among this many last ids, live and dead ones."""
 BOOK_ORDERS = 25
@@ -94,8 +100,8 @@ class Commands:
     def _place(self) -> Command:
         rng = self.rng
         self.last_id += 1
-        side = rng.choice((Side.BID, Side.ASK))
-        tif = rng.choices(tuple(TimeInForce), (6, 2, 1, 1))[0]
+        side = rng.choice(SIDES)
+        tif = rng.choices(WORDS, (6, 2, 1, 1))[0]
         quantity = rng.randint(1, 30)
         price = self._price(side)
         terms = minimum = display = stop_price = budget = 0
@@ -116,15 +122,19 @@ class Commands:
                 terms = rng.choice((0, 0, Terms.HIDDEN))
             else:
                 budget = rng.randint(1, 40 * 1_000)
-                tif = rng.choice((TimeInForce.IOC, TimeInForce.FOK))
-                minimum = rng.choice((0, 0, rng.randint(1, quantity)))
+                tif = rng.choice(tuple(TimeInForce))
+                if tif in (TimeInForce.IOC, TimeInForce.FOK):
+                    minimum = rng.choice((0, 0, rng.randint(1, quantity)))
+                else:
+                    terms = rng.choice((0, 0, Terms.HIDDEN, Terms.POST_ONLY | Terms.REPRICE))
+                    display = rng.choice((0, quantity)) if not terms else 0
             if rng.random() < 0.05:  # often terms that exclude each other
-                terms |= rng.choice(tuple(Terms))
+                terms |= rng.choice(TERMS)
         return Command(
             Op.PLACE,
             side,
             tif,
-            rng.choice(tuple(SelfTradePrevention)),
+            rng.choice(MODES),
             flags(terms, minimum, display, stop_price, budget),
             self.last_id,
             rng.randint(1, self.accounts),
@@ -139,7 +149,7 @@ class Commands:
     def _replace(self) -> Command:
         rng = self.rng
         stop_price = self._price(Side.BID) if rng.random() < 0.2 * self.wild else 0
-        price = self._price(rng.choice((Side.BID, Side.ASK)))
+        price = self._price(rng.choice(SIDES))
         return Command(
             Op.REPLACE,
             order_id=self._old_id(),

@@ -47,11 +47,15 @@ class Auction:
 
     def uncross(self, reference: int) -> Clearing | None:
         """Uncross at the price that the rules find, and open."""
+        book = self.market.book
+        foreseen = book.foresee(reference) if isinstance(book, Book) else None
         found = self._price(reference)
         while not self._uncross_at(found.price if found else reference) and found:
             self.separated += 1
             found = self._price(reference)
         assert self._price(reference) is None, "an auction has one price"
+        if isinstance(book, Book):
+            assert foreseen == found
         self.market.state(BookState.OPEN)
         assert self.market.book.state_now == BookState.OPEN
         return found

@@ -356,3 +356,28 @@ def test_both_kinds_of_book_have_the_same_digest() -> None:
 def test_a_tick_or_lot_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="tick 0"):
         Book(tick=0)
+
+
+def test_many_cancels_at_once_say_why() -> None:
+    book = Book()
+    for order_id in (1, 2, 3):
+        book.place(make(order_id, BID, 5, 99))
+    reason = CancelReason.MASS_CANCEL
+    found = book.cancel_all([3, 9, 1], reason)
+    assert [(event.order_id, event.reason) for event in found if isinstance(event, Cancelled)] == [
+        (3, reason),
+        (1, reason),
+    ]
+    assert [order.order_id for order in book.orders()] == [2]
+
+
+def test_a_book_that_is_dropped_lets_go_of_its_orders() -> None:
+    """Compiled, the garbage collector does not follow the links of a queue."""
+    book = Book()
+    orders = [make(order_id, BID, 5, 99) for order_id in (1, 2, 3)]
+    for order in orders:
+        book.place(order)
+    assert orders[1].older is orders[0]
+    del book
+    assert all(order.level is None for order in orders)
+    assert all(order.older is None and order.newer is None for order in orders)

@@ -68,6 +68,13 @@ class Desks:
         assert self.desk.cancel(order_id) == self.twin.cancel(order_id)
         self._compare()
 
+    def cancel_all(self, order_ids: list[int], others: dict[int, list[int]]) -> list[Step]:
+        """Multi-leg and plain orders in one step."""
+        steps = self.desk.cancel_all(order_ids, others)
+        assert steps == self.twin.cancel_all(order_ids, others)
+        self._compare()
+        return steps
+
     def cancel_plain(self, instrument_id: int, order_id: int) -> None:
         events = self.real[instrument_id].cancel(order_id)
         assert events == self.naive[instrument_id].cancel(order_id)
@@ -262,6 +269,15 @@ def random_command(desks: Desks, rng: random.Random, order_id: int) -> None:
             Order(order_id, account, side, price, quantity, tif, mode, terms) for _ in range(2)
         )
         desks.place(instrument_id, one, two)
+    elif kind < 0.83:
+        ours = [order.order_id for order in desks.desk.state() if order.account_id == account]
+        plain_ids = {
+            i: [o.order_id for o in desks.real[i].orders() if o.account_id == account]
+            for i in (C, A, B)
+        }
+        wanted = desks.wanted
+        others = {i: [o for o in ids if o not in wanted] for i, ids in plain_ids.items()}
+        desks.cancel_all(ours, others)
     elif kind < 0.90 and desks.desk.state():
         desks.cancel(rng.choice(desks.desk.state()).order_id)
     else:

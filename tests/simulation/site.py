@@ -174,9 +174,7 @@ class Site:
             segment_bytes=SEGMENT_BYTES,
             files=self.disk,
         )
-        history, outputs = History(self._directory / "read-model"), OutputHub()
-        # Files close when a process dies.
-        process.on_kill.append(history.close)
+        history, outputs = History(), OutputHub()
 
         def on_replay(group: Group) -> None:
             history.on_group(group)
@@ -188,6 +186,7 @@ class Site:
         self.auditor.recovered(engine.core)
         engine.subscribe(self.auditor.on_group)
         blobs = BlobStore(self._directory / "blobs", self._directory / "master.key")
+        # Files close when a process dies.
         process.on_kill.append(blobs.close)
         receipts = ReceiptStore(RECEIPTS, segment_bytes=SEGMENT_BYTES, files=self.disk)
         services = Services(engine, blobs, receipts, history, process, outputs)

@@ -10,10 +10,10 @@ from exchange.core.accounts import Account, Key
 from exchange.core.commands import AccountKind, Role, SetAccountLimits
 from exchange.core.exchange import Exchange
 from exchange.core.reasons import Reason
+from exchange.readmodel.queries import EntryRow
 from exchange.rpc import auth
 from exchange.rpc.convert import enums
 from exchange.rpc.errors import invalid, refusal
-from exchange.rpc.ledger_file import Entry
 from exchange.v1 import account_service_pb2 as pb
 
 LIMIT_FIELDS: Final = SetAccountLimits.__struct_fields__[1:]
@@ -102,7 +102,7 @@ def key(key_hash: bytes, found: Key) -> pb.Key:
     return pb.Key(key_id=auth.key_id(key_hash), label=found.label, roles=role_names(found.roles))
 
 
-def entry(found: Entry) -> pb.LedgerEntry:
+def entry(found: EntryRow) -> pb.LedgerEntry:
     """One ledger entry."""
     return pb.LedgerEntry(
         sequence=found.sequence,

@@ -100,8 +100,8 @@ def _work(core: Exchange, request: pb.SubmitJobRequest, text_bytes: int) -> Work
         model_id,
         tier,
         find_instrument(core, named).instrument_id if named else 0,
-        request.quantity_mflop or _quantity_mflop(model, request.input, text_bytes),
         request.limit_nanos,
+        request.quantity_mflop or _quantity_mflop(model, request.input, text_bytes),
         *_prompt_tokens(model, request.input, text_bytes),
     )
 

@@ -58,6 +58,7 @@ class Chaos:
         self.makers: list[Callable[[], c.Command]] = [
             *[self.advance] * 14,
             *[self.submit] * 14,
+            *[self.submit_legs] * 3,
             *[self.place] * 8,
             *[self.conditional] * 8,
             *[self.multi_leg] * 2,
@@ -147,6 +148,29 @@ class Chaos:
             max_cost_nanos=rng.choice((0, 10**6)),
             deadline_within_ns=rng.choice((300 * NS_PER_MS, NS_PER_S, 10 * NS_PER_S)),
             tier="interactive",
+        )
+
+    def submit_legs(self) -> c.Command:
+        """A job with one to three legs, mostly on instruments that sell leases."""
+        rng, instruments = self.rng, self.market.exchange.instruments
+        leased = [i for i, found in instruments.items() if found.clearing_group_id]
+        named = rng.sample(leased, min(len(leased), rng.randint(1, 3)))
+        if rng.random() < 0.05:
+            named.append(self.some(instruments))
+        limits = [rng.choice((0, ASK_NEAR[rng.randrange(3)])) for _ in named]
+        numbers = []
+        for instrument_id, limit in zip(named, limits, strict=True):
+            tokens = rng.choice((10, 10, 10, 5_000))
+            numbers += [instrument_id, limit, rng.choice((29, 100, 1_000)), tokens, 4 * tokens]
+        return replace(
+            self.submit(),
+            **dict.fromkeys(
+                ("model_id", "instrument_id", "quantity_mflop", "input_tokens", "limit_nanos"), 0
+            ),
+            input_tokens_max=0,
+            tier="",
+            value_nanos=0 if all(limits) else rng.choice((10**5, 10**6)),
+            legs=tuple(numbers),
         )
 
     def place(self) -> c.Command:
@@ -359,6 +383,10 @@ class Chaos:
         hashed = bytes([number]) * 32
         state = rng.choice((1, 1, 1, 1, 2, 3)) if rng.random() < 0.2 else rng.randint(1, 2)
         return rng.choice((
+            c.SetAccountLimits(
+                self.some(exchange.accounts), rng.choice((0, 1, 50)), rng.choice((0, 1, 50))
+            ),
+            c.SetAccountLimits(self.some(exchange.accounts), 0, 0, NS_PER_S, 20, 2),
             c.OpenAccount(rng.randint(1, 2), f"account-{number}"),
             c.AddKey(self.some(exchange.accounts), rng.randint(0, 16), hashed, "key"),
             c.RevokeKey(hashed),

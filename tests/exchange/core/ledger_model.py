@@ -9,6 +9,7 @@ from exchange.core import commands as c
 from exchange.core.events import (
     AnyEvent,
     JobEnded,
+    JobLegDropped,
     JobQueued,
     LeaseEnded,
     LeaseOffered,
@@ -44,6 +45,9 @@ class LedgerModel:
                 first = self._escrow.setdefault(event.job_id, event.escrow_nanos)
                 assert first == event.escrow_nanos, "the budget of a later attempt is another"
                 self._buyer[event.job_id] = event.account_id
+            elif isinstance(event, JobLegDropped):
+                assert event.escrow_nanos <= self._escrow[event.job_id], "an escrow has grown"
+                self._escrow[event.job_id] = event.escrow_nanos
             elif isinstance(event, LeaseOffered):
                 self._offered(event)
             elif isinstance(event, LeaseEnded):

@@ -103,7 +103,9 @@ def _(market: Market) -> Reason:
 
 @gives(R.MONEY_CAP)
 def _(market: Market) -> Reason:
-    return market.refused(market.order(price_nanos=1_000, max_cost_nanos=1, quantity_mflop=2_000))
+    return market.refused(
+        market.conditional(all_or_none=1, price_nanos=1_000, max_cost_nanos=1, quantity_mflop=2_000)
+    )
 
 
 @gives(R.PRICE_BELOW_ASK)

@@ -217,7 +217,8 @@ class Offer:
         """An honest receipt, but for the changes."""
         exchange = self.scene.exchange
         job = exchange.jobs[self.job_id]
-        model = exchange.models[job.terms.model_id]
+        instrument = exchange.instruments[self.event.instrument_id]
+        model = exchange.models[instrument.terms.model_id]
         trace = DenseTrace(prompt, steps)
         honest = c.SettleLease(
             *self.token,

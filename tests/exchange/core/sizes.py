@@ -12,6 +12,8 @@ TORTURE_COMMANDS = 700
 """Per seed."""
 TORTURE_ORDER_COMMANDS = 1_000
 """Per seed, of orders alone."""
+TORTURE_JOB_COMMANDS = 600
+"""Per seed, of jobs alone, each done by two exchanges."""
 MACHINE_EXAMPLES = 150 * SOAK
 MACHINE_STEPS = 40
 RECORD_EXAMPLES = 150 * SOAK

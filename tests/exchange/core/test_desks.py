@@ -24,6 +24,7 @@ from exchange.core.events import (
     WorkerState,
     WorkerStateChanged,
 )
+from exchange.core.exchange import Exchange
 from exchange.core.ledger import Ledger
 from exchange.core.limits import CLIENT_ID_RETENTION_NS, NS_PER_S
 from exchange.core.reasons import Reason
@@ -455,4 +456,4 @@ def test_the_oldest_repeats_do_not_fill_the_memory(market: Market) -> None:
         market.do(c.Deposit(market.buyer, market.new_id(), 1))
     market.later(2 * CLIENT_ID_RETENTION_NS)
     assert market.exchange.accounts[market.buyer].client_ids == {}
-    assert market.exchange.client_ids.state() == ()
+    assert market.exchange.client_ids.state() == Exchange().client_ids.state()

@@ -108,3 +108,35 @@ def test_an_order_of_a_stream_trades_like_any_other(market: Market) -> None:
     assert market.do(c.EndOrderStream(market.ann, 1)) == OrdersCancelled(
         market.ann, Reason.DISCONNECTED, 0
     )
+
+
+def test_all_are_gone_before_anything_can_trade(market: Market) -> None:
+    """Without her 7 alone the ask would meet ann's 10 and bob's."""
+    carl = market.account("carl", c.AccountKind.PAPER)
+    whole = {"price_nanos": 60, "all_or_none": 1}
+    market.do(market.conditional(quantity_mflop=7, **whole))
+    market.do(market.conditional(quantity_mflop=10, **whole))
+    market.do(market.conditional(quantity_mflop=10, account_id=market.bob, **whole))
+    market.do(market.conditional(quantity_mflop=20, account_id=carl, side=2, **whole))
+    assert open_ids(market) == [1, 2, 3, 4]
+    events = market.events(c.MassCancel(market.ann, 0, 0))
+    assert [type(event) for event in events] == [OrdersCancelled, OrderClosed, OrderClosed]
+    assert open_ids(market) == [3, 4]
+
+
+def test_what_is_left_trades_after_all_ends_and_the_oldest_end_first(market: Market) -> None:
+    carl = market.account("carl", c.AccountKind.PAPER)
+    other = market.paper_book("other")
+    whole = {"price_nanos": 60, "all_or_none": 1}
+    market.place(instrument_id=other)
+    market.do(market.conditional(quantity_mflop=7, **whole))
+    market.place(instrument_id=other, price_nanos=1)
+    for _ in range(2):
+        market.do(market.conditional(quantity_mflop=10, account_id=market.bob, **whole))
+    market.do(market.conditional(quantity_mflop=20, account_id=carl, side=2, **whole))
+    events = market.events(c.MassCancel(market.ann, 0, 0))
+    assert events[0] == OrdersCancelled(market.ann, Reason.CANCELLED_BY_OWNER, 3)
+    assert [event.order_id for event in of_kind(events[1:4], OrderClosed)] == [1, 2, 3]
+    fills = of_kind(events[4:], OrderFilled)
+    assert [(fill.quantity_mflop, fill.price_nanos) for fill in fills] == [(10, 60), (10, 60)]
+    assert open_ids(market) == []

@@ -161,7 +161,8 @@ def test_refused_orders(market: Market, changes: dict[str, int], reason: Reason)
 
 def test_the_money_cap_holds_at_entry_and_on_replace(market: Market) -> None:
     order = market.order(price_nanos=100, quantity_mflop=10**6, max_cost_nanos=100)
-    assert market.refused(replace(order, max_cost_nanos=99)) == Reason.MONEY_CAP
+    whole = market.conditional(all_or_none=1, price_nanos=100, quantity_mflop=10**6)
+    assert market.refused(replace(whole, max_cost_nanos=99)) == Reason.MONEY_CAP
     market.do(order)
     order_id = market.exchange.counters.order
     assert market.refused(c.ReplaceOrder(market.ann, order_id, 101, 10**6)) == Reason.MONEY_CAP

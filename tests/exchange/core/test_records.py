@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exchange.core.commands import COMMANDS, Advance, CancelOrder, Command, OpenAccount, decode
-from exchange.core.records import HEAD, RECORD_BYTES_MAX, Record, RecordError, dtype, split
+from exchange.core.records import HEAD, RECORD_BYTES_MAX, Record, RecordError, dtype, record_at
 from tests.exchange.core.chaos import FIELD_SIZES, INTEGER_RANGES, field_codes
 from tests.exchange.core.sizes import RECORD_EXAMPLES
 
@@ -141,6 +141,10 @@ def test_unknown_kinds_and_flags_are_errors() -> None:
         decode(HEAD.pack(999, 0, 0))
     with pytest.raises(RecordError, match="damaged"):
         decode(HEAD.pack(1, 1, 8) + bytes(8))
+    with pytest.raises(RecordError, match="kind 257"):  # its low byte is a known kind
+        decode(HEAD.pack(257, 0, 8) + bytes(8))
+    with pytest.raises(RecordError, match="9 bytes, not 8"):
+        decode(HEAD.pack(1, 0, 9) + bytes(9))
 
 
 def test_lengths_are_bounded() -> None:
@@ -148,8 +152,9 @@ def test_lengths_are_bounded() -> None:
     assert decode(longest.encode()) == [longest]
     with pytest.raises(RecordError, match="RECORD_BYTES_MAX"):
         OpenAccount(1, longest.name + "a").encode()
+    too_long = HEAD.pack(10, 0, RECORD_BYTES_MAX + 1) + bytes(RECORD_BYTES_MAX + 1)
     with pytest.raises(RecordError):
-        list(split(HEAD.pack(10, 0, RECORD_BYTES_MAX + 1) + bytes(RECORD_BYTES_MAX + 1)))
+        record_at(memoryview(too_long), 0)
 
 
 def test_text_must_be_text() -> None:

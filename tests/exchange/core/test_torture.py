@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 
 from exchange.core import commands as c
-from exchange.core.events import Refused
+from exchange.core.events import JobState, Refused
+from matching.reference_clearing import NaiveClearingGroup
+from matching.reference_legs import NaiveLegDesk
 from matching.types import Side
 from tests.exchange.core import sizes
 from tests.exchange.core.chaos import Chaos, OrderChaos
+from tests.exchange.core.job_chaos import JobChaos
 from tests.exchange.core.ledger_model import LedgerModel
 from tests.exchange.core.scenario import Market, unchanged_but_for_sequence
 from tests.matching.feed import Feed
@@ -43,6 +48,37 @@ def test_order_books_are_emptied_and_nothing_is_left(seed: int) -> None:
     assert exchange.counters.trade > sizes.TORTURE_ORDER_COMMANDS // 20, "too little happens"
     for book in chaos.books:
         assert sum(a.positions.get(book, 0) for a in exchange.accounts.values()) == 0
+    market.close()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_jobs_with_legs_agree_with_the_naive_twin(seed: int) -> None:
+    """Twin exchanges, one of which clears by lists that are scanned in full, say the same."""
+    with (
+        mock.patch("exchange.core.operator.ClearingGroup", NaiveClearingGroup),
+        mock.patch("exchange.core.state.LegDesk", NaiveLegDesk),
+    ):
+        naive = Market()
+        JobChaos(naive, seed)
+    market = Market()
+    chaos = JobChaos(market, seed)
+    model = LedgerModel(market.exchange)
+    leased: set[int] = set()
+    for _ in range(sizes.TORTURE_JOB_COMMANDS):
+        command = chaos.command()
+        events = market.events(command)
+        assert naive.events(command) == events, command
+        assert naive.exchange.state_tree() == market.exchange.state_tree()
+        chaos.saw(events)
+        model.saw(command, events)
+        model.compare()
+        leased |= {job.leg for job in market.exchange.jobs.values() if job.terms.legs and job.leg}
+    jobs = [job for job in market.exchange.jobs.values() if job.terms.legs]
+    assert {job.state for job in jobs} >= {JobState.SETTLED, JobState.CANCELLED, JobState.EXPIRED}
+    assert leased, "no later leg ever fills"
+    assert any(job.attempt > 1 for job in jobs), "no attempt ever fails"
+    assert any(job.dropped and job.lease_ids for job in jobs), "no leg drops out before another's"
+    naive.close()
     market.close()
 
 

@@ -42,6 +42,8 @@ async def _two_apart(engine: Engine, log: SlowLog, sync_s: float, apart_s: float
     async with asyncio.timeout(10 * apart_s + 1):
         for _ in itertools.takewhile(lambda _: time.perf_counter() < until, itertools.count()):
             await asyncio.sleep(0)
+        for _ in range(3):  # what fell due while a busy machine ran others gets its turn
+            await asyncio.sleep(0)
     two = engine.submit(account(f"third {sync_s} {apart_s}"))
     await asyncio.gather(one, two)
     return len(log.groups) - before

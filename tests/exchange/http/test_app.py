@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exchange.core.commands import AddInstrument
+from exchange.core.commands import AddInstrument, CancelJob
 from exchange.http import app, listener, metrics, pages
 from exchange.http.app import split_address
 from exchange.http.listener import connections_max
@@ -100,6 +100,12 @@ async def test_metrics_tell_the_exchange_from_the_inside(site: Site) -> None:
     assert 0 < found["flopex_append_seconds_total"] <= stats.append_ns / 1e9
     assert found["flopex_apply_seconds_total"] > 0
     assert found["flopex_pending_commands"] == 0
+    assert 0 < found["flopex_journal_sync_seconds_count"] <= found["flopex_commit_groups_total"] + 1
+    assert found["flopex_journal_sync_seconds_sum"] > 0
+    assert found["flopex_ack_seconds_count"] > 10
+    assert found["flopex_group_commands_sum"] > 10
+    assert found["flopex_leases state=running"] == 0
+    assert found["flopex_leases_ended_total state=settled"] == 1
     for queue in QUEUES:
         assert found[f"flopex_queue_depth queue={queue}"] == 0
         assert found[f"flopex_queue_limit queue={queue}"] > 0
@@ -134,6 +140,26 @@ async def test_refused_calls_are_counted_by_reason(site: Site) -> None:
     errors = [name for name in found if name.startswith("flopex_rpc_errors_total")]
     assert len(errors) == 1
     assert "method=exchange.v1.JobService/SubmitJob reason=KEY" in errors[0]
+
+
+async def test_commands_that_the_core_refuses_are_counted_by_reason(site: Site) -> None:
+    for _ in range(2):
+        await site.exchange.engine.submit(CancelJob(0, 99))
+    found = await scrape(site)
+    assert found["flopex_refused_commands_total reason=UNKNOWN_JOB"] == 2
+
+
+async def test_how_far_the_read_model_is(site: Site) -> None:
+    await site.order(Side.BID, 90, 7)
+    services = site.exchange.server.services
+    asked = await services.ask(lambda _: None)
+    read_model = services.read_model
+    assert read_model is not None
+    await eventually(lambda: read_model.sequence >= asked.sequence)
+    found = await scrape(site)
+    assert found["flopex_read_model_sequence"] >= asked.sequence > 0
+    assert found["flopex_read_model_lag_commands"] >= 0
+    assert found["flopex_read_model_questions"] == 0
 
 
 async def test_labels_are_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

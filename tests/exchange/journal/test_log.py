@@ -222,7 +222,7 @@ def test_a_closed_log_says_so(tmp_path: Path, open_log: OpenLog, fill: Fill) -> 
 def test_other_rules_are_refused(tmp_path: Path, open_log: OpenLog, fill: Fill) -> None:
     with open_log(tmp_path) as log:
         written = fill(log, 1)
-    with pytest.raises(JournalVersionMismatch, match="upgrade by drain") as caught:
+    with pytest.raises(JournalVersionMismatch, match="flopex journal upgrade") as caught:
         open_log(tmp_path, rules_version=4)
     assert (caught.value.found, caught.value.wanted) == (3, 4)
     with open_log(tmp_path) as log:  # and the lock was given back

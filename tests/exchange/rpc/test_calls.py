@@ -244,7 +244,8 @@ async def test_what_the_caller_sent_does_not_blow_the_error_up(desk: Desk, name:
 async def test_a_page_token_of_nobody(desk: Desk) -> None:
     token = paging.encode_token(2**64 - 1)
     request = account_pb.ListLedgerEntriesRequest(page_token=token)
-    assert not (await desk.accounts.ListLedgerEntries(request)).entries
+    error = await failure(desk.accounts.ListLedgerEntries(request))
+    assert error_info(error).metadata["field"] == "page_token"
 
 
 async def test_names_end_where_they_end(desk: Desk) -> None:

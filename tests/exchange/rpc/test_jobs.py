@@ -26,6 +26,8 @@ from exchange.rpc.job_blobs import (
 from exchange.v1 import job_service_pb2 as pb
 from tests.exchange.rpc.rig import TOO_DEAR, Rig, error_info, open_rig
 
+pytestmark = pytest.mark.usefixtures("both_forms")
+
 
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:

@@ -191,7 +191,6 @@ async def test_what_cannot_be_asked(desk: Desk) -> None:
         ),
         (read(data.WatchTrades(pb.WatchTradesRequest(instrument=UNKNOWN))), "UNKNOWN_INSTRUMENT"),
         (read(data.WatchTrades(pb.WatchTradesRequest(recent=1_001))), "FIELD_INVALID"),
-        (data.ListCandles(pb.ListCandlesRequest(instrument=INSTRUMENT)), "UNIMPLEMENTED"),
     ]
     for call, reason in cases:
         with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -18,6 +18,8 @@ from exchange.v1 import order_service_pb2 as pb
 from tests.exchange.rpc.desk import ASK, BID, Desk, TradeCall, open_desk
 from tests.exchange.rpc.rig import error_info
 
+pytestmark = pytest.mark.usefixtures("both_forms")
+
 FIELDS = (
     "sequence", "index", "instrument_id", "reason", "execution_type", "state", "side", "order_id",
     "client_order_id", "price_nanos", "quantity_mflop", "leaves_mflop", "trade_id",

@@ -17,6 +17,8 @@ from exchange.v1 import worker_service_pb2 as pb
 from exchange.v1.worker_service_pb2_grpc import WorkerServiceStub
 from tests.exchange.rpc.rig import INSTRUMENT, QUICK, Calls, Rig, error_info, open_rig
 
+pytestmark = pytest.mark.usefixtures("both_forms")
+
 
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:

@@ -44,6 +44,37 @@ def test_a_budget_cuts_the_answer_short_and_the_job_settles(site: Site, worker: 
     assert "cut short by its compute budget" in result.err
 
 
+def test_a_job_with_legs_runs_on_one_of_them(site: Site, worker: str) -> None:
+    rates = ("--prefill", "1000", "--decode", "1000", "--context", "1000", "--max", "1")
+    site.admin("instrument", "instant/cpu/batch", *rates)
+    legs = ("--leg", f"{INTERACTIVE}:1 nanos:40 MFLOP", "--leg", "instant/cpu/batch::")
+    result = site.flopex("submit", "Hi.", *legs, "--value", "0.001", "--detach", "--json")
+    job = result.object()
+    assert [leg["limit_nanos"] for leg in job["legs"]] == [1, 0]
+    assert job["legs"][0]["quantity_mflop"] == 40
+    shown = site.flopex("jobs", str(job["job_id"])).out
+    assert f"{INTERACTIVE}, 40 MFLOP, up to" in shown
+    assert "by the value" in shown
+    site.flopex("cancel", str(job["job_id"]))
+    result = site.flopex("submit", "Hi.", "--leg", f"{INTERACTIVE}:0.9:", "--max-tokens", "2")
+    assert (result.code, result.out) == (0, "token token \n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--leg", "a:b:c:d"),
+        ("--leg", ":1 nanos:5"),
+        ("--leg", f"{INTERACTIVE}:many:5"),
+        ("--leg", INTERACTIVE),
+        ("--leg", f"{INTERACTIVE}:1 nanos", "--tier", "batch"),
+        ("--leg", f"{INTERACTIVE}:1 nanos", "--limit", "1 nanos"),
+    ],
+)
+def test_what_is_no_leg_is_a_mistake_of_usage(site: Site, arguments: tuple[str, ...]) -> None:
+    assert site.flopex("submit", "Hi.", *arguments).code == 2
+
+
 def test_jobs_are_listed_newest_first(site: Site, worker: str) -> None:
     for _ in range(2):
         assert site.flopex(*SUBMIT, "Hello.", "--max-tokens", "1").code == 0

@@ -178,3 +178,22 @@ def test_a_bid_with_legs(site: Site) -> None:
     assert site.flopex("order", "cancel", "--all", key="paper-ada").code == 0
     wrong = site.flopex("order", "legs", "nonsense", "--json", key="paper-ada")
     assert (wrong.code, wrong.error()["reason"]) == (2, "LEG")
+
+
+def test_an_accounts_messages_are_limited_from_the_command_line(site: Site) -> None:
+    site.admin("account", "limited", "--paper")
+    terms = ("--messages-per-s", "5", "--burst", "7", "--message-window", "1m")
+    after = site.admin("limits", "limited", *terms, "--free-messages", "3")
+    assert after["limits"]["messages"] == {
+        "messages_per_s": 5,
+        "message_burst": 7,
+        "order_to_trade_window_ns": 60 * 10**9,
+        "order_to_trade_free": 3,
+        "order_to_trade_ratio": 0,
+    }
+    assert "open orders" in site.flopex("account", "--limits").out
+    limits = ("admin", "limits", "limited")
+    refused = site.flopex(*limits, "--burst", "1", "--json", key="operator")
+    assert (refused.code, refused.error()["reason"]) == (1, "FIELD_INVALID")
+    table = site.flopex(*limits, "--messages-per-s", "5", "--burst", "7", key="operator")
+    assert "messages per second" in table.out

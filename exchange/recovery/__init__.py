@@ -1,0 +1,37 @@
+"""From a journal to a state, and back to a snapshot: replay, start-up, and the follower.
+
+`recover` is how an engine starts: the newest good snapshot, then the journal's tail. `follow` takes
+the next snapshot by replaying the journal from the last one, in a process of its own, and holds
+what comes out against the digests that the live engine has published. See
+docs/internals/snapshots.md.
+"""
+
+from exchange.recovery.digests import Comparison, Differs, DigestFile, Published
+from exchange.recovery.follower import SNAPSHOTS_KEPT, Taken, follow
+from exchange.recovery.keeper import SnapshotConfig, SnapshotKeeper
+from exchange.recovery.replay import Replica, collecting_paused
+from exchange.recovery.retention import Pruned, PruneRefused, prune
+from exchange.recovery.start import Started, recover
+from exchange.recovery.upgrade import Upgraded, UpgradeRefused, upgrade
+
+__all__ = [
+    "SNAPSHOTS_KEPT",
+    "Comparison",
+    "Differs",
+    "DigestFile",
+    "PruneRefused",
+    "Pruned",
+    "Published",
+    "Replica",
+    "SnapshotConfig",
+    "SnapshotKeeper",
+    "Started",
+    "Taken",
+    "UpgradeRefused",
+    "Upgraded",
+    "collecting_paused",
+    "follow",
+    "prune",
+    "recover",
+    "upgrade",
+]

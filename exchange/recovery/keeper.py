@@ -1,0 +1,212 @@
+"""Who starts the follower: every so many records or minutes, one at a time, beside the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from exchange.recovery.digests import DigestFile, Published
+from exchange.recovery.follower import SNAPSHOTS_KEPT
+from exchange.recovery.replay import Replica
+
+SNAPSHOT_RECORDS: Final = 1_000_000
+"""Records between two snapshots, unless set otherwise: some ten seconds of replay."""
+SNAPSHOT_PERIOD_S: Final = 600.0
+"""Seconds between two snapshots of an exchange that is not idle, unless set otherwise."""
+SNAPSHOT_RECORDS_MIN: Final = 1_000
+SNAPSHOT_PERIOD_MIN_S: Final = 1.0
+LIVE_DIGEST_SIZE_MAX: Final = 1_000
+"""Largest state, in things, whose digest the live engine takes between two groups: a few ms."""
+LAST_DIGEST_SIZE_MAX: Final = 100_000
+"""The same for the last digest, when the engine has stopped: some tenths of a second."""
+EXIT_DIFFERS: Final = 3
+"""Exit status of a follower that did not come to what the live engine published."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotConfig:
+    """When snapshots are taken.
+
+    Attributes:
+        records: Commands from one to the next; 0: never.
+        period_s: Seconds from one to the next while commands come in.
+        keep: Newest snapshots that stay.
+    """
+
+    records: int = SNAPSHOT_RECORDS
+    period_s: float = SNAPSHOT_PERIOD_S
+    keep: int = SNAPSHOTS_KEPT
+
+    def __post_init__(self) -> None:
+        if self.records and self.records < SNAPSHOT_RECORDS_MIN:
+            raise ValueError(f"{self.records} records are below {SNAPSHOT_RECORDS_MIN}")
+        if self.period_s < SNAPSHOT_PERIOD_MIN_S:
+            raise ValueError(f"{self.period_s} s are below {SNAPSHOT_PERIOD_MIN_S}")
+
+
+@dataclass(slots=True)
+class SnapshotStats:
+    """What became of the snapshots since the start.
+
+    Attributes:
+        taken: Snapshots that were stored.
+        failed: Followers that ended otherwise.
+        differs: Of those, the ones that found the live engine and a replay apart: an alarm.
+        sequence: Of the last command in the newest snapshot.
+        seconds: What the last follower took.
+    """
+
+    taken: int = 0
+    failed: int = 0
+    differs: int = 0
+    sequence: int = 0
+    seconds: float = 0.0
+
+
+def live_digests(replica: Replica, size_max: int) -> Published:
+    """Where a core stands between two groups; its state's digest if the state is small enough."""
+    core = replica.core
+    state = core.digest() if core.size() <= size_max else None
+    return Published(core.sequence, replica.outcomes, state)
+
+
+class SnapshotKeeper:
+    """Watches an engine's feed and starts followers. All methods belong to the engine's loop.
+
+    Args:
+        journal: The journal's folder.
+        snapshots: The snapshots' folder.
+        genesis: What the exchange started from.
+        config: When.
+        replica: The live engine's.
+        sequence: Of the snapshot that the engine started from.
+    """
+
+    def __init__(
+        self,
+        journal: Path,
+        snapshots: Path,
+        genesis: bytes,
+        config: SnapshotConfig,
+        replica: Replica,
+        sequence: int = 0,
+    ) -> None:
+        self.stats = SnapshotStats(sequence=sequence)
+        self._command = (
+            sys.executable, "-m", "exchange.recovery", str(journal), str(snapshots),
+            "--genesis", genesis.hex(), "--keep", str(config.keep),
+        )  # fmt: skip
+        self._config = config
+        self._replica = replica
+        self._digests = DigestFile(snapshots)
+        self._running: asyncio.Task[None] | None = None
+        self._last_sequence = sequence
+        self._last_s = _now_s()
+
+    @property
+    def running(self) -> bool:
+        """Whether a follower is at work."""
+        return self._running is not None
+
+    def on_group(self, _: object) -> None:
+        """Look whether a snapshot is due, at the end of a durable group."""
+        if self._running is not None or not self._config.records:
+            return
+        records = self._replica.core.sequence - self._last_sequence
+        if records < self._config.records and _now_s() - self._last_s < self._config.period_s:
+            return
+        self.start()
+
+    def start(self) -> None:
+        """Start a follower for the place where the engine stands, unless one is at work."""
+        if self._running is not None:
+            return
+        live = live_digests(self._replica, LIVE_DIGEST_SIZE_MAX)
+        self._publish(live)
+        self._last_sequence, self._last_s = live.sequence, _now_s()
+        self._running = asyncio.get_running_loop().create_task(self._follow(live))
+
+    async def followed(self) -> None:
+        """Return once no follower is at work."""
+        if self._running is not None:
+            await asyncio.wait([self._running])
+
+    async def stop(self, *, publish: bool) -> None:
+        """No more followers.
+
+        Args:
+            publish: Say where the engine stopped, for whoever replays its journal; not for one
+                that failed, whose state may be ahead of its journal.
+        """
+        running = self._running
+        if running is not None:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        if publish:
+            self._publish(live_digests(self._replica, LAST_DIGEST_SIZE_MAX))
+
+    def _publish(self, line: Published) -> None:
+        try:
+            self._digests.publish(line)
+        except OSError as error:
+            _log.warning("the digests could not be published", error=str(error))
+
+    async def _follow(self, live: Published) -> None:
+        began = _now_s()
+        try:
+            status, reply = await self._run(live)
+        except OSError as error:
+            status, reply = -1, {"error": str(error)}
+        finally:
+            self._running = None
+        stats = self.stats
+        stats.seconds = _now_s() - began
+        if status == 0:
+            stats.taken += 1
+            stats.sequence = live.sequence
+            _log.info("a snapshot was taken", seconds=round(stats.seconds, 3), **reply)
+            return
+        stats.failed += 1
+        if status == EXIT_DIFFERS:
+            stats.differs += 1
+            _log.critical("a replay of the journal differs from the live engine", **reply)
+        else:
+            _log.error("no snapshot was taken", status=status, sequence=live.sequence, **reply)
+
+    async def _run(self, live: Published) -> tuple[int, dict[str, Any]]:
+        given = ["--sequence", str(live.sequence), "--outcomes", live.outcomes.hex()]
+        if live.state is not None:
+            given += ["--state", live.state.hex()]
+        process = await asyncio.create_subprocess_exec(
+            *self._command, *given, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            said, _ = await process.communicate()
+        except BaseException:
+            # What it has written so far has no name, and the next one removes it.
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            raise
+        assert process.returncode is not None
+        return process.returncode, _reply(said)
+
+
+def _reply(said: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(said, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return {"error": said.decode(errors="replace").strip() or "it said nothing"}
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,65 @@
+"""A core that follows a journal, and the digest over everything that it has answered."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+
+from exchange.core.commands import Command, decode
+from exchange.core.events import AnyEvent
+from exchange.core.exchange import Exchange
+from exchange.journal import GroupRecord
+
+NO_OUTCOMES: Final = bytes(32)
+"""The digest before the first command."""
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
+class Replica:
+    """A core, live or replayed.
+
+    Attributes:
+        core: The state machine.
+        outcomes: Chained digest over the events of each group so far. Two cores that have given the
+            same answers have the same; it costs a few hundred nanoseconds a command, where the
+            digest of a state costs a look at all of it.
+    """
+
+    __slots__ = ("core", "outcomes")
+
+    def __init__(self, core: Exchange, outcomes: bytes = NO_OUTCOMES) -> None:
+        self.core = core
+        self.outcomes = outcomes
+
+    def apply(self, commands: Sequence[Command], first_sequence: int) -> list[list[AnyEvent]]:
+        """Apply one group; the events of each command."""
+        assert first_sequence == self.core.sequence + 1, "the journal does not follow the state"
+        events = self.core.apply(commands)
+        self.outcomes = sha256(self.outcomes + _encode(events)).digest()
+        return events
+
+    def replay(self, group: GroupRecord) -> list[list[AnyEvent]]:
+        """Apply one group of a journal.
+
+        Raises:
+            RecordError: it holds what is no command.
+        """
+        return self.apply(decode(group.payload), group.first_sequence)
+
+
+@contextlib.contextmanager
+def collecting_paused() -> Iterator[None]:
+    """Without the cyclic collector: a load makes millions of objects, none of them garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,109 @@
+"""The image of a book: all that it knows, as plain tuples and columns, and the book made of it.
+
+`Book.state` is what a book and its naive twin have in common; an image has the rest as well, such
+as the sequence of the market data. A book made of an image does what the book would have done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from matching.columns import count_of, pack, unpack
+from matching.order import UNSEEN, Conditions, Order
+from matching.sheet import BID, Sheet
+from matching.types import BookState
+
+_COLUMNS: Final = (
+    "order_id",
+    "account_id",
+    "side",
+    "price",
+    "quantity",
+    "leaves",
+    "time_in_force",
+    "self_trade",
+)
+"""Of every order, the id first; conditions stand beside them, for few orders have any."""
+
+Image = tuple[object, ...]
+"""(sequence, state, last price, lowest and highest trade not examined, orders, minimums, stops)"""
+
+
+def image_of(sheet: Sheet) -> Image:
+    """All that a sheet knows between two commands. Costs O(orders)."""
+    stops = sheet.stops
+    assert not stops.queue, "a triggered order has not entered"
+    return (
+        sheet.tape.sequence,
+        int(sheet.state),
+        sheet.last_price,
+        stops.low,
+        stops.high,
+        _pack_orders(sheet.queue(1) + sheet.queue(2)),
+        pack(list(sheet.minimums)),
+        _pack_orders(stops.orders()),
+    )
+
+
+def restore_image(sheet: Sheet, image: Sequence[Any]) -> None:
+    """Make an empty sheet what the image says. Costs O(orders).
+
+    Raises:
+        ValueError: it is no image of a book.
+    """
+    sequence, state, last_price, low, high, resting, minimums, stops = image
+    sheet.tape.sequence = sequence
+    sheet.state = BookState(state)
+    sheet.open = sheet.state == BookState.OPEN
+    sheet.last_price = last_price
+    for order in _unpack_orders(resting):
+        _put(sheet, order)
+    for order_id in unpack(minimums, count_of(minimums)):
+        sheet.minimums[order_id] = sheet.orders[order_id]
+    for order in _unpack_orders(stops):
+        sheet.stops.add(order)
+    sheet.stops.low, sheet.stops.high = low, high
+
+
+def _put(sheet: Sheet, order: Order) -> None:
+    """Rest an order as it was: an iceberg keeps the reserve that its image names."""
+    sheet.orders[order.order_id] = order
+    conditions = order.conditions
+    if conditions is None:
+        book_side = sheet.bids if order.side == BID else sheet.asks
+        book_side.append(order, order.leaves)
+    elif conditions.terms & UNSEEN:
+        sheet.hidden(order.side).append(order, order.leaves)
+    else:
+        sheet.side(order.side).append(order, order.leaves - conditions.reserve)
+
+
+def _pack_orders(orders: list[Order]) -> tuple[object, ...]:
+    columns = [pack([getattr(order, name) for order in orders]) for name in _COLUMNS]
+    asked = [
+        (at, c.terms, c.minimum, c.display, c.stop_price, str(c.budget), c.reserve)
+        for at, order in enumerate(orders)
+        if (c := order.conditions) is not None
+    ]  # a budget may exceed 64 bits
+    return (*columns, asked)
+
+
+def _unpack_orders(packed: Sequence[Any]) -> list[Order]:
+    *columns, asked = packed
+    count = count_of(columns[0])
+    ids, accounts, sides, prices, quantities, leaves, in_force, modes = (
+        unpack(column, count) for column in columns
+    )
+    orders = list(map(Order, ids, accounts, sides, prices, quantities, in_force, modes))
+    if leaves != quantities:
+        for order, left in zip(orders, leaves, strict=True):
+            order.leaves = left
+    for at, terms, minimum, display, stop_price, budget, reserve in asked:
+        conditions = Conditions(terms, minimum, display, stop_price, int(budget))
+        conditions.reserve = reserve
+        orders[at].conditions = conditions
+    if any(order.order_id < 1 or order.leaves < 1 for order in orders):
+        msg = "an order without an id or without anything left"
+        raise ValueError(msg)
+    return orders

@@ -1,0 +1,71 @@
+"""Journals of real commands, for snapshots to be taken of."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from exchange.core.commands import Command, decode
+from exchange.core.exchange import Exchange
+from exchange.core.limits import RULES_VERSION
+from exchange.journal import GroupRecord, LocalLog
+from exchange.journal.files import FileSystem
+from exchange.recovery import Replica
+from tests.exchange.core.chaos import Chaos
+from tests.exchange.core.scenario import Market
+
+GENESIS: Final = b"recovery tests"
+SEGMENT_BYTES: Final = 16 << 10
+GROUP_MAX: Final = 20
+
+
+@cache
+def groups(seed: int, commands: int = 800) -> tuple[GroupRecord, ...]:
+    """Commands of every kind, cut into groups at random; the same for the same seed."""
+    market = Market()
+    chaos = Chaos(market, seed)
+    for _ in range(commands):
+        command = chaos.command()
+        market.records += command.encode()
+        chaos.saw(market.exchange.apply([command])[0])
+    waiting: list[Command] = decode(bytes(market.records))
+    chance = random.Random(seed)
+    found: list[GroupRecord] = []
+    first = 1
+    while waiting:
+        size = chance.randint(1, GROUP_MAX)
+        taken, waiting = waiting[:size], waiting[size:]
+        payload = b"".join(command.encode() for command in taken)
+        found.append(GroupRecord(first, len(taken), 1, payload))
+        first += len(taken)
+    return tuple(found)
+
+
+def open_log(directory: Path, files: FileSystem | None = None) -> LocalLog:
+    """The log of a test's journal, its segments small."""
+    return LocalLog(
+        directory,
+        rules_version=RULES_VERSION,
+        genesis=GENESIS,
+        segment_bytes=SEGMENT_BYTES,
+        alignment=512,
+        files=files,
+    )
+
+
+def write(directory: Path, found: tuple[GroupRecord, ...], files: FileSystem | None = None) -> None:
+    """Append the groups that are not in the journal yet."""
+    with open_log(directory, files) as log:
+        for group in found:
+            if group.first_sequence >= log.next_sequence:
+                log.append(group)
+
+
+def replayed(found: tuple[GroupRecord, ...]) -> Replica:
+    """What the groups come to, from nothing."""
+    replica = Replica(Exchange())
+    for group in found:
+        replica.replay(group)
+    return replica

@@ -1,0 +1,164 @@
+"""The follower's process beside a live engine: when it starts, and how an alarm is told."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from exchange.core.commands import Advance, Deposit, OpenAccount
+from exchange.engine import Engine, EngineConfig
+from exchange.journal import SnapshotStore
+from exchange.recovery import DigestFile, Published, SnapshotConfig, SnapshotKeeper
+from exchange.recovery.keeper import (
+    LIVE_DIGEST_SIZE_MAX,
+    SNAPSHOT_PERIOD_MIN_S,
+    SNAPSHOT_RECORDS_MIN,
+    live_digests,
+)
+from exchange.testing.clock import ManualClock
+from tests.exchange.core.scenario import T0, uuid7
+
+WAIT_S = 60.0
+RECORDS = SNAPSHOT_RECORDS_MIN
+
+
+class Live:
+    """An engine with a keeper beside it."""
+
+    def __init__(self, folder: Path, config: SnapshotConfig) -> None:
+        self.config = EngineConfig(
+            folder / "journal", segment_bytes=1 << 20, snapshots=folder / "snapshots"
+        )
+        assert self.config.snapshots is not None
+        self.engine = Engine.open(self.config, ManualClock(T0))
+        self.keeper = SnapshotKeeper(
+            self.config.directory,
+            self.config.snapshots,
+            self.config.genesis,
+            config,
+            self.engine.replica,
+        )
+        self.engine.subscribe(self.keeper.on_group)
+        self.task = asyncio.create_task(self.engine.run())
+        self.deposits = 0
+
+    async def commit(self, commands: int) -> None:
+        """Some deposits in one group, and the group's Advance."""
+        if not self.engine.core.sequence:
+            await self.engine.submit(OpenAccount(1, "ann"))
+        group = []
+        for _ in range(commands):
+            self.deposits += 1
+            group.append(Deposit(3, uuid7(self.deposits), 5))
+        await self.engine.submit_many(group)
+
+    async def followed(self) -> None:
+        """Wait for the follower to end."""
+        async with asyncio.timeout(WAIT_S):
+            await self.keeper.followed()
+
+    def following(self) -> bool:
+        """Whether a follower is at work."""
+        return self.keeper.running
+
+    async def close(self, *, publish: bool = True) -> None:
+        await self.engine.stop()
+        await self.task
+        await self.keeper.stop(publish=publish)
+
+
+async def test_a_snapshot_every_so_many_records(tmp_path: Path) -> None:
+    live = Live(tmp_path, SnapshotConfig(records=RECORDS))
+    await live.commit(RECORDS - 100)
+    assert not live.following()
+    await live.commit(200)
+    assert live.following()
+    sequence, digest = live.engine.core.sequence, live.engine.core.digest()
+    await live.commit(50)  # the engine goes on meanwhile
+    await live.followed()
+    stats = live.keeper.stats
+    assert (stats.taken, stats.failed, stats.differs, stats.sequence) == (1, 0, 0, sequence)
+    store = SnapshotStore(tmp_path / "snapshots")
+    (path,) = store.paths()
+    head = store.read(path).head
+    assert (head.sequence, head.digest) == (sequence, digest)
+    await live.close()
+    again = Engine.open(live.config, ManualClock(T0))
+    assert again.recovered.snapshot == path
+    assert again.recovered.differs == ""
+    again._log.close()
+
+
+async def test_by_time_while_commands_come_in(tmp_path: Path) -> None:
+    live = Live(tmp_path, SnapshotConfig(period_s=SNAPSHOT_PERIOD_MIN_S))
+    await live.commit(1)
+    assert not live.following()
+    await asyncio.sleep(SNAPSHOT_PERIOD_MIN_S)
+    await live.commit(1)
+    assert live.following()
+    await live.followed()
+    assert live.keeper.stats.taken == 1
+    await live.close()
+
+
+async def test_an_engine_that_differs_from_its_journal_raises_an_alarm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live = Live(tmp_path, SnapshotConfig())
+    await live.commit(10)
+    live.engine.core.ledger._balances[3].posted += 1  # a flipped bit in memory
+    live.keeper.start()
+    await live.followed()
+    stats = live.keeper.stats
+    assert (stats.taken, stats.failed, stats.differs) == (0, 1, 1)
+    assert SnapshotStore(tmp_path / "snapshots").paths() == []
+    assert "differs from the live engine" in capsys.readouterr().out
+    await live.close()
+    again = Engine.open(live.config, ManualClock(T0))
+    assert "did not do the same" in again.recovered.differs
+    again._log.close()
+
+
+async def test_a_follower_that_fails_is_counted(tmp_path: Path) -> None:
+    live = Live(tmp_path, SnapshotConfig())
+    await live.commit(10)
+    held = SnapshotStore(tmp_path / "snapshots").lock()
+    live.keeper.start()
+    live.keeper.start()  # one at a time
+    await live.followed()
+    held.close()
+    assert (live.keeper.stats.failed, live.keeper.stats.differs) == (1, 0)
+    await live.close()
+
+
+async def test_stopping_ends_a_follower_and_leaves_no_half_snapshot(tmp_path: Path) -> None:
+    live = Live(tmp_path, SnapshotConfig())
+    await live.commit(500)
+    live.keeper.start()
+    await asyncio.sleep(0.05)
+    await live.close(publish=False)
+    assert not live.following()
+    assert SnapshotStore(tmp_path / "snapshots").paths() == []
+    (line,) = DigestFile(tmp_path / "snapshots").read()
+    assert line.sequence == live.engine.core.sequence
+
+
+async def test_a_large_state_is_not_digested_between_groups(tmp_path: Path) -> None:
+    live = Live(tmp_path, SnapshotConfig(records=0))
+    await live.commit(10)
+    assert live_digests(live.engine.replica, LIVE_DIGEST_SIZE_MAX).state is not None
+    await live.commit(LIVE_DIGEST_SIZE_MAX)
+    line = live_digests(live.engine.replica, LIVE_DIGEST_SIZE_MAX)
+    assert line == Published(live.engine.core.sequence, live.engine.replica.outcomes, None)
+    live.engine.core.apply([Advance(T0)])
+    assert not live.following(), "0 records are never due"
+    await live.close(publish=False)
+
+
+def test_bounds() -> None:
+    with pytest.raises(ValueError, match="below"):
+        SnapshotConfig(records=SNAPSHOT_RECORDS_MIN - 1)
+    with pytest.raises(ValueError, match="below"):
+        SnapshotConfig(period_s=SNAPSHOT_PERIOD_MIN_S / 2)
