@@ -18,7 +18,7 @@ PROTOC = PATH="$(CURDIR)/$(CODEGEN)/bin:$$PATH" python -m grpc_tools.protoc -Ipr
 
 .DEFAULT_GOAL := help
 .PHONY: help venv venv-train constraints compile proto proto-check proto-lint lint format test soak demo bench \
-	bench-matching soak-journal fuzz-journal fuzz-requests fuzz-link test-processes clean
+	bench-matching soak-journal fuzz-journal soak-snapshots fuzz-snapshots fuzz-requests fuzz-link test-processes clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -113,6 +113,14 @@ bench-matching: $(STAMP) $(PEERS)/bin/python ## the matching engine beside its p
 
 soak-journal: $(STAMP) ## the journal: every bit flipped, power lost 200,000 times, every system call failed (SEED=1)
 	$(BIN)/python -m tests.exchange.journal.soak all $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT))
+
+soak-snapshots: $(STAMP) ## snapshots: power lost and devices failing while they are written (COUNT=2000, SEED=1)
+	$(BIN)/python -m tests.exchange.recovery.power $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT))
+
+fuzz-snapshots: $(STAMP) ## the decoders of snapshots under atheris (RUNS=5000000, SEED=1)
+	$(BIN)/pip install --quiet --group fuzz
+	$(BIN)/python -m tests.exchange.recovery.fuzz -runs=$(or $(RUNS),5000000) -seed=$(or $(SEED),1) -max_len=20000 \
+		-timeout=10
 
 fuzz-journal: $(STAMP) ## the journal's decoder under atheris (RUNS=5000000, SEED=1)
 	$(BIN)/pip install --quiet --group fuzz

@@ -207,7 +207,8 @@ class Book:
 
     def order(self, order_id: int) -> Order | None:
         """The order of this id, resting or a stop that waits. Costs O(1)."""
-        return self._sheet.find(order_id)
+        sheet = self._sheet
+        return sheet.orders.get(order_id) or sheet.stops.get(order_id)
 
     def orders(self) -> list[Order]:
         """All resting orders: bids then asks, by price, visibility and time."""

@@ -90,8 +90,10 @@ def joined(high: bytes, low: bytes, count: int) -> list[int]:
     Raises:
         ValueError: they are no such columns.
     """
-    pairs = zip(unpack(high, count), unpack(low, count), strict=True)
-    return [above << _SHIFT | below for above, below in pairs]
+    aboves, belows = unpack(high, count), unpack(low, count)
+    if not any(aboves):
+        return belows
+    return [above << _SHIFT | below for above, below in zip(aboves, belows, strict=True)]
 
 
 def cut(joint: bytes, size: int, count: int) -> list[bytes]:

@@ -103,7 +103,7 @@ def _unpack_orders(packed: Sequence[Any]) -> list[Order]:
         conditions = Conditions(terms, minimum, display, stop_price, int(budget))
         conditions.reserve = reserve
         orders[at].conditions = conditions
-    if any(order.order_id < 1 or order.leaves < 1 for order in orders):
+    if count and (min(ids) < 1 or min(leaves) < 1):
         msg = "an order without an id or without anything left"
         raise ValueError(msg)
     return orders

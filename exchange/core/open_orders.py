@@ -153,21 +153,28 @@ def restore_orders(
         unpack(column, count) for column in columns
     )
     max_costs, expiries, waiting, transfers, posted = rest
-    # What an order's command said makes most of it again.
-    client_ids, none = cut(joint, CLIENT_ID_BYTES, count), [0] * count
-    terms = (owners, client_ids, instruments, sides, types, in_force, none, none, none)
-    placements = map(Placement, map(PlaceOrder, *terms, expiries, max_costs))
+    client_ids = cut(joint, CLIENT_ID_BYTES, count)
     wide = [joined(high, low, count) for high, low in (streams, notionals)]
-    rows = zip(ids, placements, transfers, waiting, posted, *wide, strict=True)
+    terms = (owners, client_ids, instruments, sides, types, in_force, max_costs, expiries)
+    said = zip(*terms, strict=True)
+    became = zip(ids, transfers, waiting, posted, *wide, strict=True)
     orders: dict[int, OpenOrder] = {}
-    for order_id, placed, transfer_id, waits, posted_nanos, stream_id, notional in rows:
+    # What an order's command said makes most of it again: one is filled in for all of them.
+    placed = Placement(PlaceOrder(0, bytes(CLIENT_ID_BYTES), 0, 1, 1, 1, 1, 0, 0, 0, 0))
+    for its_terms, (order_id, transfer_id, waits, paid, stream_id, notional) in zip(
+        said, became, strict=True
+    ):
+        (
+            placed.account_id, placed.client_order_id, placed.instrument_id, placed.side,
+            placed.order_type, placed.time_in_force, placed.max_cost_nanos, placed.expire_time_ns,
+        ) = its_terms  # fmt: skip
         account = accounts[placed.account_id]
         resting = _resting(books.get(placed.instrument_id), order_id, placed)
         order = OpenOrder(account, placed, resting, transfer_id)
         order.stream_id = stream_id
         order.waiting = bool(waits)
         order.notional = notional
-        order.posted_nanos = posted_nanos
+        order.posted_nanos = paid
         orders[order_id] = account.orders[order_id] = order
     for order_id, legs in legged:
         orders[order_id].legs = tuple(BookLeg(*leg) for leg in legs)

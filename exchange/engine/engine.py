@@ -34,7 +34,7 @@ from exchange.engine.types import (
     Subscriber,
 )
 from exchange.journal import FIRST_SEQUENCE, GroupRecord, LogStore
-from exchange.recovery import Replica
+from exchange.recovery import Replica, SnapshotStats
 
 WAIT_MAX_S: Final = 3_600.0
 """Longest sleep; the clock is looked at again after it."""
@@ -71,6 +71,7 @@ class EngineStats:
     sync_ns: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS_NS))
     ack_ns: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS_NS))
     group_commands: Histogram = field(default_factory=lambda: Histogram(COUNT_BOUNDS))
+    snapshots: SnapshotStats = field(default_factory=SnapshotStats)
 
 
 class _Submission:

@@ -140,6 +140,15 @@ class ExchangeCollector(Collector):
             "Failures of readers of the event feed",
             stats.subscriber_errors,
         )
+        taken = stats.snapshots
+        yield _total("flopex_snapshots", "Snapshots taken since the start", taken.taken)
+        yield _total("flopex_snapshot_failures", "Snapshots that failed", taken.failed)
+        yield _total(
+            "flopex_replay_differences",
+            "Replays of the journal that differed from the live engine: an alarm",
+            taken.differs + bool(engine.recovered.differs),
+        )
+        yield _gauge("flopex_snapshot_sequence", "Of the newest snapshot", taken.sequence)
 
     def _commits(self) -> Iterator[Metric]:
         stats = self._sources.engine.stats

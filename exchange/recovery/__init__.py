@@ -8,7 +8,7 @@ docs/internals/snapshots.md.
 
 from exchange.recovery.digests import Comparison, Differs, DigestFile, Published
 from exchange.recovery.follower import SNAPSHOTS_KEPT, Taken, follow
-from exchange.recovery.keeper import SnapshotConfig, SnapshotKeeper
+from exchange.recovery.keeper import SnapshotConfig, SnapshotKeeper, SnapshotStats
 from exchange.recovery.replay import Replica, collecting_paused
 from exchange.recovery.retention import Pruned, PruneRefused, prune
 from exchange.recovery.start import Started, recover
@@ -25,6 +25,7 @@ __all__ = [
     "Replica",
     "SnapshotConfig",
     "SnapshotKeeper",
+    "SnapshotStats",
     "Started",
     "Taken",
     "UpgradeRefused",

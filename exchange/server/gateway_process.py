@@ -20,8 +20,8 @@ from exchange.rpc.calls import Api
 from exchange.server.config import EdgesConfig
 from exchange.server.internal import EngineApi
 
-START_WITHIN_S: Final = 30.0
-"""A gateway that does not listen after this time is given up."""
+START_WITHIN_S: Final = 90.0
+"""A gateway that does not listen after this time is given up: a starved machine takes its time."""
 END_WITHIN_S: Final = 5.0
 """After the grace it gets this long to end by itself; then it is killed."""
 RESTARTS_MAX: Final = 5

@@ -267,6 +267,7 @@ def _keep_snapshots(engine: Engine, config: EngineConfig, when: SnapshotConfig) 
         engine.replica,
         int(last.stem) if last is not None else 0,
     )
+    engine.stats.snapshots = keeper.stats
     engine.subscribe(keeper.on_group)
     return keeper
 

@@ -1,0 +1,94 @@
+"""`flopex journal snapshot|prune|upgrade`, and what verify, backup and restore make of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from exchange.blobs import BlobStore
+from exchange.core.exchange import Exchange
+from exchange.core.limits import RULES_VERSION
+from exchange.engine import GENESIS
+from exchange.journal import GroupRecord, LocalLog, SnapshotStore
+from exchange.recovery import DigestFile, Published
+from flopex import backups
+from flopex.cli.exits import ExitCode
+from flopex.replay import replay_journal
+from tests.flopex.cli.test_journal import flopex, groups_of_a_run
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data directory of two snapshots and a tail."""
+    folder = tmp_path / "data"
+    BlobStore(folder / "blobs", folder / "master.key").close()
+    for end in (12, 24, 36):
+        with LocalLog(
+            folder / "journal",
+            rules_version=RULES_VERSION,
+            genesis=GENESIS,
+            segment_bytes=8192,
+            alignment=512,
+        ) as log:
+            for commands in groups_of_a_run(end)[log.next_sequence // len(groups_of_a_run(1)[0]) :]:
+                payload = b"".join(command.encode() for command in commands)
+                log.append(GroupRecord(log.next_sequence, len(commands), 1, payload))
+        if end < 36:
+            assert flopex("snapshot", folder).exit_code == 0
+    return folder
+
+
+def whole() -> Exchange:
+    core = Exchange()
+    for commands in groups_of_a_run(36):
+        core.apply(commands)
+    return core
+
+
+def test_a_snapshot_says_where_it_is(data: Path) -> None:
+    done = json.loads(flopex("snapshot", data, "--json").stdout)
+    assert done["sequence"] == 108
+    assert done["base_sequence"] == 72
+    assert done["digest"] == whole().digest().hex()
+    assert Path(done["path"]).exists()
+    assert "nothing is newer" in flopex("snapshot", data).stdout
+    missing = flopex("snapshot", data.parent / "nowhere")
+    assert missing.exit_code == ExitCode.NOT_FOUND
+
+
+def test_a_difference_has_a_reason_of_its_own(data: Path) -> None:
+    DigestFile(data / "snapshots").publish(Published(108, bytes(32), None))
+    done = flopex("snapshot", data, "--json")
+    assert done.exit_code == ExitCode.FAILED
+    assert "REPLAY_DIFFERS" in done.stderr + done.stdout
+
+
+def test_prune_keeps_what_starts_need_and_the_rest_still_works(data: Path, tmp_path: Path) -> None:
+    before = sorted(path.name for path in (data / "journal").glob("*.log"))
+    assert flopex("prune", data).exit_code == ExitCode.USAGE
+    planned = json.loads(flopex("prune", data, "--dry-run", "--json").stdout)
+    assert not planned["removed"]
+    done = json.loads(flopex("prune", data, "--archive", tmp_path / "archive", "--json").stdout)
+    assert done["segments"] == planned["segments"] != []
+    left = sorted(path.name for path in (data / "journal").glob("*.log"))
+    assert left == before[len(done["segments"]) :]
+    assert flopex("prune", data, "--keep", "3", "--delete").exit_code == ExitCode.FAILED
+    verified = flopex("verify", data, "--replay", "--json")
+    assert verified.exit_code == 0, verified.stdout + verified.stderr
+    assert json.loads(verified.stdout)["replay"]["digest"] == whole().digest().hex()
+    copied = backups.back_up(data, tmp_path / "backup", None)
+    assert copied.snapshots == 2
+    backups.restore(tmp_path / "backup", tmp_path / "restored", None)
+    again = replay_journal(tmp_path / "restored" / "journal", 108)
+    assert again.digest == whole().digest()
+    for path in SnapshotStore(data / "snapshots").paths():
+        path.unlink()
+    assert "are missing" in flopex("verify", data).stderr
+
+
+def test_upgrade_refuses_a_journal_of_the_present_rules(data: Path) -> None:
+    done = flopex("upgrade", data)
+    assert done.exit_code == ExitCode.FAILED
+    assert f"this release has {RULES_VERSION}" in done.stderr
