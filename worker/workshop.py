@@ -182,7 +182,7 @@ class Workshop:
         timer = loop.call_later(seconds, lease.stop.stop, StopCause.STOP_CAUSE_TIME)
         began, job, detail = loop.time(), EngineJob(), ""
         try:
-            job = parse_job(lease.offer.payload)
+            job = parse_job(lease.offer.payload, lease.offer.price_nanos)
             result = await self._run_on_a_free_engine(lease, job)
         except EngineError as error:
             result, detail = EngineResult(StopCause.STOP_CAUSE_FAILED, NOTHING_DONE), str(error)

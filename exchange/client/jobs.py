@@ -59,6 +59,7 @@ class JobTerms(TypedDict, total=False):
     tier: str
     instrument: str
     temperature_milli: int
+    answer_value: int | str
     seed: int
     raw: bool
 
@@ -94,6 +95,8 @@ class AsyncJobs:
                 is held is the worst case of the dearest. `temperature_milli`: in thousandths; 0,
                 the default, is greedy and reproducible. `seed`: for sampling. `raw`: no chat
                 template.
+                `answer_value`: what a right answer is worth, told to the worker ("$0.002" or
+                nano-dollars), so that the adaptive model stops when thinking costs more.
 
         Raises:
             Refused: see its subclasses; no job was created.
@@ -257,6 +260,7 @@ def job_request(prompt: Prompt, client_job_id: bytes, terms: JobTerms) -> pb.Sub
         output_tokens_max=terms.get("output_tokens_max", OUTPUT_TOKENS_DEFAULT),
         seed=terms.get("seed", 0),
         temperature_milli=terms.get("temperature_milli", 0),
+        answer_value_nanos=parse_money(terms.get("answer_value", 0)),
     )
     if not isinstance(prompt, str):
         job_input.messages.extend(pb.ChatMessage(role=m.role, content=m.content) for m in prompt)

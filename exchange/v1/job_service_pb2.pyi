@@ -173,6 +173,7 @@ class JobInput(_message.Message):
     OUTPUT_TOKENS_MAX_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     TEMPERATURE_MILLI_FIELD_NUMBER: _builtins.int
+    ANSWER_VALUE_NANOS_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """Text without a template, in place of messages."""
     output_tokens_max: _builtins.int
@@ -181,6 +182,10 @@ class JobInput(_message.Message):
     """Seed for sampling; greedy output needs none."""
     temperature_milli: _builtins.int
     """Sampling temperature in thousandths; 0 is greedy and reproducible."""
+    answer_value_nanos: _builtins.int
+    """What a right answer is worth, nano-dollars. A model that thinks in steps then stops once going on
+    costs more, at the lease's price, than it is expected to gain. The worker reads it; 0 keeps it private.
+    """
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChatMessage]:
         """The conversation, oldest first; the model's own chat template is applied."""
@@ -193,10 +198,11 @@ class JobInput(_message.Message):
         output_tokens_max: _builtins.int = ...,
         seed: _builtins.int = ...,
         temperature_milli: _builtins.int = ...,
+        answer_value_nanos: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "output_tokens_max", b"output_tokens_max", "prompt", b"prompt", "seed", b"seed", "temperature_milli", b"temperature_milli"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_value_nanos", b"answer_value_nanos", "messages", b"messages", "output_tokens_max", b"output_tokens_max", "prompt", b"prompt", "seed", b"seed", "temperature_milli", b"temperature_milli"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

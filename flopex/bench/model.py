@@ -25,6 +25,7 @@ from worker.model.evaluate import (
     bbh_questions,
     choose_policy,
     drawn_questions,
+    match,
     outcomes,
     run_adaptive,
     score,
@@ -112,10 +113,13 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
         _add(contestants, "adaptive, all steps", True, full)
         if not extras:
             extras = _extras(form, policy, sets, settings, report)
+    matched = {}
     for name, seeds in found.items():
         if name != "adaptive":
             for seed in seeds:
-                _measure_dense(contestants, f"{name}-{seed}", settings, sets, report)
+                wanted = _measure_dense(contestants, f"{name}-{seed}", settings, sets, report)
+                if seed == min(seeds) and contestants[name]["converged"]:
+                    matched[name] = _matched(settings, sets, wanted, found["adaptive"])
     means = {name: _means(entry) for name, entry in contestants.items()}
     seeds_of = {name: len(seeds) for name, seeds in found.items()}
     return {
@@ -126,8 +130,10 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
         },
         "policies": policies,
         "contestants": means,
+        "matched": matched,
         **extras,
-        "summary": _summary(means, extras, seeds_of, sorted(sets.bbh)),
+        "summary": _summary(means, extras, seeds_of, sorted(sets.bbh))
+        | {"matched": _ratios(means, matched)},
     }
 
 
@@ -176,7 +182,8 @@ def _measure_dense(
     settings: Settings,
     sets: Sets,
     report: Report,
-) -> None:
+) -> float:
+    """Measure a baseline with and without its exits; its score on the validation split."""
     from worker.model.dense_runs import NEVER, choose_exit, dense_outcomes, load_dense
 
     converged = bool(record_of(name, settings.weights)["converged"])
@@ -187,6 +194,25 @@ def _measure_dense(
         scores = _scores(sets, lambda q: dense_outcomes(model, q, at))  # noqa: B023
         _add(contestants, label, converged, scores)
         report(f"{name} {label}: uniform {scores['uniform'].accuracy:.3f}")
+    return score(dense_outcomes(model, sets.validation)).accuracy
+
+
+def _matched(
+    settings: Settings, sets: Sets, least: float, seeds: list[int]
+) -> dict[str, Any] | None:
+    """The adaptive model at its cheapest that is as good as a baseline on the validation split.
+
+    Where the adaptive model is better than every baseline this says what it saves at their level.
+    """
+    entry: dict[str, dict[str, Any]] = {}
+    for seed in seeds:
+        form = load_adaptive(seed, settings.weights)
+        policy = match(form, sets.validation, least)
+        if policy is None:
+            return None
+        _add(entry, "", True, _scores(sets, lambda q: outcomes(form, q, policy)))  # noqa: B023
+    means: dict[str, Any] = _means(entry[""])["sets"]
+    return means
 
 
 def _means(entry: dict[str, Any]) -> dict[str, Any]:
@@ -226,6 +252,25 @@ def flop_ratio(contestants: dict[str, dict[str, Any]], name: str) -> float | Non
         and entry["sets"][name]["accuracy"] >= mine["accuracy"]
     ]
     return round(min(good) / mine["flops"], 3) if good else None
+
+
+def _ratios(
+    contestants: dict[str, dict[str, Any]], matched: dict[str, dict[str, Any] | None]
+) -> dict[str, dict[str, list[float]]]:
+    """By baseline and set: its score, that of the adaptive model, and how many times its FLOPs."""
+    return {
+        name: {
+            s: [
+                round(contestants[name]["sets"][s]["accuracy"], 4),
+                round(sets[s]["accuracy"], 4),
+                round(contestants[name]["sets"][s]["flops"] / sets[s]["flops"], 3),
+            ]
+            for s in ("uniform", "easy_heavy", "bbh")
+            if s in sets
+        }
+        for name, sets in matched.items()
+        if sets is not None
+    }
 
 
 def _summary(

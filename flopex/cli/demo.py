@@ -72,14 +72,14 @@ async def demo(
         str, typer.Option(help="host:port of the exchange; port 0 lets the system choose.")
     ] = "127.0.0.1:0",
 ) -> None:
-    """Run a whole exchange with two workers and real prompts on this machine, and show it all.
+    """Run a whole exchange with three workers and real prompts on this machine, and show it all.
 
     The exchange and the workers are processes of their own that talk over gRPC. The closing
     statement replays the exchange's journal and compares the states. Without --data everything
     lies in a temporary folder. Exit code 0 if every job settled and everything that must hold
     does. With --once --json the last line is one JSON object.
     """
-    session.output.note("starting an exchange and two workers ...")
+    session.output.note("starting an exchange and three workers ...")
     if engine is EngineName.LLAMA:
         _need_weights()
     with _stopped_by_sigterm(), _directory(session) as directory:
@@ -193,11 +193,14 @@ class _Show:
 
     def _tell(self, demo: Demo, summary: Summary, replay: Replay) -> None:
         from flopex.demo.summary import closing_lines
-        from flopex.demo.view import closing, job_table
+        from flopex.demo.view import closing, job_table, question_table
 
         console, stage = self._console, demo.stage
         earned = sum(worker.earned_nanos for worker in stage.workers)
-        console.print(job_table(stage.jobs, max(console.width, WIDTH_MIN)))
+        width = max(console.width, WIDTH_MIN)
+        questions = [job for job in stage.jobs if job.part.right_answer]
+        console.print(job_table([j for j in stage.jobs if not j.part.right_answer], width))
+        console.print(question_table(questions, width))
         console.print(closing(closing_lines(summary, replay, earned)))
 
     async def _stay(self, demo: Demo) -> None:

@@ -55,6 +55,15 @@ _Budget = Annotated[
         "Else the worst case of prompt and answer.",
     ),
 ]
+_AnswerValue = Annotated[
+    int | None,
+    typer.Option(
+        parser=money_option,
+        metavar="MONEY",
+        help="What a right answer is worth, told to the worker: a model that thinks in steps then "
+        "stops once going on costs more than it is expected to gain.",
+    ),
+]
 _Leg = Annotated[
     list[str] | None,
     typer.Option(
@@ -86,6 +95,7 @@ async def submit(
     max_cost: _MaxCost = None,
     limit: _Limit = None,
     budget: _Budget = None,
+    answer_value: _AnswerValue = None,
     deadline: _Deadline = "60s",  # type: ignore[assignment]
     leg: _Leg = None,
     model: Annotated[str, typer.Option(help="Model's name.", show_default=MODEL_DEFAULT)] = "",
@@ -113,6 +123,7 @@ async def submit(
         **_way(leg or [], model, tier, instrument, limit, budget, worth=value or max_cost),
         "value": value or 0,
         "max_cost": max_cost or 0,
+        "answer_value": answer_value or 0,
         "deadline": deadline,
         "output_tokens_max": max_tokens,
         "temperature_milli": round(temperature * 1_000),

@@ -26,7 +26,7 @@ async def train(
     contestant: Annotated[str, typer.Option(help="What to train.")] = "adaptive",
     size: Annotated[str, typer.Option(help="tiny or small.")] = "tiny",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first weights.")] = 0,
-    steps: Annotated[int, typer.Option(min=1, help="Updates.")] = 4_000,
+    steps: Annotated[int, typer.Option(min=1, help="Updates.")] = 3_200,
     seconds: Annotated[
         float, typer.Option(min=0, help="CPU time after which to end early; 0 for never.")
     ] = 0.0,

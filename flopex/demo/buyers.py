@@ -13,9 +13,11 @@ from exchange.client import (
     Output,
     OutputVoided,
 )
+from exchange.metering.adaptive import AdaptiveTrace
 from exchange.metering.cards import ModelCard
 from exchange.metering.costs import FLOPS_PER_MFLOP
-from exchange.metering.traces import flops_worst
+from exchange.metering.receipts import parse_signed_bytes
+from exchange.metering.traces import decode_trace, flops_worst
 from flopex.demo.scenario import NS_PER_S, BuyerPart, JobPart
 from flopex.demo.stage import JobRow, Kind, Stage
 from flopex.receipts import check_receipt, facts_of, verdict
@@ -114,6 +116,8 @@ async def _check(stage: Stage, client: AsyncClient, row: JobRow) -> None:
         stage.say(Kind.TROUBLE, f"job {row.job_id} {row.buyer}: {error}")
         return
     row.receipt_good = verdict(check_receipt(facts_of(receipt), row.text))
+    trace = decode_trace(parse_signed_bytes(receipt.signed_bytes).trace)
+    row.steps = trace.steps if isinstance(trace, AdaptiveTrace) else 0
     state = "signature and FLOPs verified" if row.receipt_good else "THE RECEIPT DOES NOT HOLD"
     kind = Kind.RECEIPT if row.receipt_good else Kind.TROUBLE
     stage.say(

@@ -17,6 +17,7 @@ from flopex.demo.stage import JobRow, Kind, Stage, WorkerRow
 from flopex.demo.summary import Summary, summarize
 from flopex.render.ladder import LadderView
 from flopex.replay import Replay, replay_journal
+from worker.model.shipped import shipped_card
 
 LOOK_EVERY_S: Final = 0.25
 """How often ladders and workers are looked at."""
@@ -40,6 +41,7 @@ class Demo:
         self.settings = settings
         self.stage = stage
         self.card = SMOLLM2_135M if settings.engine == "llama" else INSTANT
+        self.thinking_card = shipped_card()
         self.keys = Keys({})
         self.cast = Cast(settings, stage)
         self._told: set[str] = set()
@@ -94,16 +96,16 @@ class Demo:
         )
         async with AsyncClient(cast.address, cast.operator_key) as operator:
             stage.step = "setting up the market"
-            self.keys = await set_up(operator, self.card)
-            stage.say(
-                Kind.SETUP, f"model {self.card.name}: {', '.join(instrument_names(self.card))}"
-            )
-            await cast.start_workers(self.keys, self.card.name)
-            names = " and ".join(part.name for part in WORKERS)
-            stage.say(Kind.SETUP, f"workers {names} load the model and dial in")
+            cards = (self.card, self.thinking_card)
+            self.keys = await set_up(operator, cards)
+            for card in cards:
+                stage.say(Kind.SETUP, f"model {card.name}: {', '.join(instrument_names(card))}")
+            await cast.start_workers(self.keys, self.card.name, self.thinking_card.name)
+            names = ", ".join(part.name for part in WORKERS)
+            stage.say(Kind.SETUP, f"workers {names} load their models and dial in")
             await set_up_paper(operator, cast.address, self.keys)
             async with self._watching(operator):
-                stage.step = "workers load the model and dial in"
+                stage.step = "workers load their models and dial in"
                 await self._first_worker(operator)
                 stage.step = "the market is open"
                 await self._buy()
@@ -112,11 +114,15 @@ class Demo:
             return await self._close(operator)
 
     async def _first_worker(self, operator: AsyncClient) -> None:
-        """Return once one worker sells; the other may still be loading."""
+        """Return once one worker of text sells; the others may still be loading."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + WORKERS_WITHIN_S
+        thinkers = {part.name for part in WORKERS if part.thinks}
         while loop.time() < give_up:
-            if any(w.state.name == "READY" and w.quotes for w in await _workers(operator)):
+            ready = {
+                w.name for w in await _workers(operator) if w.state.name == "READY" and w.quotes
+            }
+            if ready - thinkers:
                 return
             await asyncio.sleep(LOOK_EVERY_S)
         raise DemoFailed(
@@ -130,7 +136,8 @@ class Demo:
         async with asyncio.TaskGroup() as tasks:
             for buyer in BUYERS:
                 key = self.keys.of[buyer.name]
-                tasks.create_task(play_buyer(self.stage, self.cast.address, key, self.card, buyer))
+                card = self.thinking_card if buyer.jobs[0].right_answer else self.card
+                tasks.create_task(play_buyer(self.stage, self.cast.address, key, card, buyer))
 
     @contextlib.asynccontextmanager
     async def _watching(self, operator: AsyncClient) -> AsyncIterator[None]:

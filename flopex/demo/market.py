@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,12 +58,13 @@ def instrument_names(card: ModelCard) -> list[str]:
     return [f"{card.name}/{scenario.HARDWARE_CLASS}/{tier}" for tier in scenario.TIERS]
 
 
-async def set_up(operator: AsyncClient, card: ModelCard) -> Keys:
+async def set_up(operator: AsyncClient, cards: Iterable[ModelCard]) -> Keys:
     """Enter everything; what an earlier demo in the same data directory entered stays as it is."""
     admin = operator.admin
-    await _unless_there(admin.create_model(card.encode()))
-    for tier, name in zip(scenario.TIERS, instrument_names(card), strict=True):
-        await _unless_there(admin.create_instrument(_instrument(card, tier, name)))
+    for card in cards:
+        await _unless_there(admin.create_model(card.encode()))
+        for tier, name in zip(scenario.TIERS, instrument_names(card), strict=True):
+            await _unless_there(admin.create_instrument(_instrument(card, tier, name)))
     keys: dict[str, str] = {}
     for worker in scenario.WORKERS:
         keys[worker.name] = await _key(operator, worker.name, "worker")

@@ -30,7 +30,7 @@ class Settings:
 
     Attributes:
         directory: Data directory of the exchange; logs and the workers' keys lie in it, too.
-        engine: What the workers run: llama or instant.
+        engine: What the workers of text run: llama or instant.
         address: Where the exchange listens; port 0 lets the system choose.
         http: Where its page is; port 0 lets the system choose.
     """
@@ -134,17 +134,19 @@ class Cast:
             )
         self._fail("the exchange died twice")
 
-    async def start_workers(self, keys: Keys, model: str) -> None:
+    async def start_workers(self, keys: Keys, text_model: str, thinking_model: str) -> None:
         """Start the workers; they dial in once their model is loaded."""
         for part in WORKERS:
+            engine = "adaptive" if part.thinks else self._settings.engine
+            model = thinking_model if part.thinks else text_model
             quotes = [f"--quote={model}/cpu/{tier}=static:{part.price_nanos}" for tier in TIERS]
             child = Child(
                 part.name,
                 [
-                    *("worker", "run", "--name", part.name, "--engine", self._settings.engine),
+                    *("worker", "run", "--name", part.name, "--engine", engine),
                     *("--target", self.address, "--data", str(self._settings.directory)),
                     *("--threads", "1", "--log-level", "info", *quotes),
-                    *(("--instant-delay", "0.01") if self._settings.engine == "instant" else ()),
+                    *(("--instant-delay", "0.01") if engine == "instant" else ()),
                 ],
                 self._logs,
                 environment={"FLOPEX_KEY": keys.of[part.name]},
@@ -168,7 +170,7 @@ class Cast:
                 await child.start()
                 self._stage.say(Kind.TROUBLE, f"worker {child.name} is started again")
         if not any(worker.alive for worker in self._workers):
-            self._fail(f"both workers died; the last one said:\n{child.last_words()}")
+            self._fail(f"all workers died; the last one said:\n{child.last_words()}")
 
     def _fail(self, why: str) -> None:
         if not self.failed.done():

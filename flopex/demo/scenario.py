@@ -1,4 +1,4 @@
-"""What the demo plays: an instrument per tier, two workers with different prices, four buyers.
+"""What the demo plays: instruments, two workers with different prices, a third that thinks, buyers.
 
 The prompts suit a model of 135 million parameters: greetings, one-sentence descriptions, a list, a
 shortening. It does not know facts, so none are asked for.
@@ -7,6 +7,10 @@ Prices. A token costs this model about 0.25 GFLOP, so an answer of 40 tokens to 
 about 20,000 MFLOP or 0.02 CU; at 400,000 nano-dollars per CU that is 8,000 nano-dollars. A managed
 bid starts at density x 1 s / (1 s + time to spare) and rises, so a buyer who can wait a minute
 meets an ask at once only if the answer is worth some sixty times as much to him; else he waits.
+
+The third worker sells the adaptive model, which answers questions of reasoning for as much thought
+as each needs. None of these was trained on (a test asks the hash), and what is right is known. Such
+an answer takes less than a thousandth of a CU's thousandth, so a CU of it is dear.
 """
 
 from __future__ import annotations
@@ -47,11 +51,13 @@ class WorkerPart:
         name: Its name, and its owner's account.
         price_nanos: What it asks, nano-dollars per CU.
         about: For people.
+        thinks: Runs the adaptive model, in place of the demo's text engine.
     """
 
     name: str
     price_nanos: int
     about: str
+    thinks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,7 @@ class JobPart:
         budget_tokens: Compute budget, as the tokens that it pays for beside a usual prompt of this
             length; 0 for the worst case of prompt and answer.
         max_cost_nanos: Money cap; 0 for none beside the value.
+        right_answer: For a question to the adaptive model; empty for text.
     """
 
     after_s: float
@@ -78,6 +85,7 @@ class JobPart:
     tier: str = INTERACTIVE
     budget_tokens: int = 0
     max_cost_nanos: int = 0
+    right_answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,38 @@ class BuyerPart:
 WORKERS: Final = (
     WorkerPart("old-laptop", 300_000, "cheap"),
     WorkerPart("quiet-tower", 900_000, "dear"),
+    WorkerPart("abacus", 40_000_000, "thinks", thinks=True),
 )
+
+ANSWER_TOKENS_MAX: Final = 4
+QUESTION_VALUE_NANOS: Final = 100_000
+QUESTION_DEADLINE_S: Final = 40
+_QUESTIONS: Final = {
+    "What is the value of ( False ) or True?": "True",
+    "Ann lives in room 31. Ben lives in room 26. Carla lives in room 10. In which room does Ann "
+    "live?": "31",
+    "Question: Ann tells the truth. Ben says Ann lies. Carla says Ben lies. Dora says Carla tells "
+    "the truth. Emil says Dora lies. Does Emil tell the truth?": "No",
+    "Emil gives it to Hugo. Ann gives it to Greta. Ben gives it to Emil. Hugo gives it to Fritz. "
+    "Dora gives it to Ben. Fritz gives it to Ann. Dora has the parcel first. Who has it in the "
+    "end?": "Greta",
+    "Ann has the lamp. Ben has the rope. Carla has the bell. Carla and Ann swap what they have. "
+    "Ann and Carla swap what they have. Ben and Ann swap what they have. Carla and Ben swap what "
+    "they have. Ben and Carla swap what they have. What does Carla have at the end?": "bell",
+}
+"""From easy to hard, with the right answer."""
+
+
+def _asked(question: str, answer: str) -> JobPart:
+    return JobPart(
+        1.0,
+        question,
+        ANSWER_TOKENS_MAX,
+        QUESTION_VALUE_NANOS,
+        QUESTION_DEADLINE_S,
+        right_answer=answer,
+    )
+
 
 BUYERS: Final = (
     BuyerPart(
@@ -162,5 +201,10 @@ BUYERS: Final = (
                 budget_tokens=12,
             ),
         ),
+    ),
+    BuyerPart(
+        "eve",
+        "asks easy and hard questions at once: thinking goes where it is needed",
+        tuple(_asked(*pair) for pair in _QUESTIONS.items()),
     ),
 )

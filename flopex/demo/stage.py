@@ -54,6 +54,13 @@ class JobRow:
     flops: int = 0
     paid_nanos: int = 0
     receipt_good: bool | None = None
+    steps: int = 0
+    """Steps of thought, by the receipt of the adaptive model."""
+
+    @property
+    def right(self) -> bool:
+        """Whether a question was answered as it should be."""
+        return self.text.strip().casefold() == self.part.right_answer.casefold()
 
     @property
     def running(self) -> bool:

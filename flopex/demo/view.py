@@ -216,6 +216,28 @@ def job_table(jobs: list[JobRow], width: int) -> Table:
     return table
 
 
+def question_table(jobs: list[JobRow], width: int) -> Table:
+    """The questions to the adaptive model: what thinking each took and cost, right or wrong."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, width=width)
+    table.add_column("question", ratio=1, no_wrap=True, overflow="ellipsis")
+    for name in ("right answer", "answer", ""):
+        table.add_column(name, no_wrap=True)
+    for name in ("steps", "kFLOP", PRICE_UNIT, "paid"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for job in jobs:
+        table.add_row(
+            Text(one_line(job.part.prompt, 200)),
+            job.part.right_answer,
+            Text(job.text.strip() or "gave up"),
+            Text("right", style="green") if job.right else Text("wrong", style="yellow"),
+            str(job.steps),
+            grouped(job.flops // 1_000),
+            price(job.price_nanos),
+            money(job.paid_nanos),
+        )
+    return table
+
+
 def closing(lines: list[tuple[str, str]]) -> Group:
     """The closing statement: names and values, one pair on a line."""
     table = Table.grid(padding=(0, 3))

@@ -11,6 +11,7 @@ import pytest
 
 from exchange.core.commands import SetAccountHalted
 from exchange.core.limits import (
+    COST_MAX_NANOS,
     DEADLINE_MAX_NS,
     JOB_QUANTITY_MAX_MFLOP,
     NS_PER_S,
@@ -158,6 +159,18 @@ JOBS: list[tuple[str, dict[str, Any], grpc.StatusCode, str]] = [
     (
         "too hot",
         {"input": asking(temperature_milli=TEMPERATURE_MAX_MILLI + 1)},
+        Code.INVALID_ARGUMENT,
+        "FIELD_INVALID",
+    ),
+    (
+        "a right answer worth less than nothing",
+        {"input": asking(answer_value_nanos=-1)},
+        Code.INVALID_ARGUMENT,
+        "FIELD_INVALID",
+    ),
+    (
+        "a right answer worth more than there is",
+        {"input": asking(answer_value_nanos=COST_MAX_NANOS + 1)},
         Code.INVALID_ARGUMENT,
         "FIELD_INVALID",
     ),

@@ -93,15 +93,21 @@ class ThinkingRoom:
         except (DeviceError, WeightsError) as error:
             raise EngineError(str(error)) from error
 
-    def admit(self, question: tuple[int, ...], budget_flops: int, tokens_max: int) -> Thinking:
-        """Let a question think from the next step on."""
+    def admit(self, question: tuple[int, ...], budget_flops: int, job: EngineJob) -> Thinking:
+        """Let a question think from the next step on, by the job's terms.
+
+        Where the buyer said what a right answer is worth, thinking also ends once going on costs
+        more, at the price of the lease, than it is expected to gain.
+        """
         from worker.model.thinking import Request
 
         assert self._batch is not None, "load() comes first"
         assert self._policy is not None, "load() comes first"
-        request = Request(
-            question, min(budget_flops, BUDGET_FLOPS_MAX), self._policy, max(tokens_max, 1)
+        policy = self._policy._replace(
+            value_nanos=job.answer_value_nanos, price_nanos=job.price_nanos
         )
+        tokens_max = min(job.output_tokens_max or ANSWER_TOKENS_MAX, ANSWER_TOKENS_MAX)
+        request = Request(question, min(budget_flops, BUDGET_FLOPS_MAX), policy, tokens_max)
         thinking = self._batch.admit(request)
         if self._loop is None or self._loop.done():
             self._loop = asyncio.create_task(self._think(self._batch))
@@ -197,8 +203,7 @@ class AdaptiveEngine:
             return
         except PromptError as error:
             raise EngineError(str(error)) from error
-        tokens_max = min(job.output_tokens_max or ANSWER_TOKENS_MAX, ANSWER_TOKENS_MAX)
-        thinking = self._room.admit(reading.tokens, budget_flops, tokens_max)
+        thinking = self._room.admit(reading.tokens, budget_flops, job)
         given, said = 0, ""
         try:
             while True:

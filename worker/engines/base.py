@@ -23,13 +23,19 @@ class EngineError(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EngineJob:
-    """The work, as the buyer wrote it. Either `messages` (role, content) or `prompt` is set."""
+    """The work, as the buyer wrote it. Either `messages` (role, content) or `prompt` is set.
+
+    `answer_value_nanos`: what a right answer is worth to the buyer, 0 where he does not say;
+    `price_nanos`: what he pays for a CU.
+    """
 
     messages: tuple[tuple[str, str], ...] = ()
     prompt: str = ""
     output_tokens_max: int = 1
     seed: int = 0
     temperature_milli: int = 0
+    answer_value_nanos: int = 0
+    price_nanos: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,8 +125,8 @@ class Engine(Protocol):
         ...
 
 
-def parse_job(payload: bytes) -> EngineJob:
-    """The job in a lease's payload (a serialized JobInput).
+def parse_job(payload: bytes, price_nanos: int = 0) -> EngineJob:
+    """The job in a lease's payload (a serialized JobInput), leased at `price_nanos` per CU.
 
     Raises:
         EngineError: the payload is no JobInput, or holds no text.
@@ -138,4 +144,6 @@ def parse_job(payload: bytes) -> EngineJob:
         output_tokens_max=message.output_tokens_max,
         seed=message.seed,
         temperature_milli=message.temperature_milli,
+        answer_value_nanos=message.answer_value_nanos,
+        price_nanos=price_nanos,
     )

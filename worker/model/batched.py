@@ -62,13 +62,14 @@ class BatchedForm:
         torch, w = self._torch, self._w
         with torch.inference_mode():
             x = torch.stack(states)  # (B, d)
-            query = self._norm(x + w["steps"][steps]) @ w["query"]
+            hints = torch.stack([memory.question for memory in memories]) + w["steps"][steps]
+            query = self._norm(x + hints) @ w["query"]
             x = x + self._attend(query, memories) @ w["out"]
-            h = self._norm(x)
+            h = self._norm(x + hints)
             active = self._shape.experts_active
             routing = route(h @ w["router"], p, active, width=active)
             x = x + self._mix(h, routing)
-            inner = torch.relu(self._norm(x) @ w["gate_inner"] + w["gate_inner_bias"])
+            inner = torch.relu(self._norm(x + hints) @ w["gate_inner"] + w["gate_inner_bias"])
             gates = inner @ w["gate_outer"] + w["gate_outer_bias"]
         return Stepped(
             x, routing.experts.cpu().numpy(), routing.margins.cpu().numpy(), gates.cpu().numpy()

@@ -11,12 +11,14 @@ from torch.nn import functional
 
 from exchange.metering.adaptive import AdaptiveShape
 from worker.model.dense import DenseModel
-from worker.model.model import AdaptiveModel
-from worker.model.pool import Batch
+from worker.model.model import AdaptiveModel, Thoughts
+from worker.model.pool import Part
 
 BALANCE_WEIGHT: Final = 0.01
 """Weight of the term that keeps all experts in use."""
 GATE_WEIGHT: Final = 1.0
+WORKING_WEIGHT: Final = 0.5
+"""Weight of what a solver has worked out after a step, against the answer itself."""
 LAST_WEIGHT: Final = 4.0
 """Weight of a dense model's last layer against each of the others."""
 
@@ -37,34 +39,43 @@ class Contestant:
         """A new model, its weights drawn from torch's generator."""
         return DenseModel(shape, self.layers) if self.layers else AdaptiveModel(shape)
 
-    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Losses:
+    def loss(self, model: nn.Module, part: Part, generator: torch.Generator) -> Losses:
         """What is made small."""
-        near, places = (torch.from_numpy(part) for part in batch.rows)
-        targets, answer = torch.from_numpy(batch.targets), torch.from_numpy(batch.answer)
+        near, places = (torch.from_numpy(table) for table in part.rows)
+        targets, answer = torch.from_numpy(part.targets), torch.from_numpy(part.answer)
         if self.layers:
-            logits, gates = model(near, places)
-            return self._dense_loss(logits, gates, targets, answer)
-        top_p = (0.4, 0.6, 0.8)[int(torch.randint(3, (), generator=generator))]
-        logits, gates, routes = model(near, places, len(targets), top_p)
-        wanted = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-        # Smallest where all experts are used alike (Shazeer et al. 2017, importance).
-        share = routes.flatten(0, 1).mean(0)
-        balance = share.square().sum() * share.numel() - 1
-        return _losses(wanted + BALANCE_WEIGHT * balance, logits, gates, answer)
-
-    def _dense_loss(self, logits: Tensor, gates: Tensor, targets: Tensor, answer: Tensor) -> Losses:
+            thoughts: Thoughts = model(near, places)
+        else:
+            top_p = (0.4, 0.6, 0.8)[int(torch.randint(3, (), generator=generator))]
+            thoughts = model(near, places, len(targets), top_p)
         if self.final_only:
-            return _losses(functional.cross_entropy(logits[-1], answer), logits, gates, answer)
-        depth, rows, answers = logits.shape
-        # Deeper layers than a batch has targets keep the last one.
-        rows_of = torch.arange(depth - 1).clamp(max=len(targets) - 1)
-        wanted = torch.cat([targets[rows_of], answer[None]])
-        each = functional.cross_entropy(
-            logits.reshape(-1, answers), wanted.flatten(), reduction="none"
-        ).view(depth, rows)
+            wanted = functional.cross_entropy(thoughts.answers[-1], answer)
+        else:
+            wanted = self._at_every_step(thoughts, targets, answer)
+        if thoughts.routes is not None:
+            # Smallest where all experts are used alike (Shazeer et al. 2017, importance).
+            share = thoughts.routes.flatten(0, 1).mean(0)
+            wanted = wanted + BALANCE_WEIGHT * (share.square().sum() * share.numel() - 1)
+        return _losses(wanted, thoughts.answers, thoughts.gates, answer)
+
+    def _at_every_step(self, thoughts: Thoughts, targets: Tensor, answer: Tensor) -> Tensor:
+        """The answer is wanted after every step, and beside it what a solver knows by then."""
+        depth = len(thoughts.answers)
         weights = torch.ones(depth)
-        weights[-1] = LAST_WEIGHT
-        return _losses((each.mean(1) * weights).sum() / weights.sum(), logits, gates, answer)
+        if self.layers:
+            weights[-1] = LAST_WEIGHT
+        answers = _cross_entropy(thoughts.answers, answer.expand(depth, -1))
+        # Deeper layers than a part has targets keep the last one.
+        workings = _cross_entropy(
+            thoughts.workings, targets[torch.arange(depth).clamp(max=len(targets) - 1)]
+        )
+        return (answers * weights).sum() / weights.sum() + WORKING_WEIGHT * workings.mean()
+
+
+def _cross_entropy(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Logits (S, B, A), wanted (S, B) -> means over the rows (S,)."""
+    each = functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
+    return each.view(wanted.shape).mean(1)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

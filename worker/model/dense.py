@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from exchange.metering.adaptive import AdaptiveShape
-from worker.model.model import Gate, Reader, Vectors, norm
+from worker.model.model import Gate, Reader, Thoughts, Vectors, Writer, norm
 from worker.model.reading import OWN
 
 
@@ -51,17 +51,19 @@ class DenseModel(nn.Module):
             Layer(shape.width, shape.heads, 4 * shape.width) for _ in range(layers)
         )
         self.gate = Gate(shape)
+        self.writer = Writer(shape.width)
 
-    def forward(self, near: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        """All layers: answer logits (L, B, A) and gate logits (L, B, 2) of the last token."""
+    def forward(self, near: Tensor, places: Tensor) -> Thoughts:
+        """All layers: what the last token makes of it after each of them."""
         x = self.start(self.vectors, near, places)
         hidden = _hidden(near[..., OWN], places[..., -1])
         states = []
         for layer in self.layers:
             x = layer(x, hidden)
             states.append(x[:, -1])
-        thought = norm(torch.stack(states))  # (L, B, d)
-        return thought @ self.vectors.tokens[: self.shape.answers].T, self.gate(thought)
+        thought = torch.stack(states)  # (L, B, d)
+        answers, workings = self.writer(thought, self.vectors.tokens[: self.shape.answers])
+        return Thoughts(answers, self.gate(norm(thought)), workings)
 
 
 def _hidden(tokens: Tensor, answer: Tensor) -> Tensor:

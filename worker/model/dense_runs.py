@@ -89,7 +89,8 @@ def _answer(
     for place in range(ANSWER_TOKENS_MAX - 1):
         rows = pad_rows([(*prompts[i], ASK, *answers[i]) for i in live])
         near, places = read_rows(rows, np.full(len(live), place))
-        logits, gates = model(torch.from_numpy(near), torch.from_numpy(places))
+        thoughts = model(torch.from_numpy(near), torch.from_numpy(places))
+        logits, gates = thoughts.answers, thoughts.gates
         sure = torch.sigmoid(gates[..., 0]) >= exit_at  # (L, B)
         sure[-1] = True
         layer = sure.to(torch.int8).argmax(0)  # the first one that is sure

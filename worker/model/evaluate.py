@@ -20,9 +20,11 @@ PLENTY_FLOPS: Final = 10**12
 FULL_COMPUTE: Final = Policy(halt_ppm=PPM + 1)
 """Never stops by itself: all steps for every token."""
 HALT_CANDIDATES_PPM: Final = (500_000, 600_000, 700_000, 800_000, 900_000, 950_000, 980_000)
+STEPS_CANDIDATES: Final = (2, 3, 4, 6)
 HOPELESS_CANDIDATES_PPM: Final = (0, 20_000, 50_000, 100_000, 150_000)
+MATCH_CANDIDATES_PPM: Final = (500_000, 700_000, 900_000)
 TOLERANCE: Final = 0.005
-"""Score that a threshold may cost on the validation split."""
+"""Score that thresholds may cost on the validation split."""
 
 
 class Question(NamedTuple):
@@ -135,21 +137,40 @@ def score(found: Sequence[Outcome]) -> Score:
 
 
 def choose_policy(form: Form, validation: list[Question]) -> Policy:
-    """The cheapest thresholds that cost at most TOLERANCE of the score of full compute."""
-    full = score(outcomes(form, validation, FULL_COMPUTE))
-    candidates = []
-    for halt in HALT_CANDIDATES_PPM:
-        policy = Policy(halt_ppm=halt)
-        candidates.append((score(outcomes(form, validation, policy)), policy))
-    halting, policy = _cheapest(candidates, full.accuracy - TOLERANCE)
-    candidates = []
-    for hopeless in HOPELESS_CANDIDATES_PPM:
-        tried = policy._replace(hopeless_ppm=hopeless)
-        candidates.append((score(outcomes(form, validation, tried)), tried))
-    return _cheapest(candidates, halting.accuracy - TOLERANCE)[1]
+    """The cheapest thresholds that cost at most TOLERANCE of the best score that any reach."""
+    policies = [Policy(halt_ppm=halt) for halt in HALT_CANDIDATES_PPM]
+    tried = _tried(form, validation, [*policies, FULL_COMPUTE])
+    # Beyond some steps a state drifts: the best score may be that of fewer.
+    best = _best(tried)
+    shorter = [best._replace(steps_max=steps) for steps in STEPS_CANDIDATES]
+    tried += _tried(form, validation, shorter)
+    steps_max = _best(tried).steps_max
+    if steps_max != best.steps_max:
+        shorter = [policy._replace(steps_max=steps_max) for policy in policies]
+        tried += _tried(form, validation, shorter)
+    least = max(found.accuracy for found, _ in tried) - TOLERANCE
+    _, policy = _cheapest(tried, least)
+    halting = [policy._replace(hopeless_ppm=ppm) for ppm in HOPELESS_CANDIDATES_PPM]
+    return _cheapest(_tried(form, validation, halting), least)[1]
 
 
-def _cheapest(candidates: list[tuple[Score, Policy]], least: float) -> tuple[Score, Policy]:
-    good = [c for c in candidates if c[0].accuracy >= least]
-    # Where none is good enough, the most accurate one.
-    return min(good, key=lambda c: c[0].flops) if good else max(candidates, key=lambda c: c[0])
+def _tried(
+    form: Form, questions: list[Question], policies: list[Policy]
+) -> list[tuple[Score, Policy]]:
+    return [(score(outcomes(form, questions, policy)), policy) for policy in policies]
+
+
+def _best(tried: list[tuple[Score, Policy]]) -> Policy:
+    return max(tried, key=lambda t: (t[0].accuracy, -t[0].flops))[1]
+
+
+def _cheapest(tried: list[tuple[Score, Policy]], least: float) -> tuple[Score, Policy]:
+    return min((t for t in tried if t[0].accuracy >= least), key=lambda t: t[0].flops)
+
+
+def match(form: Form, validation: list[Question], least: float) -> Policy | None:
+    """The cheapest policy that scores `least` on the validation split; None where none does."""
+    steps = (1, *STEPS_CANDIDATES)
+    policies = [Policy(halt_ppm=halt, steps_max=n) for n in steps for halt in MATCH_CANDIDATES_PPM]
+    good = [t for t in _tried(form, validation, policies) if t[0].accuracy >= least]
+    return min(good, key=lambda t: t[0].flops)[1] if good else None

@@ -24,11 +24,12 @@ NORM_EPSILON = np.float32(1e-6)
 
 
 class Memory(NamedTuple):
-    """What was read: keys and values (N, a), and the state of the last token (d,)."""
+    """What was read: keys and values (N, a); of the last token a state and the question (d,)."""
 
     keys: Any
     values: Any
     state: Any
+    question: Any
 
 
 class Stepped(NamedTuple):
@@ -105,9 +106,11 @@ class NumpyForm:
             read += table[rows.near[0, :, j]]
         for i, table in enumerate(self._weights.places):
             read += table[rows.places[0, :, i]]
-        a = self.shape.attention_width
-        keys, values, states = np.split(read, (a, 2 * a), 1)
-        return Memory(np.ascontiguousarray(keys), np.ascontiguousarray(values), states[-1])
+        a, d = self.shape.attention_width, self.shape.width
+        keys, values, states, questions = np.split(read, (a, 2 * a, 2 * a + d), 1)
+        return Memory(
+            np.ascontiguousarray(keys), np.ascontiguousarray(values), states[-1], questions[-1]
+        )
 
     def step(
         self, states: list[Any], memories: list[Memory], steps: list[int], p: float
@@ -115,15 +118,16 @@ class NumpyForm:
         """One step of each request."""
         w = self._weights
         x = np.stack(states)  # (B, d)
-        queries = row_products(rms_norm(x + w.steps[steps]), w.query)
+        hints = np.stack([memory.question for memory in memories]) + w.steps[steps]
+        queries = row_products(rms_norm(x + hints), w.query)
         seen = np.stack([self._attend(q, m) for q, m in zip(queries, memories, strict=True)])
         x = x + row_products(seen, w.out)
-        h = rms_norm(x)
+        h = rms_norm(x + hints)
         routing = route(
             row_products(h, w.router), p, w.shape.experts_active, width=w.shape.experts_active
         )
         x = x + self._mix(h, routing.experts, routing.weights)
-        inner = np.maximum(row_products(rms_norm(x), w.gate_inner) + w.gate_inner_bias, 0)
+        inner = np.maximum(row_products(rms_norm(x + hints), w.gate_inner) + w.gate_inner_bias, 0)
         gates = row_products(inner, w.gate_outer) + w.gate_outer_bias
         return Stepped(x, routing.experts, routing.margins, gates)
 
@@ -201,12 +205,13 @@ class TorchForm:
     def _one(self, state: Tensor, memory: Memory, step: int, p: float) -> tuple[Any, ...]:
         torch, core, heads = self._torch, self._core, self._shape.heads
         x = state.view(1, -1)
-        q = (self._norm(x + self._steps[step]) @ core["query"]).view(heads, 1, -1)  # (H, 1, a/H)
+        hint = memory.question + self._steps[step]
+        q = (self._norm(x + hint) @ core["query"]).view(heads, 1, -1)  # (H, 1, a/H)
         keys = memory.keys.view(len(memory.keys), heads, -1).permute(1, 2, 0)  # (H, a/H, N)
         values = memory.values.view(len(memory.values), heads, -1).permute(1, 0, 2)
         weights = torch.softmax(torch.bmm(q, keys) * q.shape[-1] ** -0.5, -1)
         x = x + torch.bmm(weights, values).view(1, -1) @ core["out"]
-        h = self._norm(x)
+        h = self._norm(x + hint)
         active = self._shape.experts_active
         routing = route((h @ core["router"]).numpy(), p, active, width=active)
         for expert, weight in zip(routing.experts[0], routing.weights[0], strict=True):
@@ -214,7 +219,7 @@ class TorchForm:
                 inner = torch.relu(h @ core["up"][int(expert)])
                 x = x + float(weight) * (inner @ core["down"][int(expert)])
         gate = self._gate
-        inner = torch.relu(self._norm(x) @ gate["inner"] + gate["inner_bias"])
+        inner = torch.relu(self._norm(x + hint) @ gate["inner"] + gate["inner_bias"])
         return x, routing.experts, routing.margins, inner @ gate["outer"] + gate["outer_bias"]
 
     def write(self, states: list[Any]) -> Floats:

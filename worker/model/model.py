@@ -5,19 +5,23 @@
                       neighbours (TAPS) and its position from both ends. No product, no layer.
       think           ONE thinking token, whose state starts as that of the last token, goes
                       through ONE core layer again and again (steps_max times at most):
-                          state += attention(state, keys, values)
-                          state += mixture of experts(state)
-                      After each step the gate says how likely the state's answer is right *now*,
-                      and how likely it *ever* will be. When to stop is decided outside.
+                          state += attention(state + question + step, keys, values)
+                          state += mixture of experts(state + question + step)
+                      `question` is read once from the last token, so that what was asked (who,
+                      how many times) is not forgotten. After each step the gate says how likely
+                      the state's answer is right *now*, and how likely it *ever* will be. When to
+                      stop is decided outside.
       write           the state's nearest answer token. It is appended, and the next one begins.
 
-Training asks for a target at every step (`worker.model.train`). This form computes all experts and
-all steps for a whole batch; the NumPy form (`worker.model.runtime`) computes only what is needed.
+Training asks for the answer after every step, and for what a solver would have worked out by then
+(`worker.model.contestants`). This form computes all experts and all steps for a whole batch; the
+NumPy form (`worker.model.runtime`) computes only what is needed.
 """
 
 from __future__ import annotations
 
 import itertools
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -54,24 +58,29 @@ class Reader(nn.Module):
     def __init__(self, shape: AdaptiveShape, widths: tuple[int, ...], heads: int = 0) -> None:
         super().__init__()
         d = shape.width
-        self.taps = nn.Parameter(torch.randn(len(TAPS), d, sum(widths)) * NOISE * 0.5 * d**-0.5)
+        self.taps = nn.Parameter(torch.randn(TAPS, d, sum(widths)) * NOISE * 0.5 * d**-0.5)
         with torch.no_grad():
             parts = torch.split(self.taps, list(widths), -1)
-            for part, (j, tap) in itertools.product(parts, enumerate(TAPS)):
+            for part, j in itertools.product(parts, range(TAPS)):
                 # Heads look at neighbours differently; the first state sums them up.
                 amount = torch.randn(heads) / 2 if heads else torch.full((1,), 0.5)
-                amount = amount if tap or not heads else torch.ones(heads)
+                amount = amount if j != OWN or not heads else torch.ones(heads)
                 part[j] += same(d, part.shape[-1]) * amount.repeat_interleave(
                     part.shape[-1] // len(amount)
                 )
-        sizes = [shape.vocabulary] * len(TAPS) + [rows for _, rows in PLACES]
-        self._starts = torch.tensor([0, *itertools.accumulate(sizes[:-1])])
+        self._starts = torch.tensor([0, *itertools.accumulate(rows for _, rows in PLACES[:-1])])
 
     def forward(self, vectors: Vectors, near: Tensor, places: Tensor) -> Tensor:
         """Near (B, N, taps) token ids and places (B, N, PLACES) -> (B, N, width)."""
-        tables = [(vectors.tokens @ self.taps).flatten(0, 1)]  # (taps * V, width)
+        # Of the vocabulary's V tokens only the U that occur are mapped: most do not.
+        seen = torch.zeros(len(vectors.tokens), dtype=torch.bool)
+        seen[near.flatten()] = True
+        near = (seen.cumsum(0) - 1)[near]
+        found = vectors.tokens[seen]  # (U, d)
+        starts = torch.arange(TAPS) * len(found)
+        tables = [(found @ self.taps).flatten(0, 1)]  # (taps * U, width)
         tables += [vectors.places[name] @ self.taps[OWN] for name, _ in PLACES]
-        rows = torch.cat([near, places], -1) + self._starts  # (B, N, taps + PLACES)
+        rows = torch.cat([near + starts, places + starts[-1] + len(found) + self._starts], -1)
         summed: Tensor = functional.embedding_bag(rows.flatten(0, 1), torch.cat(tables), mode="sum")
         return summed.view(*rows.shape[:2], -1)
 
@@ -123,11 +132,14 @@ class Core(nn.Module):
         return torch.einsum("be,ebd->bd", weights, each), probabilities
 
     def forward(
-        self, state: Tensor, read: tuple[Tensor, Tensor, Tensor], step: int, top_p: float
+        self, state: Tensor, hint: Tensor, memory: tuple[Tensor, Tensor, Tensor], top_p: float
     ) -> tuple[Tensor, Tensor]:
-        """One step: the new state (B, d) and the router's probabilities (B, E)."""
-        state = state + self.attend(norm(state + self.steps[step]), *read)
-        mixed, probabilities = self.mix(norm(state), top_p)
+        """One step: the new state (B, d) and the router's probabilities (B, E).
+
+        The hint (B, d) is the question and the step's own vector.
+        """
+        state = state + self.attend(norm(state + hint), *memory)
+        mixed, probabilities = self.mix(norm(state + hint), top_p)
         return state + mixed, probabilities
 
 
@@ -143,9 +155,37 @@ class Gate(nn.Module):
         self.outer_bias = nn.Parameter(torch.zeros(2))
 
     def forward(self, h: Tensor) -> Tensor:
-        """State h (B, d) -> (B, 2)."""
+        """Normed state h (..., d) -> (..., 2)."""
         inner = functional.relu(h.detach() @ self.inner + self.inner_bias)
         return inner @ self.outer + self.outer_bias
+
+
+class Thoughts(NamedTuple):
+    """What was thought after each of S steps (or layers).
+
+    answers: (S, B, A) logits of the answer.  gates: (S, B, 2) logits.  workings: (S, B, A) logits
+    of what a solver would have worked out by then.  routes: (S, B, E) the router's probabilities.
+    """
+
+    answers: Tensor
+    gates: Tensor
+    workings: Tensor
+    routes: Tensor | None = None
+
+
+class Writer(nn.Module):
+    """Reads the answer out of a state: the nearest answer token; and beside it the working."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.working = nn.Parameter(
+            torch.eye(width) + torch.randn(width, width) * NOISE * width**-0.5
+        )
+
+    def forward(self, states: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """States (S, B, d), vectors of the answer tokens (A, d) -> two of (S, B, A)."""
+        h = norm(states)
+        return h @ vectors.T, h @ self.working @ vectors.T
 
 
 class AdaptiveModel(nn.Module):
@@ -156,37 +196,31 @@ class AdaptiveModel(nn.Module):
         self.shape = shape
         self.vectors = Vectors(shape)
         self.memory = Reader(shape, (shape.attention_width,) * 2, shape.heads)
-        self.start = Reader(shape, (shape.width,))
+        self.start = Reader(shape, (shape.width,) * 2)
         self.core = Core(shape)
         self.gate = Gate(shape)
+        self.writer = Writer(shape.width)
 
     def read(self, near: Tensor, places: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """Tokens to state (B, d), and keys, values (B, H, N, a/H), hidden (B, N)."""
-        state = self.start(self.vectors, near[:, -1:], places[:, -1:])[:, 0]
+        """Tokens to state and question (B, 2 d), and keys, values (B, H, N, a/H), hidden (B, N)."""
+        start = self.start(self.vectors, near[:, -1:], places[:, -1:])[:, 0]
         keys, values = self.memory(self.vectors, near, places).chunk(2, -1)
         pad = near[..., OWN] == 0
         hidden = torch.zeros_like(pad, dtype=keys.dtype).masked_fill(pad, -torch.inf)
         per_head = (*keys.shape[:2], self.shape.heads, -1)
         keys, values = (x.reshape(per_head).transpose(1, 2).contiguous() for x in (keys, values))
-        return state, (keys, values, hidden)
+        return start, (keys, values, hidden)
 
-    def write(self, state: Tensor) -> Tensor:
-        """Logits of the answer tokens."""
-        return norm(state) @ self.vectors.tokens[: self.shape.answers].T
-
-    def forward(
-        self, near: Tensor, places: Tensor, steps: int, top_p: float = 0.6
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """All of `steps` steps.
-
-        Returns:
-            Answer logits (S, B, A), gate logits (S, B, 2), router probabilities (S, B, E).
-        """
-        state, memory = self.read(near, places)
+    def forward(self, near: Tensor, places: Tensor, steps: int, top_p: float = 0.6) -> Thoughts:
+        """All of `steps` steps."""
+        start, memory = self.read(near, places)
+        state, question = start.chunk(2, -1)
+        hints = question + self.core.steps[:steps, None]  # (S, B, d)
         states, routes = [], []
-        for step in range(steps):
-            state, probabilities = self.core(state, memory, step, top_p)
+        for hint in hints:
+            state, probabilities = self.core(state, hint, memory, top_p)
             states.append(state)
             routes.append(probabilities)
         thought = torch.stack(states)  # (S, B, d)
-        return self.write(thought), self.gate(norm(thought)), torch.stack(routes)
+        answers, workings = self.writer(thought, self.vectors.tokens[: self.shape.answers])
+        return Thoughts(answers, self.gate(norm(thought + hints)), workings, torch.stack(routes))

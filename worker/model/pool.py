@@ -27,8 +27,11 @@ EASY_SHARE: Final = 0.3
 """Share of samples whose difficulty is geometric; that of the others is uniform."""
 SPARE_STEPS_MAX: Final = 3
 """Steps after the last one needed, in which the answer has to stay."""
+PARTS: Final = 4
+"""A batch has rows of all lengths, in so many parts of one width: its gradient then speaks for all
+families, and little is computed in vain."""
 BUCKET_BATCHES: Final = 32
-"""Batches that are drawn together and cut by steps and length."""
+"""Batches that are drawn together and cut by length and steps."""
 
 
 class Item(NamedTuple):
@@ -41,7 +44,7 @@ class Item(NamedTuple):
     difficulty: int
 
 
-class Batch(NamedTuple):
+class Part(NamedTuple):
     """Rows of one width.
 
     targets: (steps, B) the token wanted after each step.  answer: (B,) the right one.
@@ -97,22 +100,27 @@ def make_pool(
     return items
 
 
-def batches(items: list[Item], seed: int, size: int, steps_max: int) -> Iterator[Batch]:
+def batches(items: list[Item], seed: int, size: int, steps_max: int) -> Iterator[list[Part]]:
     """Go once through a pool in random order, each item with one of its answer tokens.
 
-    Rows of a batch need about as many steps, and are about as long: little is computed in vain.
+    Rows are cut by length into PARTS bands, and a band by steps into parts; a batch has a part of
+    each band.
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(items))
     group = size * BUCKET_BATCHES
     for begin in range(0, len(order) - size + 1, group):
         rows = [_row(items[i], rng) for i in order[begin : begin + group]]
-        rows.sort(key=lambda row: (len(row.targets), len(row.tokens)))
-        cuts = [rows[i : i + size] for i in range(0, len(rows) - size + 1, size)]
-        for which in rng.permutation(len(cuts)):
-            deepest = max(len(row.targets) for row in cuts[which])
-            steps = min(deepest + int(rng.integers(1, SPARE_STEPS_MAX + 1)), steps_max)
-            yield _batch(cuts[which], steps)
+        rows.sort(key=lambda row: len(row.tokens))
+        count = len(rows) // size
+        bands = []
+        for band in range(PARTS):
+            part = rows[band * count * size // PARTS : (band + 1) * count * size // PARTS]
+            part.sort(key=lambda row: len(row.targets))
+            cuts = [part[i : i + size // PARTS] for i in range(0, len(part), size // PARTS)]
+            bands.append([cuts[i] for i in rng.permutation(len(cuts))])
+        for batch in zip(*bands, strict=True):
+            yield [_part(part, steps_max, rng) for part in batch]
 
 
 class _Row(NamedTuple):
@@ -129,13 +137,15 @@ def _row(item: Item, rng: np.random.Generator) -> _Row:
     return _Row((*item.question, *item.answer[:place]), place, item.targets[place])
 
 
-def _batch(rows: list[_Row], steps: int) -> Batch:
+def _part(rows: list[_Row], steps_max: int, rng: np.random.Generator) -> Part:
+    deepest = max(len(row.targets) for row in rows)
+    steps = min(deepest + int(rng.integers(1, SPARE_STEPS_MAX + 1)), steps_max)
     targets = np.array(
         [[row.targets[min(r, len(row.targets) - 1)] for row in rows] for r in range(steps)]
     )
     tokens = pad_rows([row.tokens for row in rows])
     answers = np.array([row.answers for row in rows])
-    return Batch(read_rows(tokens, answers), targets, targets[-1])
+    return Part(read_rows(tokens, answers), targets, targets[-1])
 
 
 def pad_rows(rows: list[tuple[int, ...]]) -> Ints:

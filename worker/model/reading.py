@@ -1,9 +1,10 @@
 """How a row of tokens is read: the neighbours and the places of each token.
 
 A row is a question, the token `ASK`, and the answer so far. Each token is described by the tokens
-around it and by where it stands: counted in tokens, in sentences and in clauses, from the beginning
-and from the end of the question. A question's tokens never depend on the answer, so what was read
-once stays true while the answer grows.
+around it, by the nearest ones that could be an answer (names, numbers, letters of options: in "Ann
+sends every letter on to Bob" they stand far apart), and by where it stands: counted in tokens, in
+sentences and in clauses, from the beginning and from the end of the question. A question's tokens
+never depend on the answer, so what was read once stays true while the answer grows.
 """
 
 from __future__ import annotations
@@ -13,11 +14,22 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.model.vocabulary import CLAUSE_ENDS, PAD, SENTENCE_ENDS, VOCABULARY_SIZE
+from worker.model.vocabulary import (
+    ANSWER_SIZE,
+    CLAUSE_ENDS,
+    END,
+    PAD,
+    SENTENCE_ENDS,
+    VOCABULARY_SIZE,
+)
 
-TAPS: Final = (-4, -3, -2, -1, 0, 1, 2, 3, 4)
-"""Distances of the neighbours that a token is read with, itself among them."""
-OWN: Final = TAPS.index(0)
+DISTANCES: Final = (-4, -3, -2, -1, 0, 1, 2, 3, 4)
+"""Where the neighbours stand that a token is read with, itself among them."""
+OWN: Final = DISTANCES.index(0)
+NAMED: Final = (-2, -1, 1, 2)
+"""And which of the tokens that could be an answer: -1 is the nearest one before, 2 the second
+after."""
+TAPS: Final = len(DISTANCES) + len(NAMED)
 TOKEN_PLACES: Final = 256
 SENTENCE_PLACES: Final = 32
 CLAUSE_PLACES: Final = 64
@@ -45,7 +57,8 @@ _ENDS[1, sorted(CLAUSE_ENDS)] = 1
 class Rows(NamedTuple):
     """A batch of rows of one width; shorter ones begin with `PAD`.
 
-    near: (B, N, len(TAPS)) token ids.  places: (B, N, len(PLACES)) rows of the tables.
+    near: (B, N, TAPS) token ids, by DISTANCES, then by NAMED.
+    places: (B, N, len(PLACES)) rows of the tables.
     """
 
     near: Ints
@@ -64,20 +77,40 @@ def read_rows(tokens: Ints, answers: Ints) -> Rows:
     end = (width - answers)[:, None]  # the question is tokens[start:end], ASK included
     start = (tokens == PAD).sum(1)[:, None]
     asked = (index >= start) & (index < end)
-    return Rows(_near(tokens, end), _places(tokens, index, start, end, asked))
+    near = np.concatenate([_near(tokens, end), _named(tokens, end)], -1)
+    return Rows(near, _places(tokens, index, start, end, asked))
 
 
 def _near(tokens: Ints, end: Ints) -> Ints:
     width = tokens.shape[1]
     index = np.arange(width)
-    near = np.zeros((*tokens.shape, len(TAPS)), np.int64)
-    for j, tap in enumerate(TAPS):
-        other = index + tap
+    near = np.zeros((*tokens.shape, len(DISTANCES)), np.int64)
+    for j, distance in enumerate(DISTANCES):
+        other = index + distance
         moved = tokens[:, np.clip(other, 0, width - 1)]
         # Nothing is seen beyond either end, and no token looks ahead into the answer.
-        seen = (other >= 0) & (other < width) & ((tap <= 0) | (other < end))
+        seen = (other >= 0) & (other < width) & ((distance <= 0) | (other < end))
         near[:, :, j] = np.where(seen, moved, PAD)
     return near
+
+
+def _named(tokens: Ints, end: Ints) -> Ints:
+    """The nearest tokens that could be an answer, before and after; after it in the question."""
+    rows, width = tokens.shape
+    named = (tokens > END) & (tokens < ANSWER_SIZE)
+    # Their places, in order, behind and before two that stand for nothing.
+    found = np.zeros((rows, width + 4), np.int64)
+    count = named.cumsum(1)
+    row, place = np.nonzero(named)
+    found[row, count[row, place] + 1] = tokens[row, place]
+    before = count - named  # how many stand before a token
+    asked = (named & (np.arange(width) < end)).sum(1, keepdims=True)
+    near = []
+    for rank in NAMED:
+        at = before + 2 + rank if rank < 0 else count + 1 + rank
+        token = np.take_along_axis(found, np.clip(at, 0, width + 3), 1)
+        near.append(np.where((rank < 0) | (at <= asked + 1), token, PAD))
+    return np.stack(near, -1)
 
 
 def _places(tokens: Ints, index: Ints, start: Ints, end: Ints, asked: Ints) -> Ints:

@@ -23,16 +23,19 @@ from torch import nn
 
 from exchange.metering.adaptive import AdaptiveShape
 from worker.model.contestants import CONTESTANTS
-from worker.model.pool import CURRICULUM, Batch, Item, batches, make_pool
+from worker.model.muon import Muon
+from worker.model.pool import CURRICULUM, Item, Part, batches, make_pool
 from worker.model.sizes import SIZES
 from worker.model.tasks.splits import Exclusion
 
 POOL_SAMPLES: Final = 16_384
-POOLS: Final = 24
+POOLS: Final = 40
 """Different pools; after them those of full difficulty come again, in another order."""
 WARM_UP_STEPS: Final = 100
 FINAL_RATE: Final = 0.05
 """What is left of the learning rate at the end."""
+HIDDEN: Final = frozenset({"taps", "query", "out", "up", "down", "qkv"})
+"""Tensors that Muon updates, by the last part of their names; embeddings and gates are AdamW's."""
 STILL_LEARNING: Final = 0.01
 """Rise in the share of right answers, from one tenth of the steps to the next, of a model that has
 not converged."""
@@ -54,10 +57,11 @@ class Recipe:
     contestant: str = "adaptive"
     size: str = "tiny"
     seed: int = 0
-    steps: int = 4_000
+    steps: int = 3_200
     seconds: float = 0.0
-    batch: int = 128
+    batch: int = 256
     rate: float = 3e-3
+    hidden_rate: float = 0.02
     decay: float = 0.01
 
 
@@ -91,9 +95,14 @@ class Training:
         self._generator = torch.Generator().manual_seed(recipe.seed)
         torch.manual_seed(recipe.seed)
         self.model: nn.Module = self._contestant.build(self._shape)
-        self._optimizer = torch.optim.AdamW(
-            self.model.parameters(), recipe.rate, (0.9, 0.98), weight_decay=recipe.decay
-        )
+        hidden: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
+        for name, parameter in self.model.named_parameters():
+            (hidden if name.rpartition(".")[2] in HIDDEN else others).append(parameter)
+        self._optimizers: dict[str, torch.optim.Optimizer] = {
+            "adamw": torch.optim.AdamW(others, recipe.rate, (0.9, 0.98), weight_decay=recipe.decay),
+            "muon": Muon(hidden, recipe.hidden_rate, recipe.decay),
+        }
         self.step = 0
         self._cpu_s = 0.0
         self.left_out: dict[int, int] = {}
@@ -131,15 +140,21 @@ class Training:
     def _out_of_time(self) -> bool:
         return 0 < self.recipe.seconds <= self._cpu_s
 
-    def _update(self, batch: Batch) -> tuple[float, float]:
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.recipe.rate * self._rate()
-        losses = self._contestant.loss(self.model, batch, self._generator)
-        self._optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()  # type: ignore[no-untyped-call]
+    def _update(self, batch: list[Part]) -> tuple[float, float]:
+        self.model.zero_grad(set_to_none=True)
+        total = right = 0.0
+        for part in batch:
+            losses = self._contestant.loss(self.model, part, self._generator)
+            (losses.total / len(batch)).backward()  # type: ignore[no-untyped-call]
+            total += float(losses.total.detach()) / len(batch)
+            right += losses.right / len(batch)
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self._optimizer.step()
-        return float(losses.total.detach()), losses.right
+        rates = {"adamw": self.recipe.rate, "muon": self.recipe.hidden_rate}
+        for name, optimizer in self._optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = rates[name] * self._rate()
+            optimizer.step()
+        return total, right
 
     def _rate(self) -> float:
         """Warm-up, then half a cosine down to FINAL_RATE; by steps or by time, what is further."""
@@ -149,7 +164,7 @@ class Training:
         falling = (1 + math.cos(math.pi * min(done, 1.0))) / 2
         return min((self.step + 1) / WARM_UP_STEPS, FINAL_RATE + (1 - FINAL_RATE) * falling)
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[list[Part]]:
         """Batches from the present step on, without end."""
         per_pool = POOL_SAMPLES // self.recipe.batch
         number, skipped = divmod(self.step, per_pool)
@@ -182,7 +197,7 @@ class Training:
         state = {
             "recipe": dataclasses.asdict(self.recipe),
             "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizers": {k: v.state_dict() for k, v in self._optimizers.items()},
             "generator": self._generator.get_state(),
             "step": self.step,
             "cpu_s": self._cpu_s,
@@ -201,7 +216,8 @@ class Training:
         if state["recipe"] != dataclasses.asdict(self.recipe):
             raise TrainingError(f"{path} belongs to another recipe: {state['recipe']}")
         self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        for name, optimizer in self._optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
         self._generator.set_state(state["generator"])
         self.step, self._cpu_s, self.curve = state["step"], state["cpu_s"], state["curve"]
 

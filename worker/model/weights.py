@@ -25,9 +25,9 @@ WEIGHTS_BYTES_MAX: Final = 64 << 20
 class Weights:
     """The adaptive model's arrays, fp32.
 
-    tables: (taps, vocabulary, 2 a + d), what a token adds to the key, value and first state of the
-    one at that distance.  places: one (rows, 2 a + d) for each kind of place.  The rest as in
-    `worker.model.model`.
+    tables: (taps, vocabulary, 2 a + 2 d), what a token adds to the key, value, first state and
+    question of the one that sees it there.  places: one (rows, 2 a + 2 d) for each kind of place.
+    The rest as in `worker.model.model`.
     """
 
     shape: AdaptiveShape
@@ -107,8 +107,8 @@ def shapes_of(shape: AdaptiveShape) -> dict[str, tuple[int, ...]]:
     return {
         "vectors.tokens": (shape.vocabulary, d),
         **{f"vectors.places.{name}": (rows, d) for name, rows in PLACES},
-        "memory.taps": (len(TAPS), d, 2 * a),
-        "start.taps": (len(TAPS), d, d),
+        "memory.taps": (TAPS, d, 2 * a),
+        "start.taps": (TAPS, d, 2 * d),
         "core.steps": (shape.steps_max, d),
         "core.query": (d, a),
         "core.out": (a, d),
@@ -119,6 +119,7 @@ def shapes_of(shape: AdaptiveShape) -> dict[str, tuple[int, ...]]:
         "gate.inner_bias": (g,),
         "gate.outer": (g, 2),
         "gate.outer_bias": (2,),
+        "writer.working": (d, d),  # only training asks for what was worked out
     }
 
 

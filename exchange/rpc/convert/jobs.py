@@ -11,6 +11,7 @@ from exchange.core.exchange import Exchange
 from exchange.core.instruments import Model
 from exchange.core.jobs import Job
 from exchange.core.limits import (
+    COST_MAX_NANOS,
     FLOPS_PER_MFLOP,
     JOB_QUANTITY_MAX_MFLOP,
     NS_PER_S,
@@ -159,6 +160,8 @@ def _check_input(job_input: pb.JobInput) -> int:
         raise invalid("input.output_tokens_max", f"must lie between 1 and {OUTPUT_TOKENS_MAX}")
     if job_input.temperature_milli > TEMPERATURE_MAX_MILLI:
         raise invalid("input.temperature_milli", f"must be at most {TEMPERATURE_MAX_MILLI}")
+    if not 0 <= job_input.answer_value_nanos <= COST_MAX_NANOS:
+        raise invalid("input.answer_value_nanos", f"must lie between 0 and {COST_MAX_NANOS}")
     return len(job_input.prompt.encode()) + sum(
         len(message.content.encode()) for message in job_input.messages
     )

@@ -339,6 +339,7 @@ def test_terms_are_read_exactly() -> None:
             "tier": "batch",
             "instrument": "m/cpu/batch",
             "temperature_milli": 700,
+            "answer_value": "$0.001",
             "seed": 3,
         },
     )
@@ -351,6 +352,7 @@ def test_terms_are_read_exactly() -> None:
             messages=[pb.ChatMessage(role="user", content="Hi")],
             output_tokens_max=9,
             temperature_milli=700,
+            answer_value_nanos=1_000_000,
             seed=3,
         ),
         quantity_mflop=250_000_000,

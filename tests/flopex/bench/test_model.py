@@ -14,10 +14,12 @@ from tests.worker.model.weights_of_chance import random_weights
 from worker.model.curve import demand_curve, isotonic, wilson
 from worker.model.evaluate import (
     FULL_COMPUTE,
+    MATCH_CANDIDATES_PPM,
     Outcome,
     bbh_questions,
     choose_policy,
     is_right,
+    match,
     outcomes,
     score,
 )
@@ -88,6 +90,17 @@ def test_thresholds_are_chosen_to_save(form: NumpyForm) -> None:
     assert chosen.accuracy >= full.accuracy - 0.02
 
 
+def test_a_level_is_reached_at_its_cheapest(form: NumpyForm) -> None:
+    validation = make_sets(TINY_SETTINGS).validation
+    cheapest = match(form, validation, 0.0)
+    assert cheapest is not None
+    assert score(outcomes(form, validation, cheapest)).flops == min(
+        score(outcomes(form, validation, Policy(halt_ppm=halt, steps_max=1))).flops
+        for halt in MATCH_CANDIDATES_PPM
+    )
+    assert match(form, validation, 1.01) is None
+
+
 def test_caps_hold_and_variants_are_measured(form: NumpyForm) -> None:
     sets = make_sets(BenchSettings(questions=20, validation=1))
     assert cap_violations(form, Policy(), sets.uniform, 1) == 0
@@ -132,10 +145,12 @@ def test_the_cost_of_a_dense_model_is_what_torch_counts() -> None:
     rows = [torch.from_numpy(r) for r in read_rows(np.full((1, length), 300), np.array([0]))]
     counted = {}
     for name in ("dense2", "dense3"):
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            CONTESTANTS[name].build(shape)(*rows)
+        model = CONTESTANTS[name].build(shape).requires_grad_(False)
+        with FlopCounterMode(display=False) as counter:
+            model(*rows)
         counted[name] = counter.get_total_flops()
-    each = 2 * shape.width * shape.answers + 2 * shape.width * shape.gate_width
+    # The working is read out in training alone; a baseline is not charged for it.
+    each = 4 * shape.width * shape.answers + 2 * shape.width * (shape.width + shape.gate_width)
     layer = counted["dense3"] - counted["dense2"] - each - 4 * shape.gate_width
     attention = 4 * shape.width * length * length
     deeper = dense_flops(shape, length, [3], gated=False) - dense_flops(

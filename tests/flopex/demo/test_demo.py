@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,10 @@ from typing import Any
 
 import pytest
 
+from flopex.demo.scenario import BUYERS
 from flopex.replay import replay_journal
+from worker.model.tasks.splits import split_of
+from worker.model.vocabulary import canonical
 
 KEYS = {
     "jobs_submitted",
@@ -30,6 +34,7 @@ KEYS = {
     "replay_digest_equal",
 }
 ONCE = ("--once", "--json")
+QUESTIONS = sum(bool(job.right_answer) for buyer in BUYERS for job in buyer.jobs)
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -110,7 +115,8 @@ def test_once_settles_every_job_and_replays_to_the_same_state(tmp_path: Path) ->
     assert_good(out)
     assert "INSTANT: no model runs" in err
     assert ", budget; signature and FLOPs verified" in err
-    assert err.count("signature and FLOPs verified") == 10
+    assert err.count("signature and FLOPs verified") == 10 + QUESTIONS
+    assert len(re.findall(r" (?:right|wrong) +[0-9]+ +[0-9,]+ ", err)) == QUESTIONS
     assert list(tmp_path.glob("flopex-demo-*")) == []
 
 
@@ -145,7 +151,7 @@ def test_no_process_outlives_the_demo(tmp_path: Path, number: signal.Signals) ->
     with demo(tmp_path, *ONCE) as process:
         read_until(process, " -> ")
         children = set(descendants(process.pid))
-        assert len(children) == 3
+        assert len(children) == 4
         process.send_signal(number)
         _, err = process.communicate()
         wait_until_gone(children)
@@ -207,3 +213,9 @@ def test_the_real_model_answers_every_buyer(tmp_path: Path) -> None:
     figures = assert_good(out)
     assert figures["mflop"] > 10_000
     assert "INSTANT" not in err
+
+
+def test_no_question_to_the_adaptive_model_was_trained_on() -> None:
+    asked = [job for buyer in BUYERS for job in buyer.jobs if job.right_answer]
+    assert len(asked) >= 5
+    assert {split_of(canonical(job.prompt)) for job in asked} == {"test"}

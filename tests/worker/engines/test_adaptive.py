@@ -10,6 +10,7 @@ import pytest
 from exchange.metering.adaptive import (
     ANSWER_TOKENS_MAX,
     AdaptiveTrace,
+    Decision,
     Policy,
     first_step_flops,
     inconsistencies,
@@ -100,6 +101,23 @@ async def test_giving_up_finishes_without_an_answer(tmp_path: Path) -> None:
     assert (outcome.text, outcome.cause) == ("", StopCause.STOP_CAUSE_FINISHED)
     assert outcome.trace.gave_up
     assert (outcome.trace.steps, outcome.trace.tokens_given) == (1, 0)
+
+
+async def test_a_buyer_who_says_what_a_right_answer_is_worth_buys_no_more_thinking(
+    engine: AdaptiveEngine,
+) -> None:
+    steps = {}
+    for value in (0, 1, 10**12):
+        job = EngineJob(prompt=QUESTIONS[0], answer_value_nanos=value, price_nanos=400_000)
+        outcome = await run(engine, job)
+        assert isinstance(outcome.trace, AdaptiveTrace)
+        assert outcome.trace.policy == NEVER._replace(value_nanos=value, price_nanos=400_000)
+        assert inconsistencies(TINY, outcome.trace) == []
+        first = outcome.trace.thoughts[0]
+        steps[value] = len(first.steps)
+        assert (first.decision == Decision.PRICE) == (steps[value] < TINY.steps_max)
+    # One nano-dollar pays for no further step; a thousand dollars pay for all that may gain.
+    assert steps[1] == 1 <= steps[10**12] <= steps[0] == TINY.steps_max
 
 
 async def test_a_question_that_is_too_long_is_not_begun(engine: AdaptiveEngine) -> None:

@@ -73,11 +73,12 @@ def test_the_training_form_is_the_numpy_form(weights: Weights, tmp_path: Path) -
         tokens = (*request.question, 1)
         rows = read_rows(np.array([tokens]), np.array([0]))
         with torch.no_grad():
-            logits, gates, _ = model(*map(torch.from_numpy, rows), 6, 0.6)
+            thoughts = model(*map(torch.from_numpy, rows), 6, 0.6)
         memory = form.read(tokens, 0)
         state = memory.state
         for step in range(6):
             stepped = form.step([state], [memory], [step], 0.6)
             state = stepped.states[0]
-            np.testing.assert_allclose(stepped.gates, gates[step].numpy(), atol=2e-4)
-            np.testing.assert_allclose(form.write([state]), logits[step].numpy(), atol=2e-4)
+            np.testing.assert_allclose(stepped.gates, thoughts.gates[step].numpy(), atol=2e-4)
+            written = form.write([state])
+            np.testing.assert_allclose(written, thoughts.answers[step].numpy(), atol=2e-4)

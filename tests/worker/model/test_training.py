@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 
 from worker.model import train  # noqa: E402
 from worker.model.contestants import CONTESTANTS  # noqa: E402
-from worker.model.pool import CURRICULUM, batches, encode, make_pool  # noqa: E402
+from worker.model.pool import CURRICULUM, PARTS, batches, encode, make_pool  # noqa: E402
 from worker.model.shipped import load_adaptive  # noqa: E402
 from worker.model.train import Recipe, Training, TrainingError  # noqa: E402
 
@@ -58,10 +58,12 @@ def test_what_is_excluded_is_not_in_a_pool() -> None:
 def test_batches_give_every_row_its_targets() -> None:
     items = make_pool(0, CURRICULUM[-1][0], 256)
     for batch in batches(items, 1, 32, 10):
-        steps, rows = batch.targets.shape
-        assert (steps, rows) == (len(batch.targets), 32)
-        assert 1 < steps <= 10
-        assert np.array_equal(batch.targets[-1], batch.answer)
+        assert len(batch) == PARTS
+        for part in batch:
+            steps, rows = part.targets.shape
+            assert rows == 32 // PARTS
+            assert 1 < steps <= 10
+            assert np.array_equal(part.targets[-1], part.answer)
 
 
 def test_encoding_follows_the_sample() -> None:
