@@ -24,6 +24,7 @@ from flopex.cli import (
     readmodel,
     receipt,
     serve,
+    sim,
     submit,
     trading,
     train,
@@ -93,6 +94,7 @@ app.add_typer(journal.app, name="journal")
 app.add_typer(readmodel.app, name="readmodel")
 app.add_typer(admin.app, name="admin")
 app.add_typer(bench.app, name="bench")
+app.add_typer(sim.app, name="sim")
 
 
 def main() -> None:

@@ -93,7 +93,7 @@ def test_whatever_happens_spans_are_whole() -> None:
     traced = Traced(chaos_commands(3, 800))
     roots = [span for span in traced.spans if span.name == "job"]
     ended = traced.core.jobs_settled + traced.core.jobs_unsettled
-    assert len(roots) == ended > 20
+    assert len(roots) == ended > 10
     for span in traced.spans:
         assert span.start_time <= span.end_time
         assert "flopex.job_id" in span.attributes

@@ -1,0 +1,240 @@
+"""A demand through the engine that runs live: `exchange.core`, in virtual time.
+
+Nothing of the market is modelled here. The driver gives commands and time, as the live exchange
+does, and plays the workers: each takes what it is offered at once, computes for as long as its
+class promises, and sends a true receipt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from typing import Final, NamedTuple
+
+from exchange.core import commands as c
+from exchange.core.accounts import EXTERNAL
+from exchange.core.events import JobEnded, JobQueued, JobState, LeaseOffered, Refused
+from exchange.core.exchange import Exchange
+from exchange.core.limits import OUTPUT_TOKENS_MAX, PRICE_MAX_NANOS, QUOTE_TTL_MAX_NS
+from exchange.metering.cards import ModelCard
+from exchange.metering.traces import DenseTrace, flops
+from sim.demand import Demand, Job
+from sim.outcome import Outcome
+from sim.scenario import FLOPS_PER_TOKEN, NS_PER_S, HardwareClass, Scenario
+from worker.quoting import Inventory, QuotePolicy, Static
+
+BEGIN_NS: Final = 1_780_000_000 * NS_PER_S
+"""When every simulated market begins, nanoseconds since the epoch."""
+CARD: Final = ModelCard(name="simulated", family="instant", flops_per_token=FLOPS_PER_TOKEN)
+TIER: Final = "simulated"
+QUANTITY_MAX_MFLOP: Final = 10**13
+CREDIT_NANOS: Final = 10**17
+"""Of each account: no buyer runs out of money."""
+MILLI: Final = 1_000
+_ZERO: Final = bytes(32)
+
+
+class _Running(NamedTuple):
+    offer: LeaseOffered
+    job: Job
+
+
+def run_market(demand: Demand, scenario: Scenario) -> Outcome:
+    """Let the live engine trade the jobs.
+
+    Returns:
+        Which class served each job and when it was done, what was paid, and the digest of the
+        engine's state at the end.
+    """
+    return _Market(demand, scenario).run()
+
+
+class _Market:
+    def __init__(self, demand: Demand, scenario: Scenario) -> None:
+        self._demand, self._scenario = demand, scenario
+        self._core = Exchange()
+        self._queue: list[tuple[int, int, Job | _Running]] = []  # by time, then by entry
+        self._entered = 0
+        self._jobs: dict[int, Job] = {}  # by the exchange's id
+        self._outcome = Outcome.empty("market", len(demand.jobs))
+        self._class_of: dict[int, int] = {}  # instrument -> index of the class
+        self._events = 0
+
+    def run(self) -> Outcome:
+        self._open()
+        for job in self._demand.jobs:
+            self._enter(BEGIN_NS + job.arrival_ns, job)
+        last_ns = BEGIN_NS + max(job.deadline_ns for job in self._demand.jobs)
+        while True:
+            timer_ns = self._core.next_timer_ns()
+            due_ns = self._queue[0][0] if self._queue else None
+            now_ns = min(t for t in (timer_ns, due_ns, last_ns + 1) if t is not None)
+            if now_ns > last_ns and not self._queue:
+                break
+            self._turn(now_ns)
+        outcome = self._outcome
+        digest = hashlib.sha256(self._core.digest())
+        digest.update(repr((outcome.served_by, outcome.done_ns, outcome.paid_nanos)).encode())
+        outcome.digest = digest.hexdigest()
+        outcome.events = self._events
+        self._core.check()
+        return outcome
+
+    def _open(self) -> None:
+        """The operator's commands, and the workers' registrations and standing quotes."""
+        count = self._scenario.accounts
+        accounts = [c.OpenAccount(c.AccountKind.REAL, f"buyer-{i}") for i in range(count)]
+        # Account ids are given in order, behind those that stand for the world outside.
+        self._first_account = max(EXTERNAL) + 1
+        self._seller = self._first_account + count
+        self._apply(BEGIN_NS, [
+            *accounts,
+            c.OpenAccount(c.AccountKind.REAL, "seller"),
+            *(
+                c.Deposit(self._first_account + i, _id16(BEGIN_NS, i), CREDIT_NANOS)
+                for i in range(count)
+            ),
+            c.AddModel(CARD.encode()),
+            *map(self._instrument, self._scenario.classes),
+        ])  # fmt: skip
+        for index, (instrument_id, kind) in enumerate(
+            zip(sorted(self._core.instruments), self._scenario.classes, strict=True)
+        ):
+            self._class_of[instrument_id] = index
+            prices = _policy(kind, self._scenario, self._demand.unit_price_nanos)
+            for number in range(kind.workers):
+                name = f"{kind.name}-{number}"
+                key = hashlib.sha256(name.encode()).digest()
+                register = c.RegisterWorker(self._seller, 0, key, name, (kind.slots,), b"{}")
+                worker_id = len(self._core.workers) + 1
+                quote = c.SetQuote(
+                    worker_id, instrument_id, 0, QUOTE_TTL_MAX_NS, prices.prices_nanos(kind.slots)
+                )
+                self._apply(BEGIN_NS, [register, quote])
+
+    def _instrument(self, kind: HardwareClass) -> c.AddInstrument:
+        rate = max(1, round(self._demand.millitokens_per_s * kind.speed))
+        return c.AddInstrument(
+            settlement=c.Settlement.LEASE,
+            mode=c.ClearingMode.BATCH,
+            model_id=1,
+            tick_nanos=1,
+            lot_mflop=1,
+            price_min_nanos=1,
+            price_max_nanos=PRICE_MAX_NANOS,
+            quantity_max_mflop=QUANTITY_MAX_MFLOP,
+            prefill_millitokens_per_s=rate,
+            decode_millitokens_per_s=rate,
+            context_tokens_max=OUTPUT_TOKENS_MAX,
+            latest_start_ns=NS_PER_S,
+            name=f"{CARD.name}/{kind.name}/{TIER}",
+        )
+
+    def _turn(self, now_ns: int) -> None:
+        """All that is due now, then what the workers answer to it."""
+        commands: list[c.Command] = []
+        while self._queue and self._queue[0][0] <= now_ns:
+            entry = heapq.heappop(self._queue)[2]
+            commands.append(self._submit(entry) if isinstance(entry, Job) else _receipt(entry))
+        offers = self._apply(now_ns, commands)
+        while offers:
+            answers: list[c.Command] = []
+            for offer in offers:
+                fence = offer.fence_epoch, offer.fence_sequence
+                answers.append(c.AcceptLease(offer.worker_id, offer.lease_id, *fence))
+                answers.append(c.StartLease(offer.worker_id, offer.lease_id, *fence))
+                job = self._jobs[offer.job_id]
+                instrument = self._core.instruments[offer.instrument_id]
+                takes_ns = instrument.run_time_ns(job.input_tokens, job.output_tokens)
+                self._enter(now_ns + takes_ns, _Running(offer, job))
+            offers = self._apply(now_ns, answers)
+
+    def _apply(self, now_ns: int, commands: list[c.Command]) -> list[LeaseOffered]:
+        """One commit group; returns the leases that were offered in it."""
+        group = [c.Advance(now_ns), *commands]
+        offers: list[LeaseOffered] = []
+        for command, events in zip(group, self._core.apply(group), strict=True):
+            self._events += len(events)
+            for event in events:
+                if isinstance(event, LeaseOffered):
+                    offers.append(event)
+                elif isinstance(event, JobEnded):
+                    self._ended(event, now_ns)
+                elif isinstance(event, JobQueued) and isinstance(command, c.SubmitJob):
+                    self._jobs[event.job_id] = self._demand.jobs[_number(command.client_job_id)]
+                elif isinstance(event, Refused):
+                    assert isinstance(command, c.SubmitJob), f"{command} was refused: {event}"
+        return offers
+
+    def _ended(self, event: JobEnded, now_ns: int) -> None:
+        if event.state != JobState.SETTLED:
+            return
+        job, settled = self._jobs[event.job_id], self._core.jobs[event.job_id]
+        lease = self._core.leases[settled.lease_id]
+        self._outcome.serve(
+            job.number, self._class_of[lease.instrument_id], now_ns - BEGIN_NS, settled.paid_nanos
+        )
+
+    def _submit(self, job: Job) -> c.SubmitJob:
+        total = flops(CARD, DenseTrace(job.input_tokens, job.output_tokens - 1))
+        return c.SubmitJob(
+            account_id=self._first_account + job.account,
+            client_job_id=_id16(BEGIN_NS + job.arrival_ns, job.number),
+            model_id=1,
+            instrument_id=0,
+            quantity_mflop=-(-total // 10**6),
+            value_nanos=job.value_nanos,
+            limit_nanos=0,
+            max_cost_nanos=0,
+            deadline_within_ns=max(job.deadline_ns - job.arrival_ns, 1),
+            payload_digest=_ZERO,
+            payload_bytes=1,
+            input_tokens=job.input_tokens,
+            input_tokens_max=job.input_tokens,
+            output_tokens_max=job.output_tokens,
+            tier=TIER,
+        )
+
+    def _enter(self, at_ns: int, entry: Job | _Running) -> None:
+        self._entered += 1
+        heapq.heappush(self._queue, (at_ns, self._entered, entry))
+
+
+def _receipt(running: _Running) -> c.SettleLease:
+    job, offer = running.job, running.offer
+    trace = DenseTrace(job.input_tokens, job.output_tokens - 1)
+    return c.SettleLease(
+        worker_id=offer.worker_id,
+        lease_id=offer.lease_id,
+        fence_epoch=offer.fence_epoch,
+        fence_sequence=offer.fence_sequence,
+        cause=c.StopCause.FINISHED,
+        signature_valid=1,
+        flops=flops(CARD, trace),
+        tokens_received=job.output_tokens,
+        model_digest=CARD.digest(),
+        input_digest=_ZERO,
+        output_digest=_ZERO,
+        output_digest_received=_ZERO,
+        receipt_digest=hashlib.sha256(offer.lease_id.to_bytes(8, "big")).digest(),
+        trace=trace.encode(),
+    )
+
+
+def _policy(kind: HardwareClass, scenario: Scenario, unit_price_nanos: float) -> QuotePolicy:
+    """What a worker of this kind asks: the live policies, in nano-dollars per CU."""
+    cost_nanos = max(1, round(kind.cost * unit_price_nanos))
+    if not scenario.ask_exponent:
+        return Static((cost_nanos,))
+    ceiling_nanos = min(PRICE_MAX_NANOS, round(scenario.ask_ceiling * unit_price_nanos))
+    return Inventory(cost_nanos, ceiling_nanos, round(scenario.ask_exponent * MILLI))
+
+
+def _id16(now_ns: int, number: int) -> bytes:
+    """A UUIDv7 that holds a number."""
+    word = (now_ns // 10**6) << 80 | 7 << 76 | 2 << 62 | number
+    return word.to_bytes(16, "big")
+
+
+def _number(client_id: bytes) -> int:
+    return int.from_bytes(client_id[8:], "big") & ((1 << 62) - 1)

@@ -1,0 +1,183 @@
+"""What a user would run instead of a market, on the same jobs and the same slots.
+
+Queues know arrival, work and (where they drop) deadlines, and nothing of values, but for
+`priority` and `density`, to whom they are told truthfully. Work is known to all, as it is to the
+market. Each rule starts a job at once where it may; none interrupts one.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from sim.demand import Demand, Job
+from sim.outcome import Outcome
+from sim.scenario import NS_PER_S, UNIT_NANOS, Scenario
+
+POSTED_GRID: Final = (0.0, 0.3, 0.6, 0.9, 1.2)
+"""Prices, in units of value per unit of work, of which `posted` keeps the best in hindsight."""
+SPILL_AFTER_NS: Final = 2 * NS_PER_S
+AUCTION_NS: Final = 1 * NS_PER_S
+PRIORITIES: Final = 3
+
+Key = Callable[[Job], tuple[float, ...]]
+
+
+class Rule(NamedTuple):
+    """One queue for all slots.
+
+    Attributes:
+        key: Least first.
+        drops: Whether jobs that can end in time nowhere leave, and a job only starts where it will.
+        cheapest: Whether a job takes the cheapest free class, or else the fastest.
+        auction_ns: What passes between arrival and start, and again after each try in vain.
+    """
+
+    key: Key
+    drops: bool = True
+    cheapest: bool = False
+    auction_ns: int = 0
+
+
+def run_rivals(demand: Demand, scenario: Scenario) -> dict[str, Outcome]:
+    """Every rule's outcome, by its name."""
+    ranks = _priorities(demand)
+    outcomes = {
+        "fifo": _queue("fifo", demand, scenario, Rule(_arrival, drops=False)),
+        "fifo_drop": _queue("fifo_drop", demand, scenario, Rule(_arrival)),
+        "edf_drop": _queue("edf_drop", demand, scenario, Rule(lambda job: (job.deadline_ns,))),
+        "priority": _queue(
+            "priority", demand, scenario, Rule(lambda job: (ranks[job.number], job.arrival_ns))
+        ),
+        "density": _queue("density", demand, scenario, Rule(_density, cheapest=True)),
+        "reverse_auction": _queue(
+            "reverse_auction",
+            demand,
+            scenario,
+            Rule(_arrival, cheapest=True, auction_ns=AUCTION_NS),
+        ),
+        "least_loaded": _assigned("least_loaded", demand, scenario, _least_loaded),
+        "cheapest_spill": _assigned("cheapest_spill", demand, scenario, _cheapest_spill),
+    }
+    outcomes["posted"] = _posted(demand, scenario)
+    return outcomes
+
+
+def _arrival(job: Job) -> tuple[float, ...]:
+    return (job.arrival_ns,)
+
+
+def _density(job: Job) -> tuple[float, ...]:
+    return (-job.value_nanos / job.work_ns, job.arrival_ns)
+
+
+def _priorities(demand: Demand) -> list[int]:
+    """Equally many jobs of each priority, by their true value density; 0 goes first."""
+    order = sorted(demand.jobs, key=_density)
+    ranks = [0] * len(order)
+    for place, job in enumerate(order):
+        ranks[job.number] = place * PRIORITIES // len(order)
+    return ranks
+
+
+def _posted(demand: Demand, scenario: Scenario) -> Outcome:
+    """First come, first served at one price, the best of POSTED_GRID for this very demand."""
+    best: tuple[int, Outcome] | None = None
+    for price in POSTED_GRID:
+        least = price * UNIT_NANOS / NS_PER_S
+        buyers = [job for job in demand.jobs if job.value_nanos >= least * job.work_ns]
+        outcome = _queue("posted", demand, scenario, Rule(_arrival), buyers)
+        welfare = sum(outcome.welfare_nanos(demand, scenario))
+        if best is None or welfare > best[0]:
+            best = welfare, outcome
+    assert best is not None
+    return best[1]
+
+
+def _queue(
+    name: str, demand: Demand, scenario: Scenario, rule: Rule, buyers: list[Job] | None = None
+) -> Outcome:
+    outcome = Outcome.empty(name, len(demand.jobs))
+    classes = scenario.classes
+    free = [c.workers * c.slots for c in classes]
+    measure = [c.cost if rule.cheapest else -c.speed for c in classes]
+    order = sorted(range(len(classes)), key=lambda i: measure[i])
+    # By time: a slot gets free (its class), or a job may start (-1).
+    events = [(job.arrival_ns + rule.auction_ns, job.number, -1) for job in buyers or demand.jobs]
+    heapq.heapify(events)
+    waiting: list[tuple[tuple[float, ...], int]] = []
+    while events:
+        now_ns = events[0][0]
+        while events and events[0][0] == now_ns:
+            _, number, index = heapq.heappop(events)
+            if index < 0:
+                heapq.heappush(waiting, (rule.key(demand.jobs[number]), number))
+            else:
+                free[index] += 1
+        kept = []
+        while waiting and (any(free) or rule.auction_ns):
+            entry = heapq.heappop(waiting)
+            job = demand.jobs[entry[1]]
+            if rule.drops and _ends(job, now_ns, max(c.speed for c in classes)) > job.deadline_ns:
+                continue
+            open_to = (i for i in order if free[i] and _fits(job, now_ns, i, scenario, rule))
+            place = next(open_to, -1)
+            if place >= 0:
+                free[place] -= 1
+                done_ns = _ends(job, now_ns, classes[place].speed)
+                outcome.serve(job.number, place, done_ns)
+                heapq.heappush(events, (done_ns, job.number, place))
+            elif rule.auction_ns:
+                heapq.heappush(events, (now_ns + rule.auction_ns, job.number, -1))
+            else:
+                kept.append(entry)
+        for entry in kept:
+            heapq.heappush(waiting, entry)
+    return outcome
+
+
+def _fits(job: Job, now_ns: int, index: int, scenario: Scenario, rule: Rule) -> bool:
+    done_ns = _ends(job, now_ns, scenario.classes[index].speed)
+    return not rule.drops or done_ns <= job.deadline_ns
+
+
+def _ends(job: Job, now_ns: int, speed: float) -> int:
+    return now_ns + round(job.work_ns / speed)
+
+
+Backlogs = list[list[int]]
+"""For each class the times at which its slots will be free, a heap."""
+
+
+def _assigned(
+    name: str,
+    demand: Demand,
+    scenario: Scenario,
+    choose: Callable[[Scenario, Backlogs, int], int],
+) -> Outcome:
+    """Each job is given to a slot's own queue when it arrives, and stays there."""
+    outcome = Outcome.empty(name, len(demand.jobs))
+    backlogs = [[0] * (c.workers * c.slots) for c in scenario.classes]
+    for job in demand.jobs:
+        index = choose(scenario, backlogs, job.arrival_ns)
+        start_ns = max(job.arrival_ns, backlogs[index][0])
+        done_ns = _ends(job, start_ns, scenario.classes[index].speed)
+        heapq.heapreplace(backlogs[index], done_ns)
+        outcome.serve(job.number, index, done_ns)
+    return outcome
+
+
+def _least_loaded(scenario: Scenario, backlogs: Backlogs, now_ns: int) -> int:
+    """The slot that is free first; among those that are free now, the fastest."""
+    return min(
+        range(len(backlogs)),
+        key=lambda i: (max(backlogs[i][0] - now_ns, 0), -scenario.classes[i].speed),
+    )
+
+
+def _cheapest_spill(scenario: Scenario, backlogs: Backlogs, now_ns: int) -> int:
+    """The cheapest class whose wait is not above SPILL_AFTER_NS, or else the cheapest."""
+    by_cost = sorted(range(len(backlogs)), key=lambda i: scenario.classes[i].cost)
+    short = (i for i in by_cost if backlogs[i][0] - now_ns <= SPILL_AFTER_NS)
+    return next(short, by_cost[0])

@@ -1,0 +1,137 @@
+"""A scenario: what is simulated, as a TOML file states it, and the values and deadlines of jobs.
+
+No trace has values or deadlines. They come from this model, which is stated here and swept by the
+studies; every figure of a study holds for it, and for nothing else.
+
+Work is counted in seconds of a slot of the fastest class, worth in units: a job of mean density
+that fills such a slot for a second is worth `value_mean` units. Money is integers from there on.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+NS_PER_S: Final = 1_000_000_000
+UNIT_NANOS: Final = 100_000
+"""Nano-dollars that stand for one unit of value. Only ratios matter."""
+FLOPS_PER_TOKEN: Final = 1 << 24
+"""Of the simulated model, prompt and output alike: so FLOPs are in proportion to time."""
+
+
+class ScenarioError(ValueError):
+    """The scenario's text is wrong; the message is for people."""
+
+
+class HardwareClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Workers of one kind.
+
+    `speed` is relative to a slot of speed 1, `cost` the marginal cost of a unit of work there.
+    """
+
+    name: str
+    workers: int
+    slots: int
+    speed: float
+    cost: float
+
+
+class Urgency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One kind of job by its hurry.
+
+    The deadline lies 1.5 times the run time on the fastest class and a slack, uniform between the
+    two bounds in seconds, behind the arrival. `work` multiplies the trace's tokens.
+    """
+
+    name: str
+    share: float
+    slack_min_s: float
+    slack_max_s: float
+    work: int = 1
+
+
+class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything but the trace. The defaults are those of the published studies."""
+
+    seed: int = 1
+    load: float = 1.3
+    windows: int = 20
+    window_requests: int = 0
+    """Requests of a window; 0 shares the trace among the windows, up to 1,000 for each."""
+    classes: tuple[HardwareClass, ...] = (
+        HardwareClass("h100", 1, 8, 1.0, 0.10),
+        HardwareClass("a100", 1, 8, 0.45, 0.16),
+        HardwareClass("l4", 1, 8, 0.15, 0.12),
+    )
+    urgencies: tuple[Urgency, ...] = (
+        Urgency("interactive", 0.6, 1, 4),
+        Urgency("standard", 0.3, 4, 15),
+        Urgency("batch", 0.1, 30, 90, 3),
+    )
+    work_mean_s: float = 1.2
+    """Mean work of a job: tokens are scaled to it, so that all traces are alike."""
+    value_mean: float = 1.3
+    value_sigma: float = 0.8
+    """Standard deviation of the logarithm of a job's value density."""
+    accounts: int = 10
+    account_sigma: float = 0.5
+    """Standard deviation of the logarithm of an account's mean density."""
+    ask_ceiling: float = 1.0
+    """What the last free slot of a full worker asks, units per unit of work."""
+    ask_exponent: float = 8
+    """Of the inventory policy; 0 asks the plain cost for every slot."""
+
+    def capacity(self) -> float:
+        """Units of work that all slots do in a second."""
+        return sum(c.workers * c.slots * c.speed for c in self.classes)
+
+
+def load_scenario(path: Path) -> Scenario:
+    """The scenario of a TOML file; what it does not say is as in `Scenario`.
+
+    Raises:
+        ScenarioError: no such file, no TOML, an unknown or wrong field.
+    """
+    try:
+        return checked(msgspec.convert(tomllib.loads(path.read_text()), Scenario))
+    except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ScenarioError(f"{path}: {error}") from error
+
+
+def checked(scenario: Scenario) -> Scenario:
+    """The scenario, if a market can be made of it.
+
+    Raises:
+        ScenarioError: a number is out of its range.
+    """
+    wrong = [
+        name
+        for name, holds in (
+            ("load must be above 0", scenario.load > 0),
+            ("windows must be at least 1", scenario.windows >= 1),
+            ("window_requests must not be negative", scenario.window_requests >= 0),
+            ("a class is needed", bool(scenario.classes)),
+            ("workers and slots must be at least 1", all(
+                c.workers >= 1 and c.slots >= 1 for c in scenario.classes)),
+            ("speeds and costs must be positive", all(
+                c.speed > 0 and c.cost > 0 for c in scenario.classes)),
+            ("the ceiling must not be below a cost", all(
+                c.cost <= scenario.ask_ceiling or not scenario.ask_exponent
+                for c in scenario.classes)),
+            ("shares of urgencies must add up to 1", abs(
+                sum(u.share for u in scenario.urgencies) - 1) < 1e-9),
+            ("slack must not be negative or fall", all(
+                0 <= u.slack_min_s <= u.slack_max_s and u.work >= 1 for u in scenario.urgencies)),
+            ("work, values and accounts must be positive", min(
+                scenario.work_mean_s, scenario.value_mean, scenario.accounts) > 0),
+            ("sigmas and times must not be negative", min(
+                scenario.value_sigma, scenario.account_sigma, scenario.ask_exponent) >= 0),
+        )
+        if not holds
+    ]  # fmt: skip
+    if wrong:
+        raise ScenarioError("; ".join(wrong))
+    return scenario

@@ -1,0 +1,1 @@
+"""Studies: each states its hypothesis, metric and threshold."""

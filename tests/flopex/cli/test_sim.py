@@ -1,0 +1,94 @@
+"""`flopex sim study welfare` on a small trace that the test writes."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from flopex.cli import app
+from flopex.cli.exits import ExitCode
+from tests.sim.demands import trace
+
+SCENARIO = """
+accounts = 3
+[[classes]]
+name = "h100"
+workers = 1
+slots = 4
+speed = 1.0
+cost = 0.1
+"""
+
+
+def flopex(*arguments: str | Path) -> Any:
+    environment: dict[str, str | None] = {
+        **dict.fromkeys((k for k in os.environ if k.startswith("FLOPEX_")), None),
+        "COLUMNS": "200",
+        "NO_COLOR": "1",
+    }
+    return CliRunner().invoke(app, ["sim", *map(str, arguments)], env=environment)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    path = tmp_path / "trace.csv"
+    rows = [f"{r.arrival_ns / 10**9},{r.input_tokens},{r.output_tokens}" for r in trace(120)]
+    path.write_text("\n".join(["arrival_s,prompt_tokens,output_tokens", *rows]) + "\n")
+    scenario = tmp_path / "scenario.toml"
+    scenario.write_text(SCENARIO)
+    return path, scenario
+
+
+def test_the_last_line_is_the_verdict(files: tuple[Path, Path]) -> None:
+    path, scenario = files
+    arguments = ("study", "welfare", "--trace", path, "--scenario", scenario)
+    runs = [
+        flopex(*arguments, "--windows", "2", "--load", "1.1", "--processes", "1", "--json")
+        for _ in range(2)
+    ]
+    assert [run.exit_code for run in runs] == [0, 0]
+    one, two = (json.loads(run.stdout.splitlines()[-1]) for run in runs)
+    assert one == two
+    assert (one["load"], one["windows"], one["jobs"]) == (1.1, 2, 120)
+    assert one["ratio_low"] <= one["ratio_mean"] <= min(one["ratio_high"], 1)
+    assert 0 <= one["bound_looseness"] < 0.2
+    assert one["baselines"]["fifo"] < one["ratio_mean"]
+    assert one["gains"]["fifo"][0] == pytest.approx(
+        one["ratio_mean"] - one["baselines"]["fifo"], abs=2e-4
+    )
+    assert len(one["digest"]) == 64
+
+
+def test_people_get_a_table(files: tuple[Path, Path]) -> None:
+    path, scenario = files
+    done = flopex("study", "welfare", "--trace", path, "--scenario", scenario, "--windows", "2")
+    assert done.exit_code == 0
+    assert "first in, first out" in done.stdout
+    assert "bound 2/2" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--trace", "none.csv"], "No such file"),
+        (["--trace", "{trace}"], "too few for 20 windows"),
+        (["--trace", "{trace}", "--scenario", "none.toml"], "none.toml"),
+    ],
+)
+def test_what_cannot_be_run_is_said(
+    options: list[str], says: str, files: tuple[Path, Path]
+) -> None:
+    # A trace of 120 requests has six for each of 20 windows: one of 30 has one.
+    short = files[0].with_name("short.csv")
+    short.write_text("\n".join(files[0].read_text().splitlines()[:31]))
+    arguments = [option.format(trace=short) for option in options]
+    done = flopex("study", "welfare", *arguments, "--json")
+    assert done.exit_code == ExitCode.USAGE
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert error["reason"] == "SCENARIO"
+    assert says in error["message"]
