@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType, WSServerHandshakeError
 
-from exchange.http import feed, sockets
+from exchange.http import feed, sockets, views
 from exchange.http.feed import OverviewFeed
 from exchange.http.sockets import OverviewSockets
 from matching.types import Side
@@ -100,7 +100,7 @@ async def test_an_overview_that_fails_is_logged_and_the_feed_goes_on(
     async with site.http.ws_connect(PATH) as socket:
         await read(socket)
         with monkeypatch.context() as patch:
-            patch.setattr(feed, "overview", lambda *_: 1 / 0)
+            patch.setattr(views, "overview", lambda *_: 1 / 0)
             await asyncio.sleep(0.2)
         assert (await read(socket))["type"] == "overview"
 
