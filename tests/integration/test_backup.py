@@ -228,7 +228,7 @@ async def test_a_restore_that_was_cut_off_is_not_taken_for_an_exchange(
         await rig.submit()
         backups.back_up(tmp_path / "data", tmp_path / "backup", tmp_path / "keys")
 
-    def fail(*_: Path) -> None:
+    def fail(*_: Path, **_options: object) -> None:
         raise OSError(28, "no space left on device")
 
     monkeypatch.setattr(backups, "restore_journal", fail)
