@@ -13,7 +13,7 @@ from exchange.v1 import job_service_pb2 as jobs_pb
 from tests.integration.crash_site import CrashSite
 from tests.integration.judging import judge
 
-KILLS = int(os.environ.get("FLOPEX_KILLS", "50"))
+KILLS = int(os.environ.get("FLOPEX_KILLS", "25"))  # of each form
 SEED = int(os.environ.get("FLOPEX_SEED", "1"))
 
 
