@@ -145,7 +145,9 @@ async def test_a_call_without_a_deadline_gets_one(
 async def test_a_failed_deadline_loses_nothing(desk: Desk) -> None:
     order = desk.order(BID, 100, 1)
     request = order_pb.PlaceOrderRequest(order=order)
-    await failure(desk.alice.PlaceOrder(request, timeout=1e-5))
+    # A machine that is busy elsewhere may notice the deadline only when the answer is there.
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        await desk.alice.PlaceOrder(request, timeout=1e-5)
     report = (await desk.alice.PlaceOrder(request)).reports[0]
     assert report.execution_type in (
         order_pb.EXECUTION_TYPE_NEW,
