@@ -95,7 +95,7 @@ PROCESSES ?= 1
 soak: $(STAMP) ## books against their naive twin for hours (SIZE=100000000 commands, PROCESSES=1)
 	$(BIN)/python -m tests.matching.soak --size $(SIZE) --processes $(PROCESSES)
 
-demo: $(STAMP) ## the exchange, two workers and real prompts (ONCE=1 ends by itself, JSON=1 prints JSON)
+demo: $(STAMP) ## the exchange, three workers and real prompts (ONCE=1 ends by itself, JSON=1 prints JSON)
 	$(BIN)/flopex demo $(if $(ONCE),--once) $(if $(JSON),--json)
 
 bench: $(STAMP) ## measure the exchange: rates, latencies, CPU per order

@@ -128,14 +128,9 @@ class TradingDesk:
                 instrument.call.ends_ns += by_ns
 
     def indicative(self, instrument: Instrument) -> Clearing | None:
-        """How the auction would end now; None where nothing would trade. O(levels)."""
+        """How the auction would end now, self-trade prevention gone through; None: no trade."""
         book = self._state.books[instrument.instrument_id]
-        return auction.clear(
-            book.interest(Side.BID),
-            book.interest(Side.ASK),
-            instrument.reference_nanos,
-            instrument.terms.tick_nanos,
-        )
+        return book.foresee(instrument.reference_nanos)
 
     def _call(self, instrument: Instrument, call_ns: int, reason: Reason) -> None:
         """Begin an auction; without a length it lasts until the operator opens the book."""
@@ -176,7 +171,7 @@ class TradingDesk:
         """
         book = self._state.books[instrument.instrument_id]
         price = quantity = 0
-        while (clearing := self.indicative(instrument)) is not None:
+        while (clearing := self._clearing(instrument)) is not None:
             assert price == 0, "an auction has one price"
             events = book.uncross(clearing.price)
             assert events, "an uncross separates accounts or trades"
@@ -186,6 +181,16 @@ class TradingDesk:
             if quantity:
                 price = clearing.price
         return price, quantity
+
+    def _clearing(self, instrument: Instrument) -> Clearing | None:
+        """Price and quantity of the book as it stands, whosever the orders are. O(levels)."""
+        book = self._state.books[instrument.instrument_id]
+        return auction.clear(
+            book.interest(Side.BID),
+            book.interest(Side.ASK),
+            instrument.reference_nanos,
+            instrument.terms.tick_nanos,
+        )
 
     def _move(self, instrument: Instrument, state: TradingState, reason: Reason) -> list[BookEvent]:
         """Another trading state; what the book did on the way is still to be settled."""

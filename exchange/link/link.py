@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import socket
 from typing import Final
@@ -17,7 +18,7 @@ no new call is let in."""
 _log = structlog.get_logger(__name__)
 
 
-class Link(asyncio.Protocol):
+class Link(asyncio.Protocol, abc.ABC):
     """Carries frames until either end closes it. What the frames mean is its owner's."""
 
     def __init__(self) -> None:
@@ -65,17 +66,17 @@ class Link(asyncio.Protocol):
 
     # ---- for the owner to define ----
 
+    @abc.abstractmethod
     def on_frame(self, frame: Frame) -> None:
         """A frame has come.
 
         Raises:
             LinkError: it must not come here or now.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def on_lost(self) -> None:
         """The link is closed."""
-        raise NotImplementedError
 
     # ---- asyncio.Protocol ----
 

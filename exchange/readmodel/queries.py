@@ -128,25 +128,6 @@ class JobRow(NamedTuple):
     legs: tuple[JobLegRow, ...]
 
 
-class ReceiptRow(NamedTuple):
-    """What the exchange made of a receipt, and whose lease it was for."""
-
-    lease_id: int
-    receipt_digest: bytes
-    accepted: int
-    reason: int
-    cause: int
-    flops: int
-    price_nanos: int
-    billed_nanos: int
-    event_time_ns: int
-    job_id: int
-    model_id: int
-    worker_id: int
-    buyer_account_id: int
-    seller_account_id: int
-
-
 _TRADE: Final = ", ".join(TradeRow._fields)
 _CANDLE: Final = ", ".join(CandleRow._fields)
 _ENTRY: Final = ", ".join(EntryRow._fields)
@@ -290,22 +271,6 @@ def job(database: Database, job_id: int) -> JobRow | None:
     )
     found = database.query(sql, (job_id,))
     return _job(database, found[0]) if found else None
-
-
-def receipts(database: Database, lease_id: int) -> list[ReceiptRow]:
-    """What was handed in for a lease, oldest first."""
-    sql = (
-        "SELECT r.lease_id, r.receipt_digest, r.accepted, r.reason, r.cause, r.flops_mflop, "
-        "r.flops_rest, r.price_nanos, r.billed_nanos, r.event_time_ns, l.job_id, j.model_id, "
-        "l.worker_id, l.buyer_account_id, l.seller_account_id FROM receipts r "
-        "JOIN leases l ON l.lease_id = r.lease_id JOIN jobs j ON j.job_id = l.job_id "
-        "WHERE r.lease_id = ? ORDER BY r.sequence"
-    )
-    found = []
-    for row in database.query(sql, (lease_id,)):
-        flops = flops_of(row[5], row[6])
-        found.append(ReceiptRow._make((*row[:5], flops, *row[7:])))
-    return found
 
 
 def _job(database: Database, row: Row) -> JobRow:

@@ -228,8 +228,9 @@ class VirtualChannel(grpc.aio.Channel):
         return grpc.ChannelConnectivity.READY
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        """See grpc.aio.Channel."""
-        raise NotImplementedError
+        """See grpc.aio.Channel; this one's state never changes, so this never returns."""
+        del last_observed_state
+        await asyncio.get_running_loop().create_future()
 
     async def channel_ready(self) -> None:
         """See grpc.aio.Channel."""

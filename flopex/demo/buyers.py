@@ -21,7 +21,7 @@ from exchange.metering.traces import decode_trace, flops_worst
 from flopex.demo.scenario import NS_PER_S, BuyerPart, JobPart
 from flopex.demo.stage import JobRow, Kind, Stage
 from flopex.receipts import check_receipt, facts_of, verdict
-from flopex.render.format import PRICE_UNIT, compute, money, price, words
+from flopex.render.format import PRICE_UNIT, compute, flops, money, price, words
 
 
 async def play_buyer(stage: Stage, target: str, key: str, card: ModelCard, part: BuyerPart) -> None:
@@ -122,6 +122,6 @@ async def _check(stage: Stage, client: AsyncClient, row: JobRow) -> None:
     kind = Kind.RECEIPT if row.receipt_good else Kind.TROUBLE
     stage.say(
         kind,
-        f"job {row.job_id} {row.buyer}: {row.tokens} tokens, {compute(row.flops // 10**6)}, "
+        f"job {row.job_id} {row.buyer}: {row.tokens} tokens, {flops(row.flops)}, "
         f"paid {money(row.paid_nanos)}, {row.cause}; {state}",
     )

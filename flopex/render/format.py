@@ -6,6 +6,7 @@ import time
 from typing import Final
 
 PRICE_UNIT: Final = "nano$/CU"
+FLOPS_PER_MFLOP: Final = 1_000_000
 MFLOP_PER_CU: Final = 1_000_000
 MFLOP_PER_GFLOP: Final = 1_000
 NS_PER_S: Final = 1_000_000_000
@@ -39,6 +40,17 @@ def price(nanos: int) -> str:
     '412,000'
     """
     return grouped(nanos)
+
+
+def flops(count: int) -> str:
+    """Compute that was done: kFLOP below a MFLOP, then as `compute`.
+
+    >>> flops(243_100), flops(18_000_000_000)
+    ('243 kFLOP', '18.0 GFLOP')
+    """
+    if count < FLOPS_PER_MFLOP:
+        return f"{count // 1_000} kFLOP"
+    return compute(count // FLOPS_PER_MFLOP)
 
 
 def compute(mflop: int) -> str:

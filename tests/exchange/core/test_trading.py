@@ -145,7 +145,7 @@ def test_self_trade_prevention_leaves_an_auction_one_price(market: Market) -> No
     market.place(account_id=dora, side=2, price_nanos=108, quantity_mflop=5)
     clearing = market.exchange.indicative(market.paper)
     assert clearing is not None
-    assert (clearing.price, clearing.volume) == (105, 12), "which counts on both of carl's orders"
+    assert (clearing.price, clearing.volume) == (108, 5), "carl's orders do not meet each other"
     events = market.events(c.SetInstrumentState(market.paper, State.OPEN))
     assert [x.reason for x in of_kind(events, OrderClosed)] == [Reason.SELF_TRADE]
     fills = of_kind(events, OrderFilled)

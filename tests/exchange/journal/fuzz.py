@@ -1,35 +1,14 @@
-"""The journal's decoder under atheris: `make fuzz-journal RUNS=5000000`.
-
-Arguments are libFuzzer's (`-runs=`, `-seed=`, `-max_len=`, corpus folders). It ends with an exit
-status other than 0 at the first input that breaks what `decoding.decode_anything` states, and
-writes that input to a file.
-"""
+"""The journal's decoder under atheris: `make fuzz-journal RUNS=5000000`."""
 
 from __future__ import annotations
 
-import sys
-import tempfile
-from pathlib import Path
-
 import atheris
+
+from tests.fuzzing import fuzz
 
 with atheris.instrument_imports(include=["exchange.journal"]):
     from tests.exchange.journal.decoding import decode_anything, seeds
 
 
-def target(data: bytes) -> None:
-    """One execution."""
-    decode_anything(data)
-
-
-def main() -> None:
-    """Fuzz, beginning with the seeds."""
-    with tempfile.TemporaryDirectory() as name:
-        for number, seed in enumerate(seeds()):
-            (Path(name) / str(number)).write_bytes(seed)
-        atheris.Setup([*sys.argv, name], target)
-        atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    fuzz(decode_anything, seeds())

@@ -12,7 +12,7 @@ import pytest
 
 from exchange.link import engine_end
 from exchange.link.engine_end import EngineEnd
-from exchange.link.frames import Hello, Kind, count, pack
+from exchange.link.frames import Frame, Hello, Kind, count, pack
 from exchange.link.gateway_end import RemoteApi
 from exchange.link.lane import WINDOW_BYTES
 from exchange.link.link import BUFFER_BYTES_MAX, Link, attach
@@ -272,6 +272,9 @@ async def test_another_version_is_refused() -> None:
 
 class Silent(Link):
     """An end that only sends."""
+
+    def on_frame(self, frame: Frame) -> None:
+        raise AssertionError(f"nobody answers, and yet this came: {frame}")
 
     def on_lost(self) -> None:
         pass
