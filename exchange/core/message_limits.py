@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exchange.core.commands import SetAccountLimits, decode
 from exchange.core.reasons import Reason
-from exchange.core.throttle import OrderToTrade, RatioTerms, TokenBucket
+from exchange.core.throttle import OrderToTrade, RatioTerms, TokenBucket, ratio_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,15 +92,6 @@ class MessageLimits:
         if limits._ratio is not None:
             limits._ratio.restore(ratio)
         return limits
-
-
-def ratio_refusal(
-    state: State, ratio: OrderToTrade | None, account_id: int, instrument_id: int
-) -> Reason:
-    """Why one more order message is too much in the present window, or NONE. Counts nothing."""
-    if ratio is None or ratio.allows(account_id, instrument_id, state.now_ns):
-        return Reason.NONE
-    return state.refused_until(Reason.ORDER_TO_TRADE, ratio.window_end_ns(state.now_ns))
 
 
 def limits_for(terms: SetAccountLimits, now_ns: int) -> MessageLimits | Reason | None:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 from exchange.core.commands import AccountKind, OrderType, PlaceMultiLegOrder, TradingState
 from exchange.core.events import OrderAccepted, OrderState
 from exchange.core.limits import OPEN_ORDERS_PER_ACCOUNT_MAX, POSITION_MAX_MFLOP
-from exchange.core.message_limits import ratio_refusal
 from exchange.core.open_orders import OpenOrder, expose_legs, no_book_order
 from exchange.core.order_entry import BOOK_REFUSALS, terms_refusal
 from exchange.core.reasons import Reason
+from exchange.core.throttle import ratio_refusal
 from exchange.core.timers import TimerKind
 from exchange.metering.costs import escrow_nanos
 from matching.book_legs import BookLeg, LeggedOrder

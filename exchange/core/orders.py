@@ -29,7 +29,6 @@ from exchange.core.events import (
     Repeated,
 )
 from exchange.core.limits import POSITION_MAX_MFLOP
-from exchange.core.message_limits import ratio_refusal
 from exchange.core.multi_leg import MultiLegDesk
 from exchange.core.open_orders import OpenOrder
 from exchange.core.order_entry import (
@@ -40,6 +39,7 @@ from exchange.core.order_entry import (
 )
 from exchange.core.placements import Placement
 from exchange.core.reasons import Reason
+from exchange.core.throttle import ratio_refusal
 from exchange.core.timers import TimerKind
 from exchange.metering.costs import escrow_nanos
 from matching.events import Cancelled, Rejected

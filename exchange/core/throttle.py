@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from exchange.core.limits import NS_PER_S
+from exchange.core.reasons import Reason
 from matching.limits import require_within
 
 if TYPE_CHECKING:
     from exchange.core.commands import SetAccountLimits, SetProtections
+    from exchange.core.state import State
 
 RATE_MAX_PER_S: Final = 1_000_000
 """Fastest refill of a token bucket."""
@@ -200,3 +202,12 @@ class OrderToTrade:
         """Become what `state` said of a limit with the same terms."""
         *_, self._window, counts = state
         self._counts = {tuple(key): (messages, trades) for key, (messages, trades) in counts}
+
+
+def ratio_refusal(
+    state: State, ratio: OrderToTrade | None, account_id: int, instrument_id: int
+) -> Reason:
+    """Why one more order message is too much in the present window, or NONE. Counts nothing."""
+    if ratio is None or ratio.allows(account_id, instrument_id, state.now_ns):
+        return Reason.NONE
+    return state.refused_until(Reason.ORDER_TO_TRADE, ratio.window_end_ns(state.now_ns))

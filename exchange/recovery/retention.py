@@ -8,9 +8,6 @@ journal. The last segment always stays.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
-import shutil
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -25,6 +22,8 @@ from exchange.journal import (
 )
 from exchange.journal.files import OsFileSystem
 from exchange.journal.segment import segment_paths
+from exchange.journal.walk import paths_from
+from exchange.recovery.copies import copy_file, file_digest
 from exchange.recovery.start import mismatch
 
 STARTS_MIN: Final = 2
@@ -84,14 +83,13 @@ def prune(
     try:
         start = _oldest_start(journal, store, genesis, keep)
         paths = segment_paths(OsFileSystem(), journal)
-        firsts = [int(path.stem) for path in paths]
-        going = [paths[at] for at, following in enumerate(firsts[1:]) if following <= start + 1]
+        left = paths_from(paths, start + 1)
+        going = paths[: -len(left)]
         size = sum(path.stat().st_size for path in going)
-        left = firsts[len(going)]
         if not dry_run:
             for path in going:
                 _remove(path, archive)
-        return Pruned(tuple(going), size, left, start)
+        return Pruned(tuple(going), size, int(left[0].stem), start)
     finally:
         held.close()
 
@@ -129,20 +127,8 @@ def _remove(path: Path, archive: Path | None) -> None:
     if archive is not None:
         disk.make_directory(archive)
         target = archive / path.name
-        if target.exists() and _digest(target) != _digest(path):
+        if target.exists() and file_digest(target) != file_digest(path):
             raise JournalTargetExists(target)
-        copy = target.with_suffix(".part")
-        shutil.copyfile(path, copy)
-        with copy.open("rb+") as file:
-            os.fsync(file.fileno())
-        if _digest(copy) != _digest(path):
-            raise OSError(f"{copy} is not what was copied")
-        copy.replace(target)
-        disk.sync_directory(archive)
+        copy_file(path, target)
     path.unlink()
     disk.sync_directory(path.parent)
-
-
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()

@@ -10,7 +10,6 @@ hash of the old journal's end. So the chain goes on, and everything before stays
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -34,6 +33,7 @@ from exchange.journal.files import LockHeld, OsFileSystem
 from exchange.journal.format import FORMAT_VERSION, SegmentHeader
 from exchange.journal.log import LOCK_NAME
 from exchange.journal.segment import UNFINISHED_NAME, SegmentBuilder
+from exchange.recovery.copies import copy_file
 
 Converter = Callable[[list[Any]], list[Any]]
 """Makes a state tree of the next rules of one under the rules before; see `Exchange.state_tree`."""
@@ -85,6 +85,7 @@ def upgrade(
         JournalLocked: an exchange runs.
         SnapshotsBusy: a follower is at work.
         JournalError: the journal cannot be read or written.
+        OSError: the old snapshot cannot be copied.
     """
     disk = OsFileSystem()
     store = SnapshotStore(snapshots)
@@ -162,7 +163,7 @@ def _converted(
         raise UpgradeRefused("the state does not come back from its own bytes under the new rules")
     path = store.path(head.sequence)
     # The old release can still go back to its own.
-    shutil.copyfile(path, path.with_suffix(f".rules-{head.rules_version}"))
+    copy_file(path, path.with_suffix(f".rules-{head.rules_version}"))
     head = head_of(RULES_VERSION, head.genesis, head.position, head.outcomes, new)
     store.write(head, new)
     return head

@@ -71,7 +71,10 @@ def test_a_start_refuses_other_rules_and_says_the_way(tmp_path: Path) -> None:
 def test_the_state_goes_over_and_the_chain_goes_on(tmp_path: Path) -> None:
     found = old_exchange(tmp_path, 2)
     before = verify_journal(tmp_path / "journal")
+    (old,) = SnapshotStore(tmp_path / "snapshots").paths()
+    content = old.read_bytes()
     done = go_on(tmp_path)
+    assert old.with_suffix(f".rules-{OLD}").read_bytes() == content, "there is a way back"
     assert (done.from_rules, done.to_rules) == (OLD, RULES_VERSION)
     assert done.sequence == found[-1].next_sequence - 1
     started = start(tmp_path)
