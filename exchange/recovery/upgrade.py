@@ -20,12 +20,14 @@ from exchange.core.limits import RULES_VERSION
 from exchange.core.snapshot import SnapshotInvalid, load
 from exchange.journal import (
     JournalLocked,
+    JournalNotFound,
     JournalStat,
     Position,
     SnapshotDamaged,
     SnapshotHead,
     SnapshotStore,
     genesis_digest,
+    has_journal,
     head_of,
     verify_journal,
 )
@@ -81,9 +83,12 @@ def upgrade(
     Raises:
         UpgradeRefused: it has these rules already or newer ones; its last snapshot is not of its
             end; or no converter leads here.
+        JournalNotFound: the folder has no journal.
         JournalLocked: an exchange runs.
         JournalError: the journal cannot be read or written.
     """
+    if not has_journal(journal):
+        raise JournalNotFound(journal)
     disk = OsFileSystem()
     try:
         held = disk.lock(journal / LOCK_NAME)
