@@ -294,7 +294,7 @@ class Book:
         """The book whose image it is, with its tick and lot. Costs O(orders).
 
         Raises:
-            ValueError: it is no image of a book.
+            LookupError, TypeError or ValueError: it is no image of a book.
         """
         book = cls(tick, lot)
         restore_image(book._sheet, image)

@@ -8,6 +8,7 @@ what each order has left.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 from matching.auction import Clearing, clear
@@ -17,7 +18,7 @@ from matching.uncross import within
 _ASK: Final = 2
 
 
-class _Stake:
+class _Left:
     """What an order has left in the auction that is thought through."""
 
     __slots__ = ("account_id", "leaves", "mode", "price")
@@ -34,41 +35,43 @@ def foresee(sheet: Sheet, reference: int) -> Clearing | None:
 
     Costs O(n log n) for each price that is found, of which there are few.
     """
-    bids, asks = _stakes(sheet, BID), _stakes(sheet, _ASK)
+    bids, asks = _all_left(sheet, BID), _all_left(sheet, _ASK)
     while True:
         found = clear(_steps(bids), _steps(asks), reference, sheet.tick)
         if found is None or not _separate(bids, asks, found.price):
             return found
 
 
-def _stakes(sheet: Sheet, side: int) -> list[_Stake]:
+def _all_left(sheet: Sheet, side: int) -> list[_Left]:
     turns = sheet.turns(side)
     orders = within(sheet, side, turns[-1].price) if turns else []
-    return [_Stake(o.account_id, o.price, o.leaves, o.self_trade) for o in orders]
+    return [_Left(o.account_id, o.price, o.leaves, o.self_trade) for o in orders]
 
 
-def _steps(stakes: list[_Stake]) -> list[tuple[int, int]]:
-    return [(stake.price, stake.leaves) for stake in stakes if stake.leaves]
+def _steps(orders: list[_Left]) -> list[tuple[int, int]]:
+    return [(order.price, order.leaves) for order in orders if order.leaves]
 
 
-def _separate(bids: list[_Stake], asks: list[_Stake], price: int) -> bool:
-    """`uncross._separate_accounts`, on stakes."""
-    own_asks: dict[int, list[_Stake]] = {}
+def _separate(bids: list[_Left], asks: list[_Left], price: int) -> bool:
+    """`uncross._separate_accounts`, on what each order has left."""
+    own_asks: dict[int, deque[_Left]] = {}
     for ask in asks:
         if ask.leaves and ask.price <= price:
-            own_asks.setdefault(ask.account_id, []).append(ask)
+            own_asks.setdefault(ask.account_id, deque()).append(ask)
     found = False
     for bid in bids:
         if bid.price < price:
             break
-        for ask in own_asks.get(bid.account_id, ()):
-            if bid.leaves and ask.leaves:
-                found = True
-                _prevent_self_trade(bid, ask)
+        own = own_asks.get(bid.account_id)
+        while own and bid.leaves:
+            found = True
+            _prevent_self_trade(bid, own[0])
+            if not own[0].leaves:
+                own.popleft()
     return found
 
 
-def _prevent_self_trade(bid: _Stake, ask: _Stake) -> None:
+def _prevent_self_trade(bid: _Left, ask: _Left) -> None:
     if bid.mode == DECREMENT:
         quantity = min(bid.leaves, ask.leaves)
         bid.leaves -= quantity

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from matching.columns import count_of, pack, unpack
-from matching.order import UNSEEN, Conditions, Order
-from matching.sheet import BID, Sheet
+from matching.order import Conditions, Order
+from matching.sheet import Sheet
 from matching.types import BookState
 
 _COLUMNS: Final = (
@@ -50,7 +50,7 @@ def restore_image(sheet: Sheet, image: Sequence[Any]) -> None:
     """Make an empty sheet what the image says. Costs O(orders).
 
     Raises:
-        ValueError: it is no image of a book.
+        LookupError, TypeError or ValueError: it is no image of a book.
     """
     sequence, state, last_price, low, high, resting, minimums, stops = image
     sheet.tape.sequence = sequence
@@ -58,25 +58,12 @@ def restore_image(sheet: Sheet, image: Sequence[Any]) -> None:
     sheet.open = sheet.state == BookState.OPEN
     sheet.last_price = last_price
     for order in _unpack_orders(resting):
-        _put(sheet, order)
+        sheet.put(order)
     for order_id in unpack(minimums, count_of(minimums)):
         sheet.minimums[order_id] = sheet.orders[order_id]
     for order in _unpack_orders(stops):
         sheet.stops.add(order)
     sheet.stops.low, sheet.stops.high = low, high
-
-
-def _put(sheet: Sheet, order: Order) -> None:
-    """Rest an order as it was: an iceberg keeps the reserve that its image names."""
-    sheet.orders[order.order_id] = order
-    conditions = order.conditions
-    if conditions is None:
-        book_side = sheet.bids if order.side == BID else sheet.asks
-        book_side.append(order, order.leaves)
-    elif conditions.terms & UNSEEN:
-        sheet.hidden(order.side).append(order, order.leaves)
-    else:
-        sheet.side(order.side).append(order, order.leaves - conditions.reserve)
 
 
 def _pack_orders(orders: list[Order]) -> tuple[object, ...]:

@@ -78,18 +78,23 @@ class Sheet:
 
     def place(self, order: Order) -> None:
         """`rest` without a word."""
+        conditions = order.conditions
+        if conditions is not None:
+            if conditions.terms & AT_LEAST:
+                self.minimums[order.order_id] = order
+            elif conditions.terms & ICEBERG:
+                conditions.reserve = max(0, order.leaves - conditions.display)
+        self.put(order)
+
+    def put(self, order: Order) -> None:
+        """Put an order into the index and its queue, an iceberg with the reserve that it has."""
         self.orders[order.order_id] = order
         conditions = order.conditions
         if conditions is None:
-            book_side = self.bids if order.side == BID else self.asks
-            book_side.append(order, order.leaves)
+            self.side(order.side).append(order, order.leaves)
         elif conditions.terms & UNSEEN:
             self.hidden(order.side).append(order, order.leaves)
-            if conditions.terms & AT_LEAST:
-                self.minimums[order.order_id] = order
         else:
-            if conditions.terms & ICEBERG:
-                conditions.reserve = max(0, order.leaves - conditions.display)
             self.side(order.side).append(order, order.leaves - conditions.reserve)
 
     def take_out(self, order: Order) -> bool:

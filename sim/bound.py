@@ -32,8 +32,9 @@ from numpy.typing import NDArray
 from scipy.optimize import linprog
 from scipy.sparse import coo_array
 
+from exchange.core.limits import NS_PER_S
 from sim.demand import Demand, Job
-from sim.scenario import NS_PER_S, UNIT_NANOS, Scenario
+from sim.scenario import UNIT_NANOS, Scenario
 
 Floats = NDArray[np.float64]
 

@@ -12,14 +12,14 @@ import math
 import random
 from typing import Final, NamedTuple
 
-from sim.scenario import FLOPS_PER_TOKEN, NS_PER_S, UNIT_NANOS, Scenario, ScenarioError, Urgency
+from exchange.core.limits import FLOPS_PER_CU, NS_PER_S
+from sim.scenario import FLOPS_PER_TOKEN, UNIT_NANOS, Scenario, ScenarioError, Urgency
 from sim.traces.request import Request
 
 DEADLINE_WORK: Final = 1.5
 """Deadlines leave this multiple of the run time on the fastest class, and the slack."""
 WINDOW_REQUESTS_MAX: Final = 1_000
 """Unless the scenario says otherwise: the bound's linear programmes grow with them."""
-FLOPS_PER_CU: Final = 10**12
 
 
 class Job(NamedTuple):

@@ -15,19 +15,26 @@ from exchange.core import commands as c
 from exchange.core.accounts import EXTERNAL
 from exchange.core.events import JobEnded, JobQueued, JobState, LeaseOffered, Refused
 from exchange.core.exchange import Exchange
-from exchange.core.limits import OUTPUT_TOKENS_MAX, PRICE_MAX_NANOS, QUOTE_TTL_MAX_NS
+from exchange.core.limits import (
+    FLOPS_PER_MFLOP,
+    JOB_QUANTITY_MAX_MFLOP,
+    NS_PER_MS,
+    NS_PER_S,
+    OUTPUT_TOKENS_MAX,
+    PRICE_MAX_NANOS,
+    QUOTE_TTL_MAX_NS,
+)
 from exchange.metering.cards import ModelCard
 from exchange.metering.traces import DenseTrace, flops
 from sim.demand import Demand, Job
 from sim.outcome import Outcome
-from sim.scenario import FLOPS_PER_TOKEN, NS_PER_S, HardwareClass, Scenario
+from sim.scenario import FLOPS_PER_TOKEN, HardwareClass, Scenario
 from worker.quoting import Inventory, QuotePolicy, Static
 
 BEGIN_NS: Final = 1_780_000_000 * NS_PER_S
 """When every simulated market begins, nanoseconds since the epoch."""
 CARD: Final = ModelCard(name="simulated", family="instant", flops_per_token=FLOPS_PER_TOKEN)
 TIER: Final = "simulated"
-QUANTITY_MAX_MFLOP: Final = 10**13
 CREDIT_NANOS: Final = 10**17
 """Of each account: no buyer runs out of money."""
 MILLI: Final = 1_000
@@ -122,7 +129,7 @@ class _Market:
             lot_mflop=1,
             price_min_nanos=1,
             price_max_nanos=PRICE_MAX_NANOS,
-            quantity_max_mflop=QUANTITY_MAX_MFLOP,
+            quantity_max_mflop=JOB_QUANTITY_MAX_MFLOP,
             prefill_millitokens_per_s=rate,
             decode_millitokens_per_s=rate,
             context_tokens_max=OUTPUT_TOKENS_MAX,
@@ -182,7 +189,7 @@ class _Market:
             client_job_id=_id16(BEGIN_NS + job.arrival_ns, job.number),
             model_id=1,
             instrument_id=0,
-            quantity_mflop=-(-total // 10**6),
+            quantity_mflop=-(-total // FLOPS_PER_MFLOP),
             value_nanos=job.value_nanos,
             limit_nanos=0,
             max_cost_nanos=0,
@@ -232,7 +239,7 @@ def _policy(kind: HardwareClass, scenario: Scenario, unit_price_nanos: float) ->
 
 def _id16(now_ns: int, number: int) -> bytes:
     """A UUIDv7 that holds a number."""
-    word = (now_ns // 10**6) << 80 | 7 << 76 | 2 << 62 | number
+    word = (now_ns // NS_PER_MS) << 80 | 7 << 76 | 2 << 62 | number
     return word.to_bytes(16, "big")
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Final, Self
 
+from exchange.core.limits import NS_PER_S
 from sim.demand import Demand
-from sim.scenario import NS_PER_S, UNIT_NANOS, Scenario
+from sim.scenario import UNIT_NANOS, Scenario
 
 UNSERVED: Final = -1
 

@@ -11,9 +11,10 @@ import heapq
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from exchange.core.limits import NS_PER_S
 from sim.demand import Demand, Job
 from sim.outcome import Outcome
-from sim.scenario import NS_PER_S, UNIT_NANOS, Scenario
+from sim.scenario import UNIT_NANOS, Scenario
 
 POSTED_GRID: Final = (0.0, 0.3, 0.6, 0.9, 1.2)
 """Prices, in units of value per unit of work, of which `posted` keeps the best in hindsight."""

@@ -15,7 +15,6 @@ from typing import Final
 
 import msgspec
 
-NS_PER_S: Final = 1_000_000_000
 UNIT_NANOS: Final = 100_000
 """Nano-dollars that stand for one unit of value. Only ratios matter."""
 FLOPS_PER_TOKEN: Final = 1 << 24

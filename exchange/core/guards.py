@@ -38,13 +38,7 @@ class Guards:
             )
         self.ratio: OrderToTrade | None = None
         if terms.order_to_trade_window_ns:
-            self.ratio = OrderToTrade(
-                RatioTerms(
-                    terms.order_to_trade_window_ns,
-                    terms.order_to_trade_free,
-                    terms.order_to_trade_ratio,
-                )
-            )
+            self.ratio = OrderToTrade(RatioTerms.of(terms))
 
     def call_terms(self, call_ns: int) -> CallTerms:
         """How an auction is called whose first phase lasts so long."""

@@ -6,7 +6,7 @@ refused, because it only lowers risk; what was refused for another reason does n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from exchange.core.commands import SetAccountLimits, decode
 from exchange.core.reasons import Reason
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from exchange.core.state import State
 
-_ALL_INSTRUMENTS = 0
+_ALL_INSTRUMENTS: Final = 0
 """The order-to-trade limit of an account counts all its instruments together."""
 
 
@@ -40,9 +40,7 @@ class MessageLimits:
         self._bucket: TokenBucket | None = None
         if terms.messages_per_s or terms.message_burst:
             self._bucket = TokenBucket(terms.messages_per_s, terms.message_burst, now_ns)
-        ratio = RatioTerms(
-            terms.order_to_trade_window_ns, terms.order_to_trade_free, terms.order_to_trade_ratio
-        )
+        ratio = RatioTerms.of(terms)
         self._ratio = OrderToTrade(ratio) if any(ratio) else None
 
     def refusal(self, state: State, *, is_order: bool = True) -> Reason:
@@ -52,12 +50,9 @@ class MessageLimits:
             assert ready_ns is not None, "a bucket holds one token at least"
             if ready_ns > state.now_ns:
                 return state.refused_until(Reason.MESSAGE_RATE, ready_ns)
-        ratio = self._ratio
-        if not is_order or ratio is None:
+        if not is_order:
             return Reason.NONE
-        if ratio.allows(self.terms.account_id, _ALL_INSTRUMENTS, state.now_ns):
-            return Reason.NONE
-        return state.refused_until(Reason.ORDER_TO_TRADE, ratio.window_end_ns(state.now_ns))
+        return ratio_refusal(state, self._ratio, self.terms.account_id, _ALL_INSTRUMENTS)
 
     def message(self, now_ns: int, *, is_order: bool = True) -> None:
         """Count a message that was taken, or that is never refused."""
@@ -97,6 +92,15 @@ class MessageLimits:
         if limits._ratio is not None:
             limits._ratio.restore(ratio)
         return limits
+
+
+def ratio_refusal(
+    state: State, ratio: OrderToTrade | None, account_id: int, instrument_id: int
+) -> Reason:
+    """Why one more order message is too much in the present window, or NONE. Counts nothing."""
+    if ratio is None or ratio.allows(account_id, instrument_id, state.now_ns):
+        return Reason.NONE
+    return state.refused_until(Reason.ORDER_TO_TRADE, ratio.window_end_ns(state.now_ns))
 
 
 def limits_for(terms: SetAccountLimits, now_ns: int) -> MessageLimits | Reason | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from exchange.core.commands import AccountKind, OrderType, PlaceMultiLegOrder, TradingState
 from exchange.core.events import OrderAccepted, OrderState
 from exchange.core.limits import OPEN_ORDERS_PER_ACCOUNT_MAX, POSITION_MAX_MFLOP
+from exchange.core.message_limits import ratio_refusal
 from exchange.core.open_orders import OpenOrder, expose_legs, no_book_order
 from exchange.core.order_entry import BOOK_REFUSALS, terms_refusal
 from exchange.core.reasons import Reason
@@ -153,10 +154,7 @@ class MultiLegDesk:
             return Reason.BOOK_FULL
         if instrument.state == TradingState.OPEN and not guards.takes_bid(leg.price):
             return Reason.BEYOND_BAND
-        ratio = guards.ratio
-        if ratio and not ratio.allows(account.account_id, leg.instrument_id, state.now_ns):
-            return state.refused_until(Reason.ORDER_TO_TRADE, ratio.window_end_ns(state.now_ns))
-        return Reason.NONE
+        return ratio_refusal(state, guards.ratio, account.account_id, leg.instrument_id)
 
 
 def _legs(command: PlaceMultiLegOrder) -> tuple[BookLeg, ...]:

@@ -29,6 +29,7 @@ from exchange.core.events import (
     Repeated,
 )
 from exchange.core.limits import POSITION_MAX_MFLOP
+from exchange.core.message_limits import ratio_refusal
 from exchange.core.multi_leg import MultiLegDesk
 from exchange.core.open_orders import OpenOrder
 from exchange.core.order_entry import (
@@ -174,12 +175,12 @@ class OrderDesk:
         state = self._state
         guards = instrument.guards
         assert guards is not None
-        instrument_id, now_ns = placed.instrument_id, state.now_ns
+        instrument_id = placed.instrument_id
         if 0 < guards.terms.book_orders_max <= len(state.books[instrument_id]):
             return Reason.BOOK_FULL
-        ratio = guards.ratio
-        if ratio and not ratio.allows(account.account_id, instrument_id, now_ns):
-            return state.refused_until(Reason.ORDER_TO_TRADE, ratio.window_end_ns(now_ns))
+        too_much = ratio_refusal(state, guards.ratio, account.account_id, instrument_id)
+        if too_much:
+            return too_much
         edge = price
         if instrument.state == _OPEN and placed.order_type not in _STOPS:
             if placed.order_type == _LIMIT and not guards.bands.static_range().holds(price):
@@ -189,8 +190,7 @@ class OrderDesk:
         order = self._enter(account, instrument, placed, edge, content)
         if isinstance(order, Reason):
             return order
-        if ratio:
-            ratio.message(account.account_id, instrument_id, now_ns)
+        self._count_message(order, instrument_id)
         if edge != price and self._would_trade_on(order, price):
             self._trading.stop(instrument, Reason.BEYOND_BAND)
         return order
@@ -368,10 +368,7 @@ class OrderDesk:
                 low = allowed.low
             if not low <= price <= high:
                 return Reason.BEYOND_BAND
-        ratio = guards.ratio
-        if ratio and not ratio.allows(order.account_id, order.instrument_id, state.now_ns):
-            return state.refused_until(Reason.ORDER_TO_TRADE, ratio.window_end_ns(state.now_ns))
-        return _NONE
+        return ratio_refusal(state, guards.ratio, order.account_id, order.instrument_id)
 
     def expiry_due(self, order_id: int) -> None:
         """Timer: a GTD order's time has passed."""

@@ -7,10 +7,13 @@ risk: the caller counts it, and asks before what adds orders.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from exchange.core.limits import NS_PER_S
 from matching.limits import require_within
+
+if TYPE_CHECKING:
+    from exchange.core.commands import SetAccountLimits, SetProtections
 
 RATE_MAX_PER_S: Final = 1_000_000
 """Fastest refill of a token bucket."""
@@ -111,6 +114,13 @@ class RatioTerms(NamedTuple):
     window_ns: int
     allowance: int
     ratio: int
+
+    @classmethod
+    def of(cls, terms: SetAccountLimits | SetProtections) -> RatioTerms:
+        """Those that an operator's command states."""
+        return cls(
+            terms.order_to_trade_window_ns, terms.order_to_trade_free, terms.order_to_trade_ratio
+        )
 
 
 class OrderToTrade:

@@ -6,11 +6,12 @@ from bisect import bisect_left
 from itertools import accumulate
 from typing import Final
 
-NS_PER_US: Final = 1_000
-NS_PER_MS: Final = 1_000_000
+from exchange.core.limits import NS_PER_MS
+
+_NS_PER_US: Final = 1_000
 
 LATENCY_BOUNDS_NS: Final = (
-    *(us * NS_PER_US for us in (50, 100, 200, 500)),
+    *(us * _NS_PER_US for us in (50, 100, 200, 500)),
     *(ms * NS_PER_MS for ms in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 5_000)),
 )
 """Upper ends of the ranges of a latency; what took longer is counted as well."""

@@ -43,7 +43,6 @@ SEQUENCE_MAX: Final = (1 << 63) - 1
 EPOCH_MAX: Final = (1 << 63) - 1
 RULES_VERSION_MAX: Final = (1 << 32) - 1
 FIRST_SEQUENCE: Final = 1
-HASH_BYTES: Final = 32
 
 HEADER_MAGIC: Final = b"FLOPEXJL"
 BLOCK_MAGIC: Final = b"FXGB"

@@ -28,6 +28,8 @@ from exchange.journal.format import (
 SEGMENT_SUFFIX: Final = ".log"
 # A segment gets its real name only when it is whole; start-up removes what has this one.
 UNFINISHED_SUFFIX: Final = ".new"
+UNFINISHED_NAME: Final = "next" + UNFINISHED_SUFFIX
+"""Of what is being written and has no name of its own yet."""
 READ_BYTES: Final = 1 << 20
 _ZEROS: Final = bytes(READ_BYTES)
 _NAME_DIGITS: Final = 20
@@ -85,7 +87,7 @@ class SegmentBuilder:
         self._directory = directory
         self._segment_bytes = segment_bytes
         self._filled = HEADER_BYTES
-        self._path = directory / ("next" + UNFINISHED_SUFFIX)
+        self._path = directory / UNFINISHED_NAME
         self._file = files.open(self._path, create=True)
 
     @property

@@ -21,7 +21,7 @@ from zlib import crc32
 from exchange.journal.errors import JournalWriteFailed, SnapshotDamaged, SnapshotsBusy
 from exchange.journal.files import FileLock, FileSystem, LockHeld, OsFileSystem, write_all
 from exchange.journal.format import FIRST_SEQUENCE, SEQUENCE_MAX, Position
-from exchange.journal.segment import READ_BYTES, UNFINISHED_SUFFIX
+from exchange.journal.segment import READ_BYTES, UNFINISHED_NAME
 
 SNAPSHOT_FORMAT: Final = 1
 SNAPSHOT_SUFFIX: Final = ".snapshot"
@@ -160,7 +160,7 @@ class SnapshotStore:
         Raises:
             JournalWriteFailed: No room, or the device failed; no snapshot of that name is new.
         """
-        unfinished = self.directory / ("next" + UNFINISHED_SUFFIX)
+        unfinished = self.directory / UNFINISHED_NAME
         path = self.path(head.sequence)
         try:
             if unfinished.name in self._files.names(self.directory):

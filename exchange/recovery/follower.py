@@ -113,6 +113,7 @@ def follow(
         files: Another file system, for tests.
 
     Raises:
+        ValueError: `keep` is below SNAPSHOTS_KEPT_MIN.
         Differs: the live engine published other digests. Nothing was written.
         SnapshotsBusy: another follower is at work.
         JournalError: the journal cannot be read, or the snapshot cannot be written.

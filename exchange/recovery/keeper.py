@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from exchange.recovery.digests import DigestFile, Published
-from exchange.recovery.follower import SNAPSHOTS_KEPT
+from exchange.recovery.follower import SNAPSHOTS_KEPT, SNAPSHOTS_KEPT_MIN
 from exchange.recovery.replay import Replica
 
 SNAPSHOT_RECORDS: Final = 1_000_000
@@ -40,6 +40,9 @@ class SnapshotConfig:
         records: Commands from one to the next; 0: never.
         period_s: Seconds from one to the next while commands come in.
         keep: Newest snapshots that stay.
+
+    Raises:
+        ValueError: one of them is below its bound.
     """
 
     records: int = SNAPSHOT_RECORDS
@@ -51,6 +54,8 @@ class SnapshotConfig:
             raise ValueError(f"{self.records} records are below {SNAPSHOT_RECORDS_MIN}")
         if self.period_s < SNAPSHOT_PERIOD_MIN_S:
             raise ValueError(f"{self.period_s} s are below {SNAPSHOT_PERIOD_MIN_S}")
+        if self.keep < SNAPSHOTS_KEPT_MIN:
+            raise ValueError(f"{self.keep} snapshots are below {SNAPSHOTS_KEPT_MIN}")
 
 
 @dataclass(slots=True)
@@ -171,9 +176,12 @@ class SnapshotKeeper:
         stats = self.stats
         stats.seconds = _now_s() - began
         if status == 0:
-            stats.taken += 1
-            stats.sequence = live.sequence
-            _log.info("a snapshot was taken", seconds=round(stats.seconds, 3), **reply)
+            # Without a path somebody else, as an operator, had taken one that is as new.
+            is_new = reply.get("path") is not None
+            stats.taken += is_new
+            stats.sequence = reply.get("sequence", live.sequence)
+            said = "a snapshot was taken" if is_new else "there is such a snapshot already"
+            _log.info(said, seconds=round(stats.seconds, 3), **reply)
             return
         stats.failed += 1
         if status == EXIT_DIFFERS:

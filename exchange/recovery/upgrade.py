@@ -9,6 +9,7 @@ hash of the old journal's end. So the chain goes on, and everything before stays
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -34,7 +35,7 @@ from exchange.journal import (
 from exchange.journal.files import LockHeld, OsFileSystem
 from exchange.journal.format import FORMAT_VERSION, SegmentHeader
 from exchange.journal.log import LOCK_NAME
-from exchange.journal.segment import UNFINISHED_SUFFIX, SegmentBuilder
+from exchange.journal.segment import UNFINISHED_NAME, SegmentBuilder
 
 Converter = Callable[[list[Any]], list[Any]]
 """Makes a state tree of the next rules of one under the rules before; see `Exchange.state_tree`."""
@@ -85,17 +86,18 @@ def upgrade(
             end; or no converter leads here.
         JournalNotFound: the folder has no journal.
         JournalLocked: an exchange runs.
+        SnapshotsBusy: a follower is at work.
         JournalError: the journal cannot be read or written.
     """
     if not has_journal(journal):
         raise JournalNotFound(journal)
     disk = OsFileSystem()
-    try:
-        held = disk.lock(journal / LOCK_NAME)
-    except LockHeld as error:
-        raise JournalLocked(journal / LOCK_NAME, error.holder) from error
-    try:
-        store = SnapshotStore(snapshots)
+    store = SnapshotStore(snapshots)
+    with contextlib.ExitStack() as held:
+        try:
+            held.callback(disk.lock(journal / LOCK_NAME).close)
+        except LockHeld as error:
+            raise JournalLocked(journal / LOCK_NAME, error.holder) from error
         stat = verify_journal(journal, genesis=genesis, beginning_kept=False)
         old = stat.segments[-1].rules_version
         if old >= RULES_VERSION:
@@ -107,6 +109,7 @@ def upgrade(
                 f"{stat.torn_tail.path.name} ends with a torn tail: start and stop the release "
                 "that wrote it once, and let it take its last snapshot after that"
             )
+        held.callback(store.lock().close)
         head, state = _last_state(store, stat, genesis)
         if head.rules_version < RULES_VERSION:
             head = _converted(store, head, state, converters)
@@ -120,11 +123,9 @@ def upgrade(
             stat.genesis,
             stat.chain_hash,
         )
-        (journal / ("next" + UNFINISHED_SUFFIX)).unlink(missing_ok=True)
+        (journal / UNFINISHED_NAME).unlink(missing_ok=True)
         segment = SegmentBuilder(disk, journal, header.segment_bytes).finish(header)
         return Upgraded(old, RULES_VERSION, head.sequence, head.digest, segment)
-    finally:
-        held.close()
 
 
 def _last_state(

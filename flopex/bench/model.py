@@ -26,6 +26,7 @@ from worker.model.evaluate import (
     choose_policy,
     drawn_questions,
     match,
+    matchable,
     outcomes,
     run_adaptive,
     score,
@@ -103,9 +104,11 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
     contestants: dict[str, dict[str, Any]] = {}
     policies: dict[str, dict[str, int]] = {}
     extras: dict[str, Any] = {}
+    forms = []
     for seed in found.get("adaptive", []):
         form = load_adaptive(seed, settings.weights)
         policy = choose_policy(form, sets.validation)
+        forms.append((form, matchable(form, sets.validation)))
         policies[str(seed)] = policy._asdict()
         report(f"adaptive-{seed}: {policy}")
         _add(contestants, "adaptive", True, _scores(sets, lambda q: outcomes(form, q, policy)))  # noqa: B023
@@ -118,8 +121,8 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
         if name != "adaptive":
             for seed in seeds:
                 wanted = _measure_dense(contestants, f"{name}-{seed}", settings, sets, report)
-                if seed == min(seeds) and contestants[name]["converged"]:
-                    matched[name] = _matched(settings, sets, wanted, found["adaptive"])
+                if forms and seed == min(seeds) and contestants[name]["converged"]:
+                    matched[name] = _matched(forms, sets, wanted)
     means = {name: _means(entry) for name, entry in contestants.items()}
     seeds_of = {name: len(seeds) for name, seeds in found.items()}
     return {
@@ -198,16 +201,15 @@ def _measure_dense(
 
 
 def _matched(
-    settings: Settings, sets: Sets, least: float, seeds: list[int]
+    forms: list[tuple[NumpyForm, list[tuple[Score, Policy]]]], sets: Sets, least: float
 ) -> dict[str, Any] | None:
     """The adaptive model at its cheapest that is as good as a baseline on the validation split.
 
     Where the adaptive model is better than every baseline this says what it saves at their level.
     """
     entry: dict[str, dict[str, Any]] = {}
-    for seed in seeds:
-        form = load_adaptive(seed, settings.weights)
-        policy = match(form, sets.validation, least)
+    for form, tried in forms:
+        policy = match(tried, least)
         if policy is None:
             return None
         _add(entry, "", True, _scores(sets, lambda q: outcomes(form, q, policy)))  # noqa: B023

@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
+from exchange.core.limits import NS_PER_S
 from sim import bound
 from sim.demand import Demand, make_demand
 from sim.intervals import ratio
@@ -111,7 +112,7 @@ def _verdict(
             **{name: round(rival.missed(demand), DIGITS) for name, rival in rivals.items()},
         },
         "jobs": len(demand.jobs),
-        "seconds": demand.window_starts_ns[-1] / 10**9,
+        "seconds": demand.window_starts_ns[-1] / NS_PER_S,
         "paid_of_value": round(_paid_of_value(demand, market), DIGITS),
         "engine_events": market.events,
         "seed": scenario.seed,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-NS_PER_S: Final = 1_000_000_000
 REQUEST_TOKENS_MAX: Final = 1 << 19
 """Longer prompts and outputs are no requests but damage; the reader says so."""
 

@@ -20,7 +20,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sim.traces.request import NS_PER_S, Request, TraceFileError, request
+from exchange.core.limits import NS_PER_S
+from sim.traces.request import Request, TraceFileError, request
 
 WINDOW_S: Final = 600
 TABLE_CHARACTERS_MAX: Final = 1 << 24

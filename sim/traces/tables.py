@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Final, TextIO
 
-from sim.traces.request import NS_PER_S, Request, TraceFileError, request
-
-NS_PER_MS: Final = 1_000_000
+from exchange.core.limits import NS_PER_MS, NS_PER_S
+from sim.traces.request import Request, TraceFileError, request
 
 Row = dict[str, str]
 Reader = Callable[[TextIO, int], Iterator[Request]]

@@ -7,8 +7,10 @@ import random
 import pytest
 
 from matching import Book
+from matching.columns import pack
 from matching.types import BookState
 from tests.matching.commands import Commands
+from tests.matching.market import BID, make
 from tests.matching.twins import give
 
 
@@ -49,3 +51,14 @@ def test_what_is_no_image_is_refused() -> None:
         Book.from_image((sequence, 9, *rest))
     with pytest.raises(ValueError, match="unpack"):
         Book.from_image((sequence, state))
+
+
+def test_an_image_that_does_not_hold_together_is_refused() -> None:
+    book = Book()
+    book.place(make(1, BID, 30, 105, minimum=10))
+    *head, orders, minimums, stops = book.image()
+    assert minimums == pack([1])
+    with pytest.raises(LookupError):
+        Book.from_image((*head, orders, pack([2]), stops))
+    with pytest.raises(TypeError):
+        Book.from_image((*head, None, minimums, stops))

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
+from exchange.core.limits import NS_PER_S
 from sim.bound import STEP_S, Prices, welfare_bound, window_bound, window_prices
 from sim.demand import Demand, Job
 from sim.intervals import ratio
 from sim.market import run_market
 from sim.rivals import run_rivals
-from sim.scenario import NS_PER_S, UNIT_NANOS, HardwareClass, Scenario
+from sim.scenario import UNIT_NANOS, HardwareClass, Scenario
 from tests.sim.demands import SMALL, small_demand
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from exchange.core.limits import NS_PER_S
 from sim.demand import make_demand
-from sim.scenario import NS_PER_S, UNIT_NANOS, Scenario, ScenarioError, checked, load_scenario
+from sim.scenario import UNIT_NANOS, Scenario, ScenarioError, checked, load_scenario
 from sim.traces.request import Request
 from tests.sim.demands import SMALL, small_demand, trace
 

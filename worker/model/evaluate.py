@@ -168,9 +168,14 @@ def _cheapest(tried: list[tuple[Score, Policy]], least: float) -> tuple[Score, P
     return min((t for t in tried if t[0].accuracy >= least), key=lambda t: t[0].flops)
 
 
-def match(form: Form, validation: list[Question], least: float) -> Policy | None:
-    """The cheapest policy that scores `least` on the validation split; None where none does."""
+def matchable(form: Form, validation: list[Question]) -> list[tuple[Score, Policy]]:
+    """Policies of few steps and many, with their scores on the validation split: for `match`."""
     steps = (1, *STEPS_CANDIDATES)
     policies = [Policy(halt_ppm=halt, steps_max=n) for n in steps for halt in MATCH_CANDIDATES_PPM]
-    good = [t for t in _tried(form, validation, policies) if t[0].accuracy >= least]
+    return _tried(form, validation, policies)
+
+
+def match(tried: list[tuple[Score, Policy]], least: float) -> Policy | None:
+    """The cheapest policy that scores `least`; None where none does."""
+    good = [t for t in tried if t[0].accuracy >= least]
     return min(good, key=lambda t: t[0].flops)[1] if good else None

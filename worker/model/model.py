@@ -15,7 +15,7 @@
 
 Training asks for the answer after every step, and for what a solver would have worked out by then
 (`worker.model.contestants`). This form computes all experts and all steps for a whole batch; the
-NumPy form (`worker.model.runtime`) computes only what is needed.
+NumPy form (`worker.model.forms`) computes only what is needed.
 """
 
 from __future__ import annotations

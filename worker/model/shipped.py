@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -97,22 +98,17 @@ def load_for(device: str) -> Form:
 
 def _cuda_missing(device: str) -> str:
     """Why the model cannot run on a CUDA device; empty where it can."""
+    named = re.fullmatch(r"auto|cuda(?::(\d+))?", device)
+    if named is None:
+        return "no such device; write auto, cpu, cuda or cuda:N"
     try:
         import torch
     except ImportError:
         return "torch is not installed (extra: gpu)"
     if not torch.cuda.is_available():
         return "torch sees no CUDA device"
-    if device == "auto":
-        return ""
-    try:
-        place = torch.device(device)
-    except RuntimeError:
-        return "not the name of a device; write auto, cpu, cuda or cuda:N"
-    if place.type != "cuda":
-        return "the model runs on cpu and on CUDA devices"
     count = torch.cuda.device_count()
-    return f"torch sees {count} CUDA devices" if (place.index or 0) >= count else ""
+    return f"torch sees {count} CUDA devices" if int(named[1] or 0) >= count else ""
 
 
 @functools.cache

@@ -13,7 +13,7 @@ import pytest
 
 from exchange.core.limits import RULES_VERSION
 from exchange.journal import Position, SnapshotDamaged, SnapshotStore, genesis_digest, head_of
-from exchange.journal.segment import UNFINISHED_SUFFIX
+from exchange.journal.segment import UNFINISHED_NAME, UNFINISHED_SUFFIX
 from exchange.journal.simulated import SimulatedDisk
 from tests.exchange.recovery.decoding import FOLDER, decode_anything, good_state, seeds
 from tests.exchange.recovery.journals import GENESIS, groups, replayed, write
@@ -97,7 +97,7 @@ def test_a_killed_follower_leaves_what_was_there(tmp_path: Path) -> None:
         left = SnapshotStore(tmp_path / "snapshots").paths()
         assert left in ([older], [newest, older])
         assert start(tmp_path).replica.core.dump() == whole
-    (tmp_path / "snapshots" / ("next" + UNFINISHED_SUFFIX)).write_bytes(b"half")
+    (tmp_path / "snapshots" / UNFINISHED_NAME).write_bytes(b"half")
     newest.unlink(missing_ok=True)
     subprocess.run(command, check=True, capture_output=True)
     assert SnapshotStore(tmp_path / "snapshots").paths() == [newest, older]

@@ -11,6 +11,7 @@ from exchange.core.commands import Advance, Deposit, OpenAccount
 from exchange.engine import Engine, EngineConfig
 from exchange.journal import SnapshotStore
 from exchange.recovery import DigestFile, Published, SnapshotConfig, SnapshotKeeper
+from exchange.recovery.follower import SNAPSHOTS_KEPT_MIN
 from exchange.recovery.keeper import (
     LIVE_DIGEST_SIZE_MAX,
     SNAPSHOT_PERIOD_MIN_S,
@@ -100,6 +101,10 @@ async def test_by_time_while_commands_come_in(tmp_path: Path) -> None:
     assert live.following()
     await live.followed()
     assert live.keeper.stats.taken == 1
+    live.keeper.start()  # nothing is newer
+    await live.followed()
+    stats = live.keeper.stats
+    assert (stats.taken, stats.failed, stats.sequence) == (1, 0, live.engine.core.sequence)
     await live.close()
 
 
@@ -162,3 +167,5 @@ def test_bounds() -> None:
         SnapshotConfig(records=SNAPSHOT_RECORDS_MIN - 1)
     with pytest.raises(ValueError, match="below"):
         SnapshotConfig(period_s=SNAPSHOT_PERIOD_MIN_S / 2)
+    with pytest.raises(ValueError, match="below"):
+        SnapshotConfig(keep=SNAPSHOTS_KEPT_MIN - 1)

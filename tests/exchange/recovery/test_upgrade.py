@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from exchange.journal import (
     JournalLocked,
     JournalVersionMismatch,
     LocalLog,
+    SnapshotsBusy,
     SnapshotStore,
     verify_journal,
 )
-from exchange.journal.segment import UNFINISHED_SUFFIX
+from exchange.journal.segment import UNFINISHED_NAME
 from exchange.recovery import UpgradeRefused, follow, upgrade
 from tests.exchange.recovery.journals import GENESIS, SEGMENT_BYTES, groups, replayed, write
 from tests.exchange.recovery.test_start import start
@@ -109,7 +111,7 @@ def test_it_can_be_run_again_after_a_crash_in_between(tmp_path: Path) -> None:
     found = old_exchange(tmp_path, 4)
     done = go_on(tmp_path)
     done.segment.unlink()
-    (tmp_path / "journal" / ("next" + UNFINISHED_SUFFIX)).write_bytes(b"half")
+    (tmp_path / "journal" / UNFINISHED_NAME).write_bytes(b"half")
     assert go_on(tmp_path, {99: SAME[OLD]}) == done  # the state was taken over already
     assert start(tmp_path).replica.core.dump() == replayed(found).core.dump()
     with pytest.raises(UpgradeRefused, match="and this release has"):
@@ -131,6 +133,9 @@ def test_what_cannot_be_taken_over_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UpgradeRefused, match="does not fit the new rules"):
         go_on(tmp_path, {OLD: lambda tree: tree[:-1]})
     with old_log(tmp_path), pytest.raises(JournalLocked):
+        go_on(tmp_path)
+    held = SnapshotStore(tmp_path / "snapshots").lock()
+    with contextlib.closing(held), pytest.raises(SnapshotsBusy):
         go_on(tmp_path)
     with old_log(tmp_path) as log:
         log.append(groups(6)[30])

@@ -20,6 +20,7 @@ from worker.model.evaluate import (
     choose_policy,
     is_right,
     match,
+    matchable,
     outcomes,
     score,
 )
@@ -92,13 +93,14 @@ def test_thresholds_are_chosen_to_save(form: NumpyForm) -> None:
 
 def test_a_level_is_reached_at_its_cheapest(form: NumpyForm) -> None:
     validation = make_sets(TINY_SETTINGS).validation
-    cheapest = match(form, validation, 0.0)
+    tried = matchable(form, validation)
+    cheapest = match(tried, 0.0)
     assert cheapest is not None
     assert score(outcomes(form, validation, cheapest)).flops == min(
         score(outcomes(form, validation, Policy(halt_ppm=halt, steps_max=1))).flops
         for halt in MATCH_CANDIDATES_PPM
     )
-    assert match(form, validation, 1.01) is None
+    assert match(tried, 1.01) is None
 
 
 def test_caps_hold_and_variants_are_measured(form: NumpyForm) -> None:
