@@ -10,7 +10,7 @@ from exchange.engine import Engine
 
 
 class Trade(Protocol):
-    """One trade of the read model, as `exchange.rpc.history.TradeRecord` describes it."""
+    """One recent trade, as `exchange.rpc.history.TradeRecord` describes it."""
 
     @property
     def instrument_id(self) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from exchange.core.events import JobState
-from exchange.readmodel.errors import ReadModelUnavailable
+from exchange.readmodel.errors import ReadModelMissing
 from exchange.readmodel.feed import replay_to
 from exchange.readmodel.progress import read_progress
 from exchange.readmodel.schema import plain_text
@@ -54,13 +54,14 @@ def check_read_model(directory: Path, database: Database) -> Report:
 
     Raises:
         ReadModelOfAnother: it was not fed from this journal.
-        ReadModelUnavailable: there is no read model, or the database failed.
+        ReadModelMissing: there is no read model.
+        ReadModelUnavailable: the database failed.
         JournalError: the journal cannot be read.
     """
     with database.transaction(write=False):
         progress = read_progress(database)
         if progress is None:
-            raise ReadModelUnavailable("there is no read model yet")
+            raise ReadModelMissing("there is no read model yet")
         journal, core = replay_to(directory, progress)
         journal.close()
         return compare(core, database)

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from exchange.readmodel.errors import (
     ReadModelLocked,
+    ReadModelMissing,
     ReadModelUnavailable,
     ReadModelUrlInvalid,
 )
@@ -45,6 +46,27 @@ def sqlite_url(path: Path) -> str:
     return f"{SQLITE_SCHEME}:///{path.absolute()}"
 
 
+def check_url(url: str) -> None:
+    """Refuse a URL that `connect` could never open.
+
+    Raises:
+        ReadModelUrlInvalid: no such kind of database, or its driver is missing.
+    """
+    parts = urlsplit(url)
+    if parts.scheme in POSTGRES_SCHEMES:
+        try:
+            import psycopg  # noqa: F401 - whether it can be
+        except ImportError as error:
+            raise ReadModelUrlInvalid(
+                "PostgreSQL needs its driver: pip install 'flopex[postgres]'"
+            ) from error
+    elif parts.scheme != SQLITE_SCHEME or parts.netloc or not parts.path.startswith("//"):
+        raise ReadModelUrlInvalid(
+            f"{parts.scheme or url!r} is no read model: it is sqlite:////path/to/file or "
+            "postgresql://user@host/name"
+        )
+
+
 def connect(url: str, *, read_only: bool = False) -> Database:
     """Open the database of a URL: `sqlite:////path/to/file` or `postgresql://...`.
 
@@ -54,17 +76,14 @@ def connect(url: str, *, read_only: bool = False) -> Database:
 
     Raises:
         ReadModelUrlInvalid: no such kind of database, or its driver is missing.
+        ReadModelMissing: there is no such file, and it is only to be read.
         ReadModelUnavailable: it cannot be reached.
     """
+    check_url(url)
     parts = urlsplit(url)
-    if parts.scheme == SQLITE_SCHEME and not parts.netloc and parts.path.startswith("//"):
+    if parts.scheme == SQLITE_SCHEME:
         return SqliteDatabase(Path(parts.path[1:]), read_only=read_only)
-    if parts.scheme in POSTGRES_SCHEMES:
-        return PostgresDatabase(url, read_only=read_only)
-    raise ReadModelUrlInvalid(
-        f"{parts.scheme or url!r} is no read model: it is sqlite:////path/to/file or "
-        "postgresql://user@host/name"
-    )
+    return PostgresDatabase(url, read_only=read_only)
 
 
 class Database(ABC):
@@ -127,6 +146,8 @@ class SqliteDatabase(Database):
         self._path = path
         self._lock_fd = -1
         mode = "ro" if read_only else "rwc"
+        if read_only and not path.exists():
+            raise ReadModelMissing(f"there is no read model in {path} yet")
         try:
             if not read_only:
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -200,12 +221,8 @@ class PostgresDatabase(Database):
     types: ClassVar = {Kind.INT: "BIGINT", Kind.TEXT: "TEXT", Kind.BYTES: "BYTEA"}
 
     def __init__(self, url: str, *, read_only: bool = False) -> None:
-        try:
-            import psycopg
-        except ImportError as error:
-            raise ReadModelUrlInvalid(
-                "PostgreSQL needs its driver: pip install 'flopex[postgres]'"
-            ) from error
+        import psycopg
+
         self._errors: type[Exception] = psycopg.Error
         self._where = urlsplit(url).hostname or "the local PostgreSQL"
         try:

@@ -15,6 +15,10 @@ class ReadModelUnavailable(ReadModelError):
     """The database cannot be reached, or failed."""
 
 
+class ReadModelMissing(ReadModelUnavailable):
+    """It was never made."""
+
+
 class ReadModelMoved(ReadModelError):
     """Somebody else wrote to the read model: its sequence is not the one that was left there."""
 

@@ -20,12 +20,14 @@ from exchange.core.limits import RULES_VERSION
 from exchange.core.snapshot import SnapshotInvalid, load
 from exchange.journal import (
     JournalLocked,
+    JournalNotFound,
     JournalStat,
     Position,
     SnapshotDamaged,
     SnapshotHead,
     SnapshotStore,
     genesis_digest,
+    has_journal,
     head_of,
     verify_journal,
 )
@@ -82,11 +84,14 @@ def upgrade(
     Raises:
         UpgradeRefused: it has these rules already or newer ones; its last snapshot is not of its
             end; or no converter leads here.
+        JournalNotFound: the folder has no journal.
         JournalLocked: an exchange runs.
         SnapshotsBusy: a follower is at work.
         JournalError: the journal cannot be read or written.
         OSError: the old snapshot cannot be copied.
     """
+    if not has_journal(journal):
+        raise JournalNotFound(journal)
     disk = OsFileSystem()
     store = SnapshotStore(snapshots)
     with contextlib.ExitStack() as held:

@@ -20,6 +20,7 @@ from exchange.engine import Clock, Engine, EngineConfig, Group, Recovery, System
 from exchange.http.sources import Sources
 from exchange.http.views import LocalViews
 from exchange.journal import JournalMissing, SnapshotStore, has_journal
+from exchange.readmodel.database import check_url
 from exchange.readmodel.model import ReadModel
 from exchange.receipts import ReceiptStore
 from exchange.recovery import SnapshotConfig, SnapshotKeeper
@@ -126,6 +127,7 @@ class Server:
             JournalError: the journal is in use, damaged, of another exchange or version, or gone.
             BlobError: the blob store cannot be opened.
             ReceiptsError: the receipts cannot be opened.
+            ReadModelUrlInvalid: the read model's URL names no database that is known.
             OSError: the address or the data directory cannot be had.
             ValueError: the given operator secret is no API key.
         """
@@ -137,6 +139,8 @@ class Server:
 
     async def _start(self) -> None:
         config = self.config
+        if url := read_model_url(config.directory, config.read_model):
+            check_url(url)
         config.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         _refuse_lost_journal(config.directory)
         history = History()

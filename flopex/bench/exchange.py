@@ -310,7 +310,7 @@ def _headline(mode: str, full: Figures | None) -> dict[str, float | int | None]:
 
 def _measure(settings: Settings, mode: str, kind: str, report: Report) -> Figures | None:
     batch, full_start, empty_start = MODES[mode]
-    start = full_start if kind == "full" else empty_start
+    start = empty_start if kind == "empty" else full_start
     seeds = itertools.count(settings.seed)
     with (
         tempfile.TemporaryDirectory(prefix="flopex-bench-") as folder,

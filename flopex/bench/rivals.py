@@ -88,9 +88,12 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
     """Measure what is installed; a rival that is not is None.
 
     Raises:
+        FileNotFoundError: the folder does not exist.
         RuntimeError: a server does not start, or lost an order.
         OSError: the folder cannot be used.
     """
+    if not settings.directory.is_dir():
+        raise FileNotFoundError(f"{settings.directory} is no folder: name one that exists")
     postgres = _measure("postgres", _postgres_server, _postgres_rows, settings, report)
     redis = _measure("redis", _redis_server, _redis_rows, settings, report)
     return {

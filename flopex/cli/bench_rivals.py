@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from flopex.cli.base import Session
-from flopex.cli.exits import CommandError
+from flopex.cli.exits import CommandError, ExitCode
 
 
 async def rivals(
@@ -37,6 +37,8 @@ async def rivals(
 
     try:
         result = await asyncio.to_thread(run, Settings(directory, seconds, seed), report)
+    except FileNotFoundError as error:
+        raise CommandError(str(error), code=ExitCode.USAGE, reason="FOLDER") from error
     except (OSError, RuntimeError) as error:
         raise CommandError(f"the benchmark broke off: {error}", reason="BENCH") from error
     for rival in ("postgres", "redis"):

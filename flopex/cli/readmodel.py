@@ -13,7 +13,7 @@ import typer
 
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
-from flopex.render.format import clock_time, grouped
+from flopex.render.format import date_time, grouped
 
 if TYPE_CHECKING:
     from exchange.readmodel.check import Report
@@ -42,14 +42,14 @@ _URL = typer.Option(
 )
 async def status(session: Session, read_model: Annotated[str, _URL] = "") -> None:
     """How far the read model is: its last sequence, what it lacks, and how many rows it holds."""
-    journal, url = _places(session, read_model)
     with _read_model_errors():
+        journal, url = _places(session, read_model)
         facts = await asyncio.to_thread(_status, journal, url)
     lines = [
-        f"read model  {_shown(url)}",
-        f"sequence    {grouped(facts['sequence'])}, {grouped(facts['lag'])} behind the journal",
-        f"as of       {clock_time(facts['time_ns']) if facts['time_ns'] else 'the beginning'}",
-        *(f"{name:<10}  {grouped(count)}" for name, count in facts["rows"].items()),
+        f"read model      {_shown(url)}",
+        f"sequence        {grouped(facts['sequence'])}, {grouped(facts['lag'])} behind the journal",
+        f"as of           {date_time(facts['time_ns']) if facts['time_ns'] else 'the beginning'}",
+        *(f"{name:<14}  {grouped(count)}" for name, count in facts["rows"].items()),
     ]
     session.output.answer({"url": _shown(url), **facts}, "\n".join(lines))
 
@@ -66,8 +66,8 @@ async def check(session: Session, read_model: Annotated[str, _URL] = "") -> None
     be equal, and no order, job, lease or trade may be missing. Exit code 0 where they are, 1 where
     anything differs. The exchange may be running.
     """
-    journal, url = _places(session, read_model)
     with _read_model_errors():
+        journal, url = _places(session, read_model)
         report = await asyncio.to_thread(_check, journal, url)
     facts = {**report._asdict(), "equal": report.equal}
     if not report.equal:
@@ -96,9 +96,9 @@ async def rebuild(session: Session, read_model: Annotated[str, _URL] = "") -> No
     Where an exchange runs on it, that does the work and this command waits for it; queries then
     answer from what is there so far.
     """
-    journal, url = _places(session, read_model)
     began = time.monotonic()
     with _read_model_errors():
+        journal, url = _places(session, read_model)
         facts = await asyncio.to_thread(_rebuild, journal, url)
     facts["seconds"] = round(time.monotonic() - began, 3)
     per_s = round(facts["sequence"] / max(facts["seconds"], 1e-3))
@@ -110,10 +110,14 @@ async def rebuild(session: Session, read_model: Annotated[str, _URL] = "") -> No
 
 
 def _places(session: Session, asked: str) -> tuple[Path, str]:
+    from exchange.readmodel.database import check_url
     from exchange.server.read_model import read_model_url
-    from flopex.journals import find_journal
+    from flopex.journals import find_journal, first_sequence
 
-    return find_journal(session.data), read_model_url(session.data, asked)
+    journal, url = find_journal(session.data), read_model_url(session.data, asked)
+    check_url(url)
+    first_sequence(journal)  # there is one
+    return journal, url
 
 
 def _shown(url: str) -> str:
@@ -125,7 +129,7 @@ def _shown(url: str) -> str:
 @contextmanager
 def _read_model_errors() -> Iterator[None]:
     from exchange.journal import JournalError, JournalNotFound
-    from exchange.readmodel.errors import ReadModelError, ReadModelUrlInvalid
+    from exchange.readmodel.errors import ReadModelError, ReadModelMissing, ReadModelUrlInvalid
 
     try:
         yield
@@ -135,6 +139,9 @@ def _read_model_errors() -> Iterator[None]:
         raise CommandError(str(error), reason="JOURNAL") from error
     except ReadModelUrlInvalid as error:
         raise CommandError(str(error), code=ExitCode.USAGE, reason="USAGE") from error
+    except ReadModelMissing as error:
+        hint = "make it: flopex readmodel rebuild"
+        raise CommandError(str(error), hint, ExitCode.NOT_FOUND, "NO_READ_MODEL") from error
     except ReadModelError as error:
         raise CommandError(str(error), reason="READ_MODEL") from error
 
@@ -164,14 +171,14 @@ def _last_sequence(journal: Path, after: int) -> int:
 
 
 def _status(journal: Path, url: str) -> dict[str, Any]:
-    from exchange.readmodel.errors import ReadModelUnavailable
+    from exchange.readmodel.errors import ReadModelMissing
     from exchange.readmodel.progress import read_progress
     from exchange.readmodel.schema import PROGRESS, TABLES
 
     with _opened(url, read_only=True) as database, database.transaction(write=False):
         progress = read_progress(database)
         if progress is None:
-            raise ReadModelUnavailable("there is no read model yet: flopex readmodel rebuild")
+            raise ReadModelMissing("there is no read model yet")
         rows = {
             table.name: database.query(f"SELECT COUNT(*) FROM {table.name}")[0][0]  # noqa: S608
             for table in TABLES

@@ -79,6 +79,7 @@ async def serve(
     """
     from exchange.blobs import BlobError
     from exchange.journal import JournalError
+    from exchange.readmodel.errors import ReadModelUrlInvalid
     from exchange.receipts import ReceiptsError
     from exchange.server import ServerConfig, ServerFailed
     from exchange.server import serve as run_server
@@ -102,6 +103,8 @@ async def serve(
 
     try:
         await run_server(config, on_started, grace)
+    except ReadModelUrlInvalid as error:
+        raise CommandError(str(error), code=ExitCode.USAGE, reason="USAGE") from error
     except JournalError as error:
         hint = "see docs/operating/running.md: what you see at start"
         raise CommandError(f"the journal: {error}", hint, reason="JOURNAL") from error

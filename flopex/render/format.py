@@ -83,6 +83,13 @@ def clock_time(time_ns: int) -> str:
     return time.strftime("%H:%M:%S", time.localtime(time_ns / NS_PER_S))
 
 
+def date_time(time_ns: int) -> str:
+    """Local date and time, to the second; a dash for none."""
+    if not time_ns:
+        return "-"
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_ns / NS_PER_S))
+
+
 def words(name: str) -> str:
     """An enum's name as words.
 

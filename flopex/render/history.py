@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from flopex.render.format import NS_PER_S, PRICE_UNIT, clock_time, grouped, price, words
+from flopex.render.format import PRICE_UNIT, date_time, grouped, price, words
 from flopex.render.tables import plain_table
 
 if TYPE_CHECKING:
     from exchange.client import Candle, HourlyIndex, PastOrder, Trade
-
-
-def date_time(time_ns: int) -> str:
-    """A local date and time, to the second."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_ns / NS_PER_S))
 
 
 def trades_table(trades: Iterable[Trade], names: Mapping[int, str]) -> Table:
@@ -78,7 +72,7 @@ def past_orders_table(orders: Iterable[PastOrder], names: Mapping[int, str]) -> 
         several = "several" if not order.instrument_id else str(order.instrument_id)
         table.add_row(
             str(order.order_id),
-            clock_time(order.create_time_ns),
+            date_time(order.create_time_ns),
             names.get(order.instrument_id, several),
             words(order.side.name),
             words(order.state.name),

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from flopex.render.format import PRICE_UNIT, clock_time, compute, grouped, money, price, words
+from flopex.render.format import PRICE_UNIT, compute, date_time, grouped, money, price, words
 
 if TYPE_CHECKING:
     from exchange.client import Account, Instrument, Job, JobLegState, LedgerEntry, Order, Worker
@@ -74,7 +74,7 @@ def jobs_table(jobs: Iterable[Job]) -> Table:
             job.worker,
             str(job.output_tokens or ""),
             money(job.paid_nanos) if not job.is_open else f"holds {money(job.escrow_nanos)}",
-            clock_time(job.create_time_ns),
+            date_time(job.create_time_ns),
             job_ending(job),
         )
     return table
@@ -98,8 +98,8 @@ def job_details(job: Job) -> Table:
         ("tokens", str(job.output_tokens)),
         ("held", money(job.escrow_nanos) if job.is_open else ""),
         ("paid", money(job.paid_nanos)),
-        ("submitted", clock_time(job.create_time_ns)),
-        ("ended", clock_time(job.end_time_ns)),
+        ("submitted", date_time(job.create_time_ns)),
+        ("ended", date_time(job.end_time_ns)),
     ]
     for name, value in rows:
         if value:
@@ -175,7 +175,7 @@ def ledger_table(entries: Iterable[LedgerEntry], own_id: int) -> Table:
     for entry in entries:
         sign = -1 if entry.debit_account_id == own_id else 1
         table.add_row(
-            clock_time(entry.event_time_ns),
+            date_time(entry.event_time_ns),
             words(entry.kind.name),
             str(entry.reference_id or ""),
             Text(money(sign * entry.amount_nanos), style="" if sign > 0 else "red"),

@@ -16,11 +16,10 @@ from typing import Any
 
 import pytest
 import structlog
-from typer.testing import CliRunner
 
 from exchange.client import AsyncClient, ClearingMode, Instrument, Settlement
 from exchange.metering.cards import INSTANT
-from flopex.cli import app
+from tests.flopex.cli.runner import run
 
 MODEL = "instant"
 INTERACTIVE = "instant/cpu/interactive"
@@ -69,7 +68,6 @@ class Site:
     def flopex(self, *arguments: str, key: str = "ada", stdin: str = "") -> Result:
         """Run a command in this process; `key` is an account, `operator`, or empty for none."""
         environment: dict[str, str | None] = {
-            **dict.fromkeys((k for k in os.environ if k.startswith("FLOPEX_")), None),
             **self.environment,
             "FLOPEX_TARGET": self.address,
             "FLOPEX_KEY": None,
@@ -77,9 +75,7 @@ class Site:
         }
         if key:
             environment["FLOPEX_KEY"] = self.operator if key == "operator" else self.keys[key]
-        done = CliRunner().invoke(app, arguments, input=stdin, env=environment)
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            raise done.exception
+        done = run(*arguments, env=environment, stdin=stdin)
         return Result(done.exit_code, done.stdout, done.stderr)
 
     def admin(self, *arguments: str) -> Any:

@@ -7,17 +7,18 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from flopex.cli import app
 from flopex.cli.base import SHARED_NAMES
 from flopex.cli.exits import EXIT_TEXTS, ExitCode
 from flopex.cli.reference import reference
+from tests.flopex.cli import runner
 
 ROOT = Path(__file__).resolve().parents[3]
 TREE: Any = typer.main.get_command(app)
@@ -34,10 +35,7 @@ def leaves(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 COMMANDS = dict(leaves(TREE))
 
 
-def run(*arguments: str, env: dict[str, str] | None = None) -> Any:
-    return CliRunner().invoke(
-        app, arguments, env={"COLUMNS": "100", "NO_COLOR": "1", **(env or {})}
-    )
+run = partial(runner.run, env={"COLUMNS": "100"})
 
 
 def test_the_commands_are_those_that_the_documents_name() -> None:

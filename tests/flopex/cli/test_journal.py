@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from exchange.core.commands import AccountKind, Advance, Command, Deposit, OpenAccount
 from exchange.core.exchange import Exchange
 from exchange.core.limits import RULES_VERSION
 from exchange.journal import GroupRecord, LocalLog, backup_journal, verify_journal
-from flopex.cli import app
 from flopex.cli.exits import ExitCode
+from tests.flopex.cli.runner import run
 
 SEGMENT_BYTES = 8192
 ALIGNMENT = 512
 
 
-def flopex(*arguments: str | Path) -> Any:
-    environment: dict[str, str | None] = {
-        **dict.fromkeys((k for k in os.environ if k.startswith("FLOPEX_")), None),
-        "COLUMNS": "300",
-        "NO_COLOR": "1",
-    }
-    done = CliRunner().invoke(app, ["journal", *map(str, arguments)], env=environment)
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done
+flopex = partial(run, "journal")
 
 
 def groups_of_a_run(count: int) -> list[list[Command]]:

@@ -54,6 +54,7 @@ def test_a_snapshot_says_where_it_is(data: Path) -> None:
     assert done["digest"] == whole().digest().hex()
     assert Path(done["path"]).exists()
     assert "nothing is newer" in flopex("snapshot", data).stdout
+    assert flopex("upgrade", data.parent / "nowhere").exit_code == ExitCode.NOT_FOUND
     missing = flopex("snapshot", data.parent / "nowhere")
     assert missing.exit_code == ExitCode.NOT_FOUND
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from flopex.cli import app
 from flopex.cli.exits import ExitCode
+from tests.flopex.cli.runner import run
 from tests.sim.demands import trace
 
 SCENARIO = """
@@ -25,13 +23,7 @@ cost = 0.1
 """
 
 
-def flopex(*arguments: str | Path) -> Any:
-    environment: dict[str, str | None] = {
-        **dict.fromkeys((k for k in os.environ if k.startswith("FLOPEX_")), None),
-        "COLUMNS": "200",
-        "NO_COLOR": "1",
-    }
-    return CliRunner().invoke(app, ["sim", *map(str, arguments)], env=environment)
+flopex = partial(run, "sim")
 
 
 @pytest.fixture
