@@ -12,12 +12,14 @@ from aiohttp import web
 from prometheus_client.registry import Collector
 
 from exchange.http import errors, pages
+from exchange.http.calls import Calls
 from exchange.http.errors import ApiError
 from exchange.http.feed import OverviewFeed
 from exchange.http.listener import CONNECTIONS_MAX, Listener
 from exchange.http.metrics import CONTENT_TYPE, EdgeMetrics
 from exchange.http.sockets import OverviewSockets
 from exchange.http.views import Views
+from exchange.rpc.errors import RpcError
 
 BODY_BYTES_MAX: Final = 16 * 1024
 """Longest request body: nothing here takes one."""
@@ -41,7 +43,8 @@ class HttpServer:
     """Serves the page, the overview, health and metrics until stopped.
 
     Args:
-        views: Where to read.
+        calls: Makes the calls of the API that requests ask for.
+        views: Where to read what is no call.
         address: host:port to listen on; port 0 lets the system choose.
         connections: Connections open at the same time.
         collector: More metrics of this process, which another edge of it knows.
@@ -49,11 +52,13 @@ class HttpServer:
 
     def __init__(
         self,
+        calls: Calls,
         views: Views,
         address: str,
         connections: int = CONNECTIONS_MAX,
         collector: Collector | None = None,
     ) -> None:
+        self._calls = calls
         self._views = views
         self._address = address
         self._listener = Listener(connections)
@@ -155,6 +160,8 @@ async def _surround(request: web.Request, handler: Handler) -> web.StreamRespons
         answer = await handler(request)
     except ApiError as error:
         answer = errors.response(error)
+    except RpcError as error:
+        answer = errors.response(errors.of_rpc(error))
     except web.HTTPException as error:
         answer = _refused(request, error)
     except Exception as error:

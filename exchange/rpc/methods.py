@@ -44,6 +44,7 @@ class Method:
         requests_stream: Whether many requests come.
         responses_stream: Whether many responses go.
         parse: Makes a request of its bytes; raises `DecodeError`.
+        parse_response: The same for a response.
     """
 
     service: str
@@ -51,6 +52,7 @@ class Method:
     requests_stream: bool
     responses_stream: bool
     parse: Callable[[bytes], Any]
+    parse_response: Callable[[bytes], Any]
 
     @property
     def path(self) -> str:
@@ -110,6 +112,7 @@ def _method(found: MethodDescriptor) -> Method:
         requests_stream=found.client_streaming,
         responses_stream=found.server_streaming,
         parse=GetMessageClass(found.input_type).FromString,
+        parse_response=GetMessageClass(found.output_type).FromString,
     )
 
 

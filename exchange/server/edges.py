@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from exchange.gateway.admission import Admission
 from exchange.gateway.grpc_server import CONNECTIONS_MAX, FILES_RESERVED, GrpcConfig, GrpcServer
 from exchange.http.app import HttpServer
+from exchange.http.calls import Calls
 from exchange.http.listener import CONNECTIONS_MAX as HTTP_CONNECTIONS_MAX
 from exchange.http.listener import connections_max
 from exchange.http.views import Views
@@ -50,8 +51,10 @@ class Edges:
         self._grpc = GrpcServer(api, grpc_config)
         self._http: HttpServer | None = None
         if config.http_address:
-            collector = GatewayCollector(self._grpc.admission, link)
-            self._http = HttpServer(views, config.http_address, http_connections, collector)
+            admission = self._grpc.admission
+            collector = GatewayCollector(admission, link)
+            calls = Calls(api, admission.admit)
+            self._http = HttpServer(calls, views, config.http_address, http_connections, collector)
         self.address = ""
         self.http_address = ""
 

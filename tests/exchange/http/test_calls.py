@@ -1,0 +1,81 @@
+"""Calls made for HTTP: as gRPC makes them, answered, refused and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exchange.http.calls import Calls
+from exchange.http.errors import of_rpc
+from exchange.rpc.errors import Code, RpcError
+from exchange.v1 import job_service_pb2 as jobs_pb
+from exchange.v1 import market_data_service_pb2 as market_pb
+from tests.exchange.http.site import PAPER, Site, eventually, open_site
+
+INSTRUMENTS = "/exchange.v1.MarketDataService/ListInstruments"
+WATCH_BOOK = "/exchange.v1.MarketDataService/WatchBook"
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with open_site(tmp_path) as found:
+        yield found
+
+
+def calls_of(site: Site) -> Calls:
+    edges: Any = site.exchange.server.edges
+    made: Calls = edges._http._calls
+    return made
+
+
+def key_of(site: Site) -> dict[str, str]:
+    return {"authorization": f"Bearer {site.buyer}"}
+
+
+async def test_one_request_has_one_response(site: Site) -> None:
+    request = market_pb.ListInstrumentsRequest()
+    found = await calls_of(site).unary(INSTRUMENTS, request, key_of(site))
+    assert PAPER in [instrument.name for instrument in found.instruments]
+
+
+async def test_a_refusal_is_the_one_of_grpc(site: Site) -> None:
+    with pytest.raises(RpcError) as caught:
+        await calls_of(site).unary(INSTRUMENTS, market_pb.ListInstrumentsRequest(), {})
+    assert (caught.value.code, caught.value.reason) == (Code.UNAUTHENTICATED, "KEY_MISSING")
+    assert of_rpc(caught.value).status == 401
+
+
+async def test_a_stream_ends_with_its_block(site: Site) -> None:
+    edges: Any = site.exchange.server.edges
+    admission = edges._grpc.admission
+    request = market_pb.WatchBookRequest(instrument=PAPER)
+    async with calls_of(site).stream(WATCH_BOOK, request, key_of(site)) as responses:
+        first = await anext(responses)
+        assert first.WhichOneof("update") == "snapshot", first
+        assert admission.calls == 1
+    await eventually(lambda: admission.calls == 0)
+
+
+async def test_a_stream_that_is_refused_raises_where_it_is_read(site: Site) -> None:
+    request = jobs_pb.WatchJobRequest(job_id=10**9)
+    path = "/exchange.v1.JobService/WatchJob"
+    async with calls_of(site).stream(path, request, key_of(site)) as responses:
+        with pytest.raises(RpcError, match="UNKNOWN_JOB"):
+            await anext(responses)
+
+
+async def test_who_does_not_read_does_not_keep_a_stream(site: Site) -> None:
+    request = market_pb.WatchBookRequest(instrument=PAPER)
+    with contextlib.suppress(TimeoutError):
+        async with (
+            asyncio.timeout(0.2),
+            calls_of(site).stream(WATCH_BOOK, request, key_of(site)),
+        ):
+            await asyncio.sleep(60)
+    edges: Any = site.exchange.server.edges
+    await eventually(lambda: edges._grpc.admission.calls == 0)
