@@ -15,6 +15,7 @@ from flopex.config import ADDRESS_DEFAULT, HTTP_DEFAULT, HTTP_OFF
 from flopex.logs import LogLevel, configure_logs
 
 if TYPE_CHECKING:
+    from exchange.recovery import SnapshotConfig
     from exchange.server import Server
 
 app = typer.Typer()
@@ -42,6 +43,21 @@ _Traces = Annotated[
         "Needs the extra otel and a read model.",
     ),
 ]
+_SnapshotRecords = Annotated[
+    int,
+    typer.Option(
+        metavar="COUNT",
+        min=0,
+        help="Commands from one snapshot of the state to the next; at least 1,000. 0: none.",
+    ),
+]
+_SnapshotPeriod = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS", min=1, help="Longest time between two, while commands come in."
+    ),
+]
+_SnapshotsKept = Annotated[int, typer.Option(min=2, help="Newest snapshots that stay.")]
 
 
 @command(app, "serve", example="flopex serve --data ./exchange --address 127.0.0.1:7411")
@@ -66,6 +82,9 @@ async def serve(
     ] = False,
     read_model: _ReadModel = "",
     traces: _Traces = "",
+    snapshot_records: _SnapshotRecords = 1_000_000,
+    snapshot_period: _SnapshotPeriod = 600,
+    snapshots_kept: _SnapshotsKept = 3,
     reflection: Annotated[bool, typer.Option(help="Let clients ask for the gRPC schema.")] = True,
     two_processes: _TwoProcesses = True,
     grace: Annotated[float, typer.Option(help="Seconds that calls get to finish at the end.")] = 10,
@@ -95,6 +114,7 @@ async def serve(
         read_model=read_model,
         traces=traces,
         read_model_process=two_processes,
+        snapshots=_snapshots(snapshot_records, snapshot_period, snapshots_kept),
         gateway_command=gateway.command(log_level, session.json) if two_processes else (),
     )
 
@@ -124,6 +144,16 @@ async def serve(
     session.output.summary(address=config.address, data=str(session.data))
 
 
+def _snapshots(records: int, period_s: float, keep: int) -> SnapshotConfig:
+    from exchange.recovery import SnapshotConfig
+
+    try:
+        return SnapshotConfig(records, period_s, keep)
+    except ValueError as error:
+        hint = "see --snapshot-records, --snapshot-period and --snapshots-kept in --help"
+        raise CommandError(f"snapshots: {error}", hint, ExitCode.USAGE, "USAGE") from error
+
+
 def _announce(output: Output, server: Server) -> None:
     recovered, config = server.recovered, server.config
     if output.json:
@@ -137,6 +167,7 @@ def _announce(output: Output, server: Server) -> None:
                 "epoch": server.engine.core.epoch,
                 "records": recovered.records,
                 "recovery_s": round(recovered.elapsed_s, 3),
+                "snapshot": recovered.snapshot.name if recovered.snapshot else None,
                 "outage_ns": recovered.outage_ns,
                 "torn_tail": None if recovered.torn_tail is None else str(recovered.torn_tail),
             }
@@ -148,9 +179,13 @@ def _announce(output: Output, server: Server) -> None:
     output.show(f"data     {config.directory.absolute()}")
     if config.operator_key_path.exists():
         output.show(f"key      {config.operator_key_path.absolute()} (the operator's)")
-    if recovered.records:
+    if recovered.records or recovered.snapshot:
+        after = ""
+        if recovered.snapshot is not None:
+            after = f" after the snapshot of {int(recovered.snapshot.stem):,}"
         output.show(
-            f"journal  {recovered.records:,} records replayed in {recovered.elapsed_s:.2f} s; "
+            f"journal  {recovered.records:,} records{after} replayed in "
+            f"{recovered.elapsed_s:.2f} s; "
             f"the exchange was away for {recovered.outage_ns / 1e9:.1f} s"
         )
     if recovered.torn_tail is not None:
