@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -96,11 +98,7 @@ async def serve(
     The first start makes the data directory and writes the operator's key into it (operator.key).
     FLOPEX_OPERATOR_KEY gives another key the operator's role.
     """
-    from exchange.blobs import BlobError
-    from exchange.journal import JournalError
-    from exchange.readmodel.errors import ReadModelUrlInvalid
-    from exchange.receipts import ReceiptsError
-    from exchange.server import ServerConfig, ServerFailed
+    from exchange.server import ServerConfig
     from exchange.server import serve as run_server
 
     configure_logs(log_level, session.json)
@@ -121,8 +119,22 @@ async def serve(
     def on_started(server: Server) -> None:
         _announce(session.output, server)
 
-    try:
+    with _named_errors(session, address, http):
         await run_server(config, on_started, grace)
+    session.output.summary(address=config.address, data=str(session.data))
+
+
+@contextlib.contextmanager
+def _named_errors(session: Session, address: str, http: str) -> Iterator[None]:
+    """What may go wrong, said with what to do."""
+    from exchange.blobs import BlobError
+    from exchange.journal import JournalError
+    from exchange.readmodel.errors import ReadModelUrlInvalid
+    from exchange.receipts import ReceiptsError
+    from exchange.server import ServerFailed
+
+    try:
+        yield
     except ReadModelUrlInvalid as error:
         raise CommandError(str(error), code=ExitCode.USAGE, reason="USAGE") from error
     except JournalError as error:
@@ -141,7 +153,6 @@ async def serve(
             "writable? choose others with --address, --http, --data"
         )
         raise CommandError(f"cannot start: {error}", hint, ExitCode.FAILED, "START") from error
-    session.output.summary(address=config.address, data=str(session.data))
 
 
 def _snapshots(records: int, period_s: float, keep: int) -> SnapshotConfig:
