@@ -86,6 +86,7 @@ class Measured:
     client_cpu_s: float = 0.0
     server_cpu_s: float = 0.0
     gateway_cpu_s: float = 0.0
+    read_model_cpu_s: float = 0.0
     latencies: Latencies = field(default_factory=Latencies)
 
     def percentile_ms(self, share: float) -> float:
@@ -108,6 +109,7 @@ class Measured:
             "max_ms": round(self.percentile_ms(1.0), 3),
             "server_cpu_us_per_order": round(self.server_cpu_s / orders * 1e6, 2),
             "gateway_cpu_us_per_order": round(self.gateway_cpu_s / orders * 1e6, 2),
+            "read_model_cpu_us_per_order": round(self.read_model_cpu_s / orders * 1e6, 2),
             "client_cpu_us_per_order": round(self.client_cpu_s / orders * 1e6, 2),
             "orders": self.acked,
         }
@@ -212,7 +214,8 @@ def _trial(
         measured.latencies.merge(Latencies(counts))
     after = server.ask({"ask": "cpu"})
     measured.server_cpu_s = after["cpu_s"] - before["cpu_s"]
-    measured.gateway_cpu_s = after.get("gateway_cpu_s", 0.0) - before.get("gateway_cpu_s", 0.0)
+    for name in ("gateway_cpu_s", "read_model_cpu_s"):
+        setattr(measured, name, after.get(name, 0.0) - before.get(name, 0.0))
     return measured
 
 
