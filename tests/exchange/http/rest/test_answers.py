@@ -374,7 +374,7 @@ async def test_without_a_key_nothing_is_told(desk: Desk) -> None:
         path = route.path.replace("{", "").replace("}", "")
         path = re.sub(r"(job|order|lease|worker)_id", "1", path)
         headers = {"Idempotency-Key": str(fresh_id())} if route.key else {}
-        body = {} if route.verb == "POST" else None
+        body: dict[str, Any] | None = {} if route.verb == "POST" else None
         error = await desk.refused(route.verb, path, body, who="", headers=headers, status=401)
         assert error["code"] == "KEY_MISSING"
 
