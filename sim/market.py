@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from exchange.core import commands as c
 from exchange.core.accounts import EXTERNAL
-from exchange.core.events import JobEnded, JobQueued, JobState, LeaseOffered, Refused
+from exchange.core.events import Cleared, JobEnded, JobQueued, JobState, LeaseOffered, Refused
 from exchange.core.exchange import Exchange
 from exchange.core.limits import (
     BALANCE_MAX_NANOS,
@@ -28,6 +28,7 @@ from exchange.core.limits import (
 from exchange.core.rules import LIVE_RULES, Rules
 from exchange.metering.cards import ModelCard
 from exchange.metering.traces import DenseTrace, flops
+from sim.agents.conduct import Conduct
 from sim.collecting import collecting_paused
 from sim.demand import Demand, Job
 from sim.outcome import Outcome
@@ -43,33 +44,46 @@ CREDIT_NANOS: Final = 10**17
 """Of each account, where the exchange can hold so much: no buyer runs out of money."""
 MILLI: Final = 1_000
 _ZERO: Final = bytes(32)
-_HEARD: Final = frozenset({LeaseOffered, JobEnded, JobQueued, Refused})
+_HEARD: Final = frozenset({Cleared, JobEnded, JobQueued, LeaseOffered, Refused})
 
 
 class _Running(NamedTuple):
     offer: LeaseOffered
-    job: Job
+    input_tokens: int
+    output_tokens: int
 
 
-def run_market(demand: Demand, scenario: Scenario, rules: Rules = LIVE_RULES) -> Outcome:
-    """Let the live engine trade the jobs, by its own rules or by others.
+def run_market(
+    demand: Demand,
+    scenario: Scenario,
+    conduct: Conduct | None = None,
+    rules: Rules = LIVE_RULES,
+) -> Outcome:
+    """Let the live engine trade the jobs.
+
+    Args:
+        demand: The jobs.
+        scenario: Its fleet and how it asks.
+        conduct: What buyers say, and what workers compute of it; honest where it is not given.
+        rules: Of clearing; the live ones where not given.
 
     Returns:
         Which class served each job and when it was done, what was paid, and the digest of the
         engine's state at the end.
     """
     with collecting_paused():
-        return _Market(demand, scenario, rules).run()
+        return _Market(demand, scenario, conduct or Conduct(), rules).run()
 
 
 class _Market:
-    def __init__(self, demand: Demand, scenario: Scenario, rules: Rules) -> None:
-        self._demand, self._scenario = demand, scenario
+    def __init__(self, demand: Demand, scenario: Scenario, conduct: Conduct, rules: Rules) -> None:
+        self._demand, self._scenario, self._conduct = demand, scenario, conduct
         self._core = Exchange(rules)
         self._arriving = 0  # the next of the demand's jobs
         self._running: list[tuple[int, int, _Running]] = []  # by their end, then by entry
         self._entered = 0
-        self._jobs: dict[int, Job] = {}  # by the exchange's id
+        self._told: dict[int, Job] = {}  # by number, as their buyers tell them
+        self._jobs: dict[int, Job] = {}  # the same by the exchange's id
         self._outcome = Outcome.empty("market", len(demand.jobs))
         self._class_of: dict[int, int] = {}  # instrument -> index of the class
         self._events = 0
@@ -151,8 +165,11 @@ class _Market:
         commands: list[c.Command] = []
         jobs, arrived_ns = self._demand.jobs, now_ns - BEGIN_NS
         while self._arriving < len(jobs) and jobs[self._arriving].arrival_ns <= arrived_ns:
-            commands.append(self._submit(jobs[self._arriving]))
+            told = self._conduct.told(jobs[self._arriving], arrived_ns)
             self._arriving += 1
+            if told is not None:
+                self._told[told.number] = told
+                commands.append(self._submit(told))
         while self._running and self._running[0][0] <= now_ns:
             commands.append(_receipt(heapq.heappop(self._running)[2]))
         offers = self._apply(now_ns, commands)
@@ -162,11 +179,11 @@ class _Market:
                 fence = offer.fence_epoch, offer.fence_sequence
                 answers.append(c.AcceptLease(offer.worker_id, offer.lease_id, *fence))
                 answers.append(c.StartLease(offer.worker_id, offer.lease_id, *fence))
-                job = self._jobs[offer.job_id]
+                tokens = self._conduct.computed(self._jobs[offer.job_id], now_ns - BEGIN_NS)
                 instrument = self._core.instruments[offer.instrument_id]
-                takes_ns = instrument.run_time_ns(job.input_tokens, job.output_tokens)
+                takes_ns = instrument.run_time_ns(*tokens)
                 self._entered += 1
-                running = _Running(offer, job)
+                running = _Running(offer, *tokens)
                 heapq.heappush(self._running, (now_ns + takes_ns, self._entered, running))
             offers = self._apply(now_ns, answers)
 
@@ -177,15 +194,18 @@ class _Market:
         for command, events in zip(group, self._core.apply(group), strict=True):
             self._events += len(events)
             for event in events:
-                kind = type(event)
-                if kind not in _HEARD:
+                if type(event) not in _HEARD:
                     continue  # most are
                 if isinstance(event, LeaseOffered):
                     offers.append(event)
                 elif isinstance(event, JobEnded):
                     self._ended(event, now_ns)
                 elif isinstance(event, JobQueued) and isinstance(command, c.SubmitJob):
-                    self._jobs[event.job_id] = self._demand.jobs[_number(command.client_job_id)]
+                    self._jobs[event.job_id] = self._told[_number(command.client_job_id)]
+                elif isinstance(event, Cleared):
+                    self._conduct.cleared(
+                        self._class_of[event.instrument_id], event.price_nanos, now_ns - BEGIN_NS
+                    )
                 elif isinstance(event, Refused):
                     assert isinstance(command, c.SubmitJob), f"{command} was refused: {event}"
         return offers
@@ -221,8 +241,8 @@ class _Market:
 
 
 def _receipt(running: _Running) -> c.SettleLease:
-    job, offer = running.job, running.offer
-    trace = DenseTrace(job.input_tokens, job.output_tokens - 1)
+    offer = running.offer
+    trace = DenseTrace(running.input_tokens, running.output_tokens - 1)
     return c.SettleLease(
         worker_id=offer.worker_id,
         lease_id=offer.lease_id,
@@ -231,7 +251,7 @@ def _receipt(running: _Running) -> c.SettleLease:
         cause=c.StopCause.FINISHED,
         signature_valid=1,
         flops=flops(CARD, trace),
-        tokens_received=job.output_tokens,
+        tokens_received=running.output_tokens,
         model_digest=CARD_DIGEST,
         input_digest=_ZERO,
         output_digest=_ZERO,

@@ -113,8 +113,14 @@ async def replay(
 def _settings(changes: list[str]) -> Settings | None:
     if not changes:
         return None
-    from sim.settings import SettingError, parse_settings
-
+    try:
+        from sim.settings import SettingError, parse_settings
+    except ImportError as error:
+        raise CommandError(
+            f"the simulator needs more packages: {error}",
+            "pip install 'flopex[sim]'",
+            reason="NO_SIMULATOR",
+        ) from error
     try:
         return parse_settings(changes)
     except SettingError as error:

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from exchange.core.limits import RULES_VERSION
-from exchange.engine import GENESIS
 from exchange.journal import GroupRecord, LocalLog
-from exchange.recovery import DigestFile, Published
+from exchange.recovery import GENESIS, DigestFile, Published
 from flopex.cli.exits import ExitCode
 from tests.flopex.cli.runner import run
 from tests.sim.records import Recorder, simulated_record
