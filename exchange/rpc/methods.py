@@ -45,6 +45,7 @@ class Method:
         responses_stream: Whether many responses go.
         parse: Makes a request of its bytes; raises `DecodeError`.
         parse_response: The same for a response.
+        needs_key: Whether callers must say who they are.
     """
 
     service: str
@@ -53,6 +54,7 @@ class Method:
     responses_stream: bool
     parse: Callable[[bytes], Any]
     parse_response: Callable[[bytes], Any]
+    needs_key: bool = True
 
     @property
     def path(self) -> str:
