@@ -39,6 +39,8 @@ INSIDE: Final[Mapping[str, Method]] = {
         name="Hold",
         requests_stream=False,
         responses_stream=True,
+        request_class=Empty,
+        response_class=UInt64Value,
         parse=Empty.FromString,
         parse_response=UInt64Value.FromString,
     ),

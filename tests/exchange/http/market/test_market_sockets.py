@@ -110,7 +110,8 @@ async def test_pages_of_other_sites_may_not_watch(site: Site) -> None:
 
 async def test_what_needs_no_key_inside_cannot_be_reached_from_outside(site: Site) -> None:
     assert len(INSIDE) == 5
-    async with site.exchange.channel() as channel:
+    async with site.exchange.channel() as opened:
+        channel: Any = opened
         for path in INSIDE:
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await channel.unary_stream(path)(b"").read()
@@ -179,7 +180,7 @@ async def test_orders_of_a_book_for_one_who_comes_later(site: Site) -> None:
             key = (("authorization", f"Bearer {site.buyer}"),)
             request = pb.WatchOrdersRequest(instrument=PAPER)
             call = MarketDataServiceStub(channel).WatchOrders(request, metadata=key)
-            fresh = await call.read()
+            fresh: Any = await call.read()
             call.cancel()
             parsed = json_format.ParseDict(said, pb.WatchOrdersResponse())
             assert parsed.sequence == fresh.sequence

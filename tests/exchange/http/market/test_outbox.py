@@ -161,5 +161,5 @@ async def test_what_was_given_up_does_not_come_back() -> None:
         client.of_book.publish(client.book.take(number))
     client.outbox.forget(client.of_book)
     await client.read(module.BEHIND_MAX)
-    client.outbox.answer(b"0")
-    assert await client.read(1) == [0]
+    client.outbox.answer(b"{}")
+    assert (await client.read(1))[0] == {}
