@@ -11,6 +11,9 @@ from sim.studies.study import Study
 NAMES: Final = {
     "welfare": "sim.studies.welfare",
     "incentives": "sim.studies.incentives",
+    "elastic": "sim.studies.elastic",
+    "unknown_work": "sim.studies.unknown_work",
+    "auction": "sim.studies.auction",
 }
 """The studies that can be run, and where they are."""
 
