@@ -147,7 +147,7 @@ class _Market:
             zip(sorted(self._core.instruments), self._scenario.classes, strict=True)
         ):
             self._class_of[instrument_id] = index
-            policy = _policy(kind, self._scenario, self._demand.unit_price_nanos)
+            policy = policy_of(kind, self._scenario, self._demand.unit_price_nanos)
             prices = policy.prices_nanos(kind.slots)
             for number in range(kind.workers):
                 name = f"{kind.name}-{number}"
@@ -230,7 +230,8 @@ class _Market:
                 elif isinstance(event, JobEnded):
                     self._ended(event, now_ns)
                 elif isinstance(event, JobQueued) and isinstance(command, c.SubmitJob):
-                    self._jobs[event.job_id] = self._told[_number(command.client_job_id)]
+                    told = self._told.pop(_number(command.client_job_id))
+                    self._jobs[event.job_id] = told
                 elif isinstance(event, Cleared):
                     self._conduct.cleared(
                         self._class_of[event.instrument_id], event.price_nanos, now_ns - BEGIN_NS
@@ -240,9 +241,9 @@ class _Market:
         return offers
 
     def _ended(self, event: JobEnded, now_ns: int) -> None:
+        job, settled = self._jobs.pop(event.job_id), self._core.jobs[event.job_id]
         if event.state != JobState.SETTLED:
             return
-        job, settled = self._jobs[event.job_id], self._core.jobs[event.job_id]
         lease = self._core.leases[settled.lease_id]
         self._outcome.serve(
             job.number, self._class_of[lease.instrument_id], now_ns - BEGIN_NS, settled.paid_nanos
@@ -290,7 +291,7 @@ def _receipt(running: _Running) -> c.SettleLease:
     )
 
 
-def _policy(kind: HardwareClass, scenario: Scenario, unit_price_nanos: float) -> QuotePolicy:
+def policy_of(kind: HardwareClass, scenario: Scenario, unit_price_nanos: float) -> QuotePolicy:
     """What a worker of this kind asks: the live policies, in nano-dollars per CU."""
     cost_nanos = max(1, round(kind.cost * unit_price_nanos))
     if not scenario.ask_exponent:

@@ -101,6 +101,9 @@ async def run(
     instant_delay: Annotated[
         float, typer.Option(min=0, help="Seconds per token of the instant engine.")
     ] = 0.0,
+    instant_prompt_rate: Annotated[
+        float, typer.Option(min=0, help="Prompt tokens that it reads in a second; 0: at once.")
+    ] = 0.0,
     worker_data: Annotated[
         Path | None,
         typer.Option(help="Holds the worker's signing key.", show_default="DATA/workers/NAME"),
@@ -133,7 +136,7 @@ async def run(
         gguf=gguf,
         fast=fast,
         device=device,
-        instant=InstantOptions(delay_s=instant_delay),
+        instant=InstantOptions(delay_s=instant_delay, prompt_tokens_per_s=instant_prompt_rate),
     )
     try:
         status = await run_worker(config)
