@@ -1,20 +1,38 @@
-"""A demand in the clock of a live exchange: shorter by a factor, with all work in the prompts.
+"""A scenario and its demand in the clock of a live exchange.
 
-The rules of clearing keep their own time (batches of 10 ms, a ramp of 1 s), so a market that runs
-faster is another market. It can be simulated as well, and that is what a live run is held against.
+A trace is run faster by a larger fleet, not by faster clocks: jobs take the time that the scenario
+says, and there are more of them at once. So deadlines and the rules of clearing (batches of 10 ms,
+a ramp of 1 s) stay as they are, and messages take the small part of a job that they take in truth.
+What rounding of slots leaves is made up by the clock.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from exchange.core.limits import NS_PER_S
-from sim.demand import Demand, Job
+from sim.demand import Demand, Job, make_demand
 from sim.outcome import UNSERVED, Outcome
 from sim.scenario import UNIT_NANOS, Scenario
+from sim.traces.request import Request
 
 TOKENS_PER_UNIT: Final = 5_000
 """Prompt tokens of a unit of work: fine enough, and a mean prompt is some kilobytes."""
+
+
+def enlarged(scenario: Scenario, requests: list[Request], seconds: float) -> Scenario:
+    """The scenario with as many more slots as let its market last so many seconds, or near it.
+
+    A market that is shorter already keeps its slots.
+    """
+    factor = make_demand(requests, scenario).window_starts_ns[-1] / (seconds * NS_PER_S)
+    classes = tuple(
+        msgspec.structs.replace(kind, slots=max(kind.slots, round(kind.slots * factor)))
+        for kind in scenario.classes
+    )
+    return msgspec.structs.replace(scenario, classes=classes)
 
 
 def paced(demand: Demand, seconds: float) -> Demand:

@@ -104,6 +104,10 @@ async def run(
     instant_prompt_rate: Annotated[
         float, typer.Option(min=0, help="Prompt tokens that it reads in a second; 0: at once.")
     ] = 0.0,
+    instant_head_start: Annotated[
+        float,
+        typer.Option(min=0, help="Seconds that reading takes less, for messages on their way."),
+    ] = 0.0,
     worker_data: Annotated[
         Path | None,
         typer.Option(help="Holds the worker's signing key.", show_default="DATA/workers/NAME"),
@@ -136,7 +140,11 @@ async def run(
         gguf=gguf,
         fast=fast,
         device=device,
-        instant=InstantOptions(delay_s=instant_delay, prompt_tokens_per_s=instant_prompt_rate),
+        instant=InstantOptions(
+            delay_s=instant_delay,
+            prompt_delay_s=-instant_head_start,
+            prompt_tokens_per_s=instant_prompt_rate,
+        ),
     )
     try:
         status = await run_worker(config)

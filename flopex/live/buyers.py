@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Final, NamedTuple
 
-from exchange.client import AsyncClient, FlopexError, JobState, Refused
+from exchange.client import AsyncClient, FlopexError, JobState, Refused, StopCause
 from exchange.client import Job as LiveJob
 from exchange.core.limits import NS_PER_S
 from flopex.live.fleet import LiveRunFailed, buyer_name, instrument_name
@@ -17,6 +17,8 @@ from sim.demand import Demand, Job
 from sim.outcome import Outcome
 from sim.scenario import Scenario
 
+ANSWERED: Final = (StopCause.FINISHED, StopCause.LENGTH, StopCause.BUDGET)
+"""How an engine stops that has given what was asked for."""
 ENDED_WITHIN_S: Final = 30.0
 """How long after the last deadline every job must have ended."""
 POLL_S: Final = 0.5
@@ -120,8 +122,9 @@ class Buyers:
             if live is None:
                 lost += 1
                 continue
-            ends[live.state.name.lower()] = ends.get(live.state.name.lower(), 0) + 1
-            if live.state == JobState.SETTLED:
+            how = _ending(live)
+            ends[how] = ends.get(how, 0) + 1
+            if live.state == JobState.SETTLED and live.stop_cause in ANSWERED:
                 done_ns = job.arrival_ns + live.end_time_ns - live.create_time_ns
                 outcome.serve(job.number, classes[live.instrument], done_ns, live.paid_nanos)
         return outcome, ends, lost
@@ -145,3 +148,9 @@ class Buyers:
     def _patience_s(self) -> float:
         """The longest time from a job's arrival to its deadline."""
         return max(job.deadline_ns - job.arrival_ns for job in self._pace.jobs) / NS_PER_S
+
+
+def _ending(job: LiveJob) -> str:
+    """In a word, how a job ended."""
+    stopped = job.state == JobState.SETTLED and job.stop_cause not in ANSWERED
+    return "stopped" if stopped else job.state.name.lower()

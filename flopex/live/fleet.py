@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from exchange.client import AsyncClient, CallFailed, ClearingMode, Instrument, Settlement
 from exchange.core.limits import (
@@ -71,10 +71,24 @@ async def exchange_of_our_own(directory: Path) -> AsyncIterator[tuple[str, str]]
         await child.stop()
 
 
+class Fleet(NamedTuple):
+    """What the workers are told.
+
+    Attributes:
+        target: Address of the exchange.
+        key: Of the seller's account.
+        directory: Where logs and the workers' keys lie.
+        allowance_s: How much shorter an engine runs than its class promises.
+    """
+
+    target: str
+    key: str
+    directory: Path
+    allowance_s: float
+
+
 @asynccontextmanager
-async def workers(
-    scenario: Scenario, pace: Demand, target: str, key: str, directory: Path
-) -> AsyncIterator[list[Child]]:
+async def workers(scenario: Scenario, pace: Demand, settings: Fleet) -> AsyncIterator[list[Child]]:
     """A process for each worker of the scenario, with the instant engine at its class's speed.
 
     Raises:
@@ -83,7 +97,7 @@ async def workers(
     count = sum(kind.workers for kind in scenario.classes)
     if count > WORKERS_MAX:
         raise LiveRunFailed(f"{count} workers are more than {WORKERS_MAX} processes")
-    logs = directory / "logs"
+    logs = settings.directory / "logs"
     logs.mkdir(parents=True, exist_ok=True, mode=0o700)
     children = []
     for kind in scenario.classes:
@@ -92,10 +106,12 @@ async def workers(
         for number in range(kind.workers):
             name = f"{kind.name}-{number}"
             arguments = ["worker", "run", "--name", name, "--engine", "instant", "--json"]
-            arguments += ["--target", target, "--data", str(directory), "--log-level", "warning"]
+            arguments += ["--target", settings.target, "--data", str(settings.directory)]
             arguments += ["--slots", str(kind.slots), "--instant-prompt-rate", str(rate)]
+            arguments += ["--instant-head-start", str(settings.allowance_s)]
             arguments += ["--quote", f"{instrument_name(kind.name)}={_written(policy)}"]
-            children.append(Child(name, arguments, logs, environment={"FLOPEX_KEY": key}))
+            arguments += ["--log-level", "warning"]
+            children.append(Child(name, arguments, logs, environment={"FLOPEX_KEY": settings.key}))
     try:
         await asyncio.gather(*(child.start() for child in children))
         yield children

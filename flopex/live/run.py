@@ -1,8 +1,8 @@
 """A live run: the same demand through real processes and through the simulator.
 
-The trace's requests keep their order and their windows; the market is as long as the trace, divided
-by the speed. Both markets have the live rules, so both are the same market, but for what real
-processes add: time on the wire, clocks, the operating system.
+The market is as long as the trace divided by the speed; for that the scenario's workers get as many
+more slots (`sim.pacing`). Both markets have the live rules and the same jobs, so both are the same
+market, but for what real processes add: time on the wire, clocks, the operating system.
 """
 
 from __future__ import annotations
@@ -22,19 +22,21 @@ from exchange.core.limits import NS_PER_MS, NS_PER_S
 from flopex.live.buyers import Buyers, Report, Submitted
 from flopex.live.fleet import (
     SELLER,
+    Fleet,
     LiveRunFailed,
     all_connected,
     exchange_of_our_own,
     set_up,
     workers,
 )
-from flopex.replay import Replay, replay_journal
+from flopex.live.overhead import Overhead
+from flopex.replay import replay_journal
 from sim.bound import welfare_bound
 from sim.demand import Demand, make_demand
 from sim.intervals import ratio
 from sim.market import run_market
 from sim.outcome import Outcome
-from sim.pacing import paced, welfare_nanos
+from sim.pacing import enlarged, paced, welfare_nanos
 from sim.scenario import Scenario, checked
 from sim.traces import read_trace
 
@@ -52,6 +54,8 @@ class Settings:
         scenario: Fleet, values, windows, load.
         speed: How much faster than the trace.
         directory: For the exchange's data, logs and workers' keys.
+        allowance_s: How much shorter an engine runs than its class promises: what messages,
+            clocks and the operating system take of a lease.
         limit: At most so many of the trace's requests; 0 for all.
         processes: For the bound's programmes; 0 for one per core.
     """
@@ -60,8 +64,23 @@ class Settings:
     scenario: Scenario
     speed: float
     directory: Path
+    allowance_s: float = 0.02
     limit: int = 0
     processes: int = 0
+
+
+class Plan(NamedTuple):
+    """What is run.
+
+    Attributes:
+        scenario: With the fleet that the speed needs.
+        demand: Of that fleet.
+        pace: The same in the clock of the run.
+    """
+
+    scenario: Scenario
+    demand: Demand
+    pace: Demand
 
 
 class Lived(NamedTuple):
@@ -82,38 +101,55 @@ async def run(settings: Settings, report: Report) -> dict[str, Any]:
         LiveRunFailed: a process did not start, or a job does not end.
         TraceFileError, ScenarioError: see `sim`.
     """
-    demand, pace = _demands(settings)
+    plan = _plan(settings)
     async with exchange_of_our_own(settings.directory) as (target, key):
-        lived = await _live(settings, pace, target, key, report)
-    replay = await asyncio.to_thread(replay_journal, settings.directory / "journal")
-    return await _verdict(settings, demand, pace, lived, report, replay)
+        lived = await _live(settings, plan, target, key, report)
+    overhead = Overhead()
+    replay = await asyncio.to_thread(
+        replay_journal, settings.directory / "journal", watch=overhead.see
+    )
+    verdict = await _verdict(settings, plan, lived, report)
+    return verdict | {
+        "replay_digest_equal": replay.compared > 0,
+        "records": replay.records,
+        **overhead.summary(),
+    }
 
 
 async def run_against(settings: Settings, target: str, key: str, report: Report) -> dict[str, Any]:
     """The same against an exchange that runs already, with its operator's key."""
-    demand, pace = _demands(settings)
-    lived = await _live(settings, pace, target, key, report)
-    return await _verdict(settings, demand, pace, lived, report, None)
+    plan = _plan(settings)
+    lived = await _live(settings, plan, target, key, report)
+    return await _verdict(settings, plan, lived, report)
 
 
-def _demands(settings: Settings) -> tuple[Demand, Demand]:
-    """The demand as the simulator's studies have it, and in the clock of the live run."""
+def _plan(settings: Settings) -> Plan:
+    """The fleet and the demand of the run.
+
+    Raises:
+        TraceFileError, ScenarioError: see `sim`.
+        LiveRunFailed: the trace has no time to run in.
+    """
     scenario = checked(settings.scenario)
     requests = read_trace(settings.trace, settings.limit, seed=scenario.seed)
-    demand = make_demand(requests, scenario)
-    used = requests[: len(demand.jobs)]
-    traced_s = (used[-1].arrival_ns - used[0].arrival_ns) / NS_PER_S
-    if not traced_s:
+    used = requests[: len(make_demand(requests, scenario).jobs)]
+    seconds = (used[-1].arrival_ns - used[0].arrival_ns) / NS_PER_S / settings.speed
+    if not seconds:
         raise LiveRunFailed("all requests of the trace come at once: it has no time to run in")
-    return demand, paced(demand, traced_s / settings.speed)
+    larger = enlarged(scenario, used, seconds)
+    demand = make_demand(used, larger)
+    return Plan(larger, demand, paced(demand, seconds))
 
 
-async def _live(settings: Settings, pace: Demand, target: str, key: str, report: Report) -> Lived:
-    scenario = settings.scenario
+async def _live(settings: Settings, plan: Plan, target: str, key: str, report: Report) -> Lived:
+    scenario, _, pace = plan
     async with AsyncClient(target, key) as operator:
         keys = await set_up(operator, scenario, pace)
-        fleet = workers(scenario, pace, target, keys[SELLER], settings.directory)
-        async with fleet as children, Buyers(scenario, pace, target, keys) as buyers:
+        told = Fleet(target, keys[SELLER], settings.directory, settings.allowance_s)
+        async with (
+            workers(scenario, pace, told) as children,
+            Buyers(scenario, pace, target, keys) as buyers,
+        ):
             await all_connected(operator, children)
             await asyncio.sleep(START_S)
             began = time.monotonic()
@@ -125,18 +161,11 @@ async def _live(settings: Settings, pace: Demand, target: str, key: str, report:
     return Lived(submitted, outcome, ends, lost, invariants, seconds)
 
 
-async def _verdict(
-    settings: Settings,
-    demand: Demand,
-    pace: Demand,
-    lived: Lived,
-    report: Report,
-    replay: Replay | None,
-) -> dict[str, Any]:
+async def _verdict(settings: Settings, plan: Plan, lived: Lived, report: Report) -> dict[str, Any]:
     report("the same demand in the simulator", 0, 1)
-    scenario = settings.scenario
+    scenario, demand, pace = plan
     simulated = await asyncio.to_thread(run_market, pace, scenario)
-    best = await asyncio.to_thread(_bound, settings, demand, report)
+    best = await asyncio.to_thread(_bound, settings, plan, report)
     live, ours = (
         welfare_nanos(outcome, pace, demand, scenario) for outcome in (lived.outcome, simulated)
     )
@@ -145,6 +174,8 @@ async def _verdict(
     return {
         "load": scenario.load,
         "speed": settings.speed,
+        "allowance_ms": settings.allowance_s * 1_000,
+        "slots": {kind.name: kind.workers * kind.slots for kind in scenario.classes},
         "windows": demand.windows,
         "jobs": len(demand.jobs),
         "seconds": round(lived.seconds, 1),
@@ -156,8 +187,6 @@ async def _verdict(
         "ledger_imbalance_nanos": lived.invariants.ledger_imbalance_nanos,
         "overspend_nanos": lived.invariants.overspend_nanos,
         "failure": lived.invariants.failure,
-        "replay_digest_equal": replay.compared > 0 if replay else None,
-        "records": replay.records if replay else lived.invariants.journal_records,
         "ratio_live": round(actual.mean, DIGITS),
         "ratio_simulated": round(estimate.mean, DIGITS),
         "ratio_low": round(estimate.low, DIGITS),
@@ -174,15 +203,15 @@ async def _verdict(
     }
 
 
-def _bound(settings: Settings, demand: Demand, report: Report) -> list[float]:
+def _bound(settings: Settings, plan: Plan, report: Report) -> list[float]:
     """What no rule can exceed, by window; of the unpaced demand, which has the same optimum."""
     context = multiprocessing.get_context("spawn")
     count = settings.processes or len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(min(count, demand.windows), mp_context=context) as pool:
+    with ProcessPoolExecutor(min(count, plan.demand.windows), mp_context=context) as pool:
 
         def counted(function: Any, windows: Any) -> Any:
             for done, result in enumerate(pool.map(function, windows)):
-                report("bound", done + 1, demand.windows)
+                report("bound", done + 1, plan.demand.windows)
                 yield result
 
-        return welfare_bound(demand, settings.scenario, each=counted)
+        return welfare_bound(plan.demand, plan.scenario, each=counted)

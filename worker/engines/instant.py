@@ -34,7 +34,8 @@ class InstantEngine:
         card: A card of the family "instant".
         tokens: Length of the answer; None for the job's own limit.
         delay_s: Pause before each piece, seconds.
-        prompt_delay_s: Pause that stands for reading the prompt, seconds.
+        prompt_delay_s: Pause that stands for reading the prompt, seconds; below zero it makes up
+            for the time that messages take, as far as `prompt_tokens_per_s` leaves any.
         prompt_tokens_per_s: Reads so many tokens of a prompt in a second; 0 for at once.
     """
 
@@ -98,7 +99,7 @@ class InstantEngine:
     def _reading_s(self, prompt_tokens: int) -> float:
         """How long the prompt takes, seconds."""
         rate = self._prompt_tokens_per_s
-        return self._prompt_delay_s + (prompt_tokens / rate if rate else 0.0)
+        return max(0.0, self._prompt_delay_s + (prompt_tokens / rate if rate else 0.0))
 
     def _limit(self, job: EngineJob, affordable: int) -> tuple[int, StopCause.ValueType]:
         limits = [
