@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+Attach = Annotated[
+    bool,
+    typer.Option(
+        "--attach",
+        help="Use the exchange at --target, with its operator's key, and do not start one.",
+    ),
+]
+Allowance = Annotated[
+    float,
+    typer.Option(
+        min=0, help="How much shorter an engine runs than its class promises: what messages take."
+    ),
+]
 BOTH: Final = ("live", "simulated")
 
 
@@ -40,20 +53,8 @@ async def live(
     scenario: Annotated[
         Path | None, typer.Option(help="TOML file with the rest: fleet, values, quotes.")
     ] = None,
-    attach: Annotated[
-        bool,
-        typer.Option(
-            "--attach",
-            help="Use the exchange at --target, with its operator's key, and do not start one.",
-        ),
-    ] = False,
-    allowance_ms: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            help="How much shorter an engine runs than its class promises: what messages take.",
-        ),
-    ] = 20.0,
+    attach: Attach = False,
+    allowance_ms: Allowance = 20.0,
     processes: Annotated[
         int, typer.Option(min=0, help="Processes for the bound; 0 for one per core.")
     ] = 0,
