@@ -112,7 +112,8 @@ from exchange.client.order_types import (
 )
 from exchange.client.retry import RetryPolicy
 from exchange.client.sync import Client, OrderStream
-from exchange.client.units import (
+from exchange.client.worker_types import Quote, Worker
+from exchange.units import (
     format_compute,
     format_duration,
     format_flops,
@@ -123,7 +124,6 @@ from exchange.client.units import (
     parse_money,
     parse_price,
 )
-from exchange.client.worker_types import Quote, Worker
 
 __all__ = [
     "Account",

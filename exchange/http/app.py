@@ -17,12 +17,13 @@ from exchange.http.errors import ApiError
 from exchange.http.feed import OverviewFeed
 from exchange.http.listener import CONNECTIONS_MAX, Listener
 from exchange.http.metrics import CONTENT_TYPE, EdgeMetrics
+from exchange.http.openai import OpenAiApi
 from exchange.http.sockets import OverviewSockets
 from exchange.http.views import Views
 from exchange.rpc.errors import RpcError
 
-BODY_BYTES_MAX: Final = 16 * 1024
-"""Longest request body: nothing here takes one."""
+BODY_BYTES_MAX: Final = 4 << 20
+"""Longest request body, as long as the longest message of a call."""
 CLOSE_WITHIN_S: Final = 2.0
 """How long requests get to finish when the server stops."""
 
@@ -66,8 +67,13 @@ class HttpServer:
         self._sockets = OverviewSockets(self._feed)
         self._metrics = EdgeMetrics(lambda: len(self._sockets), collector)
         self._files = pages.load()
+        self._openai = OpenAiApi(calls)
         self._runner = web.AppRunner(
-            self._application(), access_log=None, shutdown_timeout=CLOSE_WITHIN_S
+            self._application(),
+            access_log=None,
+            shutdown_timeout=CLOSE_WITHIN_S,
+            # A client that goes away ends its request, and with it what it asked for.
+            handler_cancellation=True,
         )
 
     def _application(self) -> web.Application:
@@ -77,6 +83,7 @@ class HttpServer:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/metrics", self._exposition)
         app.router.add_get("/v1/overview", self._overview)
+        app.router.add_routes(self._openai.routes())
         app.router.add_get("/ws/v1/overview", self._sockets.handle, allow_head=False)
         return app
 
@@ -102,6 +109,7 @@ class HttpServer:
         self._listener.close()
         await self._sockets.close()
         await self._runner.cleanup()
+        await self._openai.close()
 
     @web.middleware
     async def _note(self, request: web.Request, handler: Handler) -> web.StreamResponse:
