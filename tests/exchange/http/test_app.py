@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import re
 import resource
 from collections.abc import AsyncIterator
@@ -370,5 +371,20 @@ def test_brackets_are_for_ipv6() -> None:
     assert split_address("localhost:7412") == ("localhost", 7_412)
 
 
-def test_bodies_are_bounded() -> None:
-    assert app.BODY_BYTES_MAX <= 1 << 20
+async def test_bodies_are_bounded_and_strangers_more(site: Site) -> None:
+    large = b" " * (app.STRANGERS_BODY_BYTES_MAX + 1)
+    key = {"Authorization": f"Bearer {site.buyer}"}
+
+    async def status(data: Any, headers: dict[str, str]) -> int:
+        async with site.http.post("/v1/completions", data=data, headers=headers) as response:
+            return response.status
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"{}"
+
+    assert await status(large, {}) == 401
+    assert await status(endless(), {}) == 401
+    assert await status(large, {"Authorization": "Bearer flx_" + "A" * 43}) == 401
+    # Read, and no JSON.
+    assert await status(large, key) == 400
+    assert await status(io.BytesIO(b" " * (app.BODY_BYTES_MAX + 1)), key) == 413

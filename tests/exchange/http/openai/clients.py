@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import openai
+import pytest
 from openai import AsyncOpenAI
 
 from exchange.core.jobs import Job
@@ -62,10 +63,8 @@ async def begun(worker: FakeWorker, *texts: str) -> LeaseOffer:
 
 async def error_of(awaitable: Any, kind: type[openai.APIStatusError]) -> dict[str, Any]:
     """The error object of a request that must be refused so."""
-    try:
+    with pytest.raises(openai.APIStatusError) as caught:
         await awaitable
-    except openai.APIStatusError as error:
-        assert type(error) is kind, error
-        found: Any = error.body
-        return dict(found)
-    raise AssertionError("it was answered")
+    assert type(caught.value) is kind, caught.value
+    found: Any = caught.value.body
+    return dict(found)
