@@ -112,6 +112,15 @@ from exchange.client.order_types import (
 )
 from exchange.client.retry import RetryPolicy
 from exchange.client.sync import Client, OrderStream
+from exchange.client.why_types import (
+    JobAttempt,
+    JobExplanation,
+    JobOption,
+    OrderExplanation,
+    PriceAlternative,
+    QuoteStanding,
+    WorkerExplanation,
+)
 from exchange.client.worker_types import Quote, Worker
 from exchange.units import (
     format_compute,
@@ -158,13 +167,16 @@ __all__ = [
     "InvalidRequest",
     "Invariants",
     "Job",
+    "JobAttempt",
     "JobCancelled",
     "JobChanged",
     "JobExpired",
+    "JobExplanation",
     "JobFailed",
     "JobLeg",
     "JobLegState",
     "JobNotSettled",
+    "JobOption",
     "JobState",
     "JobTerms",
     "Key",
@@ -181,6 +193,7 @@ __all__ = [
     "NotNow",
     "Order",
     "OrderEvent",
+    "OrderExplanation",
     "OrderResult",
     "OrderState",
     "OrderStream",
@@ -195,8 +208,10 @@ __all__ = [
     "PermissionDenied",
     "Position",
     "PostOnlyMode",
+    "PriceAlternative",
     "Protections",
     "Quote",
+    "QuoteStanding",
     "Receipt",
     "Reconnected",
     "Refused",
@@ -217,6 +232,7 @@ __all__ = [
     "Update",
     "Worker",
     "WorkerAction",
+    "WorkerExplanation",
     "WorkerState",
     "format_compute",
     "format_duration",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -11,22 +12,19 @@ import structlog
 from aiohttp import web
 from prometheus_client.registry import Collector
 
-from exchange.http import errors, pages
+from exchange.http import errors, pages, rest
+from exchange.http.bodies import BODY_BYTES_MAX, Bodies
 from exchange.http.calls import Calls
 from exchange.http.errors import ApiError
 from exchange.http.feed import OverviewFeed
 from exchange.http.listener import CONNECTIONS_MAX, Listener
+from exchange.http.market.sockets import MarketSockets
 from exchange.http.metrics import CONTENT_TYPE, EdgeMetrics
 from exchange.http.openai import OpenAiApi
 from exchange.http.sockets import OverviewSockets
 from exchange.http.views import Views
 from exchange.rpc.errors import RpcError
-from exchange.v1.account_service_pb2 import GetAccountRequest
 
-BODY_BYTES_MAX: Final = 4 << 20
-"""Longest request body, as long as the longest message of a call."""
-STRANGERS_BODY_BYTES_MAX: Final = 64 << 10
-"""Longest request body that is read before its key was looked at: strangers fill no memory."""
 CLOSE_WITHIN_S: Final = 2.0
 """How long requests get to finish when the server stops."""
 
@@ -38,7 +36,6 @@ SECURITY_HEADERS: Final = {
 }
 """On every response."""
 
-_GET_ACCOUNT: Final = "/exchange.v1.AccountService/GetAccount"
 _log = structlog.get_logger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -69,19 +66,22 @@ class HttpServer:
         self._listener = Listener(connections)
         self._feed = OverviewFeed(views)
         self._sockets = OverviewSockets(self._feed)
-        self._metrics = EdgeMetrics(lambda: len(self._sockets), collector)
+        self._market = MarketSockets(calls)
+        self._metrics = EdgeMetrics(lambda: len(self._sockets), self._market, collector)
         self._files = pages.load()
         self._openai = OpenAiApi(calls)
         self._runner = web.AppRunner(
             self._application(),
             access_log=None,
             shutdown_timeout=CLOSE_WITHIN_S,
-            # A client that goes away ends its request, and with it what it asked for.
+            # Who goes away wants no answer any more: its calls end, too.
             handler_cancellation=True,
         )
 
     def _application(self) -> web.Application:
-        app = web.Application(middlewares=[self._note, _surround, self._know], client_max_size=BODY_BYTES_MAX)
+        app = web.Application(
+            middlewares=[self._note, _surround, Bodies().bound], client_max_size=BODY_BYTES_MAX
+        )
         app.router.add_get("/", self._page)
         app.router.add_get("/static/{name}", self._static)
         app.router.add_get("/healthz", self._healthz)
@@ -89,6 +89,9 @@ class HttpServer:
         app.router.add_get("/v1/overview", self._overview)
         app.router.add_routes(self._openai.routes())
         app.router.add_get("/ws/v1/overview", self._sockets.handle, allow_head=False)
+        app.router.add_routes(self._market.routes)
+        app.router.add_routes(rest.routes(self._calls))
+        app.on_response_prepare.append(_secure)
         return app
 
     async def start(self) -> int:
@@ -111,22 +114,13 @@ class HttpServer:
     async def stop(self) -> None:
         """Close the WebSockets and the port; may be called again."""
         self._listener.close()
-        await self._sockets.close()
+        await asyncio.gather(self._sockets.close(), self._market.close())
         await self._runner.cleanup()
         await self._openai.close()
 
     @web.middleware
     async def _note(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self._listener.spoke(request)
-        return await handler(request)
-
-    @web.middleware
-    async def _know(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Large bodies are read for those with a key only; the others' are checked as calls are."""
-        length = request.content_length
-        if request.can_read_body and (length is None or length > STRANGERS_BODY_BYTES_MAX):
-            metadata = {"authorization": request.headers.get("Authorization", "")}
-            await self._calls.unary(_GET_ACCOUNT, GetAccountRequest(), metadata)
         return await handler(request)
 
     async def _page(self, request: web.Request) -> web.Response:
@@ -176,7 +170,7 @@ def _json(body: bytes, status: int = 200) -> web.Response:
 
 @web.middleware
 async def _surround(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Security headers on all, and every failure as a typed error."""
+    """Every failure as a typed error."""
     try:
         answer = await handler(request)
     except ApiError as error:
@@ -187,9 +181,11 @@ async def _surround(request: web.Request, handler: Handler) -> web.StreamRespons
         answer = _refused(request, error)
     except Exception as error:
         answer = _failed(request, error)
-    if not answer.prepared:
-        answer.headers.update(SECURITY_HEADERS)
     return answer
+
+
+async def _secure(_: web.Request, answer: web.StreamResponse) -> None:
+    answer.headers.update(SECURITY_HEADERS)
 
 
 def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
@@ -198,8 +194,9 @@ def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
         known = ApiError(404, "NOT_FOUND", f"there is nothing at {request.path}")
         return errors.response(known)
     if isinstance(error, web.HTTPMethodNotAllowed):
-        known = ApiError(405, "METHOD_NOT_ALLOWED", f"{request.path} can only be read")
-        return errors.response(known, {"Allow": error.headers["Allow"]})
+        allowed = error.headers["Allow"]
+        known = ApiError(405, "METHOD_NOT_ALLOWED", f"{request.path} takes {allowed} only")
+        return errors.response(known, {"Allow": allowed})
     return errors.response(ApiError(error.status, "BAD_REQUEST", error.reason))
 
 

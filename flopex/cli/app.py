@@ -23,11 +23,13 @@ from flopex.cli import (
     quality,
     readmodel,
     receipt,
+    replay,
     serve,
     sim,
     submit,
     trading,
     train,
+    why,
     workers,
 )
 from flopex.cli.base import ENVIRONMENT_PREFIX
@@ -81,10 +83,11 @@ def print_reference() -> None:
     typer.echo(reference(typer.main.get_command(app)), nl=False)
 
 
-for group in (demo, submit, jobs, market, account, serve, doctor, backup, train, quality):
+for group in (demo, submit, jobs, market, account, serve, doctor, backup, replay, train, quality):
     app.registered_commands += group.app.registered_commands
 app.add_typer(orders.app, name="order")
 app.add_typer(market_history.app, name="market")
+app.add_typer(why.app, name="why")
 app.add_typer(receipt.app, name="receipt")
 app.add_typer(workers.app, name="worker")
 app.add_typer(models.app, name="model")

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from exchange.http.bodies import read_json
 from exchange.http.errors import ApiError
 from exchange.http.openai import parameters
 from exchange.http.openai.parameters import Parameters, unsupported
@@ -83,12 +84,9 @@ async def read_object(request: web.Request) -> dict[str, object]:
     """The JSON object of a request's body.
 
     Raises:
-        ApiError: 400: it is something else.
+        ApiError: it is something else, or does not come as `read_json` wants it.
     """
-    try:
-        found = msgspec.json.decode(await request.read())
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise ApiError(400, "BODY_MALFORMED", f"the body is not JSON: {error}") from error
+    found = await read_json(request)
     if not isinstance(found, dict):
         raise ApiError(400, "BODY_MALFORMED", "the body must be a JSON object")
     return found
@@ -160,7 +158,7 @@ def _ask(found: Any, job_input: pb.JobInput, echoed: dict[str, object] | None = 
         what = "stream_options.include_usage must be true or false"
         raise ApiError(400, "FIELD_INVALID", what, "stream_options.include_usage")
     return Ask(
-        model=found.model,
+        model=_text(found.model, "model"),
         input=job_input,
         exchange=found.exchange,
         stream=found.stream,

@@ -133,8 +133,8 @@ def _field(name: str, value: object, path: str) -> int | str:
         if type(value) is not int or not 0 < value <= NUMBER_MAX // NS_PER_MS:
             raise ApiError(400, "FIELD_INVALID", f"{path} must be milliseconds, at least 1", path)
         return value
-    if not isinstance(value, str):
-        raise ApiError(400, "FIELD_INVALID", f"{path} must be text", path)
+    if not isinstance(value, str) or not value.isascii():
+        raise ApiError(400, "FIELD_INVALID", f"{path} must be ASCII text", path)
     return value
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import re
 import resource
 from collections.abc import AsyncIterator
@@ -16,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exchange.core.commands import AddInstrument, CancelJob
-from exchange.http import app, listener, metrics, pages
+from exchange.http import listener, metrics, pages
 from exchange.http.app import split_address
 from exchange.http.listener import connections_max
 from exchange.server import Server, ServerConfig
@@ -369,22 +368,3 @@ def test_an_address_is_a_host_and_a_port(address: str) -> None:
 def test_brackets_are_for_ipv6() -> None:
     assert split_address("[::1]:0") == ("::1", 0)
     assert split_address("localhost:7412") == ("localhost", 7_412)
-
-
-async def test_bodies_are_bounded_and_strangers_more(site: Site) -> None:
-    large = b" " * (app.STRANGERS_BODY_BYTES_MAX + 1)
-    key = {"Authorization": f"Bearer {site.buyer}"}
-
-    async def status(data: Any, headers: dict[str, str]) -> int:
-        async with site.http.post("/v1/completions", data=data, headers=headers) as response:
-            return response.status
-
-    async def endless() -> AsyncIterator[bytes]:
-        yield b"{}"
-
-    assert await status(large, {}) == 401
-    assert await status(endless(), {}) == 401
-    assert await status(large, {"Authorization": "Bearer flx_" + "A" * 43}) == 401
-    # Read, and no JSON.
-    assert await status(large, key) == 400
-    assert await status(io.BytesIO(b" " * (app.BODY_BYTES_MAX + 1)), key) == 413

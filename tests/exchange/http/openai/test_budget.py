@@ -80,6 +80,7 @@ def test_the_body_goes_before_the_headers_and_both_before_the_accounts_default()
         ({"deadline_ms": "soon"}, "exchange.deadline_ms"),
         ({"deadline_ms": "9" * 5_000}, "exchange.deadline_ms"),
         ({"tier": 3}, "exchange.tier"),
+        ({"tier": "\ud800"}, "exchange.tier"),
         ({"time_in_force": "IOC"}, "exchange.time_in_force"),
         ({"min_quality": 0.9}, "exchange.min_quality"),
         ({"walue": "$1"}, "exchange.walue"),

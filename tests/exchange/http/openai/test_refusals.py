@@ -97,6 +97,8 @@ async def test_what_is_not_known_is_refused_by_name(client: AsyncOpenAI, path: s
         ),
         ({"model": None}, "model"),
         ({"model": 3}, "model"),
+        ({"model": "\ud800"}, "model"),
+        ({"messages": [{"role": "user", "content": "\udfff"}]}, "messages[0].content"),
         ({"max_tokens": "many"}, "max_tokens"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": 1, "max_completion_tokens": 1}, "max_tokens"),
@@ -134,7 +136,7 @@ async def test_an_input_that_is_no_message_is_refused(client: AsyncOpenAI) -> No
 
 @pytest.mark.parametrize("content", [b"{", b"[1]", b'"x"', b"\xff", b"[" * 100_000])
 async def test_a_body_that_is_no_object_is_refused(site: Site, content: bytes) -> None:
-    headers = {"Authorization": f"Bearer {site.buyer}"}
+    headers = {"Authorization": f"Bearer {site.buyer}", "Content-Type": "application/json"}
     async with site.http.post("/v1/completions", data=content, headers=headers) as response:
         assert response.status == 400
         assert (await response.json())["error"]["code"] == "BODY_MALFORMED"
