@@ -114,7 +114,8 @@ async def test_who_reads_nothing_is_cut_off(
     monkeypatch.setattr(sse, "SEND_WITHIN_S", 0.2)
     ask = {"model": MODEL, "prompt": "x", "stream": True, "max_tokens": 64, **BUDGET}
     body = json.dumps(ask)
-    head = f"Host: x\r\nAuthorization: Bearer {site.buyer}\r\nContent-Length: {len(body)}"
+    head = f"Host: x\r\nAuthorization: Bearer {site.buyer}\r\nContent-Length: {len(body)}\r\n"
+    head += "Content-Type: application/json"
     host, port = site.exchange.http_address.split(":")
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import openai
@@ -97,8 +98,6 @@ async def test_what_is_not_known_is_refused_by_name(client: AsyncOpenAI, path: s
         ),
         ({"model": None}, "model"),
         ({"model": 3}, "model"),
-        ({"model": "\ud800"}, "model"),
-        ({"messages": [{"role": "user", "content": "\udfff"}]}, "messages[0].content"),
         ({"max_tokens": "many"}, "max_tokens"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": 1, "max_completion_tokens": 1}, "max_tokens"),
@@ -140,6 +139,16 @@ async def test_a_body_that_is_no_object_is_refused(site: Site, content: bytes) -
     async with site.http.post("/v1/completions", data=content, headers=headers) as response:
         assert response.status == 400
         assert (await response.json())["error"]["code"] == "BODY_MALFORMED"
+
+
+async def test_text_that_utf8_cannot_hold_is_refused(site: Site) -> None:
+    headers = {"Authorization": f"Bearer {site.buyer}", "Content-Type": "application/json"}
+    for name, body in (("model", COMPLETION), ("prompt", COMPLETION), ("input", RESPONSE)):
+        path = "/v1/responses" if name == "input" else "/v1/completions"
+        data = json.dumps({**body, name: "\ud800"})
+        async with site.http.post(path, data=data, headers=headers) as response:
+            assert response.status == 400
+            assert (await response.json())["error"]["param"] == name
 
 
 # ---- who asks, and what for ----
