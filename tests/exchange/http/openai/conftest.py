@@ -15,7 +15,7 @@ from tests.exchange.http.site import Site, open_site
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    async with open_site(tmp_path_factory.mktemp("site")) as found:
+    async with open_site(tmp_path_factory.mktemp("site"), within_s=None) as found:
         yield found
 
 
