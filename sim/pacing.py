@@ -18,8 +18,8 @@ from sim.outcome import UNSERVED, Outcome
 from sim.scenario import UNIT_NANOS, Scenario
 from sim.traces.request import Request
 
-TOKENS_PER_UNIT: Final = 5_000
-"""Prompt tokens of a unit of work: fine enough, and a mean prompt is some kilobytes."""
+TOKENS_PER_UNIT: Final = 2_000
+"""Prompt tokens of a unit of work: fine enough, and a mean prompt is some two kilobytes."""
 
 
 def enlarged(scenario: Scenario, requests: list[Request], seconds: float) -> Scenario:

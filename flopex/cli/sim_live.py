@@ -31,6 +31,13 @@ Allowance = Annotated[
         min=0, help="How much shorter an engine runs than its class promises: what messages take."
     ),
 ]
+RealTime = Annotated[
+    bool,
+    typer.Option(
+        "--real-time",
+        help="Run the live part under SCHED_RR, so that busy neighbours do not show; needs root.",
+    ),
+]
 BOTH: Final = ("live", "simulated")
 
 
@@ -54,6 +61,7 @@ async def live(
         Path | None, typer.Option(help="TOML file with the rest: fleet, values, quotes.")
     ] = None,
     attach: Attach = False,
+    real_time: RealTime = False,
     allowance_ms: Allowance = 20.0,
     processes: Annotated[
         int, typer.Option(min=0, help="Processes for the bound; 0 for one per core.")
@@ -93,6 +101,7 @@ async def live(
                 allowance_ms / 1_000,
                 limit,
                 processes,
+                real_time,
             )
             result = await (
                 run_against(settings, session.target, session.key(), report)
@@ -101,6 +110,10 @@ async def live(
             )
         except (TraceFileError, ScenarioError) as error:
             raise CommandError(str(error), code=ExitCode.USAGE, reason="SCENARIO") from error
+        except PermissionError as error:
+            raise CommandError(
+                f"not allowed: {error}", "SCHED_RR needs root or CAP_SYS_NICE", reason="LIVE_RUN"
+            ) from error
         except LiveRunFailed as error:
             raise CommandError(str(error), reason="LIVE_RUN") from error
     session.output.answer(result, _table(result))

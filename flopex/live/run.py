@@ -8,10 +8,12 @@ market, but for what real processes add: time on the wire, clocks, the operating
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import statistics
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +45,8 @@ from sim.traces import read_trace
 START_S: Final = 1.0
 """Pause between the last worker's quote and the first job."""
 DIGITS: Final = 4
+REAL_TIME_PRIORITY: Final = 1
+"""Of SCHED_RR: above every ordinary process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Settings:
             clocks and the operating system take of a lease.
         limit: At most so many of the trace's requests; 0 for all.
         processes: For the bound's programmes; 0 for one per core.
+        real_time: Whether the live part runs under SCHED_RR.
     """
 
     trace: Path
@@ -67,6 +72,7 @@ class Settings:
     allowance_s: float = 0.02
     limit: int = 0
     processes: int = 0
+    real_time: bool = False
 
 
 class Plan(NamedTuple):
@@ -99,11 +105,13 @@ async def run(settings: Settings, report: Report) -> dict[str, Any]:
 
     Raises:
         LiveRunFailed: a process did not start, or a job does not end.
+        PermissionError: SCHED_RR is not allowed.
         TraceFileError, ScenarioError: see `sim`.
     """
     plan = _plan(settings)
-    async with exchange_of_our_own(settings.directory) as (target, key):
-        lived = await _live(settings, plan, target, key, report)
+    with _real_time(settings.real_time):
+        async with exchange_of_our_own(settings.directory) as (target, key):
+            lived = await _live(settings, plan, target, key, report)
     overhead = Overhead()
     replay = await asyncio.to_thread(
         replay_journal, settings.directory / "journal", watch=overhead.see
@@ -119,8 +127,22 @@ async def run(settings: Settings, report: Report) -> dict[str, Any]:
 async def run_against(settings: Settings, target: str, key: str, report: Report) -> dict[str, Any]:
     """The same against an exchange that runs already, with its operator's key."""
     plan = _plan(settings)
-    lived = await _live(settings, plan, target, key, report)
+    with _real_time(settings.real_time):
+        lived = await _live(settings, plan, target, key, report)
     return await _verdict(settings, plan, lived, report)
+
+
+@contextlib.contextmanager
+def _real_time(wanted: bool) -> Iterator[None]:
+    """Under SCHED_RR where that is wanted, and all processes that are started meanwhile."""
+    if not wanted:
+        yield
+        return
+    os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(REAL_TIME_PRIORITY))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _plan(settings: Settings) -> Plan:
