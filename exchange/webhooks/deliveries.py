@@ -22,7 +22,7 @@ from exchange.webhooks.events import Event
 from exchange.webhooks.sender import Answer, Sender
 from exchange.webhooks.store import Store, Webhook
 
-PAGE_MAX: Final = 16
+PAGE_MAX: Final = 8
 """Events that one endpoint is told at the same time."""
 TELLING_MAX: Final = 64
 """Endpoints that are told at the same time; others wait for their turn."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 from http import HTTPStatus
@@ -19,8 +20,6 @@ from exchange.webhooks.targets import check_url, is_public
 
 WITHIN_S: Final = 10
 """An endpoint must have answered by then, connecting included."""
-CONNECTIONS_MAX: Final = 64
-"""Deliveries under way at the same time."""
 STATUS_CHARS_MAX: Final = 200
 
 
@@ -51,7 +50,8 @@ class Sender:
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(
-            limit=CONNECTIONS_MAX,
+            # `exchange.webhooks.deliveries` bounds them: who waits here for others is late.
+            limit=0,
             resolver=None if self._allow_private else PublicResolver(),
             # An address that was judged is used at once, and the name asked for again next time.
             use_dns_cache=False,
@@ -110,7 +110,7 @@ class PublicResolver(AbstractResolver):
         found = await self._resolver.resolve(host, port, family)
         public = [address for address in found if is_public(address["host"])]
         if not public:
-            raise OSError(f"{host} has no public address")
+            raise OSError(errno.EHOSTUNREACH, f"{host} has no public address")
         return public
 
     async def close(self) -> None:

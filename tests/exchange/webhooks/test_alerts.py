@@ -49,7 +49,9 @@ async def states(site: Site) -> dict[str, str]:
 
 async def until(site: Site, wanted: dict[str, str]) -> None:
     async with asyncio.timeout(20):
-        while await states(site) != wanted:
+        while True:
+            if await states(site) == wanted:
+                return
             await asyncio.sleep(0.05)
 
 
@@ -106,7 +108,7 @@ async def test_trades_while_nobody_looks_are_compared_after_it(
 
 
 async def test_what_cannot_be_is_refused_by_name(site: Site, endpoint: Endpoint) -> None:
-    right = {"instrument": PAPER, "condition": "above", "price_nanos": 1}
+    right: dict[str, Any] = {"instrument": PAPER, "condition": "above", "price_nanos": 1}
     for wrong, status, code in (
         ({"instrument": "no/such/thing"}, 404, "UNKNOWN_INSTRUMENT"),
         ({"condition": "near"}, 400, "FIELD_INVALID"),

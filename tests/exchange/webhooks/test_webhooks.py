@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -213,17 +214,21 @@ async def test_a_redirect_is_not_followed(site: Site, endpoint: Endpoint) -> Non
         assert not elsewhere.told
 
 
-async def test_a_silent_endpoint_does_not_hold_up_another(
-    site: Site, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextlib.asynccontextmanager
+async def open_silent() -> AsyncIterator[str]:
+    """The URL of an endpoint that takes connections and says nothing."""
+
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
 
     server = await asyncio.start_server(hang, "127.0.0.1", 0)
     async with server:
-        port = server.sockets[0].getsockname()[1]
-        url = f"http://127.0.0.1:{port}/"
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+
+
+async def test_a_silent_endpoint_does_not_hold_up_another(site: Site, endpoint: Endpoint) -> None:
+    async with open_silent() as url:
         silent = await ask(site, "POST", "/v1/webhooks", 201, url=url)
         await register(site, endpoint)
         await end_jobs(site, 1)
@@ -231,19 +236,28 @@ async def test_a_silent_endpoint_does_not_hold_up_another(
         await ask(site, "DELETE", f"/v1/webhooks/{silent['webhook_id']}", 200)
 
 
+async def test_few_endpoints_are_told_at_the_same_time(
+    site: Site, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "TELLING_MAX", 1)
+    monkeypatch.setattr(sender, "WITHIN_S", 1)
+    async with open_silent() as url:
+        await ask(site, "POST", "/v1/webhooks", 201, url=url)
+        await register(site, endpoint)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await end_jobs(site, 1)
+        # The first one's turn ends by itself.
+        await endpoint.wait(1)
+        assert loop.time() - began > 0.9
+
+
 async def test_who_does_not_answer_in_time_has_not_taken_it(
-    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sender, "WITHIN_S", 0.2)
-
-    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(hang, "127.0.0.1", 0)
-    async with server, Sender(allow_private=True) as telling:
-        port = server.sockets[0].getsockname()[1]
-        answer = await telling.send(webhook(f"http://127.0.0.1:{port}/"), Event("x", b"{}"))
+    async with open_silent() as url, Sender(allow_private=True) as telling:
+        answer = await telling.send(webhook(url), Event("x", b"{}"))
         assert (answer.taken, answer.status) == (False, "no answer within 0.2 s")
 
 
@@ -310,7 +324,7 @@ async def test_a_name_has_its_public_addresses_only(monkeypatch: pytest.MonkeyPa
         return found
 
     monkeypatch.setattr(resolver._resolver, "resolve", resolve)
-    assert await resolver.resolve("x") == [{"host": "1.1.1.1"}]
+    assert [address["host"] for address in await resolver.resolve("x")] == ["1.1.1.1"]
     found.pop(1)
     with pytest.raises(OSError, match="no public address"):
         await resolver.resolve("x")
@@ -324,4 +338,4 @@ async def test_nobody_tells_while_there_is_nothing_to_tell(tmp_path: Path) -> No
 
 
 def webhook(url: str) -> Webhook:
-    return Webhook(1, 1, url, new_secret(), *[0] * 9, "", 0)
+    return Webhook(1, 1, url, new_secret(), 0, 0, 0, 0, 0, 0, 0, 0, 0, "", 0)
