@@ -218,13 +218,17 @@ async def test_a_redirect_is_not_followed(site: Site, endpoint: Endpoint) -> Non
 async def open_silent() -> AsyncIterator[str]:
     """The URL of an endpoint that takes connections and says nothing."""
 
-    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
+    callers: list[asyncio.StreamWriter] = []
+
+    def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        callers.append(writer)
 
     server = await asyncio.start_server(hang, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        for writer in callers:
+            writer.close()
+            await asyncio.gather(writer.wait_closed(), return_exceptions=True)
 
 
 async def test_a_silent_endpoint_does_not_hold_up_another(site: Site, endpoint: Endpoint) -> None:
