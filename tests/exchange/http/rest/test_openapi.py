@@ -94,7 +94,7 @@ def test_comments_are_read_whole_and_by_name() -> None:
         "exchange.v1.Kind.KIND_UNSPECIFIED": "None, or not given.",
         "exchange.v1.Nothing": "Nothing.",
         "exchange.v1.One": "One.",
-        "exchange.v1.One.w": "Which.",
+        "exchange.v1.One.w": "Or.",
         "exchange.v1.One.a": "A.",
         "exchange.v1.Two": "Two.",
         "exchange.v1.Two.b": "B.",
