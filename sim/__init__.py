@@ -3,18 +3,23 @@
 from pathlib import Path
 from sim import Scenario, run
 
-verdict = run(Path("AzureLLMInferenceTrace_conv.csv"), Scenario(load=1.3))
+result = run(Path("AzureLLMInferenceTrace_conv.csv"), Scenario(load=1.3))
+result.frame    # a Polars frame: one row for each window
+result.verdict  # what it shows
 """
 
 from __future__ import annotations
 
 from sim.scenario import HardwareClass, Scenario, ScenarioError, Urgency, load_scenario
-from sim.studies.welfare import study_welfare as run
+from sim.studies.run import Result, run, run_study
+from sim.studies.study import Plan
 from sim.traces import Request, TraceFileError, read_trace
 
 __all__ = [
     "HardwareClass",
+    "Plan",
     "Request",
+    "Result",
     "Scenario",
     "ScenarioError",
     "TraceFileError",
@@ -22,4 +27,5 @@ __all__ = [
     "load_scenario",
     "read_trace",
     "run",
+    "run_study",
 ]

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from exchange.core import commands as c
 from exchange.core.accounts import EXTERNAL
-from exchange.core.events import JobEnded, JobQueued, JobState, LeaseOffered, Refused
+from exchange.core.events import Cleared, JobEnded, JobQueued, JobState, LeaseOffered, Refused
 from exchange.core.exchange import Exchange
 from exchange.core.limits import (
     FLOPS_PER_MFLOP,
@@ -26,6 +26,7 @@ from exchange.core.limits import (
 )
 from exchange.metering.cards import ModelCard
 from exchange.metering.traces import DenseTrace, flops
+from sim.agents.conduct import Conduct
 from sim.demand import Demand, Job
 from sim.outcome import Outcome
 from sim.scenario import FLOPS_PER_TOKEN, HardwareClass, Scenario
@@ -43,26 +44,33 @@ _ZERO: Final = bytes(32)
 
 class _Running(NamedTuple):
     offer: LeaseOffered
-    job: Job
+    input_tokens: int
+    output_tokens: int
 
 
-def run_market(demand: Demand, scenario: Scenario) -> Outcome:
+def run_market(demand: Demand, scenario: Scenario, conduct: Conduct | None = None) -> Outcome:
     """Let the live engine trade the jobs.
+
+    Args:
+        demand: The jobs.
+        scenario: Its fleet and how it asks.
+        conduct: What buyers say, and what workers compute of it; honest where it is not given.
 
     Returns:
         Which class served each job and when it was done, what was paid, and the digest of the
         engine's state at the end.
     """
-    return _Market(demand, scenario).run()
+    return _Market(demand, scenario, conduct or Conduct()).run()
 
 
 class _Market:
-    def __init__(self, demand: Demand, scenario: Scenario) -> None:
-        self._demand, self._scenario = demand, scenario
+    def __init__(self, demand: Demand, scenario: Scenario, conduct: Conduct) -> None:
+        self._demand, self._scenario, self._conduct = demand, scenario, conduct
         self._core = Exchange()
         self._queue: list[tuple[int, int, Job | _Running]] = []  # by time, then by entry
         self._entered = 0
-        self._jobs: dict[int, Job] = {}  # by the exchange's id
+        self._told: dict[int, Job] = {}  # by number, as their buyers tell them
+        self._jobs: dict[int, Job] = {}  # the same by the exchange's id
         self._outcome = Outcome.empty("market", len(demand.jobs))
         self._class_of: dict[int, int] = {}  # instrument -> index of the class
         self._events = 0
@@ -142,7 +150,11 @@ class _Market:
         commands: list[c.Command] = []
         while self._queue and self._queue[0][0] <= now_ns:
             entry = heapq.heappop(self._queue)[2]
-            commands.append(self._submit(entry) if isinstance(entry, Job) else _receipt(entry))
+            if isinstance(entry, _Running):
+                commands.append(_receipt(entry))
+            elif told := self._conduct.told(entry, now_ns - BEGIN_NS):
+                self._told[told.number] = told
+                commands.append(self._submit(told))
         offers = self._apply(now_ns, commands)
         while offers:
             answers: list[c.Command] = []
@@ -150,10 +162,10 @@ class _Market:
                 fence = offer.fence_epoch, offer.fence_sequence
                 answers.append(c.AcceptLease(offer.worker_id, offer.lease_id, *fence))
                 answers.append(c.StartLease(offer.worker_id, offer.lease_id, *fence))
-                job = self._jobs[offer.job_id]
+                tokens = self._conduct.computed(self._jobs[offer.job_id], now_ns - BEGIN_NS)
                 instrument = self._core.instruments[offer.instrument_id]
-                takes_ns = instrument.run_time_ns(job.input_tokens, job.output_tokens)
-                self._enter(now_ns + takes_ns, _Running(offer, job))
+                takes_ns = instrument.run_time_ns(*tokens)
+                self._enter(now_ns + takes_ns, _Running(offer, *tokens))
             offers = self._apply(now_ns, answers)
 
     def _apply(self, now_ns: int, commands: list[c.Command]) -> list[LeaseOffered]:
@@ -168,7 +180,11 @@ class _Market:
                 elif isinstance(event, JobEnded):
                     self._ended(event, now_ns)
                 elif isinstance(event, JobQueued) and isinstance(command, c.SubmitJob):
-                    self._jobs[event.job_id] = self._demand.jobs[_number(command.client_job_id)]
+                    self._jobs[event.job_id] = self._told[_number(command.client_job_id)]
+                elif isinstance(event, Cleared):
+                    self._conduct.cleared(
+                        self._class_of[event.instrument_id], event.price_nanos, now_ns - BEGIN_NS
+                    )
                 elif isinstance(event, Refused):
                     assert isinstance(command, c.SubmitJob), f"{command} was refused: {event}"
         return offers
@@ -208,8 +224,8 @@ class _Market:
 
 
 def _receipt(running: _Running) -> c.SettleLease:
-    job, offer = running.job, running.offer
-    trace = DenseTrace(job.input_tokens, job.output_tokens - 1)
+    offer = running.offer
+    trace = DenseTrace(running.input_tokens, running.output_tokens - 1)
     return c.SettleLease(
         worker_id=offer.worker_id,
         lease_id=offer.lease_id,
@@ -218,7 +234,7 @@ def _receipt(running: _Running) -> c.SettleLease:
         cause=c.StopCause.FINISHED,
         signature_valid=1,
         flops=flops(CARD, trace),
-        tokens_received=job.output_tokens,
+        tokens_received=running.output_tokens,
         model_digest=CARD.digest(),
         input_digest=_ZERO,
         output_digest=_ZERO,

@@ -4,7 +4,7 @@ See `docs/internals/engine.md`.
 """
 
 from exchange.engine.engine import Engine
-from exchange.engine.opening import GENESIS, EngineConfig, Recovery
+from exchange.engine.opening import EngineConfig, Recovery
 from exchange.engine.types import (
     GROUP_COMMANDS_MAX,
     PENDING_BYTES_MAX,
@@ -21,7 +21,6 @@ from exchange.engine.types import (
 )
 
 __all__ = [
-    "GENESIS",
     "GROUP_COMMANDS_MAX",
     "PENDING_BYTES_MAX",
     "PENDING_COMMANDS_MAX",

@@ -33,7 +33,8 @@ from exchange.engine.types import (
     Outcomes,
     Subscriber,
 )
-from exchange.journal import FIRST_SEQUENCE, GroupRecord, LogStore
+from exchange.journal import GroupRecord, LogStore
+from exchange.journal.format import SEQUENCE_MAX
 from exchange.recovery import Replica, SnapshotStats
 
 WAIT_MAX_S: Final = 3_600.0
@@ -116,7 +117,7 @@ class Engine:
         clock: Clock,
         on_replay: Subscriber | None = None,
         log: LogStore | None = None,
-        replay_from: int = FIRST_SEQUENCE,
+        replay_from: int = SEQUENCE_MAX,
     ) -> Self:
         """Take the journal's lock, load the newest good snapshot, replay the rest, begin an epoch.
 
@@ -126,7 +127,8 @@ class Engine:
             on_replay: Given the groups in order, the new epoch's own included.
             log: Another log than the folder's, for tests.
             replay_from: The first sequence that `on_replay` has to see: only snapshots before it
-                are used. Where the journal's beginning was removed, it sees what is left.
+                are used, by default any. Where the journal's beginning was removed, it sees what
+                is left.
 
         Raises:
             JournalError: the journal is in use, damaged, or of another exchange or version.

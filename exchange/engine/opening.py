@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
@@ -25,6 +25,7 @@ from exchange.journal import (
     TornTail,
 )
 from exchange.recovery import (
+    GENESIS,
     Comparison,
     Differs,
     DigestFile,
@@ -33,9 +34,6 @@ from exchange.recovery import (
     collecting_paused,
     recover,
 )
-
-GENESIS: Final = b"flopex"
-"""What the journal's hash chain begins with, unless another is named."""
 
 _log = structlog.get_logger(__name__)
 
@@ -65,6 +63,7 @@ class Recovery:
 
     Attributes:
         records: Commands that were replayed, from the snapshot on.
+        replayed_from: The first of them; those before it were seen by no reader along.
         torn_tail: A group whose writing was cut off; it was never acknowledged.
         outage_ns: From the last journalled time to the start, nanoseconds.
         elapsed_s: How long reading and replaying took, seconds.
@@ -81,6 +80,7 @@ class Recovery:
     snapshot: Path | None = None
     refused: tuple[str, ...] = ()
     differs: str = ""
+    replayed_from: int = FIRST_SEQUENCE
 
 
 class Opened(NamedTuple):
@@ -119,8 +119,16 @@ def open_state(
     records = max(0, core.sequence - started.next_sequence)  # the new epoch's own is none of them
     torn = log.recovered.torn_tail if isinstance(log, LocalLog) else None
     elapsed_s = time.monotonic() - began
-    snapshot, refused = started.snapshot, started.refused
-    recovery = Recovery(records, torn, outage_ns, elapsed_s, snapshot, refused, differs)
+    recovery = Recovery(
+        records,
+        torn,
+        outage_ns,
+        elapsed_s,
+        started.snapshot,
+        started.refused,
+        differs,
+        started.next_sequence,
+    )
     return Opened(replica, log, recovery)
 
 

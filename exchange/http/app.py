@@ -11,7 +11,8 @@ import structlog
 from aiohttp import web
 from prometheus_client.registry import Collector
 
-from exchange.http import errors, pages
+from exchange.http import errors, pages, rest
+from exchange.http.bodies import BODY_BYTES_MAX, Bodies
 from exchange.http.calls import Calls
 from exchange.http.errors import ApiError
 from exchange.http.feed import OverviewFeed
@@ -21,8 +22,6 @@ from exchange.http.sockets import OverviewSockets
 from exchange.http.views import Views
 from exchange.rpc.errors import RpcError
 
-BODY_BYTES_MAX: Final = 16 * 1024
-"""Longest request body: nothing here takes one."""
 CLOSE_WITHIN_S: Final = 2.0
 """How long requests get to finish when the server stops."""
 
@@ -67,17 +66,25 @@ class HttpServer:
         self._metrics = EdgeMetrics(lambda: len(self._sockets), collector)
         self._files = pages.load()
         self._runner = web.AppRunner(
-            self._application(), access_log=None, shutdown_timeout=CLOSE_WITHIN_S
+            self._application(),
+            access_log=None,
+            shutdown_timeout=CLOSE_WITHIN_S,
+            # Who goes away wants no answer any more: its calls end, too.
+            handler_cancellation=True,
         )
 
     def _application(self) -> web.Application:
-        app = web.Application(middlewares=[self._note, _surround], client_max_size=BODY_BYTES_MAX)
+        app = web.Application(
+            middlewares=[self._note, _surround, Bodies().bound], client_max_size=BODY_BYTES_MAX
+        )
         app.router.add_get("/", self._page)
         app.router.add_get("/static/{path:.+}", self._static)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/metrics", self._exposition)
         app.router.add_get("/v1/overview", self._overview)
         app.router.add_get("/ws/v1/overview", self._sockets.handle, allow_head=False)
+        app.router.add_routes(rest.routes(self._calls))
+        app.on_response_prepare.append(_secure)
         return app
 
     async def start(self) -> int:
@@ -155,7 +162,7 @@ def _json(body: bytes, status: int = 200) -> web.Response:
 
 @web.middleware
 async def _surround(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Security headers on all, and every failure as a typed error."""
+    """Every failure as a typed error."""
     try:
         answer = await handler(request)
     except ApiError as error:
@@ -166,9 +173,11 @@ async def _surround(request: web.Request, handler: Handler) -> web.StreamRespons
         answer = _refused(request, error)
     except Exception as error:
         answer = _failed(request, error)
-    if not answer.prepared:
-        answer.headers.update(SECURITY_HEADERS)
     return answer
+
+
+async def _secure(_: web.Request, answer: web.StreamResponse) -> None:
+    answer.headers.update(SECURITY_HEADERS)
 
 
 def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
@@ -177,8 +186,9 @@ def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
         known = ApiError(404, "NOT_FOUND", f"there is nothing at {request.path}")
         return errors.response(known)
     if isinstance(error, web.HTTPMethodNotAllowed):
-        known = ApiError(405, "METHOD_NOT_ALLOWED", f"{request.path} can only be read")
-        return errors.response(known, {"Allow": error.headers["Allow"]})
+        allowed = error.headers["Allow"]
+        known = ApiError(405, "METHOD_NOT_ALLOWED", f"{request.path} takes {allowed} only")
+        return errors.response(known, {"Allow": allowed})
     return errors.response(ApiError(error.status, "BAD_REQUEST", error.reason))
 
 

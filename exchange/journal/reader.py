@@ -6,9 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from exchange.journal.errors import JournalDamaged, JournalReadFailed
+from exchange.journal.errors import (
+    JournalBehind,
+    JournalDamaged,
+    JournalReadFailed,
+    JournalStartMismatch,
+)
 from exchange.journal.files import FileSystem, OsFileSystem
-from exchange.journal.format import FIRST_SEQUENCE, HEADER_BYTES, SEQUENCE_MAX, GroupRecord
+from exchange.journal.format import (
+    FIRST_SEQUENCE,
+    HEADER_BYTES,
+    SEQUENCE_MAX,
+    GroupRecord,
+    Position,
+)
 from exchange.journal.segment import SegmentScan, read_header, segment_path, segment_paths
 from exchange.journal.walk import JournalStat, JournalWalk
 
@@ -87,9 +98,13 @@ class JournalFollower:
         from_sequence: Begin with the group that holds it.
         rules_version: Refuse another; None takes any.
         genesis: Refuse another; None takes any.
+        anchor: Begin behind this place, which the journal must come by; in place of
+            `from_sequence`.
         files: Another file system, for tests.
 
     Raises:
+        JournalStartMismatch: The journal does not come by the anchor.
+        JournalBehind: It ends before the anchor.
         JournalError: As `verify_journal`.
     """
 
@@ -100,6 +115,7 @@ class JournalFollower:
         from_sequence: int = FIRST_SEQUENCE,
         rules_version: int | None = None,
         genesis: bytes | None = None,
+        anchor: Position | None = None,
         files: FileSystem | None = None,
     ) -> None:
         self._files: FileSystem = OsFileSystem() if files is None else files
@@ -111,9 +127,16 @@ class JournalFollower:
             from_sequence=from_sequence,
             rules_version=rules_version,
             genesis=genesis,
+            anchor=anchor,
         )
         self._rules_version = rules_version
         self._scan = self._open(segment_path(directory, walk.position.next_sequence))
+        if anchor is not None:
+            try:
+                self._come_by(anchor)
+            except BaseException:
+                self.close()
+                raise
 
     @property
     def next_sequence(self) -> int:
@@ -169,6 +192,14 @@ class JournalFollower:
     def close(self) -> None:
         """Close the segment."""
         self._scan.close()
+
+    def _come_by(self, anchor: Position) -> None:
+        while self.next_sequence < anchor.next_sequence:
+            if not self.poll(up_to=anchor.next_sequence - 1):
+                last = self.next_sequence - 1
+                raise JournalBehind(self._directory, last, anchor.next_sequence - 1)
+        if (self.next_sequence, self.chain_hash) != (anchor.next_sequence, anchor.chain_hash):
+            raise JournalStartMismatch(self._directory, anchor.next_sequence - 1)
 
     def _following(self) -> Path | None:
         """The segment that begins where this one ends, once there is one."""

@@ -1,4 +1,4 @@
-"""The process that feeds a read model: `python -m exchange.readmodel JOURNAL`.
+"""The process that feeds a read model: `python -m exchange.readmodel JOURNAL SNAPSHOTS`.
 
 On stdin it is told the URL of the database, and on a second line where traces go (empty: nowhere).
 
@@ -44,7 +44,8 @@ def main() -> int:
     url, target = (sys.stdin.readline().strip() for _ in range(2))
     try:
         with closing_traces(target) as traces:
-            follow(Path(sys.argv[1]), url, stop, lambda: os.getppid() == parent, traces)
+            journal, snapshots = map(Path, sys.argv[1:])
+            follow(journal, url, stop, lambda: os.getppid() == parent, traces, snapshots)
     except (ReadModelError, JournalError) as error:
         _log.error("the read model's feed failed", error=type(error).__name__, reason=str(error))
         return EXIT_FAILED

@@ -18,7 +18,7 @@ from exchange.core.commands import Command, decode
 from exchange.core.events import AnyEvent
 from exchange.core.exchange import Exchange
 from exchange.core.limits import RULES_VERSION
-from exchange.journal import JournalFollower
+from exchange.journal import JournalFollower, Position, SnapshotStore
 from exchange.readmodel.database import Database
 from exchange.readmodel.errors import ReadModelMoved, ReadModelOfAnother
 from exchange.readmodel.progress import (
@@ -30,6 +30,7 @@ from exchange.readmodel.progress import (
 )
 from exchange.readmodel.projector import Projector
 from exchange.readmodel.schema import ACCOUNTS, insert_statement
+from exchange.recovery import GENESIS, recover
 
 POLL_GROUPS: Final = 16
 """Commit groups read at a time."""
@@ -70,7 +71,7 @@ class Feed:
         self._projector.load(database, progress.time_ns, progress.entries, progress.trades)
 
     @classmethod
-    def open(cls, directory: Path, database: Database) -> Self:
+    def open(cls, directory: Path, database: Database, snapshots: Path | None = None) -> Self:
         """Become the read model's one writer, and find where it was.
 
         One that was fed from another journal, or under other rules, is begun anew.
@@ -78,6 +79,7 @@ class Feed:
         Args:
             directory: The journal's folder.
             database: Not read-only; it stays the caller's to close.
+            snapshots: The snapshots' folder: what lies before one of them need not be replayed.
 
         Raises:
             ReadModelLocked: another process feeds it.
@@ -90,7 +92,7 @@ class Feed:
             return cls.begin(directory, database)
         if progress is not None and progress.usable:
             try:
-                journal, core = replay_to(directory, progress)
+                journal, core = replay_to(directory, progress, snapshots)
                 return cls(journal, core, database, progress)
             except ReadModelOfAnother as error:
                 _log.warning("the read model is begun anew", reason=str(error))
@@ -195,15 +197,24 @@ class Feed:
         self._progress = now
 
 
-def replay_to(directory: Path, progress: Progress) -> tuple[JournalFollower, Exchange]:
-    """The state where a read model is, and the journal open at what comes next. O(journal).
+def replay_to(
+    directory: Path, progress: Progress, snapshots: Path | None = None
+) -> tuple[JournalFollower, Exchange]:
+    """The state where a read model is, and the journal open at what comes next.
+
+    O(journal), or O(state + what came after the last snapshot before that).
 
     Raises:
         ReadModelOfAnother: the journal ends before that, or holds something else up to there.
         JournalError: the journal cannot be read.
     """
-    journal = JournalFollower(directory, rules_version=RULES_VERSION)
-    core = Exchange()
+
+    def open_journal(anchor: Position | None) -> JournalFollower:
+        return JournalFollower(directory, rules_version=RULES_VERSION, anchor=anchor)
+
+    store = SnapshotStore(snapshots) if snapshots is not None else None
+    started = recover(store, GENESIS, open_journal, before=progress.sequence + 1)
+    journal, core = started.log, started.replica.core
     try:
         while groups := journal.poll(POLL_GROUPS, up_to=progress.sequence):
             for group in groups:

@@ -33,6 +33,7 @@ def follow(
     stop: Event,
     wanted: Callable[[], bool] = lambda: True,
     traces: JobTraces | None = None,
+    snapshots: Path | None = None,
 ) -> None:
     """Feed a read model until told to stop, and then until it has caught up.
 
@@ -42,6 +43,7 @@ def follow(
         stop: Set to end it within `CATCH_UP_S`.
         wanted: It ends at once where this does not hold any more.
         traces: Sees what happens from when the read model has caught up on.
+        snapshots: The snapshots' folder, for a quick start.
 
     Raises:
         ReadModelError: as `Feed.open` and `Feed.step`.
@@ -50,7 +52,7 @@ def follow(
     database = connect(url)
     try:
         began = time.monotonic()
-        feed = Feed.open(directory, database)
+        feed = Feed.open(directory, database, snapshots)
         _log.info(
             "the read model is fed",
             sequence=feed.progress.sequence,

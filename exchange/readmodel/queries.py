@@ -189,6 +189,16 @@ def trades(
     return [TradeRow._make(row) for row in database.query(sql, values)]
 
 
+def output_tokens(database: Database, first_job_id: int, size: int) -> dict[int, int]:
+    """How many tokens each ended job from this one on has put out, of the newest `size` jobs."""
+    found = database.query(
+        "SELECT job_id, output_tokens FROM jobs WHERE job_id >= ? AND output_tokens > 0 "
+        "ORDER BY job_id DESC LIMIT ?",
+        (first_job_id, size),
+    )
+    return dict(reversed(found))
+
+
 def candles(
     database: Database,
     instrument_id: int,

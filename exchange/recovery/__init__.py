@@ -11,10 +11,11 @@ from exchange.recovery.follower import SNAPSHOTS_KEPT, Taken, follow
 from exchange.recovery.keeper import SnapshotConfig, SnapshotKeeper, SnapshotStats
 from exchange.recovery.replay import Replica, collecting_paused
 from exchange.recovery.retention import Pruned, PruneRefused, prune
-from exchange.recovery.start import Started, recover
+from exchange.recovery.start import GENESIS, Started, recover
 from exchange.recovery.upgrade import Upgraded, UpgradeRefused, upgrade
 
 __all__ = [
+    "GENESIS",
     "SNAPSHOTS_KEPT",
     "Comparison",
     "Differs",

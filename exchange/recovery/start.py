@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from exchange.core.exchange import Exchange
 from exchange.core.limits import RULES_VERSION
@@ -20,6 +20,9 @@ from exchange.journal import (
     genesis_digest,
 )
 from exchange.recovery.replay import NO_OUTCOMES, Replica, collecting_paused
+
+GENESIS: Final = b"flopex"
+"""What the journal's hash chain begins with, unless another is named."""
 
 
 class Closable(Protocol):

@@ -1,13 +1,15 @@
 """The latest trades, as they happen: a reader of the event feed, in memory.
 
-It is what `WatchTrades` and the page show before the read model has caught up. It is filled from
-the journal at each start: `on_group` is given to `Engine.open` for the replay and subscribed
-afterwards. What lies further back is in `exchange.readmodel`.
+It is what `WatchTrades` and the page show before the read model has caught up. At each start it is
+filled by what is replayed of the journal (`on_group` is given to `Engine.open`, and subscribed
+afterwards), and with what came before that by the read model (`fill`). What lies further back is
+in `exchange.readmodel`.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from exchange.core.events import LeaseOffered, OrderFilled
@@ -73,6 +75,20 @@ class History:
         """
         found = self._trades.get(instrument_id, ()) if instrument_id else self._all_trades
         return list(found)[-count:] if count else []
+
+    def fill(self, instrument_id: int, earlier: Sequence[TradeRecord]) -> None:
+        """Put trades before those that are here.
+
+        Args:
+            instrument_id: Whose they are; 0 for all instruments'.
+            earlier: Oldest first; all of them before the first one here.
+        """
+        here = self._trades.get(instrument_id, ()) if instrument_id else self._all_trades
+        filled = deque((*earlier, *here), maxlen=RECENT_TRADES_MAX)
+        if instrument_id:
+            self._trades[instrument_id] = filled
+        else:
+            self._all_trades = filled
 
     def watch_trades(self, instrument_id: int) -> TradeWatcher:
         """Collect trades from now on; give the watcher back with `unwatch`."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from exchange.rpc.calls import IncomingCall
@@ -43,6 +43,8 @@ class Method:
         name: Its own name, which is the servicer's method's.
         requests_stream: Whether many requests come.
         responses_stream: Whether many responses go.
+        request_class: Its requests.
+        response_class: Its responses.
         parse: Makes a request of its bytes; raises `DecodeError`.
         parse_response: The same for a response.
     """
@@ -51,6 +53,8 @@ class Method:
     name: str
     requests_stream: bool
     responses_stream: bool
+    request_class: type[Message]
+    response_class: type[Message]
     parse: Callable[[bytes], Any]
     parse_response: Callable[[bytes], Any]
 
@@ -106,13 +110,17 @@ def malformed() -> RpcError:
 
 
 def _method(found: MethodDescriptor) -> Method:
+    request_class = GetMessageClass(found.input_type)
+    response_class = GetMessageClass(found.output_type)
     return Method(
         service=found.containing_service.full_name,
         name=found.name,
         requests_stream=found.client_streaming,
         responses_stream=found.server_streaming,
-        parse=GetMessageClass(found.input_type).FromString,
-        parse_response=GetMessageClass(found.output_type).FromString,
+        request_class=request_class,
+        response_class=response_class,
+        parse=request_class.FromString,
+        parse_response=response_class.FromString,
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, Self, get_args
 
 import msgspec
@@ -200,6 +200,10 @@ class OutputHub:
         """Output tokens received for a job: of the running lease, or of the settled one."""
         output = self._outputs.get(job_id)
         return self._token_counts.get(job_id, 0) if output is None else output.tokens
+
+    def fill(self, token_counts: Mapping[int, int]) -> None:
+        """Add the token counts of jobs that ended before what was replayed."""
+        self._token_counts = {**token_counts, **self._token_counts}
 
     def on_group(self, group: Group) -> None:
         """Take in one durable group. O(events)."""

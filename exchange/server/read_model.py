@@ -53,12 +53,14 @@ class ReadModelFeeder(ABC):
 
     Args:
         journal: The journal's folder; it holds a segment.
+        snapshots: The snapshots' folder.
         url: Of the database.
         traces: Where traces of jobs go (`exchange.readmodel.traces`); empty: nowhere.
     """
 
-    def __init__(self, journal: Path, url: str, traces: str = "") -> None:
+    def __init__(self, journal: Path, snapshots: Path, url: str, traces: str = "") -> None:
         self._journal = journal
+        self._snapshots = snapshots
         self._url = url
         self._traces = traces
         self.restarts = 0
@@ -79,8 +81,8 @@ class ReadModelFeeder(ABC):
 class ReadModelProcess(ReadModelFeeder):
     """Runs `python -m exchange.readmodel`."""
 
-    def __init__(self, journal: Path, url: str, traces: str = "") -> None:
-        super().__init__(journal, url, traces)
+    def __init__(self, journal: Path, snapshots: Path, url: str, traces: str = "") -> None:
+        super().__init__(journal, snapshots, url, traces)
         self._process: Process | None = None
         self._watching: asyncio.Task[None] | None = None
 
@@ -113,6 +115,7 @@ class ReadModelProcess(ReadModelFeeder):
             "-m",
             "exchange.readmodel",
             str(self._journal.absolute()),
+            str(self._snapshots.absolute()),
             stdin=PIPE,
             stdout=PIPE,
         )
@@ -150,8 +153,8 @@ class ReadModelProcess(ReadModelFeeder):
 class ReadModelThread(ReadModelFeeder):
     """Runs the same in a thread of this process."""
 
-    def __init__(self, journal: Path, url: str, traces: str = "") -> None:
-        super().__init__(journal, url, traces)
+    def __init__(self, journal: Path, snapshots: Path, url: str, traces: str = "") -> None:
+        super().__init__(journal, snapshots, url, traces)
         self._stop = Event()
         self._thread = Thread(target=self._run, name="read-model-feed", daemon=True)
 
@@ -170,7 +173,8 @@ class ReadModelThread(ReadModelFeeder):
         while not self._stop.is_set():
             try:
                 with closing_traces(self._traces) as traces:
-                    follow(self._journal, self._url, self._stop, traces=traces)
+                    journal, snapshots = self._journal, self._snapshots
+                    follow(journal, self._url, self._stop, traces=traces, snapshots=snapshots)
             except (ReadModelError, JournalError) as error:
                 _log.warning("the read model's feed ended", reason=str(error), again_in_s=wait_s)
                 self._stop.wait(wait_s)

@@ -37,6 +37,7 @@ from exchange.server.read_model import (
     ReadModelThread,
     read_model_url,
 )
+from exchange.server.recollection import recollect
 
 GRACE_DEFAULT_S: Final = 10.0
 GC_THRESHOLDS: Final = (50_000, 5, 1_000_000)
@@ -160,6 +161,10 @@ class Server:
         self._snapshots = _keep_snapshots(engine, engine_config, config.snapshots)
         self._running = asyncio.create_task(engine.run())
         read_model = await self._start_read_model(engine)
+        if read_model is not None:
+            await recollect(
+                engine.core, engine.recovered.replayed_from, read_model, history, outputs
+            )
         blobs = BlobStore(config.directory / "blobs", config.directory / "master.key")
         self._closing.callback(blobs.close)
         receipts = ReceiptStore(
@@ -195,7 +200,10 @@ class Server:
         if not url:
             return None
         feeder = ReadModelProcess if self.config.read_model_process else ReadModelThread
-        self._feeding = feeder(self.config.directory / "journal", url, self.config.traces)
+        directory = self.config.directory
+        self._feeding = feeder(
+            directory / "journal", directory / "snapshots", url, self.config.traces
+        )
         await self._feeding.start()
         self._read_model = ReadModel(url, lambda: engine.core.sequence)
         self._read_model.start()

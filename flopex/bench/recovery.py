@@ -44,8 +44,8 @@ from exchange.core.commands import (
     Settlement,
 )
 from exchange.core.limits import NS_PER_MS, NS_PER_S, RULES_VERSION
-from exchange.engine import GENESIS
 from exchange.journal import GroupRecord, LocalLog, SnapshotStore
+from exchange.recovery import GENESIS
 from flopex.bench.exchange import machine
 from matching import COMPILED
 

@@ -38,8 +38,7 @@ async def snapshot(
     published of its own state on the way is compared: where it differs, nothing is stored and the
     exit code is 1, with reason REPLAY_DIFFERS.
     """
-    from exchange.engine import GENESIS
-    from exchange.recovery import Differs, follow
+    from exchange.recovery import GENESIS, Differs, follow
     from flopex.journals import snapshots_of
 
     folder = await find_folder(session, directory)
@@ -96,8 +95,7 @@ async def prune(
     The exchange may be running. What was removed cannot be replayed here any more: whoever wants to
     check the whole history, or to build a read model anew, needs the archive.
     """
-    from exchange.engine import GENESIS
-    from exchange.recovery import PruneRefused
+    from exchange.recovery import GENESIS, PruneRefused
     from exchange.recovery import prune as remove
     from flopex.journals import snapshots_of
 
@@ -147,8 +145,7 @@ async def upgrade(session: Session, directory: Annotated[Path | None, DIRECTORY]
     First, with the old release: stop the exchange, and run `flopex journal snapshot`. Nothing that
     was written is changed; a new segment begins, chained to the end of the old one.
     """
-    from exchange.engine import GENESIS
-    from exchange.recovery import UpgradeRefused
+    from exchange.recovery import GENESIS, UpgradeRefused
     from exchange.recovery import upgrade as go_on
     from flopex.journals import snapshots_of
 

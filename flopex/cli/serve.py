@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +17,7 @@ from flopex.config import ADDRESS_DEFAULT, HTTP_DEFAULT, HTTP_OFF
 from flopex.logs import LogLevel, configure_logs
 
 if TYPE_CHECKING:
+    from exchange.recovery import SnapshotConfig
     from exchange.server import Server
 
 app = typer.Typer()
@@ -42,6 +45,21 @@ _Traces = Annotated[
         "Needs the extra otel and a read model.",
     ),
 ]
+_SnapshotRecords = Annotated[
+    int,
+    typer.Option(
+        metavar="COUNT",
+        min=0,
+        help="Commands from one snapshot of the state to the next; at least 1,000. 0: none.",
+    ),
+]
+_SnapshotPeriod = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS", min=1, help="Longest time between two, while commands come in."
+    ),
+]
+_SnapshotsKept = Annotated[int, typer.Option(min=2, help="Newest snapshots that stay.")]
 
 
 @command(app, "serve", example="flopex serve --data ./exchange --address 127.0.0.1:7411")
@@ -66,6 +84,9 @@ async def serve(
     ] = False,
     read_model: _ReadModel = "",
     traces: _Traces = "",
+    snapshot_records: _SnapshotRecords = 1_000_000,
+    snapshot_period: _SnapshotPeriod = 600,
+    snapshots_kept: _SnapshotsKept = 3,
     reflection: Annotated[bool, typer.Option(help="Let clients ask for the gRPC schema.")] = True,
     two_processes: _TwoProcesses = True,
     grace: Annotated[float, typer.Option(help="Seconds that calls get to finish at the end.")] = 10,
@@ -77,11 +98,7 @@ async def serve(
     The first start makes the data directory and writes the operator's key into it (operator.key).
     FLOPEX_OPERATOR_KEY gives another key the operator's role.
     """
-    from exchange.blobs import BlobError
-    from exchange.journal import JournalError
-    from exchange.readmodel.errors import ReadModelUrlInvalid
-    from exchange.receipts import ReceiptsError
-    from exchange.server import ServerConfig, ServerFailed
+    from exchange.server import ServerConfig
     from exchange.server import serve as run_server
 
     configure_logs(log_level, session.json)
@@ -95,14 +112,29 @@ async def serve(
         read_model=read_model,
         traces=traces,
         read_model_process=two_processes,
+        snapshots=_snapshots(snapshot_records, snapshot_period, snapshots_kept),
         gateway_command=gateway.command(log_level, session.json) if two_processes else (),
     )
 
     def on_started(server: Server) -> None:
         _announce(session.output, server)
 
-    try:
+    with _named_errors(session, address, http):
         await run_server(config, on_started, grace)
+    session.output.summary(address=config.address, data=str(session.data))
+
+
+@contextlib.contextmanager
+def _named_errors(session: Session, address: str, http: str) -> Iterator[None]:
+    """What may go wrong, said with what to do."""
+    from exchange.blobs import BlobError
+    from exchange.journal import JournalError
+    from exchange.readmodel.errors import ReadModelUrlInvalid
+    from exchange.receipts import ReceiptsError
+    from exchange.server import ServerFailed
+
+    try:
+        yield
     except ReadModelUrlInvalid as error:
         raise CommandError(str(error), code=ExitCode.USAGE, reason="USAGE") from error
     except JournalError as error:
@@ -121,7 +153,16 @@ async def serve(
             "writable? choose others with --address, --http, --data"
         )
         raise CommandError(f"cannot start: {error}", hint, ExitCode.FAILED, "START") from error
-    session.output.summary(address=config.address, data=str(session.data))
+
+
+def _snapshots(records: int, period_s: float, keep: int) -> SnapshotConfig:
+    from exchange.recovery import SnapshotConfig
+
+    try:
+        return SnapshotConfig(records, period_s, keep)
+    except ValueError as error:
+        hint = "see --snapshot-records, --snapshot-period and --snapshots-kept in --help"
+        raise CommandError(f"snapshots: {error}", hint, ExitCode.USAGE, "USAGE") from error
 
 
 def _announce(output: Output, server: Server) -> None:
@@ -137,6 +178,7 @@ def _announce(output: Output, server: Server) -> None:
                 "epoch": server.engine.core.epoch,
                 "records": recovered.records,
                 "recovery_s": round(recovered.elapsed_s, 3),
+                "snapshot": recovered.snapshot.name if recovered.snapshot else None,
                 "outage_ns": recovered.outage_ns,
                 "torn_tail": None if recovered.torn_tail is None else str(recovered.torn_tail),
             }
@@ -148,9 +190,13 @@ def _announce(output: Output, server: Server) -> None:
     output.show(f"data     {config.directory.absolute()}")
     if config.operator_key_path.exists():
         output.show(f"key      {config.operator_key_path.absolute()} (the operator's)")
-    if recovered.records:
+    if recovered.records or recovered.snapshot:
+        after = ""
+        if recovered.snapshot is not None:
+            after = f" after the snapshot of {int(recovered.snapshot.stem):,}"
         output.show(
-            f"journal  {recovered.records:,} records replayed in {recovered.elapsed_s:.2f} s; "
+            f"journal  {recovered.records:,} records{after} replayed in "
+            f"{recovered.elapsed_s:.2f} s; "
             f"the exchange was away for {recovered.outage_ns / 1e9:.1f} s"
         )
     if recovered.torn_tail is not None:

@@ -3,128 +3,197 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Group, RenderableType
 from rich.table import Table
 
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
 
 if TYPE_CHECKING:
-    from sim.scenario import Scenario
+    from rich.progress import Progress
+
+    from sim.studies.run import Result
+    from sim.studies.study import Plan
 
 app = typer.Typer(no_args_is_help=True, help="Simulate: demand traces through the live engine.")
-study = typer.Typer(no_args_is_help=True, help="Studies of the market, with their verdicts.")
-app.add_typer(study, name="study")
-
-_TEXTS: Final = {
-    "market": "the market: managed bids, 10 ms batches",
-    "fifo": "first in, first out",
-    "fifo_drop": "... dropping what can no longer be done in time",
-    "edf_drop": "earliest deadline first, dropping",
-    "priority": "three strict priorities, truthful, dropping",
-    "density": "highest value per work first, truthful, dropping",
-    "posted": "one posted price, the best in hindsight",
-    "reverse_auction": "an auction per job that takes 1 s",
-    "least_loaded": "the least loaded slot",
-    "cheapest_spill": "the cheapest class, spilling after 2 s",
-}
 
 
 @command(
-    study,
-    "welfare",
-    example="flopex sim study welfare --trace AzureLLMInferenceTrace_conv.csv --load 1.3\n"
+    app,
+    "study",
+    example="flopex sim study list\n"
+    "flopex sim study welfare --trace AzureLLMInferenceTrace_conv.csv --load 1.3\n"
+    "flopex sim study incentives --trace conv.csv.gz --trace code.csv.gz --out results\n"
     "flopex sim study welfare --trace trace.csv.gz --scenario fleet.toml --json",
 )
-async def welfare(
+async def study(
     session: Session,
+    name: Annotated[str, typer.Argument(help="A study; `list` prints all.")],
     trace: Annotated[
-        Path,
-        typer.Option(help="A demand trace: Azure, BurstGPT, Mooncake, ServeGen, or plain CSV."),
-    ],
-    load: Annotated[
-        float | None, typer.Option(min=0.01, help="Work over capacity.", show_default="1.3")
+        list[Path] | None,
+        typer.Option(
+            help="A demand trace: Azure, BurstGPT, Mooncake, ServeGen, or plain CSV; may be "
+            "repeated."
+        ),
     ] = None,
-    windows: Annotated[
-        int | None, typer.Option(min=2, help="Windows of the trace.", show_default="20")
+    load: Annotated[
+        list[float] | None,
+        typer.Option(min=0.01, help="Work over capacity; may be repeated.", show_default="study's"),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of values and deadlines.", show_default="1")
+        list[int] | None,
+        typer.Option(help="Seed of values and deadlines; may be repeated.", show_default="study's"),
+    ] = None,
+    windows: Annotated[
+        int | None, typer.Option(min=2, help="Windows of each trace.", show_default="20")
     ] = None,
     scenario: Annotated[
         Path | None, typer.Option(help="TOML file with the rest: fleet, values, quotes.")
     ] = None,
+    curves: Annotated[
+        Path | None, typer.Option(help="What `flopex quality --json` printed, for `gating`.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for results: Parquet, verdict and report.")
+    ] = Path("studies"),
     processes: Annotated[
-        int, typer.Option(min=0, help="Processes for the bound; 0 for one per core.")
+        int, typer.Option(min=0, help="Processes at once; 0 for one per core.")
     ] = 0,
 ) -> None:
-    """The market's welfare against the clairvoyant bound, and what a user would run instead.
+    """Run a study of the market: a claim that was stated before it is measured.
 
-    The trace is stretched to the load and given to the engine that runs live, in virtual time.
-    Values and deadlines are in no trace: they come from the scenario's model.
+    Demand traces are stretched to a load and given to the engine that runs live, in virtual time.
+    Values and deadlines are in no trace: they come from the scenario's model. Results are kept:
+    the same command again runs only what has not been run yet. The last line with --json is the
+    verdict.
     """
-    try:
-        import sim
-        from sim.bound import BoundError
-    except ImportError as error:
-        raise CommandError(
-            f"the simulator needs NumPy and SciPy: {error}",
-            "pip install 'flopex[sim]'",
-            reason="NO_SCIPY",
-        ) from error
-    given = {"load": load, "windows": windows, "seed": seed}
+    _need_the_simulator()
+    from sim.bound import BoundError
+    from sim.scenario import ScenarioError
+    from sim.traces import TraceFileError
 
-    def report(what: str, done: int, of: int) -> None:
-        session.output.note(f"{what} {done}/{of}" if of > 1 else what)
-
+    if name == "list":
+        _list(session)
+        return
     try:
-        settings = _scenario(scenario, {k: v for k, v in given.items() if v is not None})
-        result = await asyncio.to_thread(sim.run, trace, settings, processes, report)
-    except (sim.TraceFileError, sim.ScenarioError) as error:
+        plan = _plan(trace or [], scenario, curves, windows, tuple(load or ()), tuple(seed or ()))
+        result = await _run(session, name, plan, out, processes)
+    except (TraceFileError, ScenarioError) as error:
         raise CommandError(str(error), code=ExitCode.USAGE, reason="SCENARIO") from error
     except BoundError as error:
         raise CommandError(str(error), reason="BOUND") from error
-    session.output.answer(result, _table(result))
+    for line in result.lines if session.json else ():
+        session.output.line(line)
+    session.output.answer(result.verdict, _shown(name, result))
 
 
-def _scenario(path: Path | None, given: dict[str, Any]) -> Scenario:
+def _need_the_simulator() -> None:
+    missing = [name for name in ("scipy", "polars", "matplotlib") if find_spec(name) is None]
+    if missing:
+        raise CommandError(
+            f"the simulator needs {', '.join(missing)}",
+            "pip install 'flopex[sim]'",
+            reason="NO_SIMULATOR",
+        )
+
+
+def _plan(
+    traces: list[Path],
+    scenario: Path | None,
+    curves: Path | None,
+    windows: int | None,
+    loads: tuple[float, ...],
+    seeds: tuple[int, ...],
+) -> Plan:
     import msgspec
 
     import sim
 
-    base = sim.load_scenario(path) if path else sim.Scenario()
-    return msgspec.structs.replace(base, **given)
+    settings = sim.load_scenario(scenario) if scenario else sim.Scenario()
+    if windows:
+        settings = msgspec.structs.replace(settings, windows=windows)
+    paths = tuple(str(path) for path in traces)
+    return sim.Plan(settings, paths, loads, seeds, str(curves or ""))
 
 
-def _table(result: dict[str, Any]) -> Table:
-    table = Table(
-        "rule",
-        "welfare / bound",
-        "market gains",
-        "95 %",
-        "missed",
-        title=f"load {result['load']}, {result['jobs']:,} jobs in {result['windows']} windows, "
-        f"seed {result['seed']}; bound loose by about {result['bound_looseness']:.1%}",
+async def _run(session: Session, name: str, plan: Plan, out: Path, processes: int) -> Result:
+    """The study, beside a bar that shows how many cells are done."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
     )
-    low, high = result["ratio_low"], result["ratio_high"]
-    missed = result["missed"]
-    table.add_row(
-        _TEXTS["market"],
-        f"{result['ratio_mean']:.3f}",
-        "",
-        f"{low:.3f} to {high:.3f}",
-        f"{missed['market']:.0%}",
-    )
-    for name, mean in sorted(result["baselines"].items(), key=lambda item: -item[1]):
-        gain, least, most = result["gains"][name]
-        table.add_row(
-            _TEXTS[name],
-            f"{mean:.3f}",
-            f"{gain:+.3f}",
-            f"{least:+.3f} to {most:+.3f}",
-            f"{missed[name]:.0%}",
+
+    import sim
+
+    columns = TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=session.output.errors, disable=session.json) as bar:
+        return await asyncio.to_thread(sim.run_study, name, plan, out, processes, _told(bar))
+
+
+def _told(bar: Progress) -> Callable[[int, int], None]:
+    task = bar.add_task("cells", total=None)
+    return lambda done, of: bar.update(task, completed=done, total=of)
+
+
+def _shown(name: str, result: Result) -> RenderableType:
+    verdict = result.verdict
+    parts: list[RenderableType] = []
+    if name == "welfare":
+        parts += [_rules([*result.lines, verdict]), ""]
+    claims = Table("claim", "figure", "95 %", "", title=f"{verdict['number']} {name}")
+    for claim in verdict["claims"]:
+        low, high = claim["low"], claim["high"]
+        claims.add_row(
+            claim["says"],
+            f"{claim['figure']:.3f}",
+            f"{low:.3f} to {high:.3f}" if low < high else "",
+            "met" if claim["met"] else "[red]not met[/]",
         )
+    return Group(*parts, claims, f"report: {result.folder / 'report.html'}")
+
+
+def _rules(lines: list[dict[str, Any]]) -> Table:
+    """Welfare over the bound, by rule and market."""
+    table = Table("rule", title="welfare over the clairvoyant bound")
+    for line in lines:
+        table.add_column(f"{line['trace'].split('.')[0]}\nload {line['load']:g}", justify="right")
+    table.add_row(
+        "the market",
+        *(f"{x['ratio_mean']:.3f}\n{x['ratio_low']:.3f} to {x['ratio_high']:.3f}" for x in lines),
+    )
+    order = sorted(lines[-1]["baselines"], key=lambda rule: -lines[-1]["baselines"][rule])
+    for rule in order:
+        table.add_row(rule, *(f"{line['baselines'][rule]:.3f}" for line in lines))
+    table.add_row("bound loose by", *(f"{line['bound_looseness']:.3f}" for line in lines))
     return table
+
+
+def _list(session: Session) -> None:
+    from sim.studies import catalog
+
+    studies = [catalog.find(name) for name in catalog.NAMES]
+    table = Table("study", "", "hypothesis", "threshold")
+    for one in studies:
+        table.add_row(one.name, one.number, one.hypothesis, one.threshold)
+    for name, why in catalog.WAITING.items():
+        table.add_row(name, "", why, "")
+    answer = {
+        one.name: {
+            "number": one.number,
+            "hypothesis": one.hypothesis,
+            "metric": one.metric,
+            "threshold": one.threshold,
+            "reads": one.reads,
+        }
+        for one in studies
+    } | {name: {"waiting": why} for name, why in catalog.WAITING.items()}
+    session.output.answer(answer, table)

@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exchange.core.commands import AddInstrument, CancelJob
-from exchange.http import app, listener, metrics, pages
+from exchange.http import listener, metrics, pages
 from exchange.http.app import split_address
 from exchange.http.listener import connections_max
 from exchange.server import Server, ServerConfig
@@ -368,7 +368,3 @@ def test_an_address_is_a_host_and_a_port(address: str) -> None:
 def test_brackets_are_for_ipv6() -> None:
     assert split_address("[::1]:0") == ("::1", 0)
     assert split_address("localhost:7412") == ("localhost", 7_412)
-
-
-def test_bodies_are_bounded() -> None:
-    assert app.BODY_BYTES_MAX <= 1 << 20

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from exchange.core.commands import Command
+from exchange.journal import JournalFollower, Position
 from exchange.readmodel import feed as feed_module
 from exchange.readmodel.check import check_read_model
 from exchange.readmodel.database import Database, Row, connect
@@ -13,7 +15,8 @@ from exchange.readmodel.errors import ReadModelLocked, ReadModelMoved, ReadModel
 from exchange.readmodel.feed import Feed
 from exchange.readmodel.progress import make_tables, read_progress
 from exchange.readmodel.schema import TABLES
-from tests.exchange.readmodel.journals import Writer, chaos_commands, order_commands
+from exchange.recovery import follow
+from tests.exchange.readmodel.journals import GENESIS, Writer, chaos_commands, order_commands
 
 NewUrl = Callable[[], str]
 SEEDS = (1, 2, 3)
@@ -74,6 +77,40 @@ def test_reading_along_gives_the_same_as_reading_at_once(tmp_path: Path, new_url
         feed.run_to_end()
         assert feed.progress.sequence == writer.core.sequence
     found = everything(database)
+    database.close()
+    assert found == built(writer.directory, new_url())
+    writer.close()
+
+
+def test_a_feed_goes_on_from_a_snapshot(
+    tmp_path: Path, new_url: NewUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It replays what came after the snapshot only, so the journal's beginning may be gone."""
+    commands = chaos_commands(6, 500)
+    writer = Writer(tmp_path / "journal")
+    snapshots, url = tmp_path / "snapshots", new_url()
+    writer.append(commands[:200], 1)
+    database = connect(url)
+    Feed.open(writer.directory, database, snapshots).run_to_end()
+    database.close()
+    taken = follow(writer.directory, snapshots, GENESIS)
+    assert 0 < taken.sequence < writer.core.sequence
+    writer.append(commands[200:], 2)
+
+    opened: list[Position | None] = []
+    whole = JournalFollower
+
+    def spy(*args: Any, anchor: Position | None = None, **options: Any) -> JournalFollower:
+        opened.append(anchor)
+        return whole(*args, anchor=anchor, **options)
+
+    monkeypatch.setattr(feed_module, "JournalFollower", spy)
+    database = connect(url)
+    feed = Feed.open(writer.directory, database, snapshots)
+    feed.run_to_end()
+    assert [anchor and anchor.next_sequence - 1 for anchor in opened] == [taken.sequence]
+    found = everything(database)
+    feed.close()
     database.close()
     assert found == built(writer.directory, new_url())
     writer.close()

@@ -10,9 +10,8 @@ import pytest
 from exchange.blobs import BlobStore
 from exchange.core.exchange import Exchange
 from exchange.core.limits import RULES_VERSION
-from exchange.engine import GENESIS
 from exchange.journal import GroupRecord, LocalLog, SnapshotStore
-from exchange.recovery import DigestFile, Published
+from exchange.recovery import GENESIS, DigestFile, Published
 from flopex import backups
 from flopex.cli.exits import ExitCode
 from flopex.replay import replay_journal

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from exchange.core.limits import RULES_VERSION
-from exchange.engine import GENESIS
 from exchange.journal import GroupRecord, LocalLog
 from exchange.readmodel.candles import WIDTHS_S
+from exchange.recovery import GENESIS
 from flopex.cli import market_history
 from flopex.cli.exits import ExitCode
 from tests.flopex.cli.runner import run

@@ -1,4 +1,4 @@
-"""`flopex sim study welfare` on a small trace that the test writes."""
+"""`flopex sim study` on a small trace that the test writes."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     return path, scenario
 
 
-def test_the_last_line_is_the_verdict(files: tuple[Path, Path]) -> None:
+def test_the_last_line_is_the_verdict(files: tuple[Path, Path], tmp_path: Path) -> None:
     path, scenario = files
-    arguments = ("study", "welfare", "--trace", path, "--scenario", scenario)
+    arguments = ("study", "welfare", "--trace", path, "--scenario", scenario, "--windows", "2")
     runs = [
-        flopex(*arguments, "--windows", "2", "--load", "1.1", "--processes", "1", "--json")
-        for _ in range(2)
+        flopex(*arguments, "--load", "1.1", "--processes", "1", "--json", "--out", tmp_path / out)
+        for out in ("one", "two")
     ]
     assert [run.exit_code for run in runs] == [0, 0]
     one, two = (json.loads(run.stdout.splitlines()[-1]) for run in runs)
@@ -54,32 +54,48 @@ def test_the_last_line_is_the_verdict(files: tuple[Path, Path]) -> None:
         one["ratio_mean"] - one["baselines"]["fifo"], abs=2e-4
     )
     assert len(one["digest"]) == 64
+    assert one["study"] == "welfare"
+    assert one["met"] == (one["figure"] >= 0.96)
+    assert one["claims"][0]["figure"] == one["figure"] == one["ratio_mean"]
 
 
-def test_people_get_a_table(files: tuple[Path, Path]) -> None:
+def test_people_get_tables_and_a_report(files: tuple[Path, Path], tmp_path: Path) -> None:
     path, scenario = files
-    done = flopex("study", "welfare", "--trace", path, "--scenario", scenario, "--windows", "2")
+    arguments = ("study", "welfare", "--trace", path, "--scenario", scenario, "--windows", "2")
+    done = flopex(*arguments, "--load", "0.5", "--load", "1.3", "--out", tmp_path / "out")
     assert done.exit_code == 0
-    assert "first in, first out" in done.stdout
-    assert "bound 2/2" in done.stderr
+    assert "fifo" in done.stdout
+    assert "load 0.5" in done.stdout
+    (report,) = (tmp_path / "out").glob("welfare-*/report.html")
+    assert str(report) in done.stdout.replace("\n", "")
+
+
+def test_all_studies_are_listed_with_what_they_claim() -> None:
+    listed = json.loads(flopex("study", "list", "--json").stdout)
+    assert listed["welfare"]["number"] == "S2"
+    assert all(one["hypothesis"] for one in listed.values() if "waiting" not in one)
+    assert "audits" in listed["audits"]["waiting"]
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--trace", "none.csv"], "No such file"),
-        (["--trace", "{trace}"], "too few for 20 windows"),
-        (["--trace", "{trace}", "--scenario", "none.toml"], "none.toml"),
+        (["welfare", "--trace", "none.csv"], "No such file"),
+        (["welfare", "--trace", "{trace}"], "too few for 20 windows"),
+        (["welfare", "--trace", "{trace}", "--scenario", "none.toml"], "none.toml"),
+        (["welfare"], "needs a demand trace"),
+        (["audits"], "waits for audits"),
+        (["nonsense"], "no study"),
     ],
 )
 def test_what_cannot_be_run_is_said(
-    options: list[str], says: str, files: tuple[Path, Path]
+    options: list[str], says: str, files: tuple[Path, Path], tmp_path: Path
 ) -> None:
     # A trace of 120 requests has six for each of 20 windows: one of 30 has one.
     short = files[0].with_name("short.csv")
     short.write_text("\n".join(files[0].read_text().splitlines()[:31]))
     arguments = [option.format(trace=short) for option in options]
-    done = flopex("study", "welfare", *arguments, "--json")
+    done = flopex("study", *arguments, "--json", "--out", tmp_path, "--processes", "1")
     assert done.exit_code == ExitCode.USAGE
     error = json.loads(done.stderr.splitlines()[-1])["error"]
     assert error["reason"] == "SCENARIO"

@@ -1,0 +1,1 @@
+"""Who takes part in a simulated market, and how: buyers of jobs, classic traders."""

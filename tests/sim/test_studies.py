@@ -1,0 +1,140 @@
+"""The frame of all studies: cells, rows that are kept, claims, and a report that stands alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+import pytest
+
+from sim import Plan, Scenario, ScenarioError, run, run_study
+from sim.agents.conduct import Misreport
+from sim.market import run_market
+from sim.studies import catalog, incentives
+from sim.studies.grid import ROWS_FILE
+from sim.studies.study import rows_digest
+from tests.sim.demands import SMALL, small_demand, trace
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("traces") / "small.csv"
+    rows = [f"{r.arrival_ns / 10**9},{r.input_tokens},{r.output_tokens}" for r in trace(120)]
+    path.write_text("\n".join(["arrival_s,prompt_tokens,output_tokens", *rows]) + "\n")
+    return path
+
+
+SCENARIO = msgspec.structs.replace(SMALL, windows=2, window_requests=0)
+
+
+def test_a_notebook_gets_a_polars_frame(path: Path, tmp_path: Path) -> None:
+    result = run(path, SCENARIO, out=tmp_path, processes=1)
+    assert isinstance(result.frame, pl.DataFrame)
+    assert result.frame["window"].to_list() == [0, 1]
+    assert result.frame["market"].sum() <= result.frame["bound"].sum()
+    assert result.verdict["ratio_mean"] == pytest.approx(
+        sum(result.frame["market"]) / sum(result.frame["bound"]), abs=1e-4
+    )
+
+
+def test_what_was_run_is_not_run_again(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(SCENARIO, (str(path),), (1.0,))
+    first = run_study("welfare", plan, tmp_path, processes=1)
+    known = first.frame["cell"].to_list()
+
+    def only_new(study: Any) -> Any:
+        def measure(plan: Plan, cell: Any, each: Any) -> Any:
+            assert cell["load"] == 1.3
+            return study.measure(plan, cell, each)
+
+        return dataclasses.replace(study, measure=measure)
+
+    study = only_new(catalog.find("welfare"))
+    monkeypatch.setattr("sim.studies.catalog.find", lambda _: study)
+    heard: list[tuple[int, int]] = []
+    # One cell and two processes: the cell is measured in this very process.
+    more = run_study(
+        "welfare",
+        msgspec.structs.replace(plan, loads=(1.3, 1.0)),
+        tmp_path,
+        processes=2,
+        report=lambda done, of: heard.append((done, of)),
+    )
+    assert heard == [(1, 2), (2, 2)]
+    assert more.folder == first.folder
+    assert set(known) < set(more.frame["cell"])
+    kept = more.frame.filter(pl.col("load") == 1.0)
+    assert rows_digest(kept) == rows_digest(first.frame)
+    assert pl.read_parquet(more.folder / ROWS_FILE).height == more.frame.height
+
+
+def test_other_settings_are_other_results(path: Path, tmp_path: Path) -> None:
+    plan = Plan(SCENARIO, (str(path),))
+    other = msgspec.structs.replace(SCENARIO, ask_exponent=0)
+    assert plan.digest() != msgspec.structs.replace(plan, scenario=other).digest()
+    copy = tmp_path / "another-name.csv"
+    copy.write_bytes(path.read_bytes())
+    assert plan.digest() == msgspec.structs.replace(plan, traces=(str(copy),)).digest()
+    copy.write_text(copy.read_text() + "900,10,10\n")
+    assert plan.digest() != Plan(SCENARIO, (str(copy),)).digest()
+
+
+def test_the_report_needs_nothing_from_outside(path: Path, tmp_path: Path) -> None:
+    result = run(path, SCENARIO, out=tmp_path, processes=1)
+    text = (result.folder / "report.html").read_text()
+    assert "<svg" in text
+    assert catalog.find("welfare").hypothesis in text
+    assert result.verdict["digest"] in text
+    loaded = re.findall(r"""(?:src|href)=["']?(?!#)([^"'> ]+)""", text)
+    assert loaded == []
+    assert "<script" not in text
+    assert "@import" not in text
+
+
+def test_a_study_that_lacks_what_it_reads_says_so(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match="needs a demand trace"):
+        run_study("welfare", Plan(Scenario()), tmp_path)
+    with pytest.raises(ScenarioError, match="same name"):
+        run_study("welfare", Plan(Scenario(), (str(path), str(path))), tmp_path)
+
+
+def test_a_lie_is_told_by_the_liar_alone() -> None:
+    demand = small_demand()
+    liar = Misreport([1], value=0.5, due=0.7)
+    for job in demand.jobs:
+        told = liar.told(job, job.arrival_ns)
+        if job.account != 1:
+            assert told == job
+        else:
+            assert told.value_nanos == pytest.approx(job.value_nanos / 2, abs=1)
+            within_ns = job.deadline_ns - job.arrival_ns
+            assert told.deadline_ns - told.arrival_ns == pytest.approx(within_ns * 0.7, abs=1)
+            assert told._replace(value_nanos=job.value_nanos, deadline_ns=job.deadline_ns) == job
+    honest = run_market(demand, SMALL)
+    assert run_market(demand, SMALL, Misreport([])) == honest
+    assert run_market(demand, SMALL, liar).digest != honest.digest
+
+
+def test_a_worthless_answer_is_not_bought_and_so_nothing_is_gained() -> None:
+    demand = small_demand()
+    shading = run_market(demand, SMALL, Misreport([1], value=1e-9))
+    served = [job for job in demand.jobs if job.account == 1 and shading.served_by[job.number] >= 0]
+    assert served == []
+
+
+def test_incentives_compare_the_same_jobs(path: Path) -> None:
+    plan = Plan(SCENARIO, (str(path),), (1.3,))
+    grid = incentives.cells(plan)
+    assert len({str(cell) for cell in grid}) == len(grid)
+    cell = next(c for c in grid if c["lie"] == "shade" and c["size"] == 0.4)
+    rows = incentives.measure(plan, cell, map)
+    assert {row["window"] for row in rows} == {0, 1}
+    assert all(row["honest"] <= row["base"] for row in rows)
+    truth = incentives.measure(plan, {**cell, "size": 0.0}, map)
+    assert all(row["lying"] == row["honest"] for row in truth)
