@@ -104,9 +104,7 @@ class Scene:
     async def _take(self, chance: random.Random, taker: AsyncClient) -> None:
         side = chance.choice((Side.BID, Side.ASK))
         quantity = chance.randint(1, 60) * MFLOP_PER_CU // 10
-        await taker.orders.place(
-            PAPER_INSTRUMENT, side, 0, quantity, order_type=OrderType.MARKET
-        )
+        await taker.orders.place(PAPER_INSTRUMENT, side, 0, quantity, order_type=OrderType.MARKET)
 
     async def _ask(self, chance: random.Random, pause_s: float) -> None:
         cards = ((INSTANT.name, PROMPTS), (shipped_card().name, QUESTIONS))
@@ -121,7 +119,9 @@ class Scene:
                         tier=chance.choice(scenario.TIERS),
                         value=value,
                         deadline="30s",
-                        output_tokens_max=scenario.ANSWER_TOKENS_MAX if model != INSTANT.name else 48,
+                        output_tokens_max=scenario.ANSWER_TOKENS_MAX
+                        if model != INSTANT.name
+                        else 48,
                     )
                 await asyncio.sleep(pause_s * chance.expovariate(1))
 
@@ -135,7 +135,9 @@ class Scene:
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Return once it holds."""
     async with asyncio.timeout(WITHIN_S):
-        while not await condition():
+        while True:
+            if await condition():
+                return
             await asyncio.sleep(0.1)
 
 

@@ -75,6 +75,15 @@ export function money(nanos) {
 }
 
 /**
+ * Nano-dollars as dollars with all their decimals, so that a column of them stands point below point.
+ * @param {Int} nanos
+ */
+export function fullMoney(nanos) {
+  const text = money(nanos);
+  return text.padEnd(text.indexOf(".") + 1 + NANOS_DIGITS, "0");
+}
+
+/**
  * Dollars as nano-dollars; null where it is no amount: "0.001" is 1,000,000.
  * @param {string} text
  * @returns {bigint | null}

@@ -26,6 +26,17 @@ const BACK_AFTER_MS = 1000;
 const RECEIPT_TRIES = 5;
 const ENDED = ["JOB_STATE_SETTLED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED", "JOB_STATE_FAILED"];
 
+/**
+ * The most that a job may cost, nano-dollars: what is held for it or, after its end, what it was worth or bid.
+ * @param {any} job
+ */
+export function budgetOf(job) {
+  const held = BigInt(job.escrow_nanos ?? 0);
+  if (held > 0n) return held;
+  const value = BigInt(job.value_nanos ?? 0);
+  return value > 0n ? value : (BigInt(job.limit_nanos ?? 0) * BigInt(job.quantity_mflop ?? 0) + 999_999n) / 1_000_000n;
+}
+
 /** Whether a job has ended. @param {any} job */
 export function ended(job) {
   return ENDED.includes(job?.state);
@@ -43,6 +54,8 @@ export class Run {
     this.beganAt = performance.now();
     /** The newest state of the job. @type {any} */
     this.job = null;
+    /** The most money that was held for it, nano-dollars. */
+    this.held = 0n;
     /** @type {Chunk[]} */
     this.chunks = [];
     this.attempt = 0;
@@ -77,6 +90,7 @@ export class Run {
   async start() {
     try {
       const { job } = await this.api.post("/v1/jobs", request(this.asked));
+      this.#note("bid");
       this.#changed(job);
       await this.#follow();
       await this.#settle();
@@ -126,9 +140,10 @@ export class Run {
   #changed(job) {
     const before = this.job?.state ?? "";
     this.job = job;
+    const escrow = BigInt(job.escrow_nanos ?? 0);
+    if (escrow > this.held) this.held = escrow;
     if (job.attempt !== this.attempt) this.#begin(job.attempt);
     if (job.state !== before) {
-      if (job.state === "JOB_STATE_QUEUED") this.#note("bid");
       if (job.state === "JOB_STATE_LEASED" || (job.state === "JOB_STATE_RUNNING" && before !== "JOB_STATE_LEASED")) this.#note("fill");
       if (ended(job)) {
         // It may have been filled and ended between two looks.

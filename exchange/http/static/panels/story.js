@@ -66,7 +66,7 @@ function stepsOf(run) {
   const tries = job.attempt > 1 ? ` (attempt ${job.attempt}: what failed before costs nothing)` : "";
   const speed = run.tokensPerS ? ` · ${run.tokensPerS.toFixed(1)} tokens/s` : "";
   return [
-    ["Bid", at("bid"), true, html`${money(job.escrow_nanos)} held for at most ${mflop(job.quantity_mflop)}`],
+    ["Bid", at("bid"), true, html`${money(run.held)} held, for at most ${mflop(job.quantity_mflop)}`],
     ["Fill", at("fill"), filled, filled
       ? html`${job.worker} at ${integer(job.price_nanos)} nano$/CU on ${job.instrument}${tries}`
       : over ? "never filled" : job.waiting_for || "waits for an ask that it can pay"],
@@ -89,7 +89,7 @@ export function endOf(job) {
 /** @param {{run: Run}} props */
 function Bill({ run }) {
   const { job } = run;
-  const held = BigInt(job.escrow_nanos ?? 0);
+  const { held } = run;
   const paid = BigInt(job.paid_nanos ?? 0);
   return html`
     <div class="bill">

@@ -83,14 +83,16 @@ function Form({ page, book, picked, placed }) {
     <form class="form ticket-form" onSubmit=${submit}>
       <${Choice} label="Side" name="side" value=${side} choose=${setSide} options=${SIDES} />
       <${Choice} label="Type" name="type" value=${type} choose=${setType} options=${TYPES} />
+      <div class="pair">
       <${Field} label="Price" unit="nano$/CU">
         <input inputmode="numeric" pattern="[0-9]+" autocomplete="off" name="price" value=${market ? "" : price} disabled=${market}
-          placeholder=${market ? "the best there is" : ""} required=${!market} onInput=${(/** @type {any} */ e) => setPrice(e.target.value)} />
+          placeholder=${market ? "best" : ""} required=${!market} onInput=${(/** @type {any} */ e) => setPrice(e.target.value)} />
       <//>
       <${Field} label="Quantity" unit="CU">
         <input inputmode="decimal" autocomplete="off" name="quantity" value=${quantity} required
           onInput=${(/** @type {any} */ e) => setQuantity(e.target.value)} />
       <//>
+      </div>
       <${Field} label="Works">
         <select name="time" value=${time} disabled=${market} onChange=${(/** @type {any} */ e) => setTime(e.target.value)}>
           ${TIMES.map(([value, text]) => html`<option key=${value} value=${value}>${text}</option>`)}

@@ -1,7 +1,7 @@
 // @ts-check
 /** Who sells: hardware, slots, how busy, what was earned, how well it went. */
 
-import { NONE, flops, integer, money, percent, plural } from "../format.js";
+import { NONE, flops, fullMoney, integer, percent, plural } from "../format.js";
 import { share, sum } from "../store.js";
 import { Empty, Panel, Spark, State, Table } from "../ui.js";
 import { html } from "../vendor/preact-htm.js";
@@ -52,7 +52,7 @@ function Row({ worker, use, actions }) {
       <td data-label="Leases settled">${integer(worker.leases_settled)}</td>
       <td data-label="Failed">${integer(worker.leases_failed)}<small>${ended ? percent(share(worker.leases_failed, ended)) : NONE}</small></td>
       <td data-label="Compute settled">${flops(worker.flops_settled)}</td>
-      <td data-label="Earned">${money(worker.earned_nanos)}</td>
+      <td data-label="Earned">${fullMoney(worker.earned_nanos)}</td>
       ${actions && html`<td class="left" data-label="Operator">${actions(worker)}</td>`}
     </tr>
   `;

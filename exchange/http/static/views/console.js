@@ -1,6 +1,7 @@
 // @ts-check
 /** The console: a question, what it is worth, and everything that becomes of it. */
 
+import { bidPrice, nearest } from "../bid.js";
 import { money, nanosOf } from "../format.js";
 import { useTopics } from "../observe.js";
 import { Clock } from "../panels/clock.js";
@@ -16,10 +17,14 @@ import { html, useEffect, useState } from "../vendor/preact-htm.js";
 const RUNS_KEPT = 20;
 const TOKENS = 48;
 const DEADLINE_S = 30;
-const EXAMPLES = [
-  "Ann has the lamp. Ben has the rope. Ann and Ben swap what they have. What does Ann have at the end?",
-  "What is the value of ( False ) or True?",
-];
+/** Questions of reasoning suit the adaptive models, prompts suit those of text. */
+const EXAMPLES = {
+  adaptive: [
+    "What is the value of ( False ) or True?",
+    "Emil gives it to Hugo. Ann gives it to Greta. Ben gives it to Emil. Hugo gives it to Fritz. Dora gives it to Ben. Fritz gives it to Ann. Dora has the parcel first. Who has it in the end?",
+  ],
+  text: ["Write one sentence about mountains.", "List three fruits, separated by commas."],
+};
 
 /** The runs of this page, newest first: they outlive a look at another view. @type {Run[]} */
 const runs = [];
@@ -76,13 +81,14 @@ function Beside({ page, run }) {
   /** @type {Map<string, string>} */
   const own = new Map();
   if (run?.job && book && !ended(run.job) && run.job.state === "JOB_STATE_QUEUED") {
-    const at = bidAt(page, run, book);
+    const at = nearest(book.bids, bidPrice(run.job, page.nowNs()));
     if (at !== null) own.set(`bid/${at}`, "your bid");
   }
+  if (run?.job && book && !ended(run.job) && Number(run.job.price_nanos) > 0) own.set(`ask/${run.job.price_nanos}`, "your lease");
   return html`
     <${Panel} id="console-book" title=${book?.name ?? "Order book"} kind="ladder" aside=${html`<p class="unit">nano$/CU</p>`}>
       ${book && html`<div class="beside-clock"><${Clock} book=${book} store=${page.store} nowNs=${() => page.nowNs()} /></div>`}
-      <${Ladder} book=${book} own=${own} levels=${8} />
+      <${Ladder} book=${book} own=${own} levels=${6} />
     <//>
   `;
 }
@@ -134,7 +140,7 @@ function Form({ page, instruments, ask }) {
       <${Field} label="Question">
         <textarea name="question" rows="4" value=${text} onInput=${typed(setText)} placeholder="Ask in a sentence or two"></textarea>
       <//>
-      <p class="examples">${EXAMPLES.map((example) => html`
+      <p class="examples">${EXAMPLES[model.startsWith("adaptive") ? "adaptive" : "text"].map((example) => html`
         <button type="button" class="small" key=${example} onClick=${() => setText(example)} title=${example}>${example}</button>
       `)}</p>
       <${Field} label="Model and tier">
@@ -173,14 +179,4 @@ function Form({ page, instruments, ask }) {
 function wayOf(name) {
   const parts = name.split("/");
   return `${parts[0]} · ${parts.at(-1)}`;
-}
-
-/**
- * At which price a run's bid stands in the book now; null where that cannot be told.
- * @param {Page} page
- * @param {Run} run
- * @param {import("../market.js").LiveBook} book
- */
-function bidAt(page, run, book) {
-  return null;
 }
