@@ -86,6 +86,12 @@ class ReadModelProcess(ReadModelFeeder):
         self._process: Process | None = None
         self._watching: asyncio.Task[None] | None = None
 
+    @property
+    def pid(self) -> int:
+        """The process that feeds now."""
+        assert self._process is not None, "it was not started"
+        return self._process.pid
+
     async def start(self) -> None:
         """See ReadModelFeeder."""
         self._process = await self._spawn()

@@ -107,6 +107,11 @@ class Server:
         return self._edges
 
     @property
+    def read_model_feeder(self) -> ReadModelFeeder | None:
+        """What feeds the read model; None where there is none."""
+        return self._feeding
+
+    @property
     def address(self) -> str:
         """host:port of gRPC."""
         return self.edges.address

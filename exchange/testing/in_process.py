@@ -59,6 +59,8 @@ class InProcessExchange:
         http: Whether it serves HTTP, too.
         gateway: Whether gRPC and HTTP are in a process of their own; the engine is in this one.
             By default only if the environment's FLOPEX_TEST_PROCESSES is 2.
+        read_model_process: Whether a process of its own feeds the read model, as behind
+            `flopex serve`, and not a thread of this one.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class InProcessExchange:
         segment_bytes: int = SEGMENT_BYTES,
         http: bool = False,
         gateway: bool | None = None,
+        read_model_process: bool = False,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
         if gateway is None:
@@ -80,7 +83,7 @@ class InProcessExchange:
             operator_secret=auth.new_secret(),
             segment_bytes=segment_bytes,
             sessions=sessions or SessionConfig(),
-            read_model_process=False,
+            read_model_process=read_model_process,
             gateway_command=GATEWAY_COMMAND if gateway else (),
         )
         self.server = Server(self.config, self.clock)

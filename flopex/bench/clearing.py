@@ -23,7 +23,7 @@ from statistics import median
 from typing import Any, Final
 
 import matching.clearing
-from flopex.bench.exchange import machine
+from flopex.bench.machine import machine
 from matching import Bid, ClassBid, ClearingGroup, SlotPool, StandingQuote
 
 NS_PER_S: Final = 10**9

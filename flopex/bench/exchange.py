@@ -14,7 +14,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -23,9 +22,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from flopex.bench.beside import NOT_BESIDE, measure_beside
 from flopex.bench.latencies import Latencies
+from flopex.bench.machine import machine
 from matching import COMPILED
 
 P99_MAX_MS: Final = 50.0
@@ -47,6 +48,11 @@ REAL_TIME_PRIORITY: Final = 1
 ANSWER_MAX_S: Final = 60.0
 """A child that does not answer for so long is ended, and with it the benchmark."""
 
+PARTS: Final = (
+    "gateway_cpu_s", "read_model_cpu_s", "apply_s", "append_s", "publish_s", "groups",
+)  # fmt: skip
+"""What the server counts, and `Measured` has by the same name."""
+
 MODES: Final = {
     # name: (orders per message, first offered rate of the exchange, and of the empty core)
     "unary": (1, 400.0, 600.0),
@@ -57,7 +63,19 @@ MODES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What to run."""
+    """What to run.
+
+    Attributes:
+        modes: How orders travel.
+        seconds: Length of a trial.
+        clients: Client processes.
+        seed: Of the orders.
+        batch: Most orders per message.
+        processes: 1, or 2 for engine and gateway apart.
+        real_time: Whether all runs under SCHED_RR.
+        rate: Offered once, orders per second; 0: the best is sought.
+        beside: Where recovery and rivals are measured, too; None: they are not.
+    """
 
     modes: tuple[str, ...] = tuple(MODES)
     seconds: float = 2.0
@@ -66,10 +84,14 @@ class Settings:
     batch: int = 256
     processes: int = 1
     real_time: bool = False
+    rate: float = 0.0
+    beside: Path | None = None
 
     @property
     def most_seconds(self) -> float:
-        """How long the benchmark takes at most."""
+        """How long the benchmark takes at most, without what is measured beside it."""
+        if self.rate:
+            return 2 * len(self.modes) * (self.seconds + BESIDE_S)
         trials = len(self.modes) * 2 * (1 + TRIALS_MAX + HALF_TRIALS)
         return trials * (self.seconds + BESIDE_S)
 
@@ -86,6 +108,11 @@ class Measured:
     client_cpu_s: float = 0.0
     server_cpu_s: float = 0.0
     gateway_cpu_s: float = 0.0
+    apply_s: float = 0.0
+    append_s: float = 0.0
+    publish_s: float = 0.0
+    groups: int = 0
+    read_model_cpu_s: float = 0.0
     latencies: Latencies = field(default_factory=Latencies)
 
     def percentile_ms(self, share: float) -> float:
@@ -108,9 +135,23 @@ class Measured:
             "max_ms": round(self.percentile_ms(1.0), 3),
             "server_cpu_us_per_order": round(self.server_cpu_s / orders * 1e6, 2),
             "gateway_cpu_us_per_order": round(self.gateway_cpu_s / orders * 1e6, 2),
+            "read_model_cpu_us_per_order": round(self.read_model_cpu_s / orders * 1e6, 2),
             "client_cpu_us_per_order": round(self.client_cpu_s / orders * 1e6, 2),
+            # The engine's own parts, by the clock: the journal's is mostly the wait for the disk.
+            "core_us_per_order": round(self.apply_s / orders * 1e6, 2),
+            "journal_us_per_order": round(self.append_s / orders * 1e6, 2),
+            "feeds_us_per_order": round(self.publish_s / orders * 1e6, 2),
+            "orders_per_group": round(orders / self.groups, 1) if self.groups else 0,
             "orders": self.acked,
         }
+
+
+class Trial(NamedTuple):
+    """What was tried."""
+
+    mode: str
+    kind: str
+    measured: Measured
 
 
 class Child:
@@ -212,7 +253,8 @@ def _trial(
         measured.latencies.merge(Latencies(counts))
     after = server.ask({"ask": "cpu"})
     measured.server_cpu_s = after["cpu_s"] - before["cpu_s"]
-    measured.gateway_cpu_s = after.get("gateway_cpu_s", 0.0) - before.get("gateway_cpu_s", 0.0)
+    for name in PARTS:
+        setattr(measured, name, after.get(name, 0) - before.get(name, 0))
     return measured
 
 
@@ -256,18 +298,22 @@ class _Search:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """A mode against one server: at the highest rate that held, and at half of it."""
+    """A mode against one server: at the highest rate that held, and at half of it.
+
+    Where one rate was asked for, it is `limit`, whether it held or not.
+    """
 
     limit: Measured
-    half: Measured
+    half: Measured | None
 
     def row(self) -> dict[str, Any]:
         """For the JSON object."""
-        return {"limit": self.limit.row(), "half": self.half.row()}
+        found = {"limit": self.limit.row()}
+        return found | ({"half": self.half.row()} if self.half else {})
 
 
-Report = Callable[[str, str, Measured], None]
-"""Told of every trial: mode, kind of server, what was measured."""
+Report = Callable[[Trial | str], None]
+"""Told of every trial, and what is going on beside them."""
 
 
 def run(settings: Settings, report: Report) -> dict[str, Any]:
@@ -284,7 +330,7 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
         empty = _measure(settings, mode, "empty", report)
         full = _measure(settings, mode, "two" if settings.processes == 2 else "full", report)
         ratio = None
-        if full is not None and empty is not None:
+        if full is not None and empty is not None and not settings.rate:
             ratio = round(full.limit.offered_per_s / empty.limit.offered_per_s, 3)
         result[mode] = {
             "full": full.row() if full else None,
@@ -292,7 +338,7 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
             "ratio_of_ceiling": ratio,
         }
         result |= _headline(mode, full)
-    return result
+    return result | (measure_beside(settings.beside, report) if settings.beside else NOT_BESIDE)
 
 
 def _headline(mode: str, full: Figures | None) -> dict[str, float | int | None]:
@@ -327,10 +373,12 @@ def _measure(settings: Settings, mode: str, kind: str, report: Report) -> Figure
                 "seed": next(seeds),
             }
             measured = _trial(server, loads, ready, plan)
-            report(mode, kind, measured)
+            report(Trial(mode, kind, measured))
             return measured
 
         attempt(start / 2)  # warms code, connection and journal; not counted
+        if settings.rate:
+            return Figures(attempt(settings.rate), None)
         limit = _Search(attempt).run(start)
         if limit is None:
             return None
@@ -338,22 +386,3 @@ def _measure(settings: Settings, mode: str, kind: str, report: Report) -> Figure
         halves = [attempt(limit.offered_per_s / 2) for _ in range(HALF_TRIALS)]
         halves.sort(key=lambda measured: measured.percentile_ms(0.5))
         return Figures(limit, halves[HALF_TRIALS // 2])
-
-
-def machine() -> dict[str, Any]:
-    """What it ran on."""
-    model = ""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.split(":", 1)[1].strip()
-                break
-    except OSError:
-        model = platform.processor()
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "load": [round(x, 2) for x in os.getloadavg()],
-    }

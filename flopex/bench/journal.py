@@ -28,7 +28,7 @@ from typing import Any, Final
 from exchange.journal import SEGMENT_BYTES, GroupRecord, LocalLog
 from exchange.journal.files import OsFileSystem
 from exchange.journal.writers import WRITE_MODE, WriteMode
-from flopex.bench.exchange import machine
+from flopex.bench.machine import machine
 
 GROUP_SIZES: Final = (1, 16, 128, 1024)
 ALIGNMENTS: Final = (512, 4096)

@@ -32,8 +32,8 @@ from exchange.engine import Outcomes
 from exchange.rpc.convert import orders, packed
 from exchange.testing import uuid7
 from exchange.v1 import order_service_pb2 as pb
-from flopex.bench.exchange import machine
 from flopex.bench.flow import TICK_NANOS, Flow
+from flopex.bench.machine import machine
 from matching import COMPILED
 
 FORMS: Final = ("messages", "rows")

@@ -46,7 +46,7 @@ from exchange.core.commands import (
 from exchange.core.limits import NS_PER_MS, NS_PER_S, RULES_VERSION
 from exchange.journal import GroupRecord, LocalLog, SnapshotStore
 from exchange.recovery import GENESIS
-from flopex.bench.exchange import machine
+from flopex.bench.machine import machine
 from matching import COMPILED
 
 TRADERS: Final = 100

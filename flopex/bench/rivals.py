@@ -22,8 +22,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from flopex.bench.exchange import machine
 from flopex.bench.flow import Flow
+from flopex.bench.machine import machine
 
 ACCOUNTS: Final = 1_000
 FUNDS_NANOS: Final = 10**15

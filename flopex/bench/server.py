@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from exchange.server.gateway_process import GatewayProcess
+from exchange.server.read_model import ReadModelProcess
 from exchange.server.server import GC_THRESHOLDS
 from exchange.testing import InProcessExchange
 from flopex.bench import empty
@@ -42,8 +43,10 @@ async def _full(
     directory: Path, gateway: bool = False
 ) -> AsyncIterator[tuple[dict[str, Any], InProcessExchange]]:
     async with InProcessExchange(
-        directory, segment_bytes=SEGMENT_BYTES, gateway=gateway
+        directory, segment_bytes=SEGMENT_BYTES, gateway=gateway, read_model_process=True
     ) as exchange:
+        # It would inherit --real-time, and its place is behind everybody.
+        os.sched_setscheduler(_read_model_pid(exchange), os.SCHED_OTHER, os.sched_param(0))
         instrument_id = await exchange.paper_instrument("paper/bench", TICK_NANOS)
         keys = [await exchange.trader(f"client-{i}") for i in range(CLIENTS_MAX)]
         ready = {"target": exchange.address, "keys": keys, "instrument_id": instrument_id}
@@ -61,7 +64,18 @@ def _gateway_cpu_s(exchange: InProcessExchange) -> float:
     edges = exchange.server.edges
     if not isinstance(edges, GatewayProcess):
         return 0.0
-    fields = Path(f"/proc/{edges.pid}/stat").read_text().rpartition(")")[2].split()
+    return _cpu_s(edges.pid)
+
+
+def _read_model_pid(exchange: InProcessExchange) -> int:
+    feeder = exchange.server.read_model_feeder
+    assert isinstance(feeder, ReadModelProcess)
+    return feeder.pid
+
+
+def _cpu_s(pid: int) -> float:
+    """CPU seconds of another process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -81,6 +95,7 @@ async def _serve(kind: str, directory: Path) -> None:
                 answer["cpu_s"] += gateway_cpu_s
                 answer |= {
                     "gateway_cpu_s": gateway_cpu_s,
+                    "read_model_cpu_s": _cpu_s(_read_model_pid(exchange)),
                     "groups": stats.groups,
                     "commands": stats.commands,
                     "apply_s": stats.apply_ns / 1e9,

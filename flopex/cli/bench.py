@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from rich.console import Group
@@ -15,6 +13,7 @@ from rich.table import Table
 
 from flopex.cli.base import Session, command
 from flopex.cli.bench_clearing import clearing
+from flopex.cli.bench_exchange import exchange
 from flopex.cli.bench_gating import gating
 from flopex.cli.bench_journal import journal
 from flopex.cli.bench_matching import matching
@@ -23,91 +22,15 @@ from flopex.cli.bench_recovery import recovery
 from flopex.cli.bench_rivals import rivals
 from flopex.cli.exits import CommandError
 
-if TYPE_CHECKING:
-    from flopex.bench.exchange import Measured
-
 app = typer.Typer(no_args_is_help=True, help="Benchmarks: each states its method and its spread.")
 
-COLUMNS: Final = (
-    "mode",
-    "server",
-    "at",
-    "orders/s",
-    "p50 ms",
-    "p99 ms",
-    "p99.9 ms",
-    "server CPU us/order",
-    "client CPU us/order",
-)
-
-
-class Mode(StrEnum):
-    """How orders travel."""
-
-    UNARY = "unary"
-    STREAM = "stream"
-    BATCHED = "batched"
-
-
-@command(
+command(
     app,
     "exchange",
-    example="flopex bench exchange\nflopex bench exchange --mode batched --seconds 10 --json",
-)
-async def exchange(
-    session: Session,
-    mode: Annotated[
-        list[Mode] | None, typer.Option(help="Only this mode; may be repeated.")
-    ] = None,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Length of one trial.")] = 2.0,
-    clients: Annotated[int, typer.Option(min=1, max=8, help="Client processes.")] = 2,
-    batch: Annotated[int, typer.Option(min=2, max=4096, help="Most orders per message.")] = 256,
-    seed: Annotated[int, typer.Option(help="Seed of the order flow.")] = 1,
-    processes: Annotated[
-        int, typer.Option(min=1, max=2, help="1: all in one; 2: engine and gateway apart.")
-    ] = 1,
-    real_time: Annotated[
-        bool,
-        typer.Option(
-            "--real-time",
-            help="Run under SCHED_RR, so that busy neighbours do not show; needs root.",
-        ),
-    ] = False,
-) -> None:
-    """Orders per second with durable acknowledgements, and how long an acknowledgement takes.
-
-    Open loop, separate processes, gRPC over loopback; latency counts from the time at which an
-    order should have been sent. A mode's rate is the highest offered one at which every order was
-    acknowledged with a p99 under 50 ms. Beside it stands the same transport with nothing behind
-    it, measured in the same run.
-    """
-    from flopex.bench.exchange import Settings, run
-
-    chosen = tuple(m.value for m in mode or Mode)
-    settings = Settings(chosen, seconds, clients, seed, batch, processes, real_time)
-    began = time.monotonic()
-    session.output.note(
-        f"at most {settings.most_seconds / 60:.0f} minutes, a third of it as a rule"
-    )
-
-    def report(name: str, kind: str, measured: Measured) -> None:
-        row = measured.row()
-        verdict = "held" if measured.good else "failed"
-        session.output.note(
-            f"{time.monotonic() - began:4.0f} s  {name} {kind}: {row['per_s']:,} orders/s "
-            f"{verdict}, p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms"
-        )
-
-    try:
-        result = await asyncio.to_thread(run, settings, report)
-    except PermissionError as error:
-        raise CommandError(
-            f"not allowed: {error}", "SCHED_RR needs root or CAP_SYS_NICE", reason="BENCH"
-        ) from error
-    except RuntimeError as error:
-        raise CommandError(f"the benchmark broke off: {error}", reason="BENCH") from error
-    session.output.answer(result, _table(result, chosen))
-
+    example="flopex bench exchange\n"
+    "flopex bench exchange --mode batched --rate 50000 --seconds 60 --json\n"
+    "flopex bench exchange --beside ./disk --json",
+)(exchange)
 
 command(
     app,
@@ -245,38 +168,6 @@ def _model_tables(result: dict[str, Any]) -> list[Table]:
         parts.add_row(name, *cells)
     return [table, parts]
 
-
-def _table(result: dict[str, Any], modes: tuple[str, ...]) -> Table:
-    machine = result["machine"]
-    table = Table(
-        *COLUMNS,
-        title=f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}",
-        caption="rate: the highest at which all orders were acknowledged, p99 under 50 ms; "
-        "half: median of three trials at half of it",
-    )
-    for mode in modes:
-        measured = result[mode]
-        for kind in ("full", "empty"):
-            figures = measured[kind]
-            if figures is None:
-                table.add_row(mode, kind, "limit", "none held")
-                continue
-            for at in ("limit", "half"):
-                row = figures[at]
-                table.add_row(mode, kind, at, *(f"{row[key]:,}" for key in _KEYS))
-        ratio = measured["ratio_of_ceiling"]
-        table.add_row(mode, "full/empty", "limit", "" if ratio is None else f"{ratio:.2f}")
-    return table
-
-
-_KEYS: Final = (
-    "per_s",
-    "p50_ms",
-    "p99_ms",
-    "p999_ms",
-    "server_cpu_us_per_order",
-    "client_cpu_us_per_order",
-)
 
 command(
     app,

@@ -34,7 +34,7 @@ _TwoProcesses = Annotated[
     bool,
     typer.Option(
         "--two-processes/--single-process",
-        help="gRPC and HTTP in a process of their own, or all in one, as on a laptop.",
+        help="gRPC and HTTP in a process of their own, or in the engine's, as on a laptop.",
     ),
 ]
 _Traces = Annotated[
@@ -111,7 +111,6 @@ async def serve(
         reflection=reflection,
         read_model=read_model,
         traces=traces,
-        read_model_process=two_processes,
         snapshots=_snapshots(snapshot_records, snapshot_period, snapshots_kept),
         gateway_command=gateway.command(log_level, session.json) if two_processes else (),
     )

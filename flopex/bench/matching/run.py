@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from flopex.bench.exchange import machine
+from flopex.bench.machine import machine
 from flopex.bench.matching import liquibook, oracle, workloads
 from flopex.bench.matching.contestant import FLOPEX, MISSING_STATUS, SOURCE_VARIABLE
 from flopex.bench.matching.peers import PEERS

@@ -1,0 +1,147 @@
+"""`flopex bench exchange`: durable orders per second, beside a transport with nothing behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from rich.table import Table
+
+from flopex.cli.base import Session
+from flopex.cli.exits import CommandError
+
+if TYPE_CHECKING:
+    from flopex.bench.exchange import Trial
+
+COLUMNS: Final = (
+    "mode",
+    "server",
+    "at",
+    "orders/s",
+    "p50 ms",
+    "p99 ms",
+    "p99.9 ms",
+    "server CPU us/order",
+    "client CPU us/order",
+)
+BESIDE: Final = ("replay_per_s", "restart_1m_s", "postgres_per_s", "redis_per_s")
+"""What --beside adds."""
+_KEYS: Final = (
+    "per_s",
+    "p50_ms",
+    "p99_ms",
+    "p999_ms",
+    "server_cpu_us_per_order",
+    "client_cpu_us_per_order",
+)
+
+
+class Mode(StrEnum):
+    """How orders travel."""
+
+    UNARY = "unary"
+    STREAM = "stream"
+    BATCHED = "batched"
+
+
+async def exchange(
+    session: Session,
+    mode: Annotated[
+        list[Mode] | None, typer.Option(help="Only this mode; may be repeated.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Length of one trial.")] = 2.0,
+    clients: Annotated[int, typer.Option(min=1, max=8, help="Client processes.")] = 2,
+    batch: Annotated[int, typer.Option(min=2, max=4096, help="Most orders per message.")] = 256,
+    seed: Annotated[int, typer.Option(help="Seed of the order flow.")] = 1,
+    processes: Annotated[
+        int, typer.Option(min=1, max=2, help="1: all in one; 2: engine and gateway apart.")
+    ] = 1,
+    rate: Annotated[
+        float,
+        typer.Option(min=0, help="Offer this rate once, for so long, instead of seeking the best."),
+    ] = 0.0,
+    beside: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            exists=True,
+            help="Folder on the journal's disk: measure there, too, how fast a journal of 1.5 "
+            "million records is replayed, a restart with 1 million live orders, and the same "
+            "orders through PostgreSQL and Redis, where they are installed.",
+        ),
+    ] = None,
+    real_time: Annotated[
+        bool,
+        typer.Option(
+            "--real-time",
+            help="Run under SCHED_RR, so that busy neighbours do not show; needs root.",
+        ),
+    ] = False,
+) -> None:
+    """Orders per second with durable acknowledgements, and how long an acknowledgement takes.
+
+    Open loop, separate processes, gRPC over loopback; latency counts from the time at which an
+    order should have been sent. A mode's rate is the highest offered one at which every order was
+    acknowledged with a p99 under 50 ms. Beside it stands the same transport with nothing behind
+    it, measured in the same run.
+    """
+    from flopex.bench.exchange import Settings, run
+
+    chosen = tuple(m.value for m in mode or Mode)
+    settings = Settings(chosen, seconds, clients, seed, batch, processes, real_time, rate, beside)
+    began = time.monotonic()
+    session.output.note(
+        f"at most {settings.most_seconds / 60:.0f} minutes, a third of it as a rule"
+    )
+
+    def report(what: Trial | str) -> None:
+        text = what if isinstance(what, str) else _told(what)
+        session.output.note(f"{time.monotonic() - began:4.0f} s  {text}")
+
+    try:
+        result = await asyncio.to_thread(run, settings, report)
+    except PermissionError as error:
+        raise CommandError(
+            f"not allowed: {error}", "SCHED_RR needs root or CAP_SYS_NICE", reason="BENCH"
+        ) from error
+    except RuntimeError as error:
+        raise CommandError(f"the benchmark broke off: {error}", reason="BENCH") from error
+    session.output.answer(result, _table(result, chosen))
+
+
+def _told(trial: Trial) -> str:
+    row = trial.measured.row()
+    verdict = "held" if trial.measured.good else "failed"
+    return (
+        f"{trial.mode} {trial.kind}: {row['per_s']:,} orders/s {verdict}, "
+        f"p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms"
+    )
+
+
+def _table(result: dict[str, Any], modes: tuple[str, ...]) -> Table:
+    machine = result["machine"]
+    table = Table(
+        *COLUMNS,
+        title=f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}",
+        caption="rate: the highest at which all orders were acknowledged, p99 under 50 ms; "
+        "half: median of three trials at half of it",
+    )
+    for mode in modes:
+        measured = result[mode]
+        for kind in ("full", "empty"):
+            figures = measured[kind]
+            if figures is None:
+                table.add_row(mode, kind, "limit", "none held")
+                continue
+            for at, row in figures.items():
+                table.add_row(mode, kind, at, *(f"{row[key]:,}" for key in _KEYS))
+        ratio = measured["ratio_of_ceiling"]
+        table.add_row(mode, "full/empty", "limit", "" if ratio is None else f"{ratio:.2f}")
+    for name in BESIDE:
+        if result[name] is not None:
+            table.add_row(name, *("",) * 2, f"{result[name]:,}")
+    return table
