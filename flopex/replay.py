@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from exchange.core.commands import Command, decode
+from exchange.core.events import AnyEvent
 from exchange.core.exchange import Exchange
 from exchange.core.limits import RULES_VERSION
 from exchange.core.snapshot import load
 from exchange.journal import JournalWalk, Position, SnapshotStore
 from exchange.journal.files import OsFileSystem
-from exchange.recovery import Replica, collecting_paused
+from exchange.recovery import Comparison, Differs, DigestFile, Replica, collecting_paused
 from flopex.journals import beginning_kept, first_sequence, good_snapshots, snapshots_of
+
+Watcher = Callable[[Exchange, Sequence[Command], Sequence[list[AnyEvent]]], None]
+"""Shown each commit group and its events, right after the core has applied it."""
 
 
 class Replay(NamedTuple):
@@ -23,36 +29,64 @@ class Replay(NamedTuple):
         digest: Of the state after it.
         imbalance_nanos: Sum over all accounts, nano-dollars.
         seconds: How long it took.
+        records: Commands that were applied.
+        compared: Digests that the live exchange or its snapshots had recorded, all equal.
     """
 
     sequence: int
     digest: bytes
     imbalance_nanos: int
     seconds: float
+    records: int
+    compared: int
 
 
-def replay_journal(directory: Path, up_to_sequence: int) -> Replay:
+def replay_journal(
+    directory: Path, up_to_sequence: int | None = None, watch: Watcher | None = None
+) -> Replay:
     """Apply a journal's commands up to and including one; its exchange may be running.
 
-    Where the journal's beginning was removed, the oldest snapshot that stands in for it is the
-    start.
+    On the way the state is held against every digest that was recorded of it: those that the live
+    engine published, and those of the snapshots. Where the journal's beginning was removed, the
+    oldest snapshot that stands in for it is the start.
 
     Raises:
+        Differs: the replay came to another state than the live exchange.
         JournalError: the journal or its oldest snapshot cannot be read.
         RecordError: a record cannot be.
         AssertionError: an invariant does not hold in the state that came of it.
     """
     began = time.monotonic()
+    comparison = Comparison(DigestFile(snapshots_of(directory)).read())
+    heads = {
+        head.sequence: head
+        for head in good_snapshots(directory)
+        if head.rules_version == RULES_VERSION
+    }
+    snapshots = 0
     with collecting_paused():
         replica, anchor = _start(directory)
+        started = replica.core.sequence
         walk = JournalWalk(OsFileSystem(), directory, rules_version=RULES_VERSION, anchor=anchor)
         for record in walk.groups():
-            if replica.core.sequence >= up_to_sequence:
+            if up_to_sequence is not None and replica.core.sequence >= up_to_sequence:
                 break
-            replica.replay(record)
+            commands = decode(record.payload)
+            events = replica.apply(commands, record.first_sequence)
+            if watch is not None:
+                watch(replica.core, commands, events)
+            comparison.check(replica)
+            head = heads.get(replica.core.sequence)
+            if head is not None:
+                if (found := replica.core.digest()) != head.digest:
+                    raise Differs(head.sequence, "state", head.digest, found)
+                snapshots += 1
     core = replica.core
     core.check()
-    return Replay(core.sequence, core.digest(), core.imbalance_nanos(), time.monotonic() - began)
+    elapsed = time.monotonic() - began
+    records = core.sequence - started
+    compared = comparison.compared + snapshots
+    return Replay(core.sequence, core.digest(), core.imbalance_nanos(), elapsed, records, compared)
 
 
 def _start(directory: Path) -> tuple[Replica, Position | None]:

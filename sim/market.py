@@ -16,6 +16,7 @@ from exchange.core.accounts import EXTERNAL
 from exchange.core.events import Cleared, JobEnded, JobQueued, JobState, LeaseOffered, Refused
 from exchange.core.exchange import Exchange
 from exchange.core.limits import (
+    BALANCE_MAX_NANOS,
     FLOPS_PER_MFLOP,
     JOB_QUANTITY_MAX_MFLOP,
     NS_PER_MS,
@@ -24,9 +25,11 @@ from exchange.core.limits import (
     PRICE_MAX_NANOS,
     QUOTE_TTL_MAX_NS,
 )
+from exchange.core.rules import LIVE_RULES, Rules
 from exchange.metering.cards import ModelCard
 from exchange.metering.traces import DenseTrace, flops
 from sim.agents.conduct import Conduct
+from sim.collecting import collecting_paused
 from sim.demand import Demand, Job
 from sim.outcome import Outcome
 from sim.scenario import FLOPS_PER_TOKEN, HardwareClass, Scenario
@@ -35,11 +38,13 @@ from worker.quoting import Inventory, QuotePolicy, Static
 BEGIN_NS: Final = 1_780_000_000 * NS_PER_S
 """When every simulated market begins, nanoseconds since the epoch."""
 CARD: Final = ModelCard(name="simulated", family="instant", flops_per_token=FLOPS_PER_TOKEN)
+CARD_DIGEST: Final = CARD.digest()
 TIER: Final = "simulated"
 CREDIT_NANOS: Final = 10**17
-"""Of each account: no buyer runs out of money."""
+"""Of each account, where the exchange can hold so much: no buyer runs out of money."""
 MILLI: Final = 1_000
 _ZERO: Final = bytes(32)
+_HEARD: Final = frozenset({Cleared, JobEnded, JobQueued, LeaseOffered, Refused})
 
 
 class _Running(NamedTuple):
@@ -48,26 +53,34 @@ class _Running(NamedTuple):
     output_tokens: int
 
 
-def run_market(demand: Demand, scenario: Scenario, conduct: Conduct | None = None) -> Outcome:
+def run_market(
+    demand: Demand,
+    scenario: Scenario,
+    conduct: Conduct | None = None,
+    rules: Rules = LIVE_RULES,
+) -> Outcome:
     """Let the live engine trade the jobs.
 
     Args:
         demand: The jobs.
         scenario: Its fleet and how it asks.
         conduct: What buyers say, and what workers compute of it; honest where it is not given.
+        rules: Of clearing; the live ones where not given.
 
     Returns:
         Which class served each job and when it was done, what was paid, and the digest of the
         engine's state at the end.
     """
-    return _Market(demand, scenario, conduct or Conduct()).run()
+    with collecting_paused():
+        return _Market(demand, scenario, conduct or Conduct(), rules).run()
 
 
 class _Market:
-    def __init__(self, demand: Demand, scenario: Scenario, conduct: Conduct) -> None:
+    def __init__(self, demand: Demand, scenario: Scenario, conduct: Conduct, rules: Rules) -> None:
         self._demand, self._scenario, self._conduct = demand, scenario, conduct
-        self._core = Exchange()
-        self._queue: list[tuple[int, int, Job | _Running]] = []  # by time, then by entry
+        self._core = Exchange(rules)
+        self._arriving = 0  # the next of the demand's jobs
+        self._running: list[tuple[int, int, _Running]] = []  # by their end, then by entry
         self._entered = 0
         self._told: dict[int, Job] = {}  # by number, as their buyers tell them
         self._jobs: dict[int, Job] = {}  # the same by the exchange's id
@@ -77,14 +90,15 @@ class _Market:
 
     def run(self) -> Outcome:
         self._open()
-        for job in self._demand.jobs:
-            self._enter(BEGIN_NS + job.arrival_ns, job)
-        last_ns = BEGIN_NS + max(job.deadline_ns for job in self._demand.jobs)
+        jobs = self._demand.jobs
+        last_ns = BEGIN_NS + max(job.deadline_ns for job in jobs)
         while True:
-            timer_ns = self._core.next_timer_ns()
-            due_ns = self._queue[0][0] if self._queue else None
-            now_ns = min(t for t in (timer_ns, due_ns, last_ns + 1) if t is not None)
-            if now_ns > last_ns and not self._queue:
+            now_ns = min(self._core.next_timer_ns() or last_ns + 1, last_ns + 1)
+            if self._arriving < len(jobs):
+                now_ns = min(now_ns, BEGIN_NS + jobs[self._arriving].arrival_ns)
+            if self._running:
+                now_ns = min(now_ns, self._running[0][0])
+            elif now_ns > last_ns:
                 break
             self._turn(now_ns)
         outcome = self._outcome
@@ -98,6 +112,7 @@ class _Market:
     def _open(self) -> None:
         """The operator's commands, and the workers' registrations and standing quotes."""
         count = self._scenario.accounts
+        credit_nanos = min(CREDIT_NANOS, BALANCE_MAX_NANOS // count)
         accounts = [c.OpenAccount(c.AccountKind.REAL, f"buyer-{i}") for i in range(count)]
         # Account ids are given in order, behind those that stand for the world outside.
         self._first_account = max(EXTERNAL) + 1
@@ -106,7 +121,7 @@ class _Market:
             *accounts,
             c.OpenAccount(c.AccountKind.REAL, "seller"),
             *(
-                c.Deposit(self._first_account + i, _id16(BEGIN_NS, i), CREDIT_NANOS)
+                c.Deposit(self._first_account + i, _id16(BEGIN_NS, i), credit_nanos)
                 for i in range(count)
             ),
             c.AddModel(CARD.encode()),
@@ -148,13 +163,15 @@ class _Market:
     def _turn(self, now_ns: int) -> None:
         """All that is due now, then what the workers answer to it."""
         commands: list[c.Command] = []
-        while self._queue and self._queue[0][0] <= now_ns:
-            entry = heapq.heappop(self._queue)[2]
-            if isinstance(entry, _Running):
-                commands.append(_receipt(entry))
-            elif told := self._conduct.told(entry, now_ns - BEGIN_NS):
+        jobs, arrived_ns = self._demand.jobs, now_ns - BEGIN_NS
+        while self._arriving < len(jobs) and jobs[self._arriving].arrival_ns <= arrived_ns:
+            told = self._conduct.told(jobs[self._arriving], arrived_ns)
+            self._arriving += 1
+            if told is not None:
                 self._told[told.number] = told
                 commands.append(self._submit(told))
+        while self._running and self._running[0][0] <= now_ns:
+            commands.append(_receipt(heapq.heappop(self._running)[2]))
         offers = self._apply(now_ns, commands)
         while offers:
             answers: list[c.Command] = []
@@ -165,7 +182,9 @@ class _Market:
                 tokens = self._conduct.computed(self._jobs[offer.job_id], now_ns - BEGIN_NS)
                 instrument = self._core.instruments[offer.instrument_id]
                 takes_ns = instrument.run_time_ns(*tokens)
-                self._enter(now_ns + takes_ns, _Running(offer, *tokens))
+                self._entered += 1
+                running = _Running(offer, *tokens)
+                heapq.heappush(self._running, (now_ns + takes_ns, self._entered, running))
             offers = self._apply(now_ns, answers)
 
     def _apply(self, now_ns: int, commands: list[c.Command]) -> list[LeaseOffered]:
@@ -175,6 +194,8 @@ class _Market:
         for command, events in zip(group, self._core.apply(group), strict=True):
             self._events += len(events)
             for event in events:
+                if type(event) not in _HEARD:
+                    continue  # most are
                 if isinstance(event, LeaseOffered):
                     offers.append(event)
                 elif isinstance(event, JobEnded):
@@ -218,10 +239,6 @@ class _Market:
             tier=TIER,
         )
 
-    def _enter(self, at_ns: int, entry: Job | _Running) -> None:
-        self._entered += 1
-        heapq.heappush(self._queue, (at_ns, self._entered, entry))
-
 
 def _receipt(running: _Running) -> c.SettleLease:
     offer = running.offer
@@ -235,7 +252,7 @@ def _receipt(running: _Running) -> c.SettleLease:
         signature_valid=1,
         flops=flops(CARD, trace),
         tokens_received=running.output_tokens,
-        model_digest=CARD.digest(),
+        model_digest=CARD_DIGEST,
         input_digest=_ZERO,
         output_digest=_ZERO,
         output_digest_received=_ZERO,

@@ -14,7 +14,7 @@ import msgspec
 
 from exchange.core import commands as c
 from exchange.core.events import EpochBegan, JobState, Refused, TimeAdvanced
-from exchange.core.jobs import JobDesk, bid_id_of
+from exchange.core.jobs import Job, JobDesk, bid_id_of
 from exchange.core.leases import LeaseDesk
 from exchange.core.limits import OUTAGE_MAX_NS, RECOVERY_GRACE_NS, RULES_VERSION
 from exchange.core.open_orders import OpenOrder, orders_state
@@ -22,6 +22,7 @@ from exchange.core.operator import OperatorDesk
 from exchange.core.order_fills import FillDesk
 from exchange.core.orders import OrderDesk
 from exchange.core.reasons import Reason
+from exchange.core.rules import LIVE_RULES, Rules
 from exchange.core.state import State
 from exchange.core.timers import TimerKind
 from exchange.core.trading import BOOK_STATE, TradingDesk
@@ -68,8 +69,8 @@ Depth = list[tuple[int, int, int]]
 class Exchange(State):
     """The deterministic core. Drivers call `apply`; everyone else reads."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, rules: Rules = LIVE_RULES) -> None:
+        super().__init__(rules)
         jobs, fills = JobDesk(self), FillDesk(self)
         trading = TradingDesk(self, fills)
         orders = OrderDesk(self, fills, trading)
@@ -279,8 +280,11 @@ class Exchange(State):
                 instrument.call.check()
 
     def _check_counts(self) -> None:
+        jobs_of: dict[int, list[Job]] = {account_id: [] for account_id in self.accounts}
+        for job in self.jobs.values():
+            jobs_of[job.account_id].append(job)
         for account_id, account in self.accounts.items():
-            mine = [j for j in self.jobs.values() if j.account_id == account_id]
+            mine = jobs_of[account_id]
             assert list(account.job_ids) == [j.job_id for j in mine]
             jobs = [j for j in mine if j.is_open]
             assert account.open_jobs == len(jobs)

@@ -9,7 +9,7 @@ trade any more drops out; the job ends with the last one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from exchange.core.accounts import content_digest
 from exchange.core.commands import AccountKind, SubmitJob, TradingState, decode
@@ -24,7 +24,6 @@ from exchange.core.events import (
 from exchange.core.limits import (
     ATTEMPTS_MAX,
     CLIENT_ID_RETENTION_NS,
-    NS_PER_MS,
     OPEN_JOBS_PER_ACCOUNT_MAX,
     QUEUED_BYTES_PER_ACCOUNT_MAX,
 )
@@ -40,9 +39,6 @@ if TYPE_CHECKING:
     from exchange.core.accounts import Account
     from exchange.core.planning import Work
     from exchange.core.state import State
-
-BATCH_PERIOD_NS: Final = 10 * NS_PER_MS
-"""Batches clear on multiples of this, and only when something may trade."""
 
 
 def bid_id_of(job_id: int, leg: int) -> int:
@@ -280,7 +276,8 @@ class JobDesk:
         """Something may trade: clear the group at the next batch boundary from then on."""
         timers = self._state.timers
         earliest_ns = max(self._state.now_ns + 1, not_before_ns)
-        due = -(-earliest_ns // BATCH_PERIOD_NS) * BATCH_PERIOD_NS
+        period_ns = self._state.rules.batch_period_ns
+        due = -(-earliest_ns // period_ns) * period_ns
         armed = timers.due_ns(TimerKind.UNCROSS, group_id)
         if armed is None or armed > due:
             timers.set(TimerKind.UNCROSS, group_id, due)

@@ -52,7 +52,6 @@ from exchange.core.limits import (
     KEYS_PER_ACCOUNT_MAX,
     MODELS_MAX,
     NAME_BYTES_MAX,
-    NS_PER_S,
 )
 from exchange.core.message_limits import limits_for
 from exchange.core.reasons import Reason
@@ -67,9 +66,6 @@ if TYPE_CHECKING:
     from exchange.core.state import State
     from exchange.core.trading import TradingDesk
     from exchange.core.workers import WorkerDesk
-
-RAMP_K_NS: Final = NS_PER_S
-"""How early a managed bid rises: at this time before its latest start it pays half its density."""
 
 ROLES_MAX: Final = 15
 
@@ -228,7 +224,7 @@ class OperatorDesk:
         if not group_id:
             state.counters.group += 1
             group_id = state.group_by_key[key] = state.counters.group
-            state.groups[group_id] = ClearingGroup(group_id, RAMP_K_NS)
+            state.groups[group_id] = ClearingGroup(group_id, state.rules.ramp_ns)
             state.group_classes[group_id] = []
         if len(state.group_classes[group_id]) >= CLASSES_MAX:
             return Reason.EXCHANGE_FULL, 0

@@ -20,7 +20,6 @@ from exchange.core.jobs import Job
 from exchange.core.leases import Lease
 from exchange.core.limits import RULES_VERSION
 from exchange.core.open_orders import restore_orders
-from exchange.core.operator import RAMP_K_NS
 from exchange.core.workers import Quote, Worker
 from exchange.metering.cards import CardError, decode_card
 from matching.book import Book
@@ -124,7 +123,7 @@ def _restore_market(exchange: Exchange, models: Sequence[Any], instruments: Sequ
             continue
         if group_id not in exchange.groups:
             exchange.group_by_key[instrument.terms.model_id, instrument.tier] = group_id
-            exchange.groups[group_id] = ClearingGroup(group_id, RAMP_K_NS)
+            exchange.groups[group_id] = ClearingGroup(group_id, exchange.rules.ramp_ns)
             exchange.group_classes[group_id] = []
         exchange.group_classes[group_id].append(instrument_id)
 

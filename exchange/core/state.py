@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from exchange.core.accounts import ClientIds
 from exchange.core.ledger import Ledger
 from exchange.core.limits import CLIENT_ID_RETENTION_NS, ORDER_ID_RETENTION_NS
+from exchange.core.rules import LIVE_RULES, Rules
 from exchange.core.timers import Timers
 from matching.book_legs import BookLegDesk
 from matching.legs import LegDesk
@@ -76,7 +77,8 @@ class Counters:
 class State:
     """The exchange's memory. `events` collects those of the command under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Rules = LIVE_RULES) -> None:
+        self.rules = rules
         self.now_ns = 0
         self.epoch = 1
         self.sequence = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -17,6 +18,7 @@ from exchange.http.calls import Calls
 from exchange.http.errors import ApiError
 from exchange.http.feed import OverviewFeed
 from exchange.http.listener import CONNECTIONS_MAX, Listener
+from exchange.http.market.sockets import MarketSockets
 from exchange.http.metrics import CONTENT_TYPE, EdgeMetrics
 from exchange.http.sockets import OverviewSockets
 from exchange.http.views import Views
@@ -63,7 +65,8 @@ class HttpServer:
         self._listener = Listener(connections)
         self._feed = OverviewFeed(views)
         self._sockets = OverviewSockets(self._feed)
-        self._metrics = EdgeMetrics(lambda: len(self._sockets), collector)
+        self._market = MarketSockets(calls)
+        self._metrics = EdgeMetrics(lambda: len(self._sockets), self._market, collector)
         self._files = pages.load()
         self._runner = web.AppRunner(
             self._application(),
@@ -83,6 +86,7 @@ class HttpServer:
         app.router.add_get("/metrics", self._exposition)
         app.router.add_get("/v1/overview", self._overview)
         app.router.add_get("/ws/v1/overview", self._sockets.handle, allow_head=False)
+        app.router.add_routes(self._market.routes)
         app.router.add_routes(rest.routes(self._calls))
         app.on_response_prepare.append(_secure)
         return app
@@ -107,7 +111,7 @@ class HttpServer:
     async def stop(self) -> None:
         """Close the WebSockets and the port; may be called again."""
         self._listener.close()
-        await self._sockets.close()
+        await asyncio.gather(self._sockets.close(), self._market.close())
         await self._runner.cleanup()
 
     @web.middleware

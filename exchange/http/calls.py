@@ -15,6 +15,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from exchange.rpc.calls import Api
+from exchange.rpc.inside import INSIDE
 from exchange.rpc.methods import METHODS
 
 UNREAD_MAX: Final = 64
@@ -72,6 +73,8 @@ class Calls:
     ) -> AsyncIterator[AsyncIterator[Any]]:
         """Inside, the responses of a method that streams them; the call ends with the block.
 
+        The method may be one of `exchange.rpc.inside`, too.
+
         Iterating raises `RpcError` where the exchange ends the stream with one.
         """
         call = _Call(path, request, metadata, None)
@@ -91,7 +94,8 @@ class Calls:
 
         task = asyncio.create_task(serve())
         try:
-            yield _responses(unread, METHODS[path].parse_response)
+            method = METHODS.get(path) or INSIDE[path]
+            yield _responses(unread, method.parse_response)
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

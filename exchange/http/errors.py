@@ -72,11 +72,15 @@ def of_rpc(error: RpcError) -> ApiError:
     )
 
 
+def fields(error: ApiError) -> dict[str, str | int | None]:
+    """What is told of the error."""
+    kind = "server_error" if error.status >= 500 else "invalid_request_error"
+    return {"message": str(error), "type": kind, "code": error.code, "param": error.param}
+
+
 def content(error: ApiError) -> bytes:
     """The error as JSON."""
-    kind = "server_error" if error.status >= 500 else "invalid_request_error"
-    said = {"message": str(error), "type": kind, "code": error.code, "param": error.param}
-    return msgspec.json.encode({"error": said})
+    return msgspec.json.encode({"error": fields(error)})
 
 
 def response(error: ApiError, headers: dict[str, str] | None = None) -> web.Response:

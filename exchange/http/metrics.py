@@ -47,15 +47,16 @@ class EdgeMetrics:
     """The metrics of the process that serves them, in a registry of its own.
 
     Args:
-        sockets: How many WebSockets are open.
-        collector: More of them.
+        sockets: How many WebSockets watch the overview.
+        collectors: More of them.
     """
 
-    def __init__(self, sockets: Callable[[], int], collector: Collector | None = None) -> None:
+    def __init__(self, sockets: Callable[[], int], *collectors: Collector | None) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(SocketCollector(sockets))
-        if collector is not None:
-            self._registry.register(collector)
+        for collector in collectors:
+            if collector is not None:
+                self._registry.register(collector)
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
@@ -77,7 +78,7 @@ class SocketCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All of them now."""
-        yield _gauge("flopex_http_sockets", "Open WebSockets", self._sockets())
+        yield _gauge("flopex_http_sockets", "Open WebSockets of the overview", self._sockets())
 
 
 def _queues(found: Mapping[str, tuple[int, int]]) -> Iterator[Metric]:

@@ -38,7 +38,7 @@ class OverviewSockets:
         Raises:
             ApiError: another site's page asks, too many are open, or the exchange closes.
         """
-        _require_same_origin(request)
+        require_same_origin(request)
         if self._closing or len(self._open) >= SOCKETS_MAX:
             raise ApiError(503, "OVERLOADED", f"{len(self._open)} watchers; try again later")
         socket = web.WebSocketResponse(
@@ -91,7 +91,7 @@ async def _read(socket: web.WebSocketResponse) -> None:
             )
 
 
-def _require_same_origin(request: web.Request) -> None:
+def require_same_origin(request: web.Request) -> None:
     """Let no other site's page watch: browsers would, but they say where the page is from.
 
     Raises:

@@ -23,6 +23,7 @@ from exchange.rpc.accounts import AccountServicer
 from exchange.rpc.admin import AdminServicer
 from exchange.rpc.calls import IncomingCall
 from exchange.rpc.errors import Code, RpcError, refusal
+from exchange.rpc.inside import INSIDE, KeyServicer
 from exchange.rpc.job_blobs import JobBlobs
 from exchange.rpc.jobs import JobServicer
 from exchange.rpc.market_data import MarketDataServicer
@@ -37,6 +38,7 @@ from exchange.rpc.workers import WorkerServicer
 REQUEST_WITHIN_S: Final = 10.0
 """The request of a stream of responses must have come within this time."""
 
+_NOTHING: Final = contextlib.nullcontext[None]()
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
@@ -65,14 +67,17 @@ class LocalApi:
             services.open_calls,
         ):
             services.engine.subscribe(reader.on_group)
+        market_data = MarketDataServicer(services)
         self._behaviours = _behaviours(
             {
                 "exchange.v1.AccountService": AccountServicer(services),
                 "exchange.v1.AdminService": AdminServicer(services),
                 "exchange.v1.JobService": JobServicer(services),
-                "exchange.v1.MarketDataService": MarketDataServicer(services),
+                "exchange.v1.MarketDataService": market_data,
                 "exchange.v1.OrderService": OrderServicer(services),
                 "exchange.v1.WorkerService": WorkerServicer(services),
+                "flopex.internal.Keys": KeyServicer(services.drain),
+                "flopex.internal.MarketData": market_data,
             }
         )
 
@@ -93,7 +98,7 @@ class LocalApi:
 
     async def serve(self, call: IncomingCall) -> None:
         """See `Api`."""
-        method = METHODS.get(call.method)
+        method = METHODS.get(call.method) or INSIDE.get(call.method)
         if method is None:
             raise RpcError(Code.UNIMPLEMENTED, "UNIMPLEMENTED", "there is no such method")
         name = call.method.removeprefix("/")
@@ -130,7 +135,7 @@ class LocalApi:
         task = asyncio.current_task()
         held = None
         try:
-            with self._hold(call, task) as held:
+            with self._hold(call, task) if method.needs_key else _NOTHING as held:
                 if method.requests_stream:
                     request = method.requests(call)
                 else:
@@ -163,7 +168,8 @@ class LocalApi:
 def _behaviours(servicers: Mapping[str, object]) -> dict[str, Behaviour]:
     """What each method does; a method that no servicer has fails here."""
     return {
-        path: getattr(servicers[method.service], method.name) for path, method in METHODS.items()
+        path: getattr(servicers[method.service], method.name)
+        for path, method in {**METHODS, **INSIDE}.items()
     }
 
 

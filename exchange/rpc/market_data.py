@@ -179,6 +179,8 @@ class MarketDataServicer:
                 recent = history.trades(instrument_id, request.recent)
                 if recent:
                     last = recent[-1].sequence
+                if request.recent:
+                    # Even where there are none: who asked knows then where he begins.
                     yield pb.WatchTradesResponse(trades=past.trades(recent))
                 while not self._services.drain.active:
                     trades = watcher.take(MESSAGE_TRADES_MAX)

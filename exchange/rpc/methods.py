@@ -47,6 +47,7 @@ class Method:
         response_class: Its responses.
         parse: Makes a request of its bytes; raises `DecodeError`.
         parse_response: The same for a response.
+        needs_key: Whether callers must say who they are.
     """
 
     service: str
@@ -57,6 +58,7 @@ class Method:
     response_class: type[Message]
     parse: Callable[[bytes], Any]
     parse_response: Callable[[bytes], Any]
+    needs_key: bool = True
 
     @property
     def path(self) -> str:

@@ -23,6 +23,7 @@ from flopex.cli import (
     quality,
     readmodel,
     receipt,
+    replay,
     serve,
     sim,
     submit,
@@ -81,7 +82,7 @@ def print_reference() -> None:
     typer.echo(reference(typer.main.get_command(app)), nl=False)
 
 
-for group in (demo, submit, jobs, market, account, serve, doctor, backup, train, quality):
+for group in (demo, submit, jobs, market, account, serve, doctor, backup, replay, train, quality):
     app.registered_commands += group.app.registered_commands
 app.add_typer(orders.app, name="order")
 app.add_typer(market_history.app, name="market")

@@ -173,12 +173,24 @@ def _read(folder: Path) -> tuple[JournalStat | None, JournalDamaged | None]:
 def _replay(folder: Path, stat: JournalStat) -> Replay:
     from flopex.replay import replay_journal
 
-    try:
+    with replay_errors():
         return replay_journal(folder, stat.next_sequence - 1)
+
+
+@contextmanager
+def replay_errors() -> Iterator[None]:
+    """What a replay finds wrong, as the command line says it."""
+    from exchange.recovery import Differs
+
+    hint = "keep the directory as it is and report this"
+    try:
+        yield
+    except Differs as error:
+        raise CommandError(str(error), hint, reason="REPLAY_DIFFERS") from error
     except AssertionError as error:
         raise CommandError(
             f"the journal's bytes are whole, but replaying it breaks an invariant: {error}",
-            "keep the directory as it is and report this",
+            hint,
             reason="REPLAY",
         ) from error
 

@@ -10,6 +10,8 @@ import sys
 import msgspec
 import pytest
 
+from exchange.core.limits import NS_PER_S
+from exchange.core.rules import Rules
 from sim.demand import Demand
 from sim.market import run_market
 from sim.outcome import UNSERVED, Outcome
@@ -109,3 +111,17 @@ def test_the_market_beats_queues_that_know_no_values(seed: int) -> None:
     rivals = run_rivals(demand, SMALL)
     for name in ("fifo", "fifo_drop", "least_loaded", "reverse_auction"):
         assert ours > sum(rivals[name].welfare_nanos(demand, SMALL))
+
+
+def test_other_rules_of_clearing_are_another_market() -> None:
+    demand = small_demand()
+    digests = {
+        run_market(demand, SMALL, rules=rules).digest
+        for rules in (Rules(1, NS_PER_S), Rules(NS_PER_S, NS_PER_S), Rules(NS_PER_S, 10**6))
+    }
+    assert len(digests | {run_market(demand, SMALL).digest}) == 4
+
+
+def test_any_number_of_accounts_can_pay() -> None:
+    scenario = msgspec.structs.replace(SMALL, accounts=200)  # the exchange holds 2**62 in all
+    assert run_market(small_demand(scenario), scenario).missed(small_demand(scenario)) < 0.6

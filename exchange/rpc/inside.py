@@ -1,0 +1,66 @@
+"""What the exchange's own doors ask of it beside the API: no caller from outside reaches these.
+
+gRPC lets in the methods of `exchange.rpc.methods.METHODS` and no others; HTTP names its methods
+itself. So these need no secret of their own, in one process as over the link between two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Final
+
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.wrappers_pb2 import UInt64Value
+
+from exchange.rpc import auth
+from exchange.rpc.calls import IncomingCall as Context
+from exchange.rpc.drain import Drain
+from exchange.rpc.errors import draining
+from exchange.rpc.methods import METHODS, Method
+
+HOLD_KEY: Final = "/flopex.internal.Keys/Hold"
+"""Says whose the caller's key is, and ends once it is revoked."""
+_MARKET_DATA: Final = "exchange.v1.MarketDataService"
+_PUBLIC: Final = "flopex.internal.MarketData"
+
+
+def public(path: str) -> str:
+    """The twin of a stream of MarketDataService that needs no key.
+
+    It is for one who hands it on to callers whose keys he has checked himself.
+    """
+    return path.replace(_MARKET_DATA, _PUBLIC)
+
+
+INSIDE: Final[Mapping[str, Method]] = {
+    HOLD_KEY: Method(
+        service="flopex.internal.Keys",
+        name="Hold",
+        requests_stream=False,
+        responses_stream=True,
+        request_class=Empty,
+        response_class=UInt64Value,
+        parse=Empty.FromString,
+        parse_response=UInt64Value.FromString,
+    ),
+    **{
+        public(method.path): replace(method, service=_PUBLIC, needs_key=False)
+        for method in METHODS.values()
+        if method.service == _MARKET_DATA and method.responses_stream
+    },
+}
+"""Every such method by its path."""
+
+
+class KeyServicer:
+    """Tells doors whose a key is, and when it ends."""
+
+    def __init__(self, drain: Drain) -> None:
+        self._drain = drain
+
+    async def Hold(self, request: Empty, context: Context) -> AsyncIterator[UInt64Value]:
+        """The account's id; then nothing, until the key is revoked or the exchange drains."""
+        yield UInt64Value(value=auth.caller(context).account_id)
+        await self._drain.wait()
+        raise draining()
