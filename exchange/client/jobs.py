@@ -24,6 +24,7 @@ from exchange.client.job_types import (
 )
 from exchange.client.job_watch import Cursor, watch_job
 from exchange.client.units import parse_compute, parse_duration, parse_money, parse_price
+from exchange.client.why_types import JobExplanation, job_explanation_from
 from exchange.v1 import job_service_pb2 as pb
 from exchange.v1.job_service_pb2_grpc import JobServiceStub
 
@@ -226,6 +227,17 @@ class AsyncJobs:
         stub = self._connection.stub(JobServiceStub)
         answer = await self._connection.call(stub.GetJob, request, timeout_s=timeout_s)
         return answer.output
+
+    async def explain(self, job_id: int, *, timeout_s: float | None = None) -> JobExplanation:
+        """Why a job waits and what would make it run; of one that ran, what it paid and why.
+
+        Raises:
+            NotFound: no such job.
+        """
+        request = pb.ExplainJobRequest(job_id=job_id)
+        stub = self._connection.stub(JobServiceStub)
+        answer = await self._connection.call(stub.ExplainJob, request, timeout_s=timeout_s)
+        return job_explanation_from(answer)
 
     def list(self, *, open_only: bool = False, limit: int | None = None) -> AsyncIterator[Job]:
         """The caller's jobs, newest first; pages are fetched as they are needed.

@@ -9,6 +9,7 @@ from typing import Final
 
 from exchange.client.books import LocalBook, LocalOrders, book_from
 from exchange.client.connection import PAGE_SIZE, Connection, Reconnector, ended_early
+from exchange.client.enums import Side
 from exchange.client.errors import BookDamaged, CallFailed, Gap, SlowReader
 from exchange.client.instruments import Instruments
 from exchange.client.market_types import (
@@ -24,6 +25,8 @@ from exchange.client.market_types import (
     hour_from,
     trade_from,
 )
+from exchange.client.units import parse_compute, parse_price
+from exchange.client.why_types import OrderExplanation, order_explanation_from
 from exchange.v1 import market_data_service_pb2 as pb
 from exchange.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 
@@ -286,6 +289,38 @@ class AsyncMarket:
         stub = self._connection.stub(MarketDataServiceStub)
         answer = await self._connection.call(stub.ListHourlyIndex, request, timeout_s=timeout_s)
         return tuple(hour_from(hour) for hour in answer.hours)
+
+    async def explain_order(
+        self,
+        instrument: str,
+        side: Side = Side.BID,
+        *,
+        price: int | str = 0,
+        quantity: int | str = 0,
+        timeout_s: float | None = None,
+    ) -> OrderExplanation:
+        """Whether an order would fill now, and if not, what would make it; nothing is placed.
+
+        Args:
+            instrument: Its name. On a batch instrument a bid is a job, and an ask a quoted slot.
+            side: Bid or ask.
+            price: Limit ("$0.0004/CU" or nano-dollars per CU); 0 takes any price.
+            quantity: "250 CU" or MFLOP; 0 for the smallest. Of a job its compute budget.
+            timeout_s: Seconds.
+
+        Raises:
+            NotFound: there is no such instrument.
+            ValueError: an amount cannot be read.
+        """
+        request = pb.ExplainOrderRequest(
+            instrument=instrument,
+            side=side,  # type: ignore[arg-type]
+            price_nanos=parse_price(price),
+            quantity_mflop=parse_compute(quantity),
+        )
+        stub = self._connection.stub(MarketDataServiceStub)
+        answer = await self._connection.call(stub.ExplainOrder, request, timeout_s=timeout_s)
+        return order_explanation_from(answer)
 
 
 class _SeenTrades:

@@ -75,6 +75,7 @@ class Jobs(Blocking[AsyncJobs]):
     cancel = blocking(AsyncJobs.cancel)
     get = blocking(AsyncJobs.get)
     output = blocking(AsyncJobs.output)
+    explain = blocking(AsyncJobs.explain)
     list = iterating(AsyncJobs.list)
 
 
@@ -91,6 +92,7 @@ class Market(Blocking[AsyncMarket]):
     trades = iterating(AsyncMarket.trades)
     candles = blocking(AsyncMarket.candles)
     hourly_index = blocking(AsyncMarket.hourly_index)
+    explain_order = blocking(AsyncMarket.explain_order)
 
 
 class Accounts(Blocking[AsyncAccounts]):
@@ -129,6 +131,7 @@ class Workers(Blocking[AsyncWorkers]):
     pause = blocking(AsyncWorkers.pause)
     resume = blocking(AsyncWorkers.resume)
     drain = blocking(AsyncWorkers.drain)
+    explain = blocking(AsyncWorkers.explain)
 
 
 class OrderStream(Blocking[AsyncOrderStream]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from exchange.client.connection import Connection
 from exchange.client.enums import WorkerAction
+from exchange.client.why_types import WorkerExplanation, worker_explanation_from
 from exchange.client.worker_types import Worker, worker_from
 from exchange.v1 import worker_service_pb2 as pb
 from exchange.v1.worker_service_pb2_grpc import WorkerServiceStub
@@ -45,6 +46,19 @@ class AsyncWorkers:
     async def drain(self, worker: int | str, *, timeout_s: float | None = None) -> Worker:
         """Let a worker finish what it holds and leave; the arguments are those of `pause`."""
         return await self._set(worker, WorkerAction.DRAIN, timeout_s)
+
+    async def explain(
+        self, worker: int | str, *, timeout_s: float | None = None
+    ) -> WorkerExplanation:
+        """Why a worker gets few or no leases; the arguments are those of `pause`."""
+        request = pb.ExplainWorkerRequest()
+        if isinstance(worker, str):
+            request.name = worker
+        else:
+            request.worker_id = worker
+        stub = self._connection.stub(WorkerServiceStub)
+        answer = await self._connection.call(stub.ExplainWorker, request, timeout_s=timeout_s)
+        return worker_explanation_from(answer)
 
     async def _set(
         self, worker: int | str, action: WorkerAction, timeout_s: float | None

@@ -128,7 +128,26 @@ class JobRow(NamedTuple):
     legs: tuple[JobLegRow, ...]
 
 
+class LeaseRow(NamedTuple):
+    """A lease, as it was granted and as it ended; `end_time_ns` 0 while it lives."""
+
+    lease_id: int
+    attempt: int
+    instrument_id: int
+    worker_id: int
+    price_nanos: int
+    bid_nanos: int
+    ask_nanos: int
+    state: int
+    fault: int
+    reason: int
+    billed_nanos: int
+    offer_time_ns: int
+    end_time_ns: int
+
+
 _TRADE: Final = ", ".join(TradeRow._fields)
+_LEASE: Final = ", ".join(f"l.{name}" for name in LeaseRow._fields)
 _CANDLE: Final = ", ".join(CandleRow._fields)
 _ENTRY: Final = ", ".join(EntryRow._fields)
 _ORDER: Final = ", ".join(OrderRow._fields)
@@ -281,6 +300,27 @@ def job(database: Database, job_id: int) -> JobRow | None:
     )
     found = database.query(sql, (job_id,))
     return _job(database, found[0]) if found else None
+
+
+def job_leases(database: Database, job_id: int, size: int) -> list[LeaseRow]:
+    """The first leases of a job, oldest first."""
+    sql = f"SELECT {_LEASE} FROM leases l WHERE l.job_id = ? ORDER BY l.lease_id LIMIT ?"  # noqa: S608
+    return [LeaseRow._make(row) for row in database.query(sql, (job_id, size))]
+
+
+def instrument_leases(database: Database, instrument_id: int, size: int) -> list[LeaseRow]:
+    """The newest leases granted in a batch instrument, newest first."""
+    sql = (
+        f"SELECT {_LEASE} FROM trades t JOIN leases l ON l.lease_id = t.trade_id "  # noqa: S608
+        "WHERE t.instrument_id = ? ORDER BY t.number DESC LIMIT ?"
+    )
+    return [LeaseRow._make(row) for row in database.query(sql, (instrument_id, size))]
+
+
+def last_trade_before(database: Database, instrument_id: int, time_ns: int) -> TradeRow | None:
+    """An instrument's last trade before a time."""
+    found = trades(database, instrument_id, 1, end_time_ns=time_ns)
+    return found[0] if found else None
 
 
 def _job(database: Database, row: Row) -> JobRow:

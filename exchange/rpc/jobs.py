@@ -23,6 +23,7 @@ from exchange.rpc.convert import jobs as convert
 from exchange.rpc.convert import paging, past
 from exchange.rpc.errors import busy, draining, refusal, refused
 from exchange.rpc.outputs import Piece, TooManyWatchers, Watcher
+from exchange.rpc.why import jobs as why
 from exchange.v1 import job_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -109,6 +110,21 @@ class JobServicer:
             next_page_token=paging.encode_token(last.job_id if last else 0),
         )
 
+    async def ExplainJob(
+        self, request: pb.ExplainJobRequest, context: Context
+    ) -> pb.ExplainJobResponse:
+        """See the service's definition."""
+        caller = auth.caller(context)
+        core = self._services.core
+        message = await self._any_job(request.job_id, caller)
+        instrument_ids = why.alternatives_of(core, message)
+        found = await self._services.ask_if_possible(
+            lambda database: why.past(database, request.job_id, instrument_ids)
+        )
+        # As it is now: it may have gone on meanwhile.
+        job = core.jobs.get(request.job_id)
+        return why.explain_job(core, self._job(job) if job else message, job, found)
+
     # ---- watching ----
 
     async def WatchJob(
@@ -194,6 +210,12 @@ class JobServicer:
             lambda database: queries.account_jobs(database, account_id, size, before), wait=False
         )
         return {row.job_id: row for row in answer.found}
+
+    async def _any_job(self, job_id: int, caller: Caller) -> pb.Job:
+        """A job, however long ago it ended; raises as `_find`."""
+        if job_id in self._services.core.jobs:
+            return self._job(self._find(job_id, caller))
+        return await self._past_job(job_id, caller)
 
     async def _past_job(self, job_id: int, caller: Caller) -> pb.Job:
         """A job that the core has forgotten.

@@ -20,6 +20,7 @@ from exchange.rpc.errors import draining, invalid, refusal, slow_reader
 from exchange.rpc.history import RECENT_TRADES_MAX, TRADES_BEHIND_MAX
 from exchange.rpc.services import Services
 from exchange.rpc.streams import Queue
+from exchange.rpc.why.orders import explain_order
 from exchange.v1 import market_data_service_pb2 as pb
 
 DEPTH_DEFAULT: Final = 10
@@ -259,6 +260,12 @@ class MarketDataServicer:
             next_page_token=paging.encode_token(last.start_time_ns if last else 0),
             sequence=answer.sequence,
         )
+
+    async def ExplainOrder(
+        self, request: pb.ExplainOrderRequest, context: Context
+    ) -> pb.ExplainOrderResponse:
+        """See the service's definition."""
+        return explain_order(self._services.core, request)
 
     def _instrument_id(self, name: str) -> int:
         """The id of an instrument by its name; 0, which stands for all, where none is named."""

@@ -14,7 +14,7 @@ from exchange.core.exchange import Exchange
 from exchange.engine import Clock, Engine, EngineBusy, EngineStopped, Outcome
 from exchange.readmodel.errors import ReadModelBehind, ReadModelBusy, ReadModelError
 from exchange.rpc.drain import Drain
-from exchange.rpc.errors import busy, draining, read_model_unavailable, refused
+from exchange.rpc.errors import RpcError, busy, draining, read_model_unavailable, refused
 from exchange.rpc.open_calls import OpenCalls
 from exchange.rpc.streams import Queue
 
@@ -128,3 +128,10 @@ class Services:
         except ReadModelError as error:
             _log.error("the read model does not answer", reason=str(error))
             raise read_model_unavailable("the read model does not answer now") from error
+
+    async def ask_if_possible(self, question: Callable[[Database], T]) -> T | None:
+        """What `ask` finds, where the answer can do without: None where nothing answers."""
+        try:
+            return (await self.ask(question)).found
+        except RpcError:
+            return None

@@ -14,11 +14,13 @@ from exchange.core.events import LeaseState, WorkerRegistered
 from exchange.core.limits import NS_PER_S
 from exchange.core.reasons import Reason
 from exchange.rpc import auth
+from exchange.rpc.auth import Caller
 from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.convert import enums
 from exchange.rpc.convert import workers as convert
 from exchange.rpc.errors import Code, RpcError, invalid, refusal
 from exchange.rpc.sessions import HEARTBEATS_MISSED_MAX, WorkerSession, lost
+from exchange.rpc.why import workers as why
 from exchange.rpc.worker_steps import WorkerSteps
 from exchange.v1 import job_service_pb2 as jobs_pb
 from exchange.v1 import worker_service_pb2 as pb
@@ -235,17 +237,44 @@ class WorkerServicer:
         caller = auth.caller(context)
         caller.require(Role.WORKER, Role.OPERATOR)
         core = self._services.core
-        worker_id = request.worker_id or core.worker_by_name.get(
-            (caller.account_id, request.name), 0
-        )
-        if worker_id not in core.workers:
-            named = request.name or request.worker_id
-            raise refusal(Reason.UNKNOWN_WORKER, f"no worker {named!r}", {"worker": named})
+        worker_id = self._find(request.worker_id, request.name, caller).worker_id
         action = enums.from_proto(WorkerAction, request.action, "action")
         # The core takes account 0 for the operator, who may set any worker.
         account_id = 0 if caller.roles & Role.OPERATOR else caller.account_id
         await self._services.execute(SetWorker(account_id, worker_id, action))
         return pb.SetWorkerResponse(worker=self._worker(core.workers[worker_id]))
+
+    async def ExplainWorker(
+        self, request: pb.ExplainWorkerRequest, context: Context
+    ) -> pb.ExplainWorkerResponse:
+        """See the service's definition."""
+        caller = auth.caller(context)
+        found = self._find(request.worker_id, request.name, caller)
+        if not caller.sees_all and found.account_id != caller.account_id:
+            raise refusal(
+                Reason.NOT_OWNER,
+                f"worker {found.worker_id} belongs to another account",
+                {"worker_id": found.worker_id},
+            )
+        instrument_ids = why.quoted(found)
+        leases = await self._services.ask_if_possible(
+            lambda database: why.past(database, instrument_ids)
+        )
+        return why.explain_worker(self._services.core, self._worker(found), found, leases)
+
+    def _find(self, worker_id: int, name: str, caller: Caller) -> Worker:
+        """A worker by its id, or by its name in the caller's account.
+
+        Raises:
+            RpcError: NOT_FOUND (UNKNOWN_WORKER).
+        """
+        core = self._services.core
+        worker_id = worker_id or core.worker_by_name.get((caller.account_id, name), 0)
+        found = core.workers.get(worker_id)
+        if found is None:
+            named = name or worker_id
+            raise refusal(Reason.UNKNOWN_WORKER, f"no worker {named!r}", {"worker": named})
+        return found
 
     def _worker(self, found: Worker) -> pb.Worker:
         connected = self._hub.is_connected(found.worker_id)

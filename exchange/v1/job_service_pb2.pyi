@@ -773,3 +773,285 @@ class ListJobsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListJobsResponse: _TypeAlias = ListJobsResponse  # noqa: Y015
+
+@_typing.final
+class ExplainJobRequest(_message.Message):
+    """Asks why a job stands where it stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.int
+    """Which."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainJobRequest: _TypeAlias = ExplainJobRequest  # noqa: Y015
+
+@_typing.final
+class ExplainJobResponse(_message.Message):
+    """Why a job stands where it stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    REMEDIES_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    ALTERNATIVES_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_NS_FIELD_NUMBER: _builtins.int
+    explanation: _builtins.str
+    """Why it waits, or why it ended as it did, for people."""
+    sequence: _builtins.int
+    """Journal sequence of the state that was looked at; attempts and alternatives may be a little older."""
+    event_time_ns: _builtins.int
+    """Journal time of that state, nanoseconds since the epoch."""
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """The job."""
+
+    @_builtins.property
+    def remedies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What would make it run, for people; the first is the nearest. Empty where it runs, has run, or nothing helps."""
+
+    @_builtins.property
+    def options(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobOption]:
+        """While it waits: every instrument in which it still may run."""
+
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobAttempt]:
+        """Its leases so far, oldest first."""
+
+    @_builtins.property
+    def alternatives(self) -> _containers.RepeatedCompositeFieldContainer[Global___PriceAlternative]:
+        """Where it ran: what the instruments of the same model and tier traded at when its last lease was granted."""
+
+    @_builtins.property
+    def unknown(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What this answer cannot say, because it is not recorded; for people."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+        explanation: _builtins.str = ...,
+        remedies: _abc.Iterable[_builtins.str] | None = ...,
+        options: _abc.Iterable[Global___JobOption] | None = ...,
+        attempts: _abc.Iterable[Global___JobAttempt] | None = ...,
+        alternatives: _abc.Iterable[Global___PriceAlternative] | None = ...,
+        unknown: _abc.Iterable[_builtins.str] | None = ...,
+        sequence: _builtins.int = ...,
+        event_time_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternatives", b"alternatives", "attempts", b"attempts", "event_time_ns", b"event_time_ns", "explanation", b"explanation", "job", b"job", "options", b"options", "remedies", b"remedies", "sequence", b"sequence", "unknown", b"unknown"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainJobResponse: _TypeAlias = ExplainJobResponse  # noqa: Y015
+
+@_typing.final
+class JobOption(_message.Message):
+    """One instrument in which a waiting job may run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUMENT_FIELD_NUMBER: _builtins.int
+    LEG_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    BID_NANOS_FIELD_NUMBER: _builtins.int
+    BID_MAX_NANOS_FIELD_NUMBER: _builtins.int
+    ASK_NANOS_FIELD_NUMBER: _builtins.int
+    SLOTS_FREE_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
+    AHEAD_FIELD_NUMBER: _builtins.int
+    LAST_PRICE_NANOS_FIELD_NUMBER: _builtins.int
+    LATEST_START_TIME_NS_FIELD_NUMBER: _builtins.int
+    PAYS_FROM_TIME_NS_FIELD_NUMBER: _builtins.int
+    VALUE_NEEDED_NANOS_FIELD_NUMBER: _builtins.int
+    LIMIT_NEEDED_NANOS_FIELD_NUMBER: _builtins.int
+    DEADLINE_NEEDED_NS_FIELD_NUMBER: _builtins.int
+    SLOT_FREE_BY_TIME_NS_FIELD_NUMBER: _builtins.int
+    instrument: _builtins.str
+    """Instrument's name."""
+    leg: _builtins.int
+    """Number of the leg, from 0."""
+    reason: _reason_pb2.Reason.ValueType
+    """Why its bid does not trade here now; unspecified where it may in the next batch."""
+    bid_nanos: _builtins.int
+    """What it bids now, nano-dollars per CU."""
+    bid_max_nanos: _builtins.int
+    """The most that it will ever bid, nano-dollars per CU."""
+    ask_nanos: _builtins.int
+    """The cheapest free slot, nano-dollars per CU; 0 where none is free."""
+    slots_free: _builtins.int
+    """Slots that are free now."""
+    slots: _builtins.int
+    """Slots that are quoted, free or not."""
+    ahead: _builtins.int
+    """Waiting jobs that bid more now, of the best 100 levels."""
+    last_price_nanos: _builtins.int
+    """Last price at which a batch cleared, nano-dollars per CU; 0 where none has yet."""
+    latest_start_time_ns: _builtins.int
+    """When it must have started here, nanoseconds since the epoch."""
+    pays_from_time_ns: _builtins.int
+    """From when on its rising bid pays the cheapest free slot, nanoseconds since the epoch; 0 where it never does."""
+    value_needed_nanos: _builtins.int
+    """The value with which it would pay that now, nano-dollars; 0 where it does, has a limit, or no slot is free."""
+    limit_needed_nanos: _builtins.int
+    """The limit with which it would pay that now, nano-dollars per CU; 0 where it does, bids by value, or no slot is free."""
+    deadline_needed_ns: _builtins.int
+    """The time to its deadline, from now, with which it would pay that now, nanoseconds; 0 where it does or no deadline helps."""
+    slot_free_by_time_ns: _builtins.int
+    """Where no slot is free: when one is again at the latest, nanoseconds since the epoch; 0 where that is not known."""
+    def __init__(
+        self,
+        *,
+        instrument: _builtins.str = ...,
+        leg: _builtins.int = ...,
+        reason: _reason_pb2.Reason.ValueType = ...,
+        bid_nanos: _builtins.int = ...,
+        bid_max_nanos: _builtins.int = ...,
+        ask_nanos: _builtins.int = ...,
+        slots_free: _builtins.int = ...,
+        slots: _builtins.int = ...,
+        ahead: _builtins.int = ...,
+        last_price_nanos: _builtins.int = ...,
+        latest_start_time_ns: _builtins.int = ...,
+        pays_from_time_ns: _builtins.int = ...,
+        value_needed_nanos: _builtins.int = ...,
+        limit_needed_nanos: _builtins.int = ...,
+        deadline_needed_ns: _builtins.int = ...,
+        slot_free_by_time_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "ask_nanos", b"ask_nanos", "bid_max_nanos", b"bid_max_nanos", "bid_nanos", b"bid_nanos", "deadline_needed_ns", b"deadline_needed_ns", "instrument", b"instrument", "last_price_nanos", b"last_price_nanos", "latest_start_time_ns", b"latest_start_time_ns", "leg", b"leg", "limit_needed_nanos", b"limit_needed_nanos", "pays_from_time_ns", b"pays_from_time_ns", "reason", b"reason", "slot_free_by_time_ns", b"slot_free_by_time_ns", "slots", b"slots", "slots_free", b"slots_free", "value_needed_nanos", b"value_needed_nanos"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobOption: _TypeAlias = JobOption  # noqa: Y015
+
+@_typing.final
+class JobAttempt(_message.Message):
+    """One lease that a job had."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    LEASE_ID_FIELD_NUMBER: _builtins.int
+    INSTRUMENT_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    PRICE_NANOS_FIELD_NUMBER: _builtins.int
+    BID_NANOS_FIELD_NUMBER: _builtins.int
+    ASK_NANOS_FIELD_NUMBER: _builtins.int
+    SETTLED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    FAULT_FIELD_NUMBER: _builtins.int
+    BILLED_NANOS_FIELD_NUMBER: _builtins.int
+    OFFER_TIME_NS_FIELD_NUMBER: _builtins.int
+    END_TIME_NS_FIELD_NUMBER: _builtins.int
+    attempt: _builtins.int
+    """Attempt, from 1."""
+    lease_id: _builtins.int
+    """Lease."""
+    instrument: _builtins.str
+    """Instrument's name."""
+    worker: _builtins.str
+    """Worker's name."""
+    price_nanos: _builtins.int
+    """The price that its batch cleared at, nano-dollars per CU."""
+    bid_nanos: _builtins.int
+    """What the job bid then, nano-dollars per CU."""
+    ask_nanos: _builtins.int
+    """What the worker asked then, nano-dollars per CU."""
+    settled: _builtins.bool
+    """Whether it was settled: the worker's receipt was accepted."""
+    reason: _reason_pb2.Reason.ValueType
+    """Why it failed."""
+    fault: Global___Fault.ValueType
+    """Whose fault that was."""
+    billed_nanos: _builtins.int
+    """Billed, nano-dollars."""
+    offer_time_ns: _builtins.int
+    """Journal time of the grant, nanoseconds since the epoch."""
+    end_time_ns: _builtins.int
+    """Journal time of the end; 0 while it lives."""
+    def __init__(
+        self,
+        *,
+        attempt: _builtins.int = ...,
+        lease_id: _builtins.int = ...,
+        instrument: _builtins.str = ...,
+        worker: _builtins.str = ...,
+        price_nanos: _builtins.int = ...,
+        bid_nanos: _builtins.int = ...,
+        ask_nanos: _builtins.int = ...,
+        settled: _builtins.bool = ...,
+        reason: _reason_pb2.Reason.ValueType = ...,
+        fault: Global___Fault.ValueType = ...,
+        billed_nanos: _builtins.int = ...,
+        offer_time_ns: _builtins.int = ...,
+        end_time_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask_nanos", b"ask_nanos", "attempt", b"attempt", "bid_nanos", b"bid_nanos", "billed_nanos", b"billed_nanos", "end_time_ns", b"end_time_ns", "fault", b"fault", "instrument", b"instrument", "lease_id", b"lease_id", "offer_time_ns", b"offer_time_ns", "price_nanos", b"price_nanos", "reason", b"reason", "settled", b"settled", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobAttempt: _TypeAlias = JobAttempt  # noqa: Y015
+
+@_typing.final
+class PriceAlternative(_message.Message):
+    """What another instrument, or the same one, would have cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUMENT_FIELD_NUMBER: _builtins.int
+    PRICE_NANOS_FIELD_NUMBER: _builtins.int
+    PRICE_TIME_NS_FIELD_NUMBER: _builtins.int
+    COST_NANOS_FIELD_NUMBER: _builtins.int
+    ASK_NANOS_FIELD_NUMBER: _builtins.int
+    CHOSEN_FIELD_NUMBER: _builtins.int
+    instrument: _builtins.str
+    """Instrument's name."""
+    price_nanos: _builtins.int
+    """The last price that it traded at before the job's last lease was granted, nano-dollars per CU; 0 where it had not."""
+    price_time_ns: _builtins.int
+    """When that was, nanoseconds since the epoch."""
+    cost_nanos: _builtins.int
+    """What the compute that was billed would have cost at that price, nano-dollars; 0 without a price."""
+    ask_nanos: _builtins.int
+    """The cheapest free slot now, nano-dollars per CU; 0 where none is free."""
+    chosen: _builtins.bool
+    """Whether the job ran here."""
+    def __init__(
+        self,
+        *,
+        instrument: _builtins.str = ...,
+        price_nanos: _builtins.int = ...,
+        price_time_ns: _builtins.int = ...,
+        cost_nanos: _builtins.int = ...,
+        ask_nanos: _builtins.int = ...,
+        chosen: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask_nanos", b"ask_nanos", "chosen", b"chosen", "cost_nanos", b"cost_nanos", "instrument", b"instrument", "price_nanos", b"price_nanos", "price_time_ns", b"price_time_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PriceAlternative: _TypeAlias = PriceAlternative  # noqa: Y015

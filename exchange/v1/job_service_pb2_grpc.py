@@ -60,6 +60,11 @@ class JobServiceStub(object):
                 request_serializer=exchange_dot_v1_dot_job__service__pb2.ListJobsRequest.SerializeToString,
                 response_deserializer=exchange_dot_v1_dot_job__service__pb2.ListJobsResponse.FromString,
                 _registered_method=True)
+        self.ExplainJob = channel.unary_unary(
+                '/exchange.v1.JobService/ExplainJob',
+                request_serializer=exchange_dot_v1_dot_job__service__pb2.ExplainJobRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_job__service__pb2.ExplainJobResponse.FromString,
+                _registered_method=True)
 
 
 class JobServiceServicer(object):
@@ -101,6 +106,14 @@ class JobServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainJob(self, request, context):
+        """Why a job waits or was passed over and what would make it run; of one that ran, what it paid and against which
+        alternatives.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +141,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ListJobs,
                     request_deserializer=exchange_dot_v1_dot_job__service__pb2.ListJobsRequest.FromString,
                     response_serializer=exchange_dot_v1_dot_job__service__pb2.ListJobsResponse.SerializeToString,
+            ),
+            'ExplainJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainJob,
+                    request_deserializer=exchange_dot_v1_dot_job__service__pb2.ExplainJobRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_job__service__pb2.ExplainJobResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +284,33 @@ class JobService(object):
             '/exchange.v1.JobService/ListJobs',
             exchange_dot_v1_dot_job__service__pb2.ListJobsRequest.SerializeToString,
             exchange_dot_v1_dot_job__service__pb2.ListJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/exchange.v1.JobService/ExplainJob',
+            exchange_dot_v1_dot_job__service__pb2.ExplainJobRequest.SerializeToString,
+            exchange_dot_v1_dot_job__service__pb2.ExplainJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -23,61 +23,66 @@ _sym_db = _symbol_database.Default()
 
 
 from exchange.v1 import market_pb2 as exchange_dot_v1_dot_market__pb2
+from exchange.v1 import reason_pb2 as exchange_dot_v1_dot_reason__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%exchange/v1/market_data_service.proto\x12\x0b\x65xchange.v1\x1a\x18\x65xchange/v1/market.proto\"\x18\n\x16ListInstrumentsRequest\"G\n\x17ListInstrumentsResponse\x12,\n\x0binstruments\x18\x01 \x03(\x0b\x32\x17.exchange.v1.Instrument\"3\n\x0eGetBookRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\r\"2\n\x0fGetBookResponse\x12\x1f\n\x04\x62ook\x18\x01 \x01(\x0b\x32\x11.exchange.v1.Book\"5\n\x10WatchBookRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\r\"\x83\x01\n\x11WatchBookResponse\x12%\n\x08snapshot\x18\x01 \x01(\x0b\x32\x11.exchange.v1.BookH\x00\x12\"\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x11.exchange.v1.BookH\x00\x12\x19\n\x11previous_sequence\x18\x03 \x01(\x04\x42\x08\n\x06update\",\n\x16WatchBestPricesRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\"\xdf\x01\n\x17WatchBestPricesResponse\x12\x15\n\rinstrument_id\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x1f\n\x03\x62id\x18\x03 \x01(\x0b\x32\x12.exchange.v1.Level\x12\x1f\n\x03\x61sk\x18\x04 \x01(\x0b\x32\x12.exchange.v1.Level\x12\x18\n\x10last_price_nanos\x18\x05 \x01(\x03\x12(\n\x05state\x18\x06 \x01(\x0e\x32\x19.exchange.v1.TradingState\x12\x15\n\revent_time_ns\x18\x07 \x01(\x03\"(\n\x12WatchOrdersRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\"\xa6\x01\n\x13WatchOrdersResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x08snapshot\x18\x02 \x03(\x0b\x32\x16.exchange.v1.BookOrder\x12\x14\n\x0csnapshot_end\x18\x03 \x01(\x08\x12&\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x16.exchange.v1.BookEvent\x12\x15\n\revent_time_ns\x18\x05 \x01(\x03\"k\n\tBookOrder\x12\x10\n\x08order_id\x18\x01 \x01(\x04\x12\x1f\n\x04side\x18\x02 \x01(\x0e\x32\x11.exchange.v1.Side\x12\x13\n\x0bprice_nanos\x18\x03 \x01(\x03\x12\x16\n\x0equantity_mflop\x18\x04 \x01(\x03\"\xe6\x01\n\tBookEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x04kind\x18\x02 \x01(\x0e\x32\x1a.exchange.v1.BookEventKind\x12\x10\n\x08order_id\x18\x03 \x01(\x04\x12\x1f\n\x04side\x18\x04 \x01(\x0e\x32\x11.exchange.v1.Side\x12\x13\n\x0bprice_nanos\x18\x05 \x01(\x03\x12\x16\n\x0equantity_mflop\x18\x06 \x01(\x03\x12\x13\n\x0bshown_mflop\x18\x07 \x01(\x03\x12(\n\x05state\x18\x08 \x01(\x0e\x32\x19.exchange.v1.TradingState\"8\n\x12WatchTradesRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\x0e\n\x06recent\x18\x02 \x01(\r\"9\n\x13WatchTradesResponse\x12\"\n\x06trades\x18\x01 \x03(\x0b\x32\x12.exchange.v1.Trade\"z\n\x11ListTradesRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\x15\n\rstart_time_ns\x18\x02 \x01(\x03\x12\x13\n\x0b\x65nd_time_ns\x18\x03 \x01(\x03\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\"c\n\x12ListTradesResponse\x12\"\n\x06trades\x18\x01 \x03(\x0b\x32\x12.exchange.v1.Trade\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\"\x8c\x01\n\x12ListCandlesRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\x0f\n\x07width_s\x18\x02 \x01(\r\x12\x15\n\rstart_time_ns\x18\x03 \x01(\x03\x12\x13\n\x0b\x65nd_time_ns\x18\x04 \x01(\x03\x12\x11\n\tpage_size\x18\x05 \x01(\r\x12\x12\n\npage_token\x18\x06 \x01(\t\"f\n\x13ListCandlesResponse\x12$\n\x07\x63\x61ndles\x18\x01 \x03(\x0b\x32\x13.exchange.v1.Candle\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\"S\n\x16ListHourlyIndexRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"m\n\x17ListHourlyIndexResponse\x12\'\n\x05hours\x18\x01 \x03(\x0b\x32\x18.exchange.v1.HourlyIndex\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\"_\n\x0bHourlyIndex\x12\x15\n\rstart_time_ns\x18\x01 \x01(\x03\x12\x13\n\x0bprice_nanos\x18\x02 \x01(\x03\x12\x14\n\x0cvolume_mflop\x18\x03 \x01(\x03\x12\x0e\n\x06trades\x18\x04 \x01(\x04\"\x95\x01\n\x06\x43\x61ndle\x12\x15\n\rstart_time_ns\x18\x01 \x01(\x03\x12\x12\n\nopen_nanos\x18\x02 \x01(\x03\x12\x12\n\nhigh_nanos\x18\x03 \x01(\x03\x12\x11\n\tlow_nanos\x18\x04 \x01(\x03\x12\x13\n\x0b\x63lose_nanos\x18\x05 \x01(\x03\x12\x14\n\x0cvolume_mflop\x18\x06 \x01(\x03\x12\x0e\n\x06trades\x18\x07 \x01(\x04*\xda\x01\n\rBookEventKind\x12\x1f\n\x1b\x42OOK_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x42OOK_EVENT_KIND_ADDED\x10\x01\x12\x1c\n\x18\x42OOK_EVENT_KIND_EXECUTED\x10\x02\x12\x1a\n\x16\x42OOK_EVENT_KIND_TRADED\x10\x03\x12\x1b\n\x17\x42OOK_EVENT_KIND_REDUCED\x10\x04\x12\x1b\n\x17\x42OOK_EVENT_KIND_DELETED\x10\x05\x12\x19\n\x15\x42OOK_EVENT_KIND_STATE\x10\x06\x32\x8c\x06\n\x11MarketDataService\x12\\\n\x0fListInstruments\x12#.exchange.v1.ListInstrumentsRequest\x1a$.exchange.v1.ListInstrumentsResponse\x12\x44\n\x07GetBook\x12\x1b.exchange.v1.GetBookRequest\x1a\x1c.exchange.v1.GetBookResponse\x12L\n\tWatchBook\x12\x1d.exchange.v1.WatchBookRequest\x1a\x1e.exchange.v1.WatchBookResponse0\x01\x12^\n\x0fWatchBestPrices\x12#.exchange.v1.WatchBestPricesRequest\x1a$.exchange.v1.WatchBestPricesResponse0\x01\x12R\n\x0bWatchOrders\x12\x1f.exchange.v1.WatchOrdersRequest\x1a .exchange.v1.WatchOrdersResponse0\x01\x12R\n\x0bWatchTrades\x12\x1f.exchange.v1.WatchTradesRequest\x1a .exchange.v1.WatchTradesResponse0\x01\x12M\n\nListTrades\x12\x1e.exchange.v1.ListTradesRequest\x1a\x1f.exchange.v1.ListTradesResponse\x12P\n\x0bListCandles\x12\x1f.exchange.v1.ListCandlesRequest\x1a .exchange.v1.ListCandlesResponse\x12\\\n\x0fListHourlyIndex\x12#.exchange.v1.ListHourlyIndexRequest\x1a$.exchange.v1.ListHourlyIndexResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%exchange/v1/market_data_service.proto\x12\x0b\x65xchange.v1\x1a\x18\x65xchange/v1/market.proto\x1a\x18\x65xchange/v1/reason.proto\"\x18\n\x16ListInstrumentsRequest\"G\n\x17ListInstrumentsResponse\x12,\n\x0binstruments\x18\x01 \x03(\x0b\x32\x17.exchange.v1.Instrument\"3\n\x0eGetBookRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\r\"2\n\x0fGetBookResponse\x12\x1f\n\x04\x62ook\x18\x01 \x01(\x0b\x32\x11.exchange.v1.Book\"5\n\x10WatchBookRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\r\"\x83\x01\n\x11WatchBookResponse\x12%\n\x08snapshot\x18\x01 \x01(\x0b\x32\x11.exchange.v1.BookH\x00\x12\"\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x11.exchange.v1.BookH\x00\x12\x19\n\x11previous_sequence\x18\x03 \x01(\x04\x42\x08\n\x06update\",\n\x16WatchBestPricesRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\"\xdf\x01\n\x17WatchBestPricesResponse\x12\x15\n\rinstrument_id\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x1f\n\x03\x62id\x18\x03 \x01(\x0b\x32\x12.exchange.v1.Level\x12\x1f\n\x03\x61sk\x18\x04 \x01(\x0b\x32\x12.exchange.v1.Level\x12\x18\n\x10last_price_nanos\x18\x05 \x01(\x03\x12(\n\x05state\x18\x06 \x01(\x0e\x32\x19.exchange.v1.TradingState\x12\x15\n\revent_time_ns\x18\x07 \x01(\x03\"(\n\x12WatchOrdersRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\"\xa6\x01\n\x13WatchOrdersResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x08snapshot\x18\x02 \x03(\x0b\x32\x16.exchange.v1.BookOrder\x12\x14\n\x0csnapshot_end\x18\x03 \x01(\x08\x12&\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x16.exchange.v1.BookEvent\x12\x15\n\revent_time_ns\x18\x05 \x01(\x03\"k\n\tBookOrder\x12\x10\n\x08order_id\x18\x01 \x01(\x04\x12\x1f\n\x04side\x18\x02 \x01(\x0e\x32\x11.exchange.v1.Side\x12\x13\n\x0bprice_nanos\x18\x03 \x01(\x03\x12\x16\n\x0equantity_mflop\x18\x04 \x01(\x03\"\xe6\x01\n\tBookEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x04kind\x18\x02 \x01(\x0e\x32\x1a.exchange.v1.BookEventKind\x12\x10\n\x08order_id\x18\x03 \x01(\x04\x12\x1f\n\x04side\x18\x04 \x01(\x0e\x32\x11.exchange.v1.Side\x12\x13\n\x0bprice_nanos\x18\x05 \x01(\x03\x12\x16\n\x0equantity_mflop\x18\x06 \x01(\x03\x12\x13\n\x0bshown_mflop\x18\x07 \x01(\x03\x12(\n\x05state\x18\x08 \x01(\x0e\x32\x19.exchange.v1.TradingState\"8\n\x12WatchTradesRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\x0e\n\x06recent\x18\x02 \x01(\r\"9\n\x13WatchTradesResponse\x12\"\n\x06trades\x18\x01 \x03(\x0b\x32\x12.exchange.v1.Trade\"z\n\x11ListTradesRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\x15\n\rstart_time_ns\x18\x02 \x01(\x03\x12\x13\n\x0b\x65nd_time_ns\x18\x03 \x01(\x03\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\"c\n\x12ListTradesResponse\x12\"\n\x06trades\x18\x01 \x03(\x0b\x32\x12.exchange.v1.Trade\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\"\x8c\x01\n\x12ListCandlesRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\x0f\n\x07width_s\x18\x02 \x01(\r\x12\x15\n\rstart_time_ns\x18\x03 \x01(\x03\x12\x13\n\x0b\x65nd_time_ns\x18\x04 \x01(\x03\x12\x11\n\tpage_size\x18\x05 \x01(\r\x12\x12\n\npage_token\x18\x06 \x01(\t\"f\n\x13ListCandlesResponse\x12$\n\x07\x63\x61ndles\x18\x01 \x03(\x0b\x32\x13.exchange.v1.Candle\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\"S\n\x16ListHourlyIndexRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"m\n\x17ListHourlyIndexResponse\x12\'\n\x05hours\x18\x01 \x03(\x0b\x32\x18.exchange.v1.HourlyIndex\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\"_\n\x0bHourlyIndex\x12\x15\n\rstart_time_ns\x18\x01 \x01(\x03\x12\x13\n\x0bprice_nanos\x18\x02 \x01(\x03\x12\x14\n\x0cvolume_mflop\x18\x03 \x01(\x03\x12\x0e\n\x06trades\x18\x04 \x01(\x04\"\x95\x01\n\x06\x43\x61ndle\x12\x15\n\rstart_time_ns\x18\x01 \x01(\x03\x12\x12\n\nopen_nanos\x18\x02 \x01(\x03\x12\x12\n\nhigh_nanos\x18\x03 \x01(\x03\x12\x11\n\tlow_nanos\x18\x04 \x01(\x03\x12\x13\n\x0b\x63lose_nanos\x18\x05 \x01(\x03\x12\x14\n\x0cvolume_mflop\x18\x06 \x01(\x03\x12\x0e\n\x06trades\x18\x07 \x01(\x04\"w\n\x13\x45xplainOrderRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\x1f\n\x04side\x18\x02 \x01(\x0e\x32\x11.exchange.v1.Side\x12\x13\n\x0bprice_nanos\x18\x03 \x01(\x03\x12\x16\n\x0equantity_mflop\x18\x04 \x01(\x03\"\x9c\x03\n\x14\x45xplainOrderResponse\x12\x10\n\x08\x66illable\x18\x01 \x01(\x08\x12#\n\x06reason\x18\x02 \x01(\x0e\x32\x13.exchange.v1.Reason\x12\x13\n\x0b\x65xplanation\x18\x03 \x01(\t\x12\x10\n\x08remedies\x18\x04 \x03(\t\x12\x14\n\x0c\x66illed_mflop\x18\x05 \x01(\x03\x12\x12\n\ncost_nanos\x18\x06 \x01(\x03\x12\x19\n\x11worst_price_nanos\x18\x07 \x01(\x03\x12\x1a\n\x12price_needed_nanos\x18\x08 \x01(\x03\x12\"\n\x06levels\x18\t \x03(\x0b\x32\x12.exchange.v1.Level\x12\x12\n\nslots_free\x18\n \x01(\r\x12\r\n\x05slots\x18\x0b \x01(\r\x12\r\n\x05\x61head\x18\x0c \x01(\r\x12\x1c\n\x14slot_free_by_time_ns\x18\r \x01(\x03\x12(\n\x05state\x18\x0e \x01(\x0e\x32\x19.exchange.v1.TradingState\x12\x10\n\x08sequence\x18\x0f \x01(\x04\x12\x15\n\revent_time_ns\x18\x10 \x01(\x03*\xda\x01\n\rBookEventKind\x12\x1f\n\x1b\x42OOK_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x42OOK_EVENT_KIND_ADDED\x10\x01\x12\x1c\n\x18\x42OOK_EVENT_KIND_EXECUTED\x10\x02\x12\x1a\n\x16\x42OOK_EVENT_KIND_TRADED\x10\x03\x12\x1b\n\x17\x42OOK_EVENT_KIND_REDUCED\x10\x04\x12\x1b\n\x17\x42OOK_EVENT_KIND_DELETED\x10\x05\x12\x19\n\x15\x42OOK_EVENT_KIND_STATE\x10\x06\x32\xe1\x06\n\x11MarketDataService\x12\\\n\x0fListInstruments\x12#.exchange.v1.ListInstrumentsRequest\x1a$.exchange.v1.ListInstrumentsResponse\x12\x44\n\x07GetBook\x12\x1b.exchange.v1.GetBookRequest\x1a\x1c.exchange.v1.GetBookResponse\x12L\n\tWatchBook\x12\x1d.exchange.v1.WatchBookRequest\x1a\x1e.exchange.v1.WatchBookResponse0\x01\x12^\n\x0fWatchBestPrices\x12#.exchange.v1.WatchBestPricesRequest\x1a$.exchange.v1.WatchBestPricesResponse0\x01\x12R\n\x0bWatchOrders\x12\x1f.exchange.v1.WatchOrdersRequest\x1a .exchange.v1.WatchOrdersResponse0\x01\x12R\n\x0bWatchTrades\x12\x1f.exchange.v1.WatchTradesRequest\x1a .exchange.v1.WatchTradesResponse0\x01\x12M\n\nListTrades\x12\x1e.exchange.v1.ListTradesRequest\x1a\x1f.exchange.v1.ListTradesResponse\x12P\n\x0bListCandles\x12\x1f.exchange.v1.ListCandlesRequest\x1a .exchange.v1.ListCandlesResponse\x12\\\n\x0fListHourlyIndex\x12#.exchange.v1.ListHourlyIndexRequest\x1a$.exchange.v1.ListHourlyIndexResponse\x12S\n\x0c\x45xplainOrder\x12 .exchange.v1.ExplainOrderRequest\x1a!.exchange.v1.ExplainOrderResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'exchange.v1.market_data_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BOOKEVENTKIND']._serialized_start=2333
-  _globals['_BOOKEVENTKIND']._serialized_end=2551
-  _globals['_LISTINSTRUMENTSREQUEST']._serialized_start=80
-  _globals['_LISTINSTRUMENTSREQUEST']._serialized_end=104
-  _globals['_LISTINSTRUMENTSRESPONSE']._serialized_start=106
-  _globals['_LISTINSTRUMENTSRESPONSE']._serialized_end=177
-  _globals['_GETBOOKREQUEST']._serialized_start=179
-  _globals['_GETBOOKREQUEST']._serialized_end=230
-  _globals['_GETBOOKRESPONSE']._serialized_start=232
-  _globals['_GETBOOKRESPONSE']._serialized_end=282
-  _globals['_WATCHBOOKREQUEST']._serialized_start=284
-  _globals['_WATCHBOOKREQUEST']._serialized_end=337
-  _globals['_WATCHBOOKRESPONSE']._serialized_start=340
-  _globals['_WATCHBOOKRESPONSE']._serialized_end=471
-  _globals['_WATCHBESTPRICESREQUEST']._serialized_start=473
-  _globals['_WATCHBESTPRICESREQUEST']._serialized_end=517
-  _globals['_WATCHBESTPRICESRESPONSE']._serialized_start=520
-  _globals['_WATCHBESTPRICESRESPONSE']._serialized_end=743
-  _globals['_WATCHORDERSREQUEST']._serialized_start=745
-  _globals['_WATCHORDERSREQUEST']._serialized_end=785
-  _globals['_WATCHORDERSRESPONSE']._serialized_start=788
-  _globals['_WATCHORDERSRESPONSE']._serialized_end=954
-  _globals['_BOOKORDER']._serialized_start=956
-  _globals['_BOOKORDER']._serialized_end=1063
-  _globals['_BOOKEVENT']._serialized_start=1066
-  _globals['_BOOKEVENT']._serialized_end=1296
-  _globals['_WATCHTRADESREQUEST']._serialized_start=1298
-  _globals['_WATCHTRADESREQUEST']._serialized_end=1354
-  _globals['_WATCHTRADESRESPONSE']._serialized_start=1356
-  _globals['_WATCHTRADESRESPONSE']._serialized_end=1413
-  _globals['_LISTTRADESREQUEST']._serialized_start=1415
-  _globals['_LISTTRADESREQUEST']._serialized_end=1537
-  _globals['_LISTTRADESRESPONSE']._serialized_start=1539
-  _globals['_LISTTRADESRESPONSE']._serialized_end=1638
-  _globals['_LISTCANDLESREQUEST']._serialized_start=1641
-  _globals['_LISTCANDLESREQUEST']._serialized_end=1781
-  _globals['_LISTCANDLESRESPONSE']._serialized_start=1783
-  _globals['_LISTCANDLESRESPONSE']._serialized_end=1885
-  _globals['_LISTHOURLYINDEXREQUEST']._serialized_start=1887
-  _globals['_LISTHOURLYINDEXREQUEST']._serialized_end=1970
-  _globals['_LISTHOURLYINDEXRESPONSE']._serialized_start=1972
-  _globals['_LISTHOURLYINDEXRESPONSE']._serialized_end=2081
-  _globals['_HOURLYINDEX']._serialized_start=2083
-  _globals['_HOURLYINDEX']._serialized_end=2178
-  _globals['_CANDLE']._serialized_start=2181
-  _globals['_CANDLE']._serialized_end=2330
-  _globals['_MARKETDATASERVICE']._serialized_start=2554
-  _globals['_MARKETDATASERVICE']._serialized_end=3334
+  _globals['_BOOKEVENTKIND']._serialized_start=2895
+  _globals['_BOOKEVENTKIND']._serialized_end=3113
+  _globals['_LISTINSTRUMENTSREQUEST']._serialized_start=106
+  _globals['_LISTINSTRUMENTSREQUEST']._serialized_end=130
+  _globals['_LISTINSTRUMENTSRESPONSE']._serialized_start=132
+  _globals['_LISTINSTRUMENTSRESPONSE']._serialized_end=203
+  _globals['_GETBOOKREQUEST']._serialized_start=205
+  _globals['_GETBOOKREQUEST']._serialized_end=256
+  _globals['_GETBOOKRESPONSE']._serialized_start=258
+  _globals['_GETBOOKRESPONSE']._serialized_end=308
+  _globals['_WATCHBOOKREQUEST']._serialized_start=310
+  _globals['_WATCHBOOKREQUEST']._serialized_end=363
+  _globals['_WATCHBOOKRESPONSE']._serialized_start=366
+  _globals['_WATCHBOOKRESPONSE']._serialized_end=497
+  _globals['_WATCHBESTPRICESREQUEST']._serialized_start=499
+  _globals['_WATCHBESTPRICESREQUEST']._serialized_end=543
+  _globals['_WATCHBESTPRICESRESPONSE']._serialized_start=546
+  _globals['_WATCHBESTPRICESRESPONSE']._serialized_end=769
+  _globals['_WATCHORDERSREQUEST']._serialized_start=771
+  _globals['_WATCHORDERSREQUEST']._serialized_end=811
+  _globals['_WATCHORDERSRESPONSE']._serialized_start=814
+  _globals['_WATCHORDERSRESPONSE']._serialized_end=980
+  _globals['_BOOKORDER']._serialized_start=982
+  _globals['_BOOKORDER']._serialized_end=1089
+  _globals['_BOOKEVENT']._serialized_start=1092
+  _globals['_BOOKEVENT']._serialized_end=1322
+  _globals['_WATCHTRADESREQUEST']._serialized_start=1324
+  _globals['_WATCHTRADESREQUEST']._serialized_end=1380
+  _globals['_WATCHTRADESRESPONSE']._serialized_start=1382
+  _globals['_WATCHTRADESRESPONSE']._serialized_end=1439
+  _globals['_LISTTRADESREQUEST']._serialized_start=1441
+  _globals['_LISTTRADESREQUEST']._serialized_end=1563
+  _globals['_LISTTRADESRESPONSE']._serialized_start=1565
+  _globals['_LISTTRADESRESPONSE']._serialized_end=1664
+  _globals['_LISTCANDLESREQUEST']._serialized_start=1667
+  _globals['_LISTCANDLESREQUEST']._serialized_end=1807
+  _globals['_LISTCANDLESRESPONSE']._serialized_start=1809
+  _globals['_LISTCANDLESRESPONSE']._serialized_end=1911
+  _globals['_LISTHOURLYINDEXREQUEST']._serialized_start=1913
+  _globals['_LISTHOURLYINDEXREQUEST']._serialized_end=1996
+  _globals['_LISTHOURLYINDEXRESPONSE']._serialized_start=1998
+  _globals['_LISTHOURLYINDEXRESPONSE']._serialized_end=2107
+  _globals['_HOURLYINDEX']._serialized_start=2109
+  _globals['_HOURLYINDEX']._serialized_end=2204
+  _globals['_CANDLE']._serialized_start=2207
+  _globals['_CANDLE']._serialized_end=2356
+  _globals['_EXPLAINORDERREQUEST']._serialized_start=2358
+  _globals['_EXPLAINORDERREQUEST']._serialized_end=2477
+  _globals['_EXPLAINORDERRESPONSE']._serialized_start=2480
+  _globals['_EXPLAINORDERRESPONSE']._serialized_end=2892
+  _globals['_MARKETDATASERVICE']._serialized_start=3116
+  _globals['_MARKETDATASERVICE']._serialized_end=3981
 # @@protoc_insertion_point(module_scope)

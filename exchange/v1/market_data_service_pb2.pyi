@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from exchange.v1 import market_pb2 as _market_pb2
+from exchange.v1 import reason_pb2 as _reason_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -768,3 +769,127 @@ class Candle(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Candle: _TypeAlias = Candle  # noqa: Y015
+
+@_typing.final
+class ExplainOrderRequest(_message.Message):
+    """An order that might be placed. On a batch instrument a bid is a job and wants one slot; an ask is a slot that is quoted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUMENT_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    PRICE_NANOS_FIELD_NUMBER: _builtins.int
+    QUANTITY_MFLOP_FIELD_NUMBER: _builtins.int
+    instrument: _builtins.str
+    """Instrument's name."""
+    side: _market_pb2.Side.ValueType
+    """Side; unspecified means a bid."""
+    price_nanos: _builtins.int
+    """Limit price, nano-dollars per CU; 0 takes any price."""
+    quantity_mflop: _builtins.int
+    """Quantity, MFLOP; 0 means the smallest there is. On a batch instrument it is the job's compute budget."""
+    def __init__(
+        self,
+        *,
+        instrument: _builtins.str = ...,
+        side: _market_pb2.Side.ValueType = ...,
+        price_nanos: _builtins.int = ...,
+        quantity_mflop: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instrument", b"instrument", "price_nanos", b"price_nanos", "quantity_mflop", b"quantity_mflop", "side", b"side"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainOrderRequest: _TypeAlias = ExplainOrderRequest  # noqa: Y015
+
+@_typing.final
+class ExplainOrderResponse(_message.Message):
+    """Whether the order would fill now, by what is shown. Hidden orders may fill more than this says."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILLABLE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    REMEDIES_FIELD_NUMBER: _builtins.int
+    FILLED_MFLOP_FIELD_NUMBER: _builtins.int
+    COST_NANOS_FIELD_NUMBER: _builtins.int
+    WORST_PRICE_NANOS_FIELD_NUMBER: _builtins.int
+    PRICE_NEEDED_NANOS_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    SLOTS_FREE_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
+    AHEAD_FIELD_NUMBER: _builtins.int
+    SLOT_FREE_BY_TIME_NS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_NS_FIELD_NUMBER: _builtins.int
+    fillable: _builtins.bool
+    """True where all of it would fill now."""
+    reason: _reason_pb2.Reason.ValueType
+    """Why not."""
+    explanation: _builtins.str
+    """The same for people."""
+    filled_mflop: _builtins.int
+    """How much of it would fill now, MFLOP."""
+    cost_nanos: _builtins.int
+    """What that would cost at most (rounded up) or earn at least (rounded down), nano-dollars."""
+    worst_price_nanos: _builtins.int
+    """The price of its last part, nano-dollars per CU; of a bid in a batch, the price that the batch would have; 0 where nothing
+    fills.
+    """
+    price_needed_nanos: _builtins.int
+    """The limit with which all of it would fill now, nano-dollars per CU; 0 where no limit is enough."""
+    slots_free: _builtins.int
+    """Of a batch instrument: slots that are free now."""
+    slots: _builtins.int
+    """Of a batch instrument: slots that are quoted, free or not."""
+    ahead: _builtins.int
+    """Orders on its own side at a better or the same price, which would have their turn before it; of the best 100 levels."""
+    slot_free_by_time_ns: _builtins.int
+    """Of a batch instrument without a free slot: when one is free again at the latest, nanoseconds since the epoch; 0 where
+    that is not known.
+    """
+    state: _market_pb2.TradingState.ValueType
+    """The instrument's state."""
+    sequence: _builtins.int
+    """Journal sequence of the state that was looked at."""
+    event_time_ns: _builtins.int
+    """Journal time of that state, nanoseconds since the epoch."""
+    @_builtins.property
+    def remedies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What would make it fill, for people; the first is the nearest. Empty where it would, or nothing helps."""
+
+    @_builtins.property
+    def levels(self) -> _containers.RepeatedCompositeFieldContainer[_market_pb2.Level]:
+        """The levels of the other side up to that limit or to its end, best first, at most 100; on a batch instrument whole slots or jobs."""
+
+    def __init__(
+        self,
+        *,
+        fillable: _builtins.bool = ...,
+        reason: _reason_pb2.Reason.ValueType = ...,
+        explanation: _builtins.str = ...,
+        remedies: _abc.Iterable[_builtins.str] | None = ...,
+        filled_mflop: _builtins.int = ...,
+        cost_nanos: _builtins.int = ...,
+        worst_price_nanos: _builtins.int = ...,
+        price_needed_nanos: _builtins.int = ...,
+        levels: _abc.Iterable[_market_pb2.Level] | None = ...,
+        slots_free: _builtins.int = ...,
+        slots: _builtins.int = ...,
+        ahead: _builtins.int = ...,
+        slot_free_by_time_ns: _builtins.int = ...,
+        state: _market_pb2.TradingState.ValueType = ...,
+        sequence: _builtins.int = ...,
+        event_time_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "cost_nanos", b"cost_nanos", "event_time_ns", b"event_time_ns", "explanation", b"explanation", "fillable", b"fillable", "filled_mflop", b"filled_mflop", "levels", b"levels", "price_needed_nanos", b"price_needed_nanos", "reason", b"reason", "remedies", b"remedies", "sequence", b"sequence", "slot_free_by_time_ns", b"slot_free_by_time_ns", "slots", b"slots", "slots_free", b"slots_free", "state", b"state", "worst_price_nanos", b"worst_price_nanos"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainOrderResponse: _TypeAlias = ExplainOrderResponse  # noqa: Y015

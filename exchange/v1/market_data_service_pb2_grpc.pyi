@@ -51,6 +51,10 @@ class MarketDataServiceStub:
     """Candles of one width."""
     ListHourlyIndex: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ListHourlyIndexRequest, _market_data_service_pb2.ListHourlyIndexResponse]
     """The index of each hour that is over: what compute cost, little moved by odd prices (docs/reference/market-data.md)."""
+    ExplainOrder: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ExplainOrderRequest, _market_data_service_pb2.ExplainOrderResponse]
+    """Whether an order would fill now, and if not, what would make it fill. It is a look at what everybody may see; nothing
+    is placed or held.
+    """
 
 @_typing.type_check_only
 class MarketDataServiceAsyncStub(MarketDataServiceStub):
@@ -75,6 +79,10 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     """Candles of one width."""
     ListHourlyIndex: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ListHourlyIndexRequest, _market_data_service_pb2.ListHourlyIndexResponse]  # type: ignore[assignment]
     """The index of each hour that is over: what compute cost, little moved by odd prices (docs/reference/market-data.md)."""
+    ExplainOrder: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ExplainOrderRequest, _market_data_service_pb2.ExplainOrderResponse]  # type: ignore[assignment]
+    """Whether an order would fill now, and if not, what would make it fill. It is a look at what everybody may see; nothing
+    is placed or held.
+    """
 
 class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
     """Public market data. Needs a key of any role."""
@@ -150,5 +158,15 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_market_data_service_pb2.ListHourlyIndexResponse, _abc.Awaitable[_market_data_service_pb2.ListHourlyIndexResponse]]:
         """The index of each hour that is over: what compute cost, little moved by odd prices (docs/reference/market-data.md)."""
+
+    @_abc_1.abstractmethod
+    def ExplainOrder(
+        self,
+        request: _market_data_service_pb2.ExplainOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_data_service_pb2.ExplainOrderResponse, _abc.Awaitable[_market_data_service_pb2.ExplainOrderResponse]]:
+        """Whether an order would fill now, and if not, what would make it fill. It is a look at what everybody may see; nothing
+        is placed or held.
+        """
 
 def add_MarketDataServiceServicer_to_server(servicer: MarketDataServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1100,3 +1100,165 @@ class SetWorkerResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetWorkerResponse: _TypeAlias = SetWorkerResponse  # noqa: Y015
+
+@_typing.final
+class ExplainWorkerRequest(_message.Message):
+    """Asks why a worker is passed over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    worker_id: _builtins.int
+    """Which, by id; 0 to use the name."""
+    name: _builtins.str
+    """Which, by name in the caller's account."""
+    def __init__(
+        self,
+        *,
+        worker_id: _builtins.int = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainWorkerRequest: _TypeAlias = ExplainWorkerRequest  # noqa: Y015
+
+@_typing.final
+class ExplainWorkerResponse(_message.Message):
+    """Why a worker is passed over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    REMEDIES_FIELD_NUMBER: _builtins.int
+    QUOTES_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_NS_FIELD_NUMBER: _builtins.int
+    reason: _reason_pb2.Reason.ValueType
+    """Why it gets none of the leases that are granted now; unspecified where it may in the next batch."""
+    explanation: _builtins.str
+    """The same for people."""
+    sequence: _builtins.int
+    """Journal sequence of the state that was looked at; leases may be a little older."""
+    event_time_ns: _builtins.int
+    """Journal time of that state, nanoseconds since the epoch."""
+    @_builtins.property
+    def worker(self) -> Global___Worker:
+        """The worker."""
+
+    @_builtins.property
+    def remedies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What would change that, for people; the first is the nearest."""
+
+    @_builtins.property
+    def quotes(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuoteStanding]:
+        """Each of its standing quotes beside the market."""
+
+    @_builtins.property
+    def unknown(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What this answer cannot say, because it is not recorded; for people."""
+
+    def __init__(
+        self,
+        *,
+        worker: Global___Worker | None = ...,
+        reason: _reason_pb2.Reason.ValueType = ...,
+        explanation: _builtins.str = ...,
+        remedies: _abc.Iterable[_builtins.str] | None = ...,
+        quotes: _abc.Iterable[Global___QuoteStanding] | None = ...,
+        unknown: _abc.Iterable[_builtins.str] | None = ...,
+        sequence: _builtins.int = ...,
+        event_time_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["worker", b"worker"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_time_ns", b"event_time_ns", "explanation", b"explanation", "quotes", b"quotes", "reason", b"reason", "remedies", b"remedies", "sequence", b"sequence", "unknown", b"unknown", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainWorkerResponse: _TypeAlias = ExplainWorkerResponse  # noqa: Y015
+
+@_typing.final
+class QuoteStanding(_message.Message):
+    """A standing quote beside the market."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUMENT_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ASK_NANOS_FIELD_NUMBER: _builtins.int
+    SLOTS_FREE_FIELD_NUMBER: _builtins.int
+    CHEAPER_SLOTS_FIELD_NUMBER: _builtins.int
+    BEST_ASK_NANOS_FIELD_NUMBER: _builtins.int
+    BEST_BID_NANOS_FIELD_NUMBER: _builtins.int
+    JOBS_WAITING_FIELD_NUMBER: _builtins.int
+    LAST_PRICE_NANOS_FIELD_NUMBER: _builtins.int
+    LEASES_FIELD_NUMBER: _builtins.int
+    LEASES_OWN_FIELD_NUMBER: _builtins.int
+    LEASES_CHEAPER_FIELD_NUMBER: _builtins.int
+    PRICE_LOW_NANOS_FIELD_NUMBER: _builtins.int
+    PRICE_HIGH_NANOS_FIELD_NUMBER: _builtins.int
+    instrument: _builtins.str
+    """Instrument's name."""
+    pool: _builtins.int
+    """Pool number, from 0."""
+    reason: _reason_pb2.Reason.ValueType
+    """Why it sells nothing now; unspecified where it may in the next batch."""
+    ask_nanos: _builtins.int
+    """What its next slot costs, nano-dollars per CU; 0 where none is free."""
+    slots_free: _builtins.int
+    """Free slots that it sells."""
+    cheaper_slots: _builtins.int
+    """Free slots of other quotes that sell before its next one."""
+    best_ask_nanos: _builtins.int
+    """The instrument's cheapest free slot, nano-dollars per CU; 0 where none is free."""
+    best_bid_nanos: _builtins.int
+    """What the highest waiting job bids now, nano-dollars per CU; 0 where none waits."""
+    jobs_waiting: _builtins.int
+    """Waiting jobs, of the best 100 levels."""
+    last_price_nanos: _builtins.int
+    """Last price at which a batch cleared, nano-dollars per CU; 0 where none has yet."""
+    leases: _builtins.int
+    """Leases that were granted last in this instrument, at most 100, to any worker."""
+    leases_own: _builtins.int
+    """Of these, leases of this worker."""
+    leases_cheaper: _builtins.int
+    """Of these, leases of others that had asked less than this quote's next slot costs now."""
+    price_low_nanos: _builtins.int
+    """The lowest price of those leases, nano-dollars per CU."""
+    price_high_nanos: _builtins.int
+    """The highest price of those leases, nano-dollars per CU."""
+    def __init__(
+        self,
+        *,
+        instrument: _builtins.str = ...,
+        pool: _builtins.int = ...,
+        reason: _reason_pb2.Reason.ValueType = ...,
+        ask_nanos: _builtins.int = ...,
+        slots_free: _builtins.int = ...,
+        cheaper_slots: _builtins.int = ...,
+        best_ask_nanos: _builtins.int = ...,
+        best_bid_nanos: _builtins.int = ...,
+        jobs_waiting: _builtins.int = ...,
+        last_price_nanos: _builtins.int = ...,
+        leases: _builtins.int = ...,
+        leases_own: _builtins.int = ...,
+        leases_cheaper: _builtins.int = ...,
+        price_low_nanos: _builtins.int = ...,
+        price_high_nanos: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask_nanos", b"ask_nanos", "best_ask_nanos", b"best_ask_nanos", "best_bid_nanos", b"best_bid_nanos", "cheaper_slots", b"cheaper_slots", "instrument", b"instrument", "jobs_waiting", b"jobs_waiting", "last_price_nanos", b"last_price_nanos", "leases", b"leases", "leases_cheaper", b"leases_cheaper", "leases_own", b"leases_own", "pool", b"pool", "price_high_nanos", b"price_high_nanos", "price_low_nanos", b"price_low_nanos", "reason", b"reason", "slots_free", b"slots_free"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteStanding: _TypeAlias = QuoteStanding  # noqa: Y015

@@ -50,6 +50,11 @@ class WorkerServiceStub(object):
                 request_serializer=exchange_dot_v1_dot_worker__service__pb2.SetWorkerRequest.SerializeToString,
                 response_deserializer=exchange_dot_v1_dot_worker__service__pb2.SetWorkerResponse.FromString,
                 _registered_method=True)
+        self.ExplainWorker = channel.unary_unary(
+                '/exchange.v1.WorkerService/ExplainWorker',
+                request_serializer=exchange_dot_v1_dot_worker__service__pb2.ExplainWorkerRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_worker__service__pb2.ExplainWorkerResponse.FromString,
+                _registered_method=True)
 
 
 class WorkerServiceServicer(object):
@@ -77,6 +82,13 @@ class WorkerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainWorker(self, request, context):
+        """Why a worker gets no leases or fewer than its owner expects: its asks beside the market's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +106,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.SetWorker,
                     request_deserializer=exchange_dot_v1_dot_worker__service__pb2.SetWorkerRequest.FromString,
                     response_serializer=exchange_dot_v1_dot_worker__service__pb2.SetWorkerResponse.SerializeToString,
+            ),
+            'ExplainWorker': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainWorker,
+                    request_deserializer=exchange_dot_v1_dot_worker__service__pb2.ExplainWorkerRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_worker__service__pb2.ExplainWorkerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +195,33 @@ class WorkerService(object):
             '/exchange.v1.WorkerService/SetWorker',
             exchange_dot_v1_dot_worker__service__pb2.SetWorkerRequest.SerializeToString,
             exchange_dot_v1_dot_worker__service__pb2.SetWorkerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainWorker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/exchange.v1.WorkerService/ExplainWorker',
+            exchange_dot_v1_dot_worker__service__pb2.ExplainWorkerRequest.SerializeToString,
+            exchange_dot_v1_dot_worker__service__pb2.ExplainWorkerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class WorkerServiceStub:
     """The caller's workers; all of them for an operator."""
     SetWorker: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.SetWorkerRequest, _worker_service_pb2.SetWorkerResponse]
     """Pause, drain or resume a worker."""
+    ExplainWorker: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ExplainWorkerRequest, _worker_service_pb2.ExplainWorkerResponse]
+    """Why a worker gets no leases or fewer than its owner expects: its asks beside the market's."""
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
@@ -51,6 +53,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """The caller's workers; all of them for an operator."""
     SetWorker: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.SetWorkerRequest, _worker_service_pb2.SetWorkerResponse]  # type: ignore[assignment]
     """Pause, drain or resume a worker."""
+    ExplainWorker: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ExplainWorkerRequest, _worker_service_pb2.ExplainWorkerResponse]  # type: ignore[assignment]
+    """Why a worker gets no leases or fewer than its owner expects: its asks beside the market's."""
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     """GPU owners' side: one session per worker, and what an owner asks about his workers."""
@@ -78,5 +82,13 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.SetWorkerResponse, _abc.Awaitable[_worker_service_pb2.SetWorkerResponse]]:
         """Pause, drain or resume a worker."""
+
+    @_abc_1.abstractmethod
+    def ExplainWorker(
+        self,
+        request: _worker_service_pb2.ExplainWorkerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_worker_service_pb2.ExplainWorkerResponse, _abc.Awaitable[_worker_service_pb2.ExplainWorkerResponse]]:
+        """Why a worker gets no leases or fewer than its owner expects: its asks beside the market's."""
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

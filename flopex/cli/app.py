@@ -29,6 +29,7 @@ from flopex.cli import (
     submit,
     trading,
     train,
+    why,
     workers,
 )
 from flopex.cli.base import ENVIRONMENT_PREFIX
@@ -86,6 +87,7 @@ for group in (demo, submit, jobs, market, account, serve, doctor, backup, replay
     app.registered_commands += group.app.registered_commands
 app.add_typer(orders.app, name="order")
 app.add_typer(market_history.app, name="market")
+app.add_typer(why.app, name="why")
 app.add_typer(receipt.app, name="receipt")
 app.add_typer(workers.app, name="worker")
 app.add_typer(models.app, name="model")

@@ -169,6 +169,9 @@ class ScriptedExchange(WorkerServiceServicer):
     async def SetWorker(self, request: Any, context: Any) -> Any:
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not part of the script")
 
+    async def ExplainWorker(self, request: Any, context: Any) -> Any:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not part of the script")
+
     async def Session(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]
         session = ServerSession(context)
         self._sessions.put_nowait(session)

@@ -66,6 +66,7 @@ ROUTES: Final = (
     Route("POST", "/v1/jobs/{job_id}/cancel", "JobService/CancelJob"),
     Route("GET", "/v1/jobs/{job_id}/events", "JobService/WatchJob"),
     Route("GET", "/v1/jobs/{job_id}/receipt", "AccountService/GetReceipt"),
+    Route("GET", "/v1/jobs/{job_id}/why", "JobService/ExplainJob"),
     # Orders
     Route("POST", "/v1/orders", "OrderService/PlaceOrder", key="order.client_order_id"),
     Route("GET", "/v1/orders", "OrderService/ListOrders"),
@@ -85,6 +86,7 @@ ROUTES: Final = (
     Route("GET", "/v1/books/events", "MarketDataService/WatchBook"),
     Route("GET", "/v1/books/orders/events", "MarketDataService/WatchOrders"),
     Route("GET", "/v1/prices/events", "MarketDataService/WatchBestPrices"),
+    Route("GET", "/v1/fillable", "MarketDataService/ExplainOrder"),
     Route("GET", "/v1/trades", "MarketDataService/ListTrades"),
     Route("GET", "/v1/trades/events", "MarketDataService/WatchTrades"),
     Route("GET", "/v1/candles", "MarketDataService/ListCandles"),
@@ -97,6 +99,7 @@ ROUTES: Final = (
     # Workers
     Route("GET", "/v1/workers", "WorkerService/ListWorkers"),
     Route("POST", "/v1/workers/{worker_id}", "WorkerService/SetWorker"),
+    Route("GET", "/v1/workers/{worker_id}/why", "WorkerService/ExplainWorker"),
     # The operator
     Route("POST", "/v1/admin/accounts", "AdminService/CreateAccount"),
     Route("GET", "/v1/admin/accounts", "AdminService/ListAccounts"),

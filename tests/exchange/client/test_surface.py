@@ -150,6 +150,13 @@ def test_enums_are_those_of_the_api(kind: type[enums.OpenEnum]) -> None:
         ("Report", order_service_pb2.ExecutionReport),
         ("Worker", worker_service_pb2.Worker),
         ("Quote", worker_service_pb2.Quote),
+        ("OrderExplanation", market_data_service_pb2.ExplainOrderResponse),
+        ("JobExplanation", job_service_pb2.ExplainJobResponse),
+        ("JobOption", job_service_pb2.JobOption),
+        ("JobAttempt", job_service_pb2.JobAttempt),
+        ("PriceAlternative", job_service_pb2.PriceAlternative),
+        ("WorkerExplanation", worker_service_pb2.ExplainWorkerResponse),
+        ("QuoteStanding", worker_service_pb2.QuoteStanding),
     ],
 )
 def test_results_have_every_field_of_the_api(ours: str, theirs: Any) -> None:

@@ -190,3 +190,27 @@ def test_a_worker_is_paused_and_resumed_by_its_owner(site: Site, worker: str) ->
     missing = site.flopex("worker", "status", "nobody", key="owner")
     assert missing.code == 6
     assert site.flopex("worker", "drain", "nobody", key="owner").code == 6
+
+
+def test_why_a_job_waits_and_what_another_one_paid(site: Site, worker: str) -> None:
+    waiting = site.flopex(*SUBMIT[:3], "Hi.", "--limit", "1 nanos", "--detach", "--json").object()
+    shown = site.flopex("why", "job", str(waiting["job_id"])).out
+    assert shown.startswith(f"queued: the cheapest slot of {INTERACTIVE} costs 1000, and it bids 1")
+    assert "- a limit of 1000 pays that" in shown
+    site.flopex("cancel", str(waiting["job_id"]))
+    done = site.flopex(*SUBMIT, "Hi.", "--max-tokens", "1", "--json").lines()[-1]["job"]
+    told = site.flopex("why", "job", str(done["job_id"]), "--json").object()
+    assert told["attempts"][0]["billed_nanos"] == done["paid_nanos"]
+    assert told["alternatives"][0]["chosen"] is True
+    assert "ran in" in site.flopex("why", "job", str(done["job_id"])).out
+    assert site.flopex("why", "job", "999999").code == 6
+
+
+def test_why_an_order_would_not_fill_and_a_worker_waits(site: Site, worker: str) -> None:
+    asked = ("why", "order", "bid", INTERACTIVE)
+    assert site.flopex(*asked).out.startswith("yes: it gets a slot in the next batch, at 1000")
+    told = site.flopex(*asked, "--price", "999 nanos", "--quantity", "5 MFLOP", "--json").object()
+    assert (told["fillable"], told["price_needed_nanos"]) == (False, 1_000)
+    shown = site.flopex("why", "worker", worker, key="owner").out
+    assert shown.startswith(f"ready: no job waits for {INTERACTIVE}")
+    assert site.flopex("why", "worker", "none", key="owner").code == 6
