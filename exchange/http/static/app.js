@@ -33,9 +33,13 @@ export class Page {
 
   start() {
     this.route.start();
-    this.route.topic.listen(() => this.market.follow(this.route.instrument));
-    this.market.follow(this.route.instrument);
-    this.session.topic.listen(() => this.days.ask(this.session.account !== null));
+    this.route.topic.listen(() => this.market.choose(this.route.instrument));
+    this.market.choose(this.route.instrument);
+    this.session.topic.listen(() => {
+      const signedIn = this.session.account !== null;
+      this.days.ask(signedIn);
+      this.market.signIn(signedIn ? this.session.key : "");
+    });
     this.session.start(this.api);
     this.feed.start();
   }
@@ -56,7 +60,7 @@ export class Page {
     const eventMs = Number(BigInt(overview.event_time_ns) / 1_000_000n);
     // Journal time stands still while nothing happens: it never says that this clock is behind.
     this.aheadMs = Math.max(0, eventMs - Date.now());
-    this.market.fromOverview();
+    this.market.heard();
     this.heard.touch();
   }
 

@@ -1,7 +1,8 @@
 // @ts-check
-/** The book and the trades of the instrument that is looked at: from the overview, or from the market's stream. */
+/** The book of the instrument that is looked at: streamed where one is signed in, else of the overview. */
 
 import { Topic } from "./observe.js";
+import { Stream } from "./stream.js";
 
 /** @typedef {import("./store.js").Instrument} Instrument */
 /** @typedef {import("./store.js").Level} Level */
@@ -26,27 +27,81 @@ export class Market {
   constructor(store) {
     this.store = store;
     this.topic = new Topic();
-    /** @type {LiveBook | null} */
-    this.book = null;
     this.name = "";
+    /** @type {Stream | null} */
+    this.stream = null;
+    /** Made when somebody looks: a thousand changes a second are one book a frame. @type {LiveBook | null} */
+    this.shown = null;
+    this.stale = true;
   }
 
-  /** Look at this instrument. @param {string} name */
-  follow(name) {
+  /** The book now; null before anything is known. */
+  get book() {
+    if (this.stale) {
+      this.shown = this.#make();
+      this.stale = false;
+    }
+    return this.shown;
+  }
+
+  /** Stream with this key; empty: with none. @param {string} key */
+  signIn(key) {
+    if (key === (this.stream?.key ?? "")) return;
+    this.stream?.stop();
+    this.stream = key ? new Stream(key, () => this.#changed(), (trades) => this.#traded(trades)) : null;
+    this.#follow();
+  }
+
+  /** Look at this instrument; empty: at the first. @param {string} name */
+  choose(name) {
     this.name = name;
-    this.fromOverview();
+    this.#follow();
   }
 
   /** There is a newer overview. */
-  fromOverview() {
+  heard() {
+    this.#follow();
+  }
+
+  #follow() {
     const instrument = this.store.instrument(this.name);
-    this.book = instrument && this.#ofOverview(instrument);
+    if (instrument !== null) this.stream?.follow(instrument.name);
+    this.#changed();
+  }
+
+  /** @param {import("./store.js").Trade[]} trades */
+  #traded(trades) {
+    this.store.takeTrades(trades);
+    this.#changed();
+  }
+
+  #changed() {
+    this.stale = true;
     this.topic.touch();
   }
 
-  /** @param {Instrument} instrument @returns {LiveBook} */
-  #ofOverview(instrument) {
+  /** @returns {LiveBook | null} */
+  #make() {
+    const instrument = this.store.instrument(this.name);
+    if (instrument === null) return null;
     const move = this.store.newest(instrument.instrument_id, 1)[0]?.move ?? 0;
-    return { ...instrument, move, auction: null, live: false };
+    const { stream } = this;
+    if (!stream?.whole || stream.instrument !== instrument.name) return { ...instrument, move, auction: null, live: false };
+    const { book } = stream;
+    return {
+      ...instrument,
+      bids: book.bids.map(levelOf),
+      asks: book.asks.map(levelOf),
+      last_price_nanos: Number(book.lastPrice),
+      state: book.state.replace("TRADING_STATE_", "").toLowerCase(),
+      auction: /** @type {any} */ (book.auction),
+      move,
+      live: true,
+    };
   }
+}
+
+/** @param {import("./book.js").Level} level @returns {Level} */
+function levelOf({ price, quantity, orders }) {
+  return [Number(price), String(quantity), orders];
 }

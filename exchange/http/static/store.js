@@ -98,16 +98,35 @@ export class Store {
       this.sampledAt = -1;
     }
     this.overview = overview;
-    for (const trade of overview.trades) this.takeTrade(trade);
+    this.takeTrades(overview.trades);
+    if (overview.uptime_s !== this.sampledAt) this.#sample(overview);
+  }
+
+  /** @param {Trade[]} trades oldest first; those that are known are passed over */
+  takeTrades(trades) {
+    const from = this.trades.length;
+    for (const trade of trades) this.#takeTrade(trade);
+    const [last, first] = [this.trades[from - 1], this.trades[from]];
+    if (last && first && order(last, first) > 0) this.#sort();
     while (this.trades.length > TRADES_KEPT) {
       const oldest = /** @type {SeenTrade} */ (this.trades.shift());
       this.known.delete(oldest.key);
     }
-    if (overview.uptime_s !== this.sampledAt) this.#sample(overview);
+  }
+
+  /** Two sources need not come in step: put the trades in order, and say again which way prices went. */
+  #sort() {
+    this.trades.sort(order);
+    this.lastPrices.clear();
+    for (const trade of this.trades) {
+      const before = this.lastPrices.get(trade.instrument_id) ?? trade.price_nanos;
+      trade.move = Math.sign(trade.price_nanos - before);
+      this.lastPrices.set(trade.instrument_id, trade.price_nanos);
+    }
   }
 
   /** @param {Trade} trade */
-  takeTrade(trade) {
+  #takeTrade(trade) {
     const key = `${trade.instrument_id}/${trade.trade_id}`;
     if (this.known.has(key)) return;
     const before = this.lastPrices.get(trade.instrument_id) ?? trade.price_nanos;
@@ -152,6 +171,16 @@ export class Store {
       this.use.set(worker.worker_id, samples);
     }
   }
+}
+
+/**
+ * Which of two trades was first: negative where it is the first of them.
+ * @param {Trade} one
+ * @param {Trade} other
+ */
+function order(one, other) {
+  const by = BigInt(one.event_time_ns) - BigInt(other.event_time_ns) || BigInt(one.trade_id) - BigInt(other.trade_id);
+  return by < 0n ? -1 : by > 0n ? 1 : 0;
 }
 
 /** @param {number[]} values */
