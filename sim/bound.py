@@ -19,6 +19,13 @@ A whole market is too large for one programme, and need not be one. For *any* pr
 prices in its middle; then each job's surplus at the prices of all windows is found exactly. What
 the cut between windows loses makes the bound looser, never wrong. The programmes are solved by
 HiGHS (Huangfu and Hall 2018).
+
+Where an answer's worth is a concave curve of its work and not in proportion to it (the elastic
+bound), the curve is given as segments of falling slope that lie nowhere below it:
+
+    y[j, k]      work of segment k, at most its length
+    per job      sum of y <= sum of speed x time
+    maximise     sum of slope x y - sum of speed x time x cost
 """
 
 from __future__ import annotations
@@ -37,6 +44,8 @@ from sim.demand import Demand, Job
 from sim.scenario import UNIT_NANOS, Scenario
 
 Floats = NDArray[np.float64]
+Curve = tuple[tuple[float, float], ...]
+"""Segments of an answer's worth: (work in seconds of speed 1, units of value per such second)."""
 
 STEP_S: Final = 2.0
 """Default length of a step, seconds."""
@@ -60,6 +69,7 @@ def welfare_bound(
     scenario: Scenario,
     step_s: float = STEP_S,
     each: Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]] = map,
+    curves: Sequence[Curve] | None = None,
 ) -> list[float]:
     """By window, an upper bound on welfare, nano-dollars; only the sum bounds anything.
 
@@ -68,17 +78,26 @@ def welfare_bound(
         scenario: Its classes give capacity and cost.
         step_s: Length of a step, seconds.
         each: Applies a function to every window: `map`, or that of a pool of processes.
+        curves: By job number, what an answer is worth for its work; None: in proportion to it.
 
     Raises:
         BoundError: the solver gave up.
     """
     windows = range(demand.windows)
-    prices = list(each(partial(window_prices, demand, scenario, step_s=step_s), windows))
-    parts = each(partial(window_bound, demand, scenario, prices=prices, step_s=step_s), windows)
-    return list(parts)
+    find = partial(window_prices, demand, scenario, step_s=step_s, curves=curves)
+    prices = list(each(find, windows))
+    value = partial(window_bound, demand, scenario, prices=prices, step_s=step_s, curves=curves)
+    return list(each(value, windows))
 
 
-def window_prices(demand: Demand, scenario: Scenario, window: int, *, step_s: float) -> Prices:
+def window_prices(
+    demand: Demand,
+    scenario: Scenario,
+    window: int,
+    *,
+    step_s: float,
+    curves: Sequence[Curve] | None = None,
+) -> Prices:
     """Prices for the steps that begin in a window; for the last one up to the last deadline.
 
     Raises:
@@ -94,7 +113,7 @@ def window_prices(demand: Demand, scenario: Scenario, window: int, *, step_s: fl
     ]
     pieces = [piece for piece in _pieces(jobs, step_s) if low <= piece[1] < high]
     kinds, count = len(scenario.classes), len(pieces)
-    own, limits, gain = _of_jobs(jobs, pieces, scenario)
+    own, limits, gain = _constraints(jobs, pieces, scenario, curves)
     steps = np.array([step for _, step, _ in pieces], int)
     shared = ((steps - low)[:, None] * kinds + np.arange(kinds)).ravel() + own.shape[0]
     columns = np.arange(count * kinds)
@@ -105,7 +124,7 @@ def window_prices(demand: Demand, scenario: Scenario, window: int, *, step_s: fl
             np.concatenate([own.data, np.ones(count * kinds)]),
             (np.concatenate([own.row, shared]), np.concatenate([own.col, columns])),
         ),
-        shape=(size, count * kinds),
+        shape=(size, own.shape[1]),
     )
     capacity = np.tile(slots * step_s, high - low)
     duals = _duals(gain, both, np.concatenate([limits, capacity]))
@@ -120,6 +139,7 @@ def window_bound(
     *,
     prices: Sequence[Prices],
     step_s: float,
+    curves: Sequence[Curve] | None = None,
 ) -> float:
     """A window's part of the bound at the prices of all windows, nano-dollars.
 
@@ -134,9 +154,11 @@ def window_bound(
     rent = sum(float(by_step[step] @ slots) * step_s for step in range(first, end))
     jobs = [job for job in demand.jobs if job.window == window]
     pieces = _pieces(jobs, step_s)
-    own, limits, gain = _of_jobs(jobs, pieces, scenario)
+    own, limits, gain = _constraints(jobs, pieces, scenario, curves)
     free = np.zeros(len(scenario.classes))
-    charged = gain - np.array([by_step.get(step, free) for _, step, _ in pieces])
+    charged = gain.copy()
+    rents = np.array([by_step.get(step, free) for _, step, _ in pieces])
+    charged[: rents.size] -= rents.ravel()
     surplus = float(limits @ _duals(charged, own, limits))
     return (rent + surplus) * UNIT_NANOS
 
@@ -165,10 +187,25 @@ def _pieces(jobs: list[Job], step_s: float) -> list[tuple[int, int, float]]:
     return pieces
 
 
+def _constraints(
+    jobs: list[Job],
+    pieces: list[tuple[int, int, float]],
+    scenario: Scenario,
+    curves: Sequence[Curve] | None,
+) -> tuple[coo_array, Floats, Floats]:
+    """Constraints of the jobs alone, their limits, and the gain of every column.
+
+    The first columns are those of the pieces, by class.
+    """
+    if curves is None:
+        return _of_jobs(jobs, pieces, scenario)
+    return _of_elastic_jobs(jobs, pieces, scenario, curves)
+
+
 def _of_jobs(
     jobs: list[Job], pieces: list[tuple[int, int, float]], scenario: Scenario
 ) -> tuple[coo_array, Floats, Floats]:
-    """Constraints of the jobs alone, their limits, and the gain (pieces, classes)."""
+    """Each job has one constraint for its work and one for each piece."""
     classes = scenario.classes
     speeds = np.array([c.speed for c in classes])
     costs = np.array([c.cost for c in classes])
@@ -184,14 +221,47 @@ def _of_jobs(
     own = coo_array(
         (entries, (rows, np.tile(columns, 2))), shape=(len(jobs) + count, count * kinds)
     )
-    return own, np.concatenate([work_s, overlaps]), gain
+    return own, np.concatenate([work_s, overlaps]), gain.ravel()
+
+
+def _of_elastic_jobs(
+    jobs: list[Job],
+    pieces: list[tuple[int, int, float]],
+    scenario: Scenario,
+    curves: Sequence[Curve],
+) -> tuple[coo_array, Floats, Floats]:
+    """As above, with a column and a constraint for each segment of a job's curve."""
+    classes = scenario.classes
+    speeds = np.array([c.speed for c in classes])
+    costs = np.array([c.cost for c in classes])
+    places = np.array([place for place, _, _ in pieces], int)
+    overlaps = np.array([overlap_s for _, _, overlap_s in pieces], float)
+    segments = [
+        (place, *segment) for place, job in enumerate(jobs) for segment in curves[job.number]
+    ]
+    owners = np.array([place for place, _, _ in segments], int)
+    lengths = np.array([length for _, length, _ in segments], float)
+    slopes = np.array([slope for _, _, slope in segments], float)
+    count, kinds, more = len(pieces), len(classes), len(segments)
+    spans, extra = np.arange(count * kinds), count * kinds + np.arange(more)
+    first_piece, first_segment = len(jobs), len(jobs) + count
+    rows = np.concatenate([
+        np.repeat(places, kinds), owners, first_piece + spans // kinds,
+        first_segment + np.arange(more),
+    ])  # fmt: skip
+    columns = np.concatenate([spans, extra, spans, extra])
+    entries = np.concatenate([
+        -np.tile(speeds, count), np.ones(more), np.ones(count * kinds), np.ones(more)
+    ])  # fmt: skip
+    own = coo_array((entries, (rows, columns)), shape=(first_segment + more, count * kinds + more))
+    limits = np.concatenate([np.zeros(len(jobs)), overlaps, lengths])
+    gain = np.concatenate([np.tile(-speeds * costs, count), slopes])
+    return own, limits, gain
 
 
 def _duals(gain: Floats, matrix: coo_array, limits: Floats) -> Floats:
     """The duals, not negative, of maximising gain @ x where matrix @ x <= limits and x >= 0."""
-    solved = linprog(
-        -gain.ravel(), A_ub=matrix.tocsr(), b_ub=limits, bounds=(0, None), method="highs-ipm"
-    )
+    solved = linprog(-gain, A_ub=matrix.tocsr(), b_ub=limits, bounds=(0, None), method="highs-ipm")
     if solved.status != 0:
         raise BoundError(f"the solver gave up: {solved.message}")
     duals: Floats = np.maximum(-solved.ineqlin.marginals, 0)

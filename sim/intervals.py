@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from scipy.stats import t as student
@@ -31,6 +31,21 @@ def ratio(parts: Sequence[float], wholes: Sequence[float]) -> Interval:
     if count < 2:
         return Interval(mean, -math.inf, math.inf)
     without = [(part - p) / (whole - w) for p, w in zip(parts, wholes, strict=True)]
+    return _interval(mean, without)
+
+
+def jackknife(statistic: Callable[[list[int]], float], count: int) -> Interval:
+    """A statistic of the windows 0 to count - 1, with the interval of leaving out one at a time."""
+    windows = list(range(count))
+    mean = statistic(windows)
+    if count < 2:
+        return Interval(mean, -math.inf, math.inf)
+    return _interval(mean, [statistic(windows[:i] + windows[i + 1 :]) for i in windows])
+
+
+def _interval(mean: float, without: list[float]) -> Interval:
+    """From the estimates that leave out one window each."""
+    count = len(without)
     centre = math.fsum(without) / count
     variance = (count - 1) / count * math.fsum((x - centre) ** 2 for x in without)
     half = float(student.ppf((1 + CONFIDENCE) / 2, count - 1)) * math.sqrt(variance)

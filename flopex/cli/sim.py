@@ -156,7 +156,7 @@ def _shown(name: str, result: Result) -> RenderableType:
             claim["says"],
             f"{claim['figure']:.3f}",
             f"{low:.3f} to {high:.3f}" if low < high else "",
-            "met" if claim["met"] else "[red]not met[/]",
+            {True: "met", False: "[red]not met[/]", None: ""}[claim["met"]],
         )
     return Group(*parts, claims, f"report: {result.folder / 'report.html'}")
 

@@ -9,12 +9,26 @@ from sim.scenario import ScenarioError
 from sim.studies.study import Study
 
 NAMES: Final = {
+    "bound": "sim.studies.bound",
     "welfare": "sim.studies.welfare",
+    "period": "sim.studies.period",
     "incentives": "sim.studies.incentives",
+    "elastic": "sim.studies.elastic",
+    "gating": "sim.studies.gating",
+    "unknown_work": "sim.studies.unknown_work",
+    "fairness": "sim.studies.fairness",
+    "heavy_jobs": "sim.studies.heavy_jobs",
+    "sellers": "sim.studies.sellers",
+    "auction": "sim.studies.auction",
 }
 """The studies that can be run, and where they are."""
 
-WAITING: Final = {"audits": "S15, waits for audits of receipts by a second worker"}
+WAITING: Final = {
+    "affinity": "S9, waits for a driver with several models on one worker",
+    "messages": "S11, waits for a driver that counts what sessions carry",
+    "worker_loss": "S12, waits for a driver whose workers fail",
+    "audits": "S15, waits for audits of receipts by a second worker",
+}
 """Planned studies, and what they wait for."""
 
 

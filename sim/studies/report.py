@@ -15,6 +15,11 @@ import polars as pl
 from sim.studies.figures import svg
 from sim.studies.study import Claim, Plan, Study
 
+_WORDS: Final = {
+    True: "<span class='met'>met</span>",
+    False: "<span class='missed'>not met</span>",
+    None: "",
+}
 ROWS_SHOWN: Final = 60
 """Of the table of means; the Parquet file has all rows."""
 
@@ -89,9 +94,7 @@ def _claims(claims: list[Claim]) -> str:
     for claim in claims:
         mean, low, high = claim.figure
         span = f"{low:.3f} to {high:.3f}" if low < high and math.isfinite(low) else ""
-        word = (
-            "<span class='met'>met</span>" if claim.met else "<span class='missed'>not met</span>"
-        )
+        word = _WORDS[claim.met]
         why = f"<div class='why'>{html.escape(claim.why)}</div>" if claim.why else ""
         rows.append(
             f"<tr><td>{html.escape(claim.says)}{why}</td><td>{mean:.3f}</td>"

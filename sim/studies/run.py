@@ -110,7 +110,7 @@ def run(
 
 def _verdict(study: Study, plan: Plan, frame: pl.DataFrame, claims: list[Claim]) -> dict[str, Any]:
     """The machine's summary; its figure is the first claim that is not met, or else the first."""
-    first = next((claim for claim in claims if not claim.met), claims[0])
+    first = next((claim for claim in claims if claim.met is False), claims[0])
     mean, low, high = _rounded(first.figure)
     return {
         "study": study.name,
@@ -125,7 +125,7 @@ def _verdict(study: Study, plan: Plan, frame: pl.DataFrame, claims: list[Claim])
         "figure": mean,
         "low": low,
         "high": high,
-        "met": all(claim.met for claim in claims),
+        "met": all(claim.met is not False for claim in claims),
         "claims": [
             {
                 "says": claim.says,

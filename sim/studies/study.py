@@ -86,13 +86,14 @@ class Claim(NamedTuple):
     Attributes:
         says: What is claimed, with the threshold in it.
         figure: The measured figure with its 95 % interval; a figure without one repeats itself.
-        met: Whether the figure (not the whole interval) keeps to the threshold.
+        met: Whether the figure (not the whole interval) keeps to the threshold; None: there is
+            none, it stands there to be compared with.
         why: Where it does not: the reason, as far as it is known.
     """
 
     says: str
     figure: Interval
-    met: bool
+    met: bool | None
     why: str = ""
 
 
