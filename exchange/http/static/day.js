@@ -4,6 +4,8 @@
 import { Topic } from "./observe.js";
 
 const AGAIN_MS = 60_000;
+/** Before the first overview there are no names to ask about. */
+const FIRST_MS = 500;
 const HOURS = 24;
 const HOUR_S = 3600;
 /** Instruments that are asked about. */
@@ -47,6 +49,10 @@ export class Days {
   async #all() {
     if (document.hidden) return;
     const instruments = this.store.overview?.instruments ?? [];
+    if (!instruments.length) {
+      setTimeout(() => this.timer !== undefined && this.#all(), FIRST_MS);
+      return;
+    }
     for (const { name } of instruments.slice(0, INSTRUMENTS_MAX)) {
       try {
         this.found.set(name, await this.#one(name));

@@ -79,6 +79,18 @@ export function Field({ label, unit = "", hint = "", children }) {
   `;
 }
 
+/**
+ * One of a list.
+ * @param {{name: string, value: string, options: [string, string][], choose: (value: string) => void, disabled?: boolean}} props
+ */
+export function Select({ name, value, options, choose, disabled = false }) {
+  return html`
+    <select name=${name} value=${value} disabled=${disabled} onChange=${(/** @type {any} */ event) => choose(event.target.value)}>
+      ${options.map(([one, text]) => html`<option key=${one} value=${one}>${text}</option>`)}
+    </select>
+  `;
+}
+
 /** Signs and words of states; the sign says what the colour says. @type {Record<string, string>} */
 const SIGNS = {
   ready: "●", open: "●", settled: "✓", filled: "✓", good: "✓", accepted: "✓",

@@ -2,8 +2,8 @@
 /** The order ticket of a continuous book. */
 
 import { ApiError, freshId } from "../api.js";
-import { integer, mflop, money, words } from "../format.js";
-import { Choice, Empty, Field, Panel } from "../ui.js";
+import { NONE, integer, mflop, money, words } from "../format.js";
+import { Choice, Empty, Field, Panel, Select } from "../ui.js";
 import { html, useEffect, useState } from "../vendor/preact-htm.js";
 
 /** @typedef {import("../app.js").Page} Page */
@@ -13,9 +13,9 @@ const MFLOP_PER_CU = 1_000_000;
 const SIDES = [["SIDE_BID", "▲ Bid"], ["SIDE_ASK", "▼ Ask"]];
 const TYPES = [["ORDER_TYPE_LIMIT", "Limit"], ["ORDER_TYPE_MARKET", "Market"]];
 const TIMES = [
-  ["TIME_IN_FORCE_GTC", "Until cancelled"],
-  ["TIME_IN_FORCE_IOC", "At once, the rest cancelled"],
-  ["TIME_IN_FORCE_FOK", "Whole at once or not at all"],
+  ["TIME_IN_FORCE_GTC", "Until cancelled (GTC)"],
+  ["TIME_IN_FORCE_IOC", "At once (IOC)"],
+  ["TIME_IN_FORCE_FOK", "Whole or not (FOK)"],
 ];
 
 /**
@@ -79,27 +79,29 @@ function Form({ page, book, picked, placed }) {
     }
     setBusy(false);
   };
+  const typed = (/** @type {(text: string) => void} */ set) => (/** @type {any} */ event) => set(event.target.value);
   return html`
     <form class="form ticket-form" onSubmit=${submit}>
       <${Choice} label="Side" name="side" value=${side} choose=${setSide} options=${SIDES} />
-      <${Choice} label="Type" name="type" value=${type} choose=${setType} options=${TYPES} />
       <div class="pair">
-      <${Field} label="Price" unit="nano$/CU">
-        <input inputmode="numeric" pattern="[0-9]+" autocomplete="off" name="price" value=${market ? "" : price} disabled=${market}
-          placeholder=${market ? "best" : ""} required=${!market} onInput=${(/** @type {any} */ e) => setPrice(e.target.value)} />
-      <//>
-      <${Field} label="Quantity" unit="CU">
-        <input inputmode="decimal" autocomplete="off" name="quantity" value=${quantity} required
-          onInput=${(/** @type {any} */ e) => setQuantity(e.target.value)} />
-      <//>
+        <${Field} label="Price, nano$/CU">
+          <input inputmode="numeric" pattern="[0-9]+" autocomplete="off" name="price" value=${market ? "" : price} disabled=${market}
+            placeholder=${market ? "the best" : ""} required=${!market} onInput=${typed(setPrice)} />
+        <//>
+        <${Field} label="Quantity, CU">
+          <input inputmode="decimal" autocomplete="off" name="quantity" value=${quantity} required onInput=${typed(setQuantity)} />
+        <//>
       </div>
-      <${Field} label="Works">
-        <select name="time" value=${time} disabled=${market} onChange=${(/** @type {any} */ e) => setTime(e.target.value)}>
-          ${TIMES.map(([value, text]) => html`<option key=${value} value=${value}>${text}</option>`)}
-        </select>
-      <//>
-      <p class="ticket-sum"><span>${side === "SIDE_BID" ? "Costs at most" : "Brings at least"}</span><strong>${cost === null ? "–" : money(cost)}</strong></p>
-      <button type="submit" class="primary ${side === "SIDE_BID" ? "bid" : "ask"}" disabled=${busy}>
+      <div class="pair">
+        <${Field} label="Type">
+          <${Select} name="type" value=${type} options=${TYPES} choose=${setType} />
+        <//>
+        <${Field} label="Works">
+          <${Select} name="time" value=${market ? TIMES[1][0] : time} options=${TIMES} choose=${setTime} disabled=${market} />
+        <//>
+      </div>
+      <p class="ticket-sum"><span>${side === "SIDE_BID" ? "Costs at most" : "Brings at least"}</span><strong>${cost === null ? NONE : money(cost)}</strong></p>
+      <button type="submit" class="primary ${side === "SIDE_BID" ? "" : "ask"}" disabled=${busy}>
         ${side === "SIDE_BID" ? "▲ Place bid" : "▼ Place ask"}
       </button>
       <p class=${said.good ? "said" : "error"} role="status">${said.text && `${said.good ? "✓" : "✕"} ${said.text}`}</p>

@@ -8,7 +8,7 @@ import { Clock } from "../panels/clock.js";
 import { Ladder } from "../panels/ladder.js";
 import { Story } from "../panels/story.js";
 import { Run, ended } from "../run.js";
-import { Empty, Field, Panel } from "../ui.js";
+import { Empty, Field, Panel, Select } from "../ui.js";
 import { html, useEffect, useState } from "../vendor/preact-htm.js";
 
 /** @typedef {import("../app.js").Page} Page */
@@ -144,9 +144,7 @@ function Form({ page, instruments, ask }) {
         <button type="button" class="small" key=${example} onClick=${() => setText(example)} title=${example}>${example}</button>
       `)}</p>
       <${Field} label="Model and tier">
-        <select name="way" value=${chosen} onChange=${typed(setWay)}>
-          ${ways.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}
-        </select>
+        <${Select} name="way" value=${chosen} options=${ways.map((one) => [one, one])} choose=${setWay} />
       <//>
       <div class="pair">
         <${Field} label="The answer is worth" unit="$" hint="The exchange bids for you, up to this.">
