@@ -64,9 +64,12 @@ def _files(folder: Traversable, prefix: str) -> Iterator[tuple[str, PageFile]]:
         if entry.is_dir():
             yield from _files(entry, f"{path}/")
         elif content_type is not None:
-            body = entry.read_bytes()
-            etag = hashlib.sha256(body).hexdigest()[:32]
-            yield path, PageFile(body, content_type, etag)
+            yield path, page_file(entry.read_bytes(), content_type)
+
+
+def page_file(body: bytes, content_type: str) -> PageFile:
+    """A file of this content."""
+    return PageFile(body, content_type, hashlib.sha256(body).hexdigest()[:32])
 
 
 def respond(request: web.Request, file: PageFile) -> web.Response:
