@@ -54,6 +54,7 @@ export class Days {
       return;
     }
     for (const { name } of instruments.slice(0, INSTRUMENTS_MAX)) {
+      if (this.timer === undefined) return;
       try {
         this.found.set(name, await this.#one(name));
       } catch {

@@ -47,7 +47,8 @@ export function usePolled(page, load, about, wanted = true) {
     ask.current();
     const timer = setInterval(() => {
       const sequence = String(page.store.overview?.sequence ?? "");
-      if (document.hidden || page.status.kind !== "live" || sequence === asked) return;
+      const away = document.hidden || page.status.kind !== "live" || page.session.account === null;
+      if (away || sequence === asked) return;
       asked = sequence;
       ask.current();
     }, EVERY_MS);

@@ -129,7 +129,7 @@ function useBars(page, book, width) {
     let asking = false;
     let latest = "";
     const load = async (/** @type {number} */ count) => {
-      if (asking || document.hidden) return;
+      if (asking || document.hidden || page.session.account === null) return;
       asking = true;
       try {
         const { candles = [] } = await page.api.get("/v1/candles", { instrument: name, width_s: width, page_size: count });
