@@ -39,7 +39,7 @@ export function Shell({ page }) {
   document.title = view === "market" && name ? `${name} · Flopex` : `${views.find(([one]) => one === view)?.[1] ?? "Flopex"} · Flopex`;
   const View = view === "operator" && !operator ? MarketView : SHOWN[view];
   return html`
-    <a class="skip" href="#/${view}" onClick=${toMain}>Skip to the content</a>
+    <a class="skip" href="#main" onClick=${toMain}>Skip to the content</a>
     <header class="top">
       <a class="brand" href="#/market"><img src="/static/icon.svg" alt="" width="26" height="26" /><span>Flopex</span></a>
       <nav class="views" aria-label="Views">

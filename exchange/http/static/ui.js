@@ -17,7 +17,7 @@ export function Panel({ id, title, aside, kind = "", scroll = false, children })
         ${aside}
       </header>
       ${scroll
-        ? html`<div class="scroll" tabindex="0" role="region" aria-labelledby="${id}-title">${children}</div>`
+        ? html`<div class="scroll" tabindex="0">${children}</div>`
         : children}
     </section>
   `;

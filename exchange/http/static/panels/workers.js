@@ -24,7 +24,7 @@ export function Workers({ store, actions }) {
   return html`
     <${Panel} id="workers" title="Workers" kind="workers" aside=${aside}>
       ${workers.length
-        ? html`<div class="scroll-x" tabindex="0" role="region" aria-label="Workers">
+        ? html`<div class="scroll-x" tabindex="0">
             <${Table} kind="fleet" label="Workers" heads=${actions ? [...HEADS, ["Operator", "left"]] : HEADS}
               rows=${workers.map((worker) => html`<${Row} key=${worker.worker_id} worker=${worker}
                 use=${store.use.get(worker.worker_id) ?? []} actions=${actions} />`)} />

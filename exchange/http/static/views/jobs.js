@@ -40,7 +40,7 @@ export function JobsView({ page, signIn }) {
         ? html`<${Empty}><button type="button" onClick=${signIn}>Sign in</button> to see your jobs.<//>`
         : !jobs.length
           ? html`<${Empty}>${error || (value ? html`No jobs. <a href="#/console">Ask a question</a> to make one.` : "…")}<//>`
-          : html`<div class="scroll-x" tabindex="0" role="region" aria-label="Your jobs">
+          : html`<div class="scroll-x" tabindex="0">
               <${Table} kind="rows" label="Your jobs, newest first" heads=${HEADS}
                 rows=${jobs.map((one) => html`<${Row} key=${one.job_id} page=${page} job=${one} chosen=${one.job_id === chosen}
                   choose=${() => setChosen(one.job_id === chosen ? "" : one.job_id)} />`)} />
