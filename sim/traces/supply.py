@@ -219,6 +219,8 @@ def _spot(time: str, zone: str, machine: str, usd_h: str) -> SpotPrice:
 def _added(milliseconds: str, event: str, node: str) -> Presence:
     if event not in ("add", "remove"):
         raise ValueError(f"{event!r} is neither add nor remove")
+    if not node:
+        raise ValueError("a row names no node")
     return Presence(int(milliseconds) * NS_PER_MS, node, event == "add")
 
 
