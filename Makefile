@@ -17,7 +17,7 @@ PROTOC = PATH="$(CURDIR)/$(CODEGEN)/bin:$$PATH" python -m grpc_tools.protoc -Ipr
 	--mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-train constraints compile proto proto-check proto-lint lint format test soak demo bench \
+.PHONY: help venv venv-train constraints compile openapi proto proto-check proto-lint lint format test soak demo bench \
 	bench-matching soak-journal fuzz-journal soak-snapshots fuzz-snapshots fuzz-requests fuzz-link test-processes clean
 
 help: ## list the targets
@@ -59,6 +59,12 @@ $(CODEGEN_STAMP): pyproject.toml
 
 proto: $(CODEGEN_STAMP) ## regenerate exchange/v1 from proto/
 	$(call PROTOC,.)
+
+OPENAPI := exchange/http/rest/openapi.json
+
+openapi: $(STAMP) ## rewrite the OpenAPI document from proto/ and the table of routes
+	$(BIN)/python -m exchange.http.rest.openapi proto/exchange/v1 > $(OPENAPI).new
+	mv $(OPENAPI).new $(OPENAPI)
 
 proto-check: $(CODEGEN_STAMP) ## fail if exchange/v1 is not what proto/ generates
 	@set -e; out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; $(call PROTOC,"$$out"); \

@@ -54,10 +54,13 @@ def load() -> dict[str, PageFile]:
     for entry in resources.files("exchange.http").joinpath("static").iterdir():
         content_type = CONTENT_TYPES.get(PurePath(entry.name).suffix)
         if content_type is not None:
-            body = entry.read_bytes()
-            etag = hashlib.sha256(body).hexdigest()[:32]
-            found[entry.name] = PageFile(body, content_type, etag)
+            found[entry.name] = page_file(entry.read_bytes(), content_type)
     return found
+
+
+def page_file(body: bytes, content_type: str) -> PageFile:
+    """A file of this content."""
+    return PageFile(body, content_type, hashlib.sha256(body).hexdigest()[:32])
 
 
 def respond(request: web.Request, file: PageFile) -> web.Response:

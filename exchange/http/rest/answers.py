@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+from importlib import resources
+
 from aiohttp import web
 from google.protobuf.message import Message
 
+from exchange.http import pages
 from exchange.http.calls import Calls
+from exchange.http.errors import ApiError
 from exchange.http.rest import messages, requests, streams
 from exchange.http.rest.table import ROUTES, Route
 
 
 def routes(calls: Calls) -> list[web.RouteDef]:
-    """Every route of the table.
+    """Every route of the table, and the document that describes them.
 
     Args:
         calls: Makes the calls of the API.
     """
-    return [
-        web.RouteDef(route.verb, route.path, _Answer(route, calls).serve, {}) for route in ROUTES
+    found = [
+        web.RouteDef(route.verb, _pattern(route.path), _Answer(route, calls).serve, {})
+        for route in ROUTES
     ]
+    return [*found, web.get("/v1/openapi.json", _Document().serve)]
+
+
+def _pattern(path: str) -> str:
+    """A path as aiohttp has it: a last parameter is none of the words that stand in its place."""
+    outer, _, last = path.rpartition("/")
+    words = {other.path.rpartition("/") for other in ROUTES}
+    taken = sorted(word for before, _, word in words if before == outer and "{" not in word)
+    if "{" not in last or not taken:
+        return path
+    return f"{outer}/{{{last.strip('{}')}:(?!(?:{'|'.join(taken)})$)[^/]+}}"
 
 
 class _Answer:
@@ -31,6 +47,9 @@ class _Answer:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Read a request, make the call, send what comes back."""
+        # First of all, and before a stranger's body is read.
+        if not request.headers.get("Authorization", "").startswith("Bearer "):
+            raise ApiError(401, "KEY_MISSING", "send 'Authorization: Bearer flx_...'")
         message = await requests.read(self._route, request)
         metadata = {"authorization": request.headers.get("Authorization", "")}
         if not self._route.method.responses_stream:
@@ -39,6 +58,18 @@ class _Answer:
         async with self._calls.stream(self._path, message, metadata) as answers:
             form = streams.lines(self._route.lines) if self._route.lines else streams.EVENTS
             return await streams.send(request, answers, form)
+
+
+class _Document:
+    """The OpenAPI document, as it was written by `exchange.http.rest.openapi`."""
+
+    def __init__(self) -> None:
+        found = resources.files("exchange.http.rest").joinpath("openapi.json")
+        self._file = pages.page_file(found.read_bytes(), "application/json")
+
+    async def serve(self, request: web.Request) -> web.Response:
+        """Send it."""
+        return pages.respond(request, self._file)
 
 
 def _json(request: web.Request, answer: Message) -> web.Response:

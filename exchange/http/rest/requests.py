@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
@@ -28,8 +29,13 @@ async def read(route: Route, request: web.Request) -> Message:
     message = route.method.request_class()
     if route.verb == "POST":
         _refuse_query(request)
-        messages.fill(message, await read_json(request))
+        body = await read_json(request)
+        for parameter in route.parameters:
+            _refuse_twice(body, route.field_of(parameter))
+        messages.fill(message, body)
     else:
+        for parameter in route.parameters:
+            _refuse_twice(request.query, route.field_of(parameter))
         _fill_from_query(message, request)
     for parameter in route.parameters:
         _fill_from_path(message, route, parameter, request.match_info[parameter])
@@ -42,6 +48,15 @@ def _refuse_query(request: web.Request) -> None:
         raise ApiError(
             400, "FIELD_UNKNOWN", f"{name!r} belongs into the body: a POST takes no query", name
         )
+
+
+def _refuse_twice(given: object, path: str) -> None:
+    """Refuse a field that stands in the path, and here again."""
+    *outer, name = path.split(".")
+    for step in outer:
+        given = given.get(step) if isinstance(given, dict) else given
+    if isinstance(given, Mapping) and (name in given or path in given):
+        raise invalid(path, "stands in the path already")
 
 
 def _fill_from_query(message: Message, request: web.Request) -> None:
@@ -61,8 +76,6 @@ def _fill_from_path(message: Message, route: Route, parameter: str, text: str) -
     path = route.field_of(parameter)
     if path == "order.order_id" and UUID_TEXT.fullmatch(text):
         path = "order.client_order_id"
-    if _is_set(message, path):
-        raise invalid(path, "stands in the path already")
     messages.fill_text(message, path, text, parameter)
 
 

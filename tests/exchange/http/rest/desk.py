@@ -53,7 +53,7 @@ class Desk:
 
 @contextlib.asynccontextmanager
 async def open_desk(directory: Any) -> AsyncIterator[Desk]:
-    async with open_site(directory) as site:
+    async with open_site(directory, within_s=None) as site:
         exchange = site.exchange
         keys = {
             "buyer": site.buyer,
