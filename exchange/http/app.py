@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 from prometheus_client.registry import Collector
 
-from exchange.http import errors, pages, rest
+from exchange.http import errors, pages, rest, webhooks
 from exchange.http.bodies import BODY_BYTES_MAX, Bodies
 from exchange.http.calls import Calls
 from exchange.http.errors import ApiError
@@ -83,7 +83,7 @@ class HttpServer:
             middlewares=[self._note, _surround, Bodies().bound], client_max_size=BODY_BYTES_MAX
         )
         app.router.add_get("/", self._page)
-        app.router.add_get("/static/{name}", self._static)
+        app.router.add_get("/static/{path:.+}", self._static)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/metrics", self._exposition)
         app.router.add_get("/v1/overview", self._overview)
@@ -91,6 +91,7 @@ class HttpServer:
         app.router.add_get("/ws/v1/overview", self._sockets.handle, allow_head=False)
         app.router.add_routes(self._market.routes)
         app.router.add_routes(rest.routes(self._calls))
+        app.router.add_routes(webhooks.routes(self._calls))
         app.on_response_prepare.append(_secure)
         return app
 
@@ -127,7 +128,7 @@ class HttpServer:
         return pages.respond(request, self._files["index.html"])
 
     async def _static(self, request: web.Request) -> web.Response:
-        file = self._files.get(request.match_info["name"])
+        file = self._files.get(request.match_info["path"])
         if file is None:
             raise web.HTTPNotFound
         return pages.respond(request, file)
