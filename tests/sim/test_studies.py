@@ -141,3 +141,11 @@ def test_incentives_compare_the_same_jobs(path: Path) -> None:
     assert all(row["honest"] <= row["base"] for row in rows)
     truth = incentives.measure(plan, {**cell, "size": 0.0}, map)
     assert all(row["lying"] == row["honest"] for row in truth)
+
+
+def test_a_market_ends_whatever_deadlines_are_told() -> None:
+    demand = small_demand()
+    # The last jobs are told to be due long after all true deadlines, and still run then.
+    late = run_market(demand, SMALL, Misreport(range(SMALL.accounts), value=0.3, due=4.0))
+    last_ns = max(job.deadline_ns for job in demand.jobs)
+    assert max(late.done_ns) > last_ns
