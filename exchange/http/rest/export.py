@@ -16,14 +16,15 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from exchange import tables
 from exchange.http.calls import Calls
 from exchange.http.errors import ApiError
-from exchange.http.rest import messages, tables
+from exchange.http.rest import messages
 from exchange.http.rest.messages import invalid
 from exchange.http.rest.streams import SEND_WITHIN_S
-from exchange.http.rest.tables import Columns, ParquetMissing
 from exchange.rpc.errors import RpcError
 from exchange.rpc.methods import METHODS
+from exchange.tables import Columns, ParquetMissing
 from exchange.v1 import market_data_service_pb2 as pb
 from exchange.v1 import market_pb2
 
@@ -84,6 +85,18 @@ def _candles(answer: Any, request: Any, _: Mapping[int, str]) -> Iterator[Row]:
         )
 
 
+def _quotes(answer: Any, request: Any, _: Mapping[int, str]) -> Iterator[Row]:
+    for best in answer.prices:
+        yield (
+            best.event_time_ns,
+            request.instrument,
+            best.bid_nanos,
+            best.bid_quantity,
+            best.ask_nanos,
+            best.ask_quantity,
+        )
+
+
 _TIMES: Final = ("start_time_ns", "end_time_ns")
 _SERVICE: Final = "/exchange.v1.MarketDataService"
 KINDS: Final = {
@@ -91,6 +104,7 @@ KINDS: Final = {
     "candles": Kind(
         f"{_SERVICE}/ListCandles", tables.CANDLES, ("instrument", "width_s", *_TIMES), _candles
     ),
+    "quotes": Kind(f"{_SERVICE}/ListBestPrices", tables.QUOTES, ("instrument", *_TIMES), _quotes),
 }
 
 

@@ -145,6 +145,12 @@ _PUBLIC: Final = (
     ("/v1/overview", "The public state now", "application/json"),
     ("/v1/openapi.json", "This document", "application/json"),
 )
+_EXPORT_PARAMETERS: Final = {
+    "instrument": "Instrument's name; trades without it are those of all.",
+    "width_s": "Width of candles, seconds; 60 by default.",
+    "start_time_ns": "Only what is at or after this, nanoseconds since the epoch.",
+    "end_time_ns": "Only what is before this, nanoseconds since the epoch.",
+}
 _OPENAI: Final = (
     ("get", "/v1/models", "The models that can be asked"),
     ("get", "/v1/models/{model}", "One model"),
@@ -164,8 +170,42 @@ def operations() -> Iterator[tuple[str, str, Schema]]:
         operation: Schema = {"summary": says, "tags": ["Public"], "security": []}
         name = path.removeprefix("/v1").strip("/").replace(".", "_")
         yield path, "get", operation | {"operationId": f"get_{name}", "responses": responses}
+    for name in ("trades", "candles", "quotes"):
+        yield f"/v1/export/{name}", "get", _export(name)
     for verb, path, says in _OPENAI:
         yield path, verb, _openai(verb, path, says)
+
+
+def _export(name: str) -> Schema:
+    """An export: its own parameters, and its two forms."""
+    times = ("start_time_ns", "end_time_ns")
+    known = {"candles": ("instrument", "width_s", *times)}.get(name, ("instrument", *times))
+    parameters: list[Schema] = [
+        {
+            "name": parameter,
+            "in": "query",
+            "description": _EXPORT_PARAMETERS[parameter],
+            "schema": {"type": "string" if parameter == "instrument" else "integer"},
+        }
+        for parameter in known
+    ]
+    form = {"type": "string", "enum": ["csv", "parquet"], "default": "csv"}
+    parameters.append(
+        {"name": "format", "in": "query", "description": "The file's form.", "schema": form}
+    )
+    says = f"{name.capitalize()} as a file, newest first"
+    content: Schema = {
+        kind: {"schema": {"type": "string"}}
+        for kind in ("text/csv", "application/vnd.apache.parquet")
+    }
+    return {
+        "operationId": f"export_{name}",
+        "tags": ["Market"],
+        "summary": says,
+        "description": "Columns and bounds: docs/reference/rest.md.",
+        "parameters": parameters,
+        "responses": {"200": {"description": says, "content": content}} | refusals(body=False),
+    }
 
 
 def _openai(verb: str, path: str, says: str) -> Schema:

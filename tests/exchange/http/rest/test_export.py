@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator
@@ -12,8 +13,9 @@ import polars as pl
 import pytest
 import pytest_asyncio
 
-from exchange.http.rest import export, tables
-from exchange.http.rest.tables import ParquetMissing
+from exchange import tables
+from exchange.http.rest import export
+from exchange.tables import ParquetMissing
 from tests.exchange.http.rest.desk import Desk
 from tests.exchange.http.site import PAPER
 
@@ -85,6 +87,29 @@ async def test_candles_and_times(desk: Desk) -> None:
     assert await csv_of(desk, f"trades?end_time_ns={middle}") == rows[4:]
     empty = await exported(desk, "trades?end_time_ns=5&format=csv", "text/csv")
     assert empty == b",".join(name.encode() for name in tables.TRADES) + b"\n"
+
+
+async def test_quotes_are_the_best_prices_of_seconds(desk: Desk) -> None:
+    async def place(price: int) -> None:
+        order = {"side": "SIDE_BID", "price_nanos": price, "quantity_mflop": 3}
+        order |= {"instrument_id": desk.site.paper_id}
+        await desk.ask("POST", "/v1/orders", {"order": order}, who="paper")
+
+    for price in (7, 8):
+        await place(price)
+        await asyncio.sleep(1.01)  # a second is looked at by its first command
+    await place(9)
+    rows = await csv_of(desk, f"quotes?instrument={PAPER}")
+    listed = (await desk.ask("GET", f"/v1/prices?instrument={PAPER}"))["prices"]
+    assert [row.pop("instrument") for row in rows] == [PAPER] * len(rows)
+    assert rows == listed
+    assert [row["bid_nanos"] for row in rows[:2]] == ["9", "8"]
+    newest = rows[0]
+    assert (newest["bid_quantity"], newest["ask_nanos"], newest["ask_quantity"]) == ("3", "0", "0")
+    paged = await desk.ask("GET", f"/v1/prices?instrument={PAPER}&page_size=1")
+    token = paged["next_page_token"]
+    path = f"/v1/prices?instrument={PAPER}&page_size=1&page_token={token}"
+    assert (await desk.ask("GET", path))["prices"] == listed[1:2]
 
 
 @pytest.mark.parametrize(

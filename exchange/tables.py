@@ -34,6 +34,15 @@ CANDLES: Final[Columns] = {
     "volume_mflop": int,
     "trades": int,
 }
+QUOTES: Final[Columns] = {
+    "event_time_ns": int,
+    "instrument": str,
+    "bid_nanos": int,
+    "bid_quantity": int,
+    "ask_nanos": int,
+    "ask_quantity": int,
+}
+"""Best bids and asks; 0 where a side was empty."""
 
 
 class ParquetMissing(Exception):
