@@ -113,17 +113,6 @@ from exchange.client.order_types import (
 )
 from exchange.client.retry import RetryPolicy
 from exchange.client.sync import Client, OrderStream
-from exchange.client.units import (
-    format_compute,
-    format_duration,
-    format_flops,
-    format_money,
-    format_price,
-    parse_compute,
-    parse_duration,
-    parse_money,
-    parse_price,
-)
 from exchange.client.why_types import (
     JobAttempt,
     JobExplanation,
@@ -134,6 +123,17 @@ from exchange.client.why_types import (
     WorkerExplanation,
 )
 from exchange.client.worker_types import Quote, Worker
+from exchange.units import (
+    format_compute,
+    format_duration,
+    format_flops,
+    format_money,
+    format_price,
+    parse_compute,
+    parse_duration,
+    parse_money,
+    parse_price,
+)
 
 __all__ = [
     "Account",

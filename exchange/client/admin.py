@@ -27,8 +27,8 @@ from exchange.client.market_types import (
     instrument_to,
     protections_to,
 )
-from exchange.client.units import parse_money
 from exchange.client.worker_types import Worker, worker_from
+from exchange.units import parse_money
 from exchange.v1 import account_service_pb2 as account_pb
 from exchange.v1 import admin_service_pb2 as pb
 from exchange.v1.admin_service_pb2_grpc import AdminServiceStub

@@ -7,7 +7,7 @@ from typing import Final
 
 from exchange.client.enums import Fault, JobState, StopCause
 from exchange.client.errors import reason_name
-from exchange.client.units import format_flops, format_money
+from exchange.units import format_flops, format_money
 from exchange.v1 import job_service_pb2 as pb
 
 ENDED: Final = frozenset((JobState.SETTLED, JobState.CANCELLED, JobState.EXPIRED, JobState.FAILED))

@@ -23,8 +23,8 @@ from exchange.client.job_types import (
     job_from,
 )
 from exchange.client.job_watch import Cursor, watch_job
-from exchange.client.units import parse_compute, parse_duration, parse_money, parse_price
 from exchange.client.why_types import JobExplanation, job_explanation_from
+from exchange.units import parse_compute, parse_duration, parse_money, parse_price
 from exchange.v1 import job_service_pb2 as pb
 from exchange.v1.job_service_pb2_grpc import JobServiceStub
 

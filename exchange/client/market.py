@@ -27,8 +27,8 @@ from exchange.client.market_types import (
     past_best_prices_from,
     trade_from,
 )
-from exchange.client.units import parse_compute, parse_price
 from exchange.client.why_types import OrderExplanation, order_explanation_from
+from exchange.units import parse_compute, parse_price
 from exchange.v1 import market_data_service_pb2 as pb
 from exchange.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 

@@ -17,7 +17,7 @@ from exchange.client.enums import (
 )
 from exchange.client.errors import reason_name
 from exchange.client.ids import uuid7
-from exchange.client.units import parse_compute, parse_money, parse_price
+from exchange.units import parse_compute, parse_money, parse_price
 from exchange.v1 import order_service_pb2 as pb
 
 Amount = int | str

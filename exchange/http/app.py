@@ -20,6 +20,7 @@ from exchange.http.feed import OverviewFeed
 from exchange.http.listener import CONNECTIONS_MAX, Listener
 from exchange.http.market.sockets import MarketSockets
 from exchange.http.metrics import CONTENT_TYPE, EdgeMetrics
+from exchange.http.openai import OpenAiApi
 from exchange.http.sockets import OverviewSockets
 from exchange.http.views import Views
 from exchange.rpc.errors import RpcError
@@ -68,6 +69,7 @@ class HttpServer:
         self._market = MarketSockets(calls)
         self._metrics = EdgeMetrics(lambda: len(self._sockets), self._market, collector)
         self._files = pages.load()
+        self._openai = OpenAiApi(calls)
         self._runner = web.AppRunner(
             self._application(),
             access_log=None,
@@ -81,10 +83,11 @@ class HttpServer:
             middlewares=[self._note, _surround, Bodies().bound], client_max_size=BODY_BYTES_MAX
         )
         app.router.add_get("/", self._page)
-        app.router.add_get("/static/{name}", self._static)
+        app.router.add_get("/static/{path:.+}", self._static)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/metrics", self._exposition)
         app.router.add_get("/v1/overview", self._overview)
+        app.router.add_routes(self._openai.routes())
         app.router.add_get("/ws/v1/overview", self._sockets.handle, allow_head=False)
         app.router.add_routes(self._market.routes)
         app.router.add_routes(rest.routes(self._calls))
@@ -113,6 +116,7 @@ class HttpServer:
         self._listener.close()
         await asyncio.gather(self._sockets.close(), self._market.close())
         await self._runner.cleanup()
+        await self._openai.close()
 
     @web.middleware
     async def _note(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -123,7 +127,7 @@ class HttpServer:
         return pages.respond(request, self._files["index.html"])
 
     async def _static(self, request: web.Request) -> web.Response:
-        file = self._files.get(request.match_info["name"])
+        file = self._files.get(request.match_info["path"])
         if file is None:
             raise web.HTTPNotFound
         return pages.respond(request, file)

@@ -21,7 +21,7 @@ from exchange.rpc.auth import Caller
 from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.convert import jobs as convert
 from exchange.rpc.convert import paging, past
-from exchange.rpc.errors import busy, draining, refusal, refused
+from exchange.rpc.errors import busy, draining, invalid, refusal, refused
 from exchange.rpc.outputs import Piece, TooManyWatchers, Watcher
 from exchange.rpc.why import jobs as why
 from exchange.v1 import job_service_pb2 as pb
@@ -78,9 +78,10 @@ class JobServicer:
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
         """See the service's definition."""
         caller = auth.caller(context)
-        if request.job_id not in self._services.core.jobs:
-            return pb.GetJobResponse(job=await self._past_job(request.job_id, caller))
-        job = self._find(request.job_id, caller)
+        job_id = self._job_id(request, caller)
+        if job_id not in self._services.core.jobs:
+            return pb.GetJobResponse(job=await self._past_job(job_id, caller))
+        job = self._find(job_id, caller)
         response = pb.GetJobResponse()
         if request.include_output:
             self._require_owner(job, caller)
@@ -188,6 +189,27 @@ class JobServicer:
         return (stored.attempt, stored.pieces) if stored else (job.attempt, [])
 
     # ---- jobs ----
+
+    def _job_id(self, request: pb.GetJobRequest, caller: Caller) -> int:
+        """The job that is asked for, by its own id or by the client's.
+
+        Raises:
+            RpcError: INVALID_ARGUMENT (FIELD_INVALID): by both; NOT_FOUND (UNKNOWN_JOB).
+        """
+        if not request.client_job_id:
+            return request.job_id
+        if request.job_id:
+            raise invalid("client_job_id", "stands in place of job_id: leave one out")
+        account = self._services.core.accounts[caller.account_id]
+        _, found = account.client_ids.get(request.client_job_id, (b"", 0))
+        job = self._services.core.jobs.get(found)
+        # The account's orders and deposits have client ids, too.
+        if job is None or job.terms.client_job_id != request.client_job_id:
+            text = request.client_job_id.hex()
+            raise refusal(
+                Reason.UNKNOWN_JOB, f"no job has the client's id {text}", {"client_job_id": text}
+            )
+        return found
 
     def _find(self, job_id: int, caller: Caller) -> Job:
         """A job that the caller may see.

@@ -670,19 +670,23 @@ class GetJobRequest(_message.Message):
 
     JOB_ID_FIELD_NUMBER: _builtins.int
     INCLUDE_OUTPUT_FIELD_NUMBER: _builtins.int
+    CLIENT_JOB_ID_FIELD_NUMBER: _builtins.int
     job_id: _builtins.int
-    """Which."""
+    """Which; or"""
     include_output: _builtins.bool
     """Return the output text too."""
+    client_job_id: _builtins.bytes
+    """the one of the caller's that was submitted with this id, as long as the id is remembered (24 h after the job's end)."""
     def __init__(
         self,
         *,
         job_id: _builtins.int = ...,
         include_output: _builtins.bool = ...,
+        client_job_id: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_output", b"include_output", "job_id", b"job_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_job_id", b"client_job_id", "include_output", b"include_output", "job_id", b"job_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,28 +17,28 @@ _BARE: Final = re.compile(r"[\d_.,]+")
 
 def money_option(value: object) -> int:
     """Nano-dollars from dollars, or from text with the unit nanos."""
-    from exchange.client.units import parse_money
+    from exchange.units import parse_money
 
     return _read(parse_money, value)
 
 
 def price_option(value: object) -> int:
     """Nano-dollars per CU, written like money."""
-    from exchange.client.units import parse_price
+    from exchange.units import parse_price
 
     return _read(parse_price, value)
 
 
 def compute_option(value: object) -> int:
     """MFLOP; a bare number is MFLOP."""
-    from exchange.client.units import parse_compute
+    from exchange.units import parse_compute
 
     return _read(parse_compute, value, "MFLOP")
 
 
 def duration_option(value: object) -> int:
     """Nanoseconds; a bare number is seconds."""
-    from exchange.client.units import parse_duration
+    from exchange.units import parse_duration
 
     return _read(parse_duration, value, "s")
 

@@ -28,7 +28,7 @@ def money(nanos: int) -> str:
     ('$1.50', '$0.000009812', '-$0.00000002')
     """
     # The whole client comes with it, which only commands that talk to an exchange need.
-    from exchange.client.units import format_money
+    from exchange.units import format_money
 
     return format_money(nanos)
 

@@ -112,8 +112,10 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_site(directory: Path, within_s: float | None = 60) -> AsyncIterator[Site]:
-    async with InProcessExchange(directory, http=True) as exchange:
+async def open_site(
+    directory: Path, within_s: float | None = 60, gateway: bool | None = None
+) -> AsyncIterator[Site]:
+    async with InProcessExchange(directory, http=True, gateway=gateway) as exchange:
         base = f"http://{exchange.http_address}"
         async with asyncio.timeout(within_s), aiohttp.ClientSession(base) as http:
             site = Site(exchange, http)

@@ -411,3 +411,24 @@ async def test_the_largest_prompt_is_taken(rig: Rig) -> None:
     # The largest payload passes the gateway; this class's context is too short for it.
     error = await refused(rig.jobs.SubmitJob(rig.request("x" * text)))
     assert error_info(error).reason == "CONTEXT_TOO_LONG"
+
+
+async def test_a_job_is_found_by_the_clients_id(rig: Rig) -> None:
+    job = await rig.submit()
+    found = await rig.jobs.GetJob(pb.GetJobRequest(client_job_id=job.client_job_id))
+    assert found.job.job_id == job.job_id
+    for unknown in (rig.exchange.id(), b"short"):
+        request = pb.GetJobRequest(client_job_id=unknown)
+        assert error_info(await refused(rig.jobs.GetJob(request))).reason == "UNKNOWN_JOB"
+    # The id of a deposit is no job's, and nor is that of another account.
+    (deposit,) = set(rig.exchange.core.accounts[job_account(rig, job)].client_ids) - {
+        job.client_job_id
+    }
+    request = pb.GetJobRequest(client_job_id=deposit)
+    assert error_info(await refused(rig.jobs.GetJob(request))).reason == "UNKNOWN_JOB"
+    both = pb.GetJobRequest(job_id=job.job_id, client_job_id=job.client_job_id)
+    assert error_info(await refused(rig.jobs.GetJob(both))).reason == "FIELD_INVALID"
+
+
+def job_account(rig: Rig, job: pb.Job) -> int:
+    return rig.exchange.core.jobs[job.job_id].account_id

@@ -1,8 +1,8 @@
 """Text to exact integers and back: money, prices, compute, durations. No float comes near it.
 
-Everywhere in this package an `int` is already in the smallest unit (nano-dollars, nano-dollars per
-CU, MFLOP, nanoseconds), and a `str` is read by the functions here. What does not fit the smallest
-unit exactly is an error, never rounded.
+An `int` is already in the smallest unit (nano-dollars, nano-dollars per CU, MFLOP, nanoseconds),
+and a `str` is read by the functions here. What does not fit the smallest unit exactly is an error,
+never rounded.
 """
 
 from __future__ import annotations

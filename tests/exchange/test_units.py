@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exchange.client import units
+from exchange import units
 
 NUMBERS = st.integers(min_value=-(2**62), max_value=2**62)
 POSITIVE = st.integers(min_value=0, max_value=2**62)

@@ -1,0 +1,145 @@
+"""What a request may cost: where it is said, how it is written, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import openai
+import pytest
+from openai import AsyncOpenAI
+
+from exchange.http.errors import ApiError
+from exchange.http.openai.budget import NUMBER_MAX, Budget, read_budget
+from exchange.testing.fake_worker import FakeWorker
+from tests.exchange.http.openai.clients import INSTRUMENT, chat, error_of, newest_job, serving
+from tests.exchange.http.site import Site
+
+WHOLE: dict[str, Any] = {
+    "value": "$0.002",
+    "max_cost": "1500 nanos",
+    "limit": "$0.00044/CU",
+    "max_compute": "3 GFLOP",
+    "answer_value": "0.001",
+    "deadline_ms": 2_500,
+    "tier": "batch",
+    "instrument": "instant/cpu/batch",
+    "time_in_force": "GTD",
+    "min_quality": 0,
+}
+READ = Budget(
+    value=2_000_000,
+    max_cost=1_500,
+    limit=440_000,
+    max_compute=3_000,
+    answer_value=1_000_000,
+    deadline_ms=2_500,
+    tier="batch",
+    instrument="instant/cpu/batch",
+)
+
+
+def test_every_field_is_read() -> None:
+    assert read_budget(WHOLE, {}) == READ
+
+
+def test_every_field_has_a_header() -> None:
+    headers = {f"x-flopex-{name.replace('_', '-')}": str(value) for name, value in WHOLE.items()}
+    assert read_budget(None, {**headers, "x-other": "1"}) == READ
+
+
+def test_whole_numbers_are_of_the_smallest_unit() -> None:
+    assert read_budget({"value": 5, "max_compute": 7}, {}) == Budget(value=5, max_compute=7)
+
+
+def test_the_body_goes_before_the_headers_and_both_before_the_accounts_default() -> None:
+    default = Budget(value=9, deadline_ms=9, tier="batch")
+    headers = {"x-flopex-value": "2 nanos", "x-flopex-deadline-ms": "30"}
+    found = read_budget({"value": 1}, headers, default)
+    assert found == Budget(value=1, deadline_ms=30)
+    # Only where nothing is said of what it may cost does the default say it.
+    found = read_budget(None, {"x-flopex-deadline-ms": "30"}, default)
+    assert found == Budget(value=9, deadline_ms=30, tier="batch")
+    assert read_budget(None, {}, default) == default
+
+
+@pytest.mark.parametrize(
+    ("given", "param"),
+    [
+        ([], "exchange"),
+        ({"value": 0.001}, "exchange.value"),
+        ({"value": True}, "exchange.value"),
+        ({"value": "a dollar"}, "exchange.value"),
+        ({"value": "$0.0000000001"}, "exchange.value"),
+        ({"value": "$0"}, "exchange.value"),
+        ({"max_cost": "-$1"}, "exchange.max_cost"),
+        ({"value": NUMBER_MAX + 1}, "exchange.value"),
+        ({"max_compute": "3"}, "exchange.max_compute"),
+        ({"deadline_ms": 0}, "exchange.deadline_ms"),
+        ({"deadline_ms": 1.5}, "exchange.deadline_ms"),
+        ({"deadline_ms": "soon"}, "exchange.deadline_ms"),
+        ({"deadline_ms": "9" * 5_000}, "exchange.deadline_ms"),
+        ({"tier": 3}, "exchange.tier"),
+        ({"tier": "\ud800"}, "exchange.tier"),
+        ({"time_in_force": "IOC"}, "exchange.time_in_force"),
+        ({"min_quality": 0.9}, "exchange.min_quality"),
+        ({"walue": "$1"}, "exchange.walue"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_name(given: Any, param: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        read_budget(given, {})
+    assert (caught.value.status, caught.value.param) == (400, param)
+    assert param in str(caught.value)
+
+
+def test_a_header_that_cannot_be_read_is_refused_by_its_name() -> None:
+    for name, spelt in (("max-cost", "X-Flopex-Max-Cost"), ("walue", "X-Flopex-Walue")):
+        with pytest.raises(ApiError) as caught:
+            read_budget(None, {f"x-flopex-{name}": "much"})
+        assert caught.value.param == spelt
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_request_without_a_budget_is_told_both_remedies(client: AsyncOpenAI) -> None:
+    error = await error_of(chat(client, extra_body=None), openai.BadRequestError)
+    assert (error["code"], error["param"]) == ("VALUE_MISSING", "exchange")
+    assert '"exchange": {"value": "$0.001"}' in error["message"]
+    assert "X-Flopex-Value" in error["message"]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_budget_in_headers_is_what_the_job_has(
+    site: Site, worker: FakeWorker, client: AsyncOpenAI
+) -> None:
+    headers = {
+        "X-Flopex-Value": "$0.00002",
+        "X-Flopex-Max-Cost": "15000 nanos",
+        "X-Flopex-Max-Compute": "1000 MFLOP",
+        "X-Flopex-Deadline-Ms": "30000",
+        "X-Flopex-Instrument": INSTRUMENT,
+    }
+    async with serving(worker, "x"):
+        answer = await client.with_options(default_headers=headers).chat.completions.create(
+            model="instant", messages=[{"role": "user", "content": "Hi"}]
+        )
+    terms: Any = newest_job(site).terms
+    assert (terms.value_nanos, terms.max_cost_nanos) == (20_000, 15_000)
+    assert (terms.quantity_mflop, terms.deadline_within_ns) == (1_000, 30 * 10**9)
+    assert terms.instrument_id == site.exchange.core.instrument_by_name[INSTRUMENT]
+    found: Any = answer
+    assert found.exchange["compute_budget"] == "1 GFLOP"
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_answers_value_goes_to_the_worker(
+    worker: FakeWorker, client: AsyncOpenAI
+) -> None:
+    from exchange.v1.job_service_pb2 import JobInput
+
+    body = {"exchange": {"value": "$0.00001", "answer_value": "$0.002"}}
+    asking = asyncio.create_task(chat(client, extra_body=body))
+    offer = await worker.offer()
+    await worker.run(offer, "x")
+    await asking
+    assert JobInput.FromString(offer.payload).answer_value_nanos == 2_000_000
