@@ -49,6 +49,7 @@ class ServerConfig:
         read_model: URL of the database for queries; empty: a file in the data directory; "off".
         traces: Where traces of jobs go: an OTLP endpoint, or "console"; empty: nowhere.
         read_model_process: Whether a process of its own feeds it, and not a thread of this one.
+        webhooks_private: Whether webhooks may lead anywhere: to private addresses, and by http.
         snapshots: When snapshots of the state are taken, and how many stay.
         gateway_command: Starts the gateway as a process of its own; empty: it is in this one.
     """
@@ -64,6 +65,7 @@ class ServerConfig:
     read_model: str = ""
     traces: str = ""
     read_model_process: bool = True
+    webhooks_private: bool = False
     snapshots: SnapshotConfig = field(default_factory=SnapshotConfig)
     gateway_command: tuple[str, ...] = ()
 
