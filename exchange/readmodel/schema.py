@@ -154,6 +154,19 @@ HOURLY_INDEX: Final = Table(
     _integers("instrument_id", "start_time_ns", "price_nanos", "volume_mflop", "trades"),
     ("instrument_id", "start_time_ns"),
 )
+BEST_PRICES: Final = Table(
+    "best_prices",
+    _integers(
+        "instrument_id",
+        "event_time_ns",
+        "bid_nanos",
+        "bid_quantity",
+        "ask_nanos",
+        "ask_quantity",
+    ),
+    ("instrument_id", "event_time_ns"),
+)
+"""As they stood at the first command of a second, where they had changed; 0 for none."""
 LEDGER_ENTRIES: Final = Table(
     "ledger_entries",
     _integers(
@@ -276,6 +289,7 @@ TABLES: Final = (
     TRADES,
     CANDLES,
     HOURLY_INDEX,
+    BEST_PRICES,
     LEDGER_ENTRIES,
     JOBS,
     JOB_LEGS,

@@ -17,6 +17,7 @@ from flopex.cli import (
     journal,
     journal_state,
     market,
+    market_export,
     market_history,
     models,
     orders,
@@ -86,6 +87,7 @@ def print_reference() -> None:
 for group in (demo, submit, jobs, market, account, serve, doctor, backup, replay, train, quality):
     app.registered_commands += group.app.registered_commands
 app.add_typer(orders.app, name="order")
+market_history.app.registered_commands += market_export.app.registered_commands
 app.add_typer(market_history.app, name="market")
 app.add_typer(why.app, name="why")
 app.add_typer(receipt.app, name="receipt")
