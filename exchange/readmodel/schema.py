@@ -12,7 +12,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, NamedTuple
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """Changes with the tables; a read model of another version is rebuilt."""
 VOLUME_MAX_MFLOP: Final = 2**63 - 1
 """A sum of quantities that would pass this stays there."""

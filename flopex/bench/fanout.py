@@ -167,8 +167,9 @@ async def _measure(
     settings: Settings, server: Process, ready: dict[str, Any], stack: AsyncExitStack
 ) -> dict[str, Any]:
     latencies = Latencies()
-    readers = await _open(settings.subscribers, ready, latencies, stack)
-    for slow in await _open(settings.slow, ready, Latencies(), stack):
+    host, (key, slow_key) = ready["http"], ready["keys"]
+    readers = await _open(settings.subscribers, host, key, latencies, stack)
+    for slow in await _open(settings.slow, host, slow_key, Latencies(), stack):
         slow.transport.pause_reading()
     before, began = await _cpu_s(server), time.monotonic()
     Subscriber.counting = True
@@ -191,14 +192,14 @@ async def _measure(
 
 
 async def _open(
-    count: int, ready: dict[str, Any], latencies: Latencies, stack: AsyncExitStack
+    count: int, address: str, key: str, latencies: Latencies, stack: AsyncExitStack
 ) -> list[Subscriber]:
-    host, _, port = ready["http"].rpartition(":")
+    host, _, port = address.rpartition(":")
     loop = asyncio.get_running_loop()
     opened: list[Subscriber] = []
     while len(opened) < count:
         some = [
-            Subscriber(ready["key"], ready["http"], latencies)
+            Subscriber(key, address, latencies)
             for _ in range(min(OPENING_AT_ONCE, count - len(opened)))
         ]
         for subscriber in some:

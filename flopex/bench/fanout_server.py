@@ -57,8 +57,9 @@ async def _serve(directory: Path, per_s: float) -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     async with InProcessExchange(directory, http=True, gateway=False) as exchange:
         instrument_id = await exchange.paper_instrument(INSTRUMENT)
-        key = await exchange.trader("watcher")
-        print(json.dumps({"http": exchange.http_address, "key": key}), flush=True)
+        # Two accounts: each may have so many calls open.
+        keys = [await exchange.trader(name) for name in ("watcher", "slow-watcher")]
+        print(json.dumps({"http": exchange.http_address, "keys": keys}), flush=True)
         flow = asyncio.create_task(_flow(exchange, instrument_id, per_s))
         while await lines.readline():
             answer: dict[str, Any] = {"cpu_s": time.process_time()}
