@@ -80,6 +80,7 @@ class _Market:
         self._demand, self._scenario, self._conduct = demand, scenario, conduct
         self._core = Exchange(rules)
         self._arriving = 0  # the next of the demand's jobs
+        self._last_ns = BEGIN_NS + max(job.deadline_ns for job in demand.jobs)
         self._running: list[tuple[int, int, _Running]] = []  # by their end, then by entry
         self._entered = 0
         self._told: dict[int, Job] = {}  # by number, as their buyers tell them
@@ -91,14 +92,13 @@ class _Market:
     def run(self) -> Outcome:
         self._open()
         jobs = self._demand.jobs
-        last_ns = BEGIN_NS + max(job.deadline_ns for job in jobs)
         while True:
-            now_ns = min(self._core.next_timer_ns() or last_ns + 1, last_ns + 1)
+            now_ns = min(self._core.next_timer_ns() or self._last_ns + 1, self._last_ns + 1)
             if self._arriving < len(jobs):
                 now_ns = min(now_ns, BEGIN_NS + jobs[self._arriving].arrival_ns)
             if self._running:
                 now_ns = min(now_ns, self._running[0][0])
-            elif now_ns > last_ns:
+            elif now_ns > self._last_ns:
                 break
             self._turn(now_ns)
         outcome = self._outcome
@@ -169,6 +169,8 @@ class _Market:
             self._arriving += 1
             if told is not None:
                 self._told[told.number] = told
+                # A buyer may tell a later deadline than its job has.
+                self._last_ns = max(self._last_ns, BEGIN_NS + told.deadline_ns)
                 commands.append(self._submit(told))
         while self._running and self._running[0][0] <= now_ns:
             commands.append(_receipt(heapq.heappop(self._running)[2]))

@@ -378,6 +378,12 @@ def endings(
     ]
 
 
+def accounts_with_endings(database: Database, sequence: int) -> set[int]:
+    """Accounts of which a job ended after this command."""
+    sql = "SELECT DISTINCT account_id FROM job_endings WHERE sequence > ?"
+    return {account_id for (account_id,) in database.query(sql, (sequence,))}
+
+
 def last_trade(database: Database) -> int:
     """The number of the last trade; 0 where there is none."""
     return int(database.query("SELECT COALESCE(MAX(number), 0) FROM trades")[0][0])

@@ -12,7 +12,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, NamedTuple
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """Changes with the tables; a read model of another version is rebuilt."""
 VOLUME_MAX_MFLOP: Final = 2**63 - 1
 """A sum of quantities that would pass this stays there."""
@@ -228,6 +228,7 @@ JOB_ENDINGS: Final = Table(
     "job_endings",
     _integers("account_id", "sequence", "job_id"),
     ("account_id", "sequence", "job_id"),
+    (("sequence",),),
 )
 """One row for each job that is over, in the order in which an account's jobs ended."""
 LEASES: Final = Table(

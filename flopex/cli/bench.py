@@ -14,6 +14,7 @@ from rich.table import Table
 from flopex.cli.base import Session, command
 from flopex.cli.bench_clearing import clearing
 from flopex.cli.bench_exchange import exchange
+from flopex.cli.bench_fanout import fanout
 from flopex.cli.bench_gating import gating
 from flopex.cli.bench_journal import journal
 from flopex.cli.bench_matching import matching
@@ -37,6 +38,12 @@ command(
     "orders",
     example="flopex bench orders\nflopex bench orders --rounds 3 --json",
 )(orders)
+
+command(
+    app,
+    "fanout",
+    example="flopex bench fanout\nflopex bench fanout --slow 100 --rate 20 --json",
+)(fanout)
 
 command(
     app,

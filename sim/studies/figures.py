@@ -91,6 +91,12 @@ def threshold(axes: Any, at: float, text: str) -> None:
         )  # fmt: skip
 
 
+def note(axes: Any, text: str, at: tuple[float, float]) -> None:
+    """A small word beside a point."""
+    with mpl.rc_context(STYLE):
+        axes.annotate(text, at, (5, -11), textcoords="offset points", fontsize=9, color="#555555")
+
+
 def svg(figure: Figure) -> str:
     """The figure as SVG that stands by itself: no fonts, no date, no outside resource."""
     with mpl.rc_context(STYLE), io.StringIO() as text:

@@ -107,8 +107,8 @@ def draw(frame: pl.DataFrame) -> list[Plot]:
     figures.named(left, "batch period", "share of welfare lost")
     figures.named(right, "batch period", "sd of log price, second on second")
     figures.legend(left, loc="upper left", fontsize=8)
-    return [Plot(figure, "What the batch period costs, and how it calms the price of the fastest "
-                 "class; bars: 95 % over windows.")]  # fmt: skip
+    return [Plot(figure, "What the batch period costs, and how much the price of the fastest "
+                 "class moves; bars: 95 % over windows.")]  # fmt: skip
 
 
 STUDY: Final = Study(
