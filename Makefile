@@ -172,3 +172,7 @@ torture: $(STAMP) ## kill -9 of real servers at random moments under load (CYCLE
 
 history: $(STAMP) ## what several clients heard of a real server is one history (COMMANDS=1000000, SEED=1)
 	$(BIN)/python -m tests.integration.history --commands $(or $(COMMANDS),1000000) --seed $(or $(SEED),1)
+
+screenshots: $(STAMP) ## the README's pictures of the page, from a lively exchange (needs chromium: make browser)
+	$(BIN)/pip install --quiet --constraint constraints.txt pillow
+	$(BIN)/python -m tests.web.screenshots

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -15,17 +14,13 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
 
+from tests.web.browser import ARGUMENTS, CHROMIUM
 from tests.web.scene import Scene, open_scene
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "build" / "page"
 """Where pictures of the run go."""
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
 AXE = ROOT / ".axe" / "node_modules" / "axe-core" / "axe.min.js"
-ARGUMENTS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
 DESK = (1_440, 900)
 WATCH = """
   window.refused = [];

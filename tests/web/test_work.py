@@ -44,6 +44,10 @@ async def test_a_key_in_the_address_is_taken_out_of_it_and_kept_in_the_tab(
         await page.reload()
         await expect(page.locator("#sign-in-open")).to_be_visible()
         assert await page.evaluate("JSON.stringify([sessionStorage, localStorage])") == "[{},{}]"
+        # Into the address of a page that is open already.
+        await page.evaluate("key => { location.hash = `#key=${key}`; }", scene.keys.paper)
+        await expect(page.locator(".who")).to_contain_text("paper-you")
+        assert "flx_" not in page.url
 
 
 async def test_a_wrong_key_is_refused_with_words(open_page: Open) -> None:

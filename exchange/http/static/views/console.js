@@ -1,7 +1,7 @@
 // @ts-check
 /** The console: a question, what it is worth, and everything that becomes of it. */
 
-import { bidPrice, nearest } from "../bid.js";
+import { nearest } from "../depth.js";
 import { money, nanosOf } from "../format.js";
 import { useTopics } from "../observe.js";
 import { Clock } from "../panels/clock.js";
@@ -87,10 +87,8 @@ function Beside({ page, run, way }) {
   const { book } = page.market;
   /** @type {Map<string, string>} */
   const own = new Map();
-  if (run?.job && book && !ended(run.job) && run.job.state === "JOB_STATE_QUEUED") {
-    const at = nearest(book.bids, bidPrice(run.job, page.nowNs()));
-    if (at !== null) own.set(`bid/${at}`, "your bid");
-  }
+  const at = run && book ? nearest(book.bids, run.bidIn(book.name)) : null;
+  if (at !== null) own.set(`bid/${at}`, "your bid");
   if (run?.job && book && !ended(run.job) && Number(run.job.price_nanos) > 0) own.set(`ask/${run.job.price_nanos}`, "your lease");
   return html`
     <${Panel} id="console-book" title=${book?.name ?? "Order book"} kind="ladder" aside=${html`<p class="unit">nano$/CU</p>`}>
