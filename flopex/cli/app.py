@@ -27,6 +27,7 @@ from flopex.cli import (
     replay,
     serve,
     sim,
+    sim_live,
     submit,
     trading,
     train,
@@ -95,6 +96,7 @@ app.add_typer(workers.app, name="worker")
 app.add_typer(models.app, name="model")
 admin.app.registered_commands += trading.app.registered_commands
 journal.app.registered_commands += journal_state.app.registered_commands
+sim.app.registered_commands += sim_live.app.registered_commands
 app.add_typer(journal.app, name="journal")
 app.add_typer(readmodel.app, name="readmodel")
 app.add_typer(admin.app, name="admin")

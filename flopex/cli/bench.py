@@ -21,6 +21,7 @@ from flopex.cli.bench_matching import matching
 from flopex.cli.bench_orders import orders
 from flopex.cli.bench_recovery import recovery
 from flopex.cli.bench_rivals import rivals
+from flopex.cli.bench_sim import simulator
 from flopex.cli.exits import CommandError
 
 app = typer.Typer(no_args_is_help=True, help="Benchmarks: each states its method and its spread.")
@@ -182,3 +183,9 @@ command(
     example="flopex bench recovery\n"
     "flopex bench recovery --live-orders 1000000 --records 10000000 --directory /data --json",
 )(recovery)
+
+command(
+    app,
+    "sim",
+    example="flopex bench sim\nflopex bench sim --jobs 1000000 --workers 1000 --json",
+)(simulator)
