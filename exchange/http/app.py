@@ -86,7 +86,7 @@ class HttpServer:
             middlewares=[self._note, _surround, Bodies().bound], client_max_size=BODY_BYTES_MAX
         )
         app.router.add_get("/", self._page)
-        app.router.add_get("/static/{name}", self._static)
+        app.router.add_get("/static/{path:.+}", self._static)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/metrics", self._exposition)
         app.router.add_get("/v1/overview", self._overview)
@@ -130,7 +130,7 @@ class HttpServer:
         return pages.respond(request, self._files["index.html"])
 
     async def _static(self, request: web.Request) -> web.Response:
-        file = self._files.get(request.match_info["name"])
+        file = self._files.get(request.match_info["path"])
         if file is None:
             raise web.HTTPNotFound
         return pages.respond(request, file)

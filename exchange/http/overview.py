@@ -7,6 +7,7 @@ them. The fields are described in `docs/reference/http.md`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +37,8 @@ EXACT_MAX: Final = 1 << 53
 Number = int | str
 Level = tuple[Number, Number, int]
 
+_HARDWARE: Final = {"gpu": "{}", "processor": "{}", "cores": "{} cores", "memory_gib": "{} GiB"}
+"""Facts that are shown, and how; the system's version is nobody's business."""
 _TAKERS: Final = {0: "none", 1: "bid", 2: "ask"}
 
 
@@ -73,11 +76,14 @@ class WorkerView(msgspec.Struct, frozen=True):
     name: str
     state: str
     connected: bool
+    hardware: str
+    models: list[str]
     slots: list[int]
     slots_in_use: list[int]
     leases_settled: int
     leases_failed: int
     flops_settled: Number
+    earned_nanos: Number
 
 
 class JobCounts(msgspec.Struct, frozen=True):
@@ -210,7 +216,8 @@ def _trade(trade: Trade) -> TradeView:
 
 
 def _workers(sources: Sources) -> list[WorkerView]:
-    workers = sources.engine.core.workers.values()
+    core = sources.engine.core
+    workers = core.workers.values()
     present = islice((w for w in workers if w.state in PRESENT), WORKERS_MAX)
     lost = islice((w for w in workers if w.state == WorkerState.LOST), WORKERS_MAX)
     shown: Sequence[Worker] = [*present, *lost][:WORKERS_MAX]
@@ -220,11 +227,36 @@ def _workers(sources: Sources) -> list[WorkerView]:
             name=worker.name,
             state=worker.state.name.lower(),
             connected=sources.is_connected(worker.worker_id),
+            hardware=hardware(worker.facts),
+            models=_models(core, worker),
             slots=worker.slots,
             slots_in_use=worker.in_use,
             leases_settled=worker.leases_settled,
             leases_failed=worker.leases_failed,
             flops_settled=number(worker.earned_flops),
+            earned_nanos=number(worker.earned_nanos),
         )
         for worker in shown
     ]
+
+
+@lru_cache(maxsize=WORKERS_MAX)
+def hardware(facts: bytes) -> str:
+    """A worker's hardware in a line, of the facts that it stated; empty where it stated none.
+
+    >>> hardware(b'{"cores":"2","memory_gib":"8","processor":"Xeon","system":"Linux 6.1"}')
+    'Xeon · 2 cores · 8 GiB'
+    """
+    try:
+        stated = msgspec.json.decode(facts or b"{}", type=dict[str, str])
+    except msgspec.DecodeError:  # ValidationError is one, too
+        return ""
+    return " · ".join(
+        text.format(stated[name]) for name, text in _HARDWARE.items() if name in stated
+    )
+
+
+def _models(core: Exchange, worker: Worker) -> list[str]:
+    """Names of the models that it sells now, in the order of their instruments."""
+    names = (core.instruments[i].name.partition("/")[0] for i, _ in sorted(worker.quotes))
+    return list(dict.fromkeys(names))

@@ -1,11 +1,12 @@
-"""The page's files: plain ES modules, a style sheet and an icon, in memory and served as is."""
+"""The page's files: plain ES modules, style sheets and an icon, in memory and served as is."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import PurePath
 from typing import Final
 
@@ -49,13 +50,21 @@ class PageFile:
 
 
 def load() -> dict[str, PageFile]:
-    """All files of the page by name."""
-    found = {}
-    for entry in resources.files("exchange.http").joinpath("static").iterdir():
+    """All files of the page by their path below the folder, such as "panels/ladder.js".
+
+    A request is answered from this table alone, so that no path of it reaches a file.
+    """
+    return dict(_files(resources.files("exchange.http").joinpath("static"), ""))
+
+
+def _files(folder: Traversable, prefix: str) -> Iterator[tuple[str, PageFile]]:
+    for entry in folder.iterdir():
+        path = prefix + entry.name
         content_type = CONTENT_TYPES.get(PurePath(entry.name).suffix)
-        if content_type is not None:
-            found[entry.name] = page_file(entry.read_bytes(), content_type)
-    return found
+        if entry.is_dir():
+            yield from _files(entry, f"{path}/")
+        elif content_type is not None:
+            yield path, page_file(entry.read_bytes(), content_type)
 
 
 def page_file(body: bytes, content_type: str) -> PageFile:

@@ -30,7 +30,7 @@ MARK_NAME: Final = "DEMO"
 MODEL_DEFAULT: Final = "smollm2-135m"
 
 NEXT: Final = """
-It stays up until Ctrl-C. Its page, for a browser: http://{http}/
+It stays up until Ctrl-C. Its page, for a browser, signed in as "you": http://{http}/#key={key}
 
 In another terminal (API key: the account "you", funded with a dollar):
 

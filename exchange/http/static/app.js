@@ -1,102 +1,79 @@
 // @ts-check
-/** Wires the feed to the store and the store to the panels; draws at most once a frame. */
+/** Wires the exchange's streams to what the page knows, and that to what it shows. */
 
-import { Counters } from "./counters.js";
-import { byId, element, setAttribute, setText } from "./dom.js";
+import { Api } from "./api.js";
+import { Days } from "./day.js";
 import { Feed } from "./feed.js";
-import { duration } from "./format.js";
-import { Instruments } from "./instruments.js";
-import { Ladder } from "./ladder.js";
+import { Market } from "./market.js";
+import { Topic } from "./observe.js";
+import { Route } from "./route.js";
+import { Session } from "./session.js";
+import { Shell } from "./shell.js";
 import { Store } from "./store.js";
-import { Trades } from "./trades.js";
-import { Workers } from "./workers.js";
+import { html, render } from "./vendor/preact-htm.js";
 
-const store = new Store();
-const counters = new Counters(byId("counters"));
-const instruments = new Instruments(byId("instruments"), store, choose);
-const ladder = new Ladder(byId("ladder"));
-const trades = new Trades(byId("trades"), store);
-const workers = new Workers(byId("workers"), byId("workers-about"));
+/** Everything that the page knows, and what tells that it has changed. */
+export class Page {
+  constructor() {
+    this.store = new Store();
+    /** A newer overview came. */
+    this.heard = new Topic();
+    this.route = new Route();
+    this.session = new Session();
+    this.api = new Api(() => this.session.key);
+    this.market = new Market(this.store);
+    this.days = new Days(this.api, this.store);
+    /** How the connection is. @type {import("./feed.js").Status} */
+    this.status = { kind: "connecting", silentS: -1, retryS: 0 };
+    this.statusTopic = new Topic();
+    /** Difference between the exchange's clock and this machine's, milliseconds. */
+    this.aheadMs = 0;
+    this.feed = new Feed("/ws/v1/overview", (message) => this.#take(message), (status) => this.#told(status));
+  }
 
-let asked = false;
+  start() {
+    this.route.start();
+    this.route.topic.listen(() => this.market.choose(this.route.instrument));
+    this.market.choose(this.route.instrument);
+    this.session.topic.listen(() => {
+      const signedIn = this.session.account !== null;
+      this.days.ask(signedIn);
+      this.market.signIn(signedIn ? this.session.key : "");
+    });
+    this.session.start(this.api);
+    this.feed.start();
+  }
 
-function redraw() {
-  if (asked) return;
-  asked = true;
-  requestAnimationFrame(() => {
-    asked = false;
-    draw();
-  });
+  /** The instrument that is looked at. */
+  get instrument() {
+    return this.store.instrument(this.route.instrument);
+  }
+
+  /** The exchange's time, nanoseconds since the epoch. */
+  nowNs() {
+    return BigInt(Math.round(Date.now() + this.aheadMs)) * 1_000_000n;
+  }
+
+  /** @param {import("./store.js").Overview} overview */
+  #take(overview) {
+    this.store.take(overview);
+    const eventMs = Number(BigInt(overview.event_time_ns) / 1_000_000n);
+    // Journal time stands still while nothing happens: it never says that this clock is behind.
+    this.aheadMs = Math.max(0, eventMs - Date.now());
+    this.market.heard();
+    this.heard.touch();
+  }
+
+  /** @param {import("./feed.js").Status} status */
+  #told(status) {
+    const { kind, silentS, retryS } = this.status;
+    if (kind === status.kind && silentS === status.silentS && retryS === status.retryS) return;
+    this.status = status;
+    this.statusTopic.touch();
+  }
 }
 
-function draw() {
-  const overview = store.overview;
-  if (overview === null) return;
-  counters.render(overview);
-  instruments.render();
-  ladder.render(store.instrument);
-  trades.render();
-  workers.render(overview);
-  setText(byId("life"), `epoch ${overview.epoch} · up ${duration(overview.uptime_s)}`);
-  const name = store.instrument?.name;
-  document.title = name ? `${name} · Flopex` : "Flopex";
-}
-
-/** @param {string} name */
-function choose(name) {
-  store.chosen = name;
-  history.replaceState(null, "", `#${encodeURIComponent(name)}`);
-  redraw();
-}
-
-function chooseFromAddress() {
-  store.chosen = decodeURIComponent(location.hash.slice(1));
-  redraw();
-}
-
-const retry = element("button", { type: "button" }, "Try now");
-retry.addEventListener("click", () => feed.retryNow());
-const noticeText = element("span");
-byId("notice").append(noticeText, retry);
-
-/** @param {import("./feed.js").Status} status */
-function showStatus({ kind, silentS, retryS }) {
-  const words = {
-    connecting: "◌ Connecting",
-    live: "● Live",
-    stale: `▲ Stale for ${silentS} s`,
-    offline: "✕ Offline",
-  };
-  const pill = byId("connection");
-  setAttribute(pill, "data-kind", kind);
-  setText(pill, words[kind]);
-  const old = silentS < 0 ? "Nothing was heard yet." : `The figures are ${duration(silentS)} old.`;
-  const next = retryS ? `Next try in ${retryS} s.` : "Trying now.";
-  let text = "";
-  if (kind === "offline") text = `The exchange cannot be reached. ${old} ${next}`;
-  else if (kind === "stale") text = `The exchange has fallen silent. ${old}`;
-  else if (store.overview?.state === "draining") text = "The exchange is draining: it takes no new work.";
-  setAttribute(document.body, "data-stale", kind === "stale" || kind === "offline" ? "true" : null);
-  setAttribute(byId("notice"), "hidden", text ? null : "");
-  setAttribute(retry, "hidden", kind === "offline" && retryS ? null : "");
-  setText(noticeText, text);
-}
-
-const feed = new Feed(
-  "/ws/v1/overview",
-  (overview) => {
-    store.take(overview);
-    redraw();
-  },
-  showStatus,
-);
-
-for (const input of document.querySelectorAll("input[name=scope]")) {
-  input.addEventListener("change", () => {
-    store.allTrades = /** @type {HTMLInputElement} */ (input).value === "all";
-    redraw();
-  });
-}
-addEventListener("hashchange", chooseFromAddress);
-chooseFromAddress();
-feed.start();
+const page = new Page();
+const app = /** @type {HTMLElement} */ (document.getElementById("app"));
+render(html`<${Shell} page=${page} />`, app);
+page.start();

@@ -8,6 +8,8 @@ const GIVE_UP_AFTER_MS = 10000;
 const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 8000;
 const LOOK_EVERY_MS = 500;
+/** A connection that has a reason to be silent is asked for an answer after so long. */
+const PING_AFTER_MS = 2000;
 
 /**
  * @typedef {object} Status
@@ -21,11 +23,15 @@ export class Feed {
    * @param {string} path
    * @param {(message: any) => void} onMessage
    * @param {(status: Status) => void} onStatus called twice a second and at each change
+   * @param {(() => void) | null} [onOpen] what is to be said first; then silence is broken by pings
    */
-  constructor(path, onMessage, onStatus) {
+  constructor(path, onMessage, onStatus, onOpen = null) {
     this.url = `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.host}${path}`;
     this.onMessage = onMessage;
     this.onStatus = onStatus;
+    this.onOpen = onOpen;
+    /** @type {number | undefined} */
+    this.looking = undefined;
     /** @type {WebSocket | null} */
     this.socket = null;
     this.heardAt = -1;
@@ -35,7 +41,7 @@ export class Feed {
   }
 
   start() {
-    setInterval(() => this.#look(), LOOK_EVERY_MS);
+    this.looking = setInterval(() => this.#look(), LOOK_EVERY_MS);
     addEventListener("online", () => this.retryNow());
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden) this.retryNow();
@@ -43,8 +49,23 @@ export class Feed {
     this.#connect();
   }
 
+  /** End it for good. */
+  stop() {
+    clearInterval(this.looking);
+    this.looking = undefined;
+    const socket = this.socket;
+    this.socket = null;
+    socket?.close();
+  }
+
+  /** @param {any} message */
+  send(message) {
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
+  }
+
   /** Do not wait for the next try. */
   retryNow() {
+    if (this.looking === undefined) return;
     if (this.socket === null) this.#connect();
     this.#tell();
   }
@@ -53,6 +74,9 @@ export class Feed {
     const socket = new WebSocket(this.url);
     this.socket = socket;
     this.openedAt = performance.now();
+    socket.onopen = () => {
+      if (this.socket === socket) this.onOpen?.();
+    };
     socket.onmessage = (event) => {
       if (this.socket !== socket) return;
       this.failures = 0;
@@ -77,12 +101,15 @@ export class Feed {
 
   #look() {
     const now = performance.now();
+    const silentMs = now - Math.max(this.heardAt, this.openedAt);
     if (this.socket === null) {
       if (now >= this.retryAt) this.#connect();
-    } else if (now - Math.max(this.heardAt, this.openedAt) > GIVE_UP_AFTER_MS) {
+    } else if (silentMs > GIVE_UP_AFTER_MS) {
       const socket = this.socket;
       this.#lost();
       socket.close();
+    } else if (this.onOpen !== null && silentMs > PING_AFTER_MS) {
+      this.send({ method: "ping" });
     }
     this.#tell();
   }

@@ -1,7 +1,7 @@
 // @ts-check
 /** How numbers become text. Integers above 2^53 come as strings and stay exact. */
 
-/** @typedef {number | string} Int */
+/** @typedef {number | string | bigint} Int */
 
 const GROUPED = new Intl.NumberFormat("en-US");
 const FOUR_DIGITS = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 4 });
@@ -11,6 +11,10 @@ const TWO_DECIMALS = new Intl.NumberFormat("en-US", {
 });
 const COMPUTE_UNITS = ["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP"];
 const MFLOP = 2; // position in COMPUTE_UNITS
+const NANOS_DIGITS = 9;
+
+/** What stands where there is no figure. */
+export const NONE = "–";
 
 /** @param {Int} value */
 export function integer(value) {
@@ -24,7 +28,7 @@ export function integer(value) {
  */
 function compute(value, unit) {
   let scaled = Number(value);
-  while (scaled >= 1000 && unit < COMPUTE_UNITS.length - 1) {
+  while (Math.abs(scaled) >= 1000 && unit < COMPUTE_UNITS.length - 1) {
     scaled /= 1000;
     unit += 1;
   }
@@ -44,7 +48,7 @@ export function column(largest) {
     unit += 1;
   }
   if (scale === 1) return { name: COMPUTE_UNITS[unit], format: integer };
-  const format = (/** @type {Int | bigint} */ value) => TWO_DECIMALS.format(Number(value) / scale);
+  const format = (/** @type {Int} */ value) => TWO_DECIMALS.format(Number(value) / scale);
   return { name: COMPUTE_UNITS[unit], format };
 }
 
@@ -58,9 +62,42 @@ export function flops(value) {
   return compute(value, 0);
 }
 
+/**
+ * Nano-dollars as dollars, exact: 8,000 is "$0.000008".
+ * @param {Int} nanos
+ */
+export function money(nanos) {
+  const value = BigInt(nanos);
+  const digits = String(value < 0n ? -value : value).padStart(NANOS_DIGITS + 1, "0");
+  const whole = GROUPED.format(BigInt(digits.slice(0, -NANOS_DIGITS)));
+  const part = digits.slice(-NANOS_DIGITS).replace(/0{1,7}$/, "");
+  return `${value < 0n ? "−" : ""}$${whole}.${part}`;
+}
+
+/**
+ * Nano-dollars as dollars with all their decimals, so that a column of them stands point below point.
+ * @param {Int} nanos
+ */
+export function fullMoney(nanos) {
+  const text = money(nanos);
+  return text.padEnd(text.indexOf(".") + 1 + NANOS_DIGITS, "0");
+}
+
+/**
+ * Dollars as nano-dollars; null where it is no amount: "0.001" is 1,000,000.
+ * @param {string} text
+ * @returns {bigint | null}
+ */
+export function nanosOf(text) {
+  const found = /^\s*\$?\s*(\d{1,9})(?:\.(\d{1,9}))?\s*$/.exec(text);
+  if (found === null) return null;
+  return BigInt(found[1] + (found[2] ?? "").padEnd(NANOS_DIGITS, "0"));
+}
+
 /** @param {number} value share from 0 to 1 */
 export function percent(value) {
-  const digits = value < 0.01 ? 2 : value < 0.1 ? 1 : 0;
+  const size = Math.abs(value);
+  const digits = size === 0 ? 0 : size < 0.01 ? 2 : size < 0.1 ? 1 : 0;
   return `${(value * 100).toFixed(digits)} %`;
 }
 
@@ -72,6 +109,12 @@ export function duration(seconds) {
   const hours = Math.floor(minutes / 60);
   if (hours < 48) return `${hours} h ${minutes % 60} min`;
   return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}
+
+/** @param {Int} durationNs */
+export function seconds(durationNs) {
+  const value = Number(durationNs) / 1e9;
+  return `${value < 10 ? value.toFixed(2) : value.toFixed(1)} s`;
 }
 
 /**
@@ -87,10 +130,20 @@ export function timeOfDay(timeNs) {
 }
 
 /**
- * @param {number} count
+ * @param {Int} count
  * @param {string} one
  * @param {string} many
  */
 export function plural(count, one, many) {
-  return `${integer(count)} ${count === 1 ? one : many}`;
+  return `${integer(count)} ${Number(count) === 1 ? one : many}`;
+}
+
+/**
+ * A name of an enumeration as words: "JOB_STATE_SETTLED" without "JOB_STATE_" is "settled".
+ * @param {string | undefined} name
+ * @param {string} prefix
+ */
+export function words(name, prefix = "") {
+  if (!name || name.endsWith("UNSPECIFIED") || name === "REASON_NONE") return "";
+  return name.replace(prefix, "").toLowerCase().replaceAll("_", " ");
 }

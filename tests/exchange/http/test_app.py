@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,8 +20,6 @@ from exchange.http.listener import connections_max
 from exchange.server import Server, ServerConfig
 from matching.types import Side
 from tests.exchange.http.site import PAPER, WAIT_S, Site, eventually, open_site
-
-STATIC = Path(pages.__file__).with_name("static")
 
 
 @pytest.fixture
@@ -181,76 +178,6 @@ async def test_a_name_cannot_break_the_exposition(site: Site) -> None:
     await site.exchange.submit(AddInstrument(**fields))
     found = await scrape(site)
     assert 'flopex_book_levels instrument=a"b\\c\nd 1 side=bid' in found
-
-
-# ---- the page ----
-
-
-async def test_every_file_of_the_page_is_served_with_its_type_and_policy(site: Site) -> None:
-    types = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-    types[".html"] = "text/html"
-    files = sorted(path for path in STATIC.iterdir() if path.is_file())
-    assert len(files) > 10
-    for path in files:
-        async with site.http.get(f"/static/{path.name}") as response:
-            assert response.status == 200
-            assert await response.read() == path.read_bytes()
-            assert response.content_type == types[path.suffix]
-            if path.suffix != ".svg":
-                assert response.charset == "utf-8"
-            assert response.headers["Content-Security-Policy"] == pages.CONTENT_SECURITY_POLICY
-            assert response.headers["X-Content-Type-Options"] == "nosniff"
-            etag = response.headers["ETag"]
-        async with site.http.get(
-            f"/static/{path.name}", headers={"If-None-Match": etag}
-        ) as response:
-            assert (response.status, await response.read()) == (304, b"")
-
-
-async def test_the_front_page_loads_only_files_that_are_there(site: Site) -> None:
-    async with site.http.get("/") as response:
-        assert response.content_type == "text/html"
-        assert response.headers["Content-Security-Policy"] == pages.CONTENT_SECURITY_POLICY
-        page = await response.text()
-    names = re.findall(r'(?:src|href)="(/static/[^"]+)"', page)
-    assert len(names) >= 3
-    for name in names:
-        await site.text(name)
-
-
-def test_the_policy_allows_nothing_inline() -> None:
-    directives = dict(d.split(" ", 1) for d in pages.CONTENT_SECURITY_POLICY.split("; "))
-    assert directives["default-src"] == "'none'"
-    assert directives["script-src"] == directives["style-src"] == "'self'"
-    assert "unsafe" not in pages.CONTENT_SECURITY_POLICY
-
-
-def test_the_page_keeps_to_the_policy() -> None:
-    page = (STATIC / "index.html").read_text()
-    assert re.findall(r"<script(?![^>]*\bsrc=)", page) == []
-    assert re.findall(r"<style|\sstyle=|\son[a-z]+=", page) == []
-    for path in STATIC.glob("*.js"):
-        text = path.read_text()
-        assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|eval\(|new Function", text) == []
-        assert '"style"' not in text, f"{path.name} sets a style attribute, which is refused"
-    for path in STATIC.iterdir():
-        # Everything comes from the exchange itself; the name of SVG's vocabulary is no address.
-        text = path.read_text().replace("http://www.w3.org/2000/svg", "")
-        assert re.findall(r"https?://", text) == [], path.name
-
-
-def test_modules_import_only_what_exists_and_exports_it() -> None:
-    pattern = re.compile(r'^import \{([^}]+)\} from "\./([\w.]+)";', re.MULTILINE)
-    found = 0
-    for path in STATIC.glob("*.js"):
-        text = path.read_text()
-        assert len(pattern.findall(text)) == len(re.findall(r"^import ", text, re.MULTILINE))
-        for names, source in pattern.findall(text):
-            target = (STATIC / source).read_text()
-            for name in re.findall(r"\w+", names):
-                found += 1
-                assert re.search(rf"^export (?:const|class|function) {name}\b", target, re.M), name
-    assert found > 20
 
 
 # ---- what surrounds a request ----

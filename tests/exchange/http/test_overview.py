@@ -51,6 +51,7 @@ async def test_a_job_is_counted_at_each_step(site: Site) -> None:
         (shown,) = found["workers"]
         assert (shown["name"], shown["state"], shown["connected"]) == ("hopper", "ready", True)
         assert (shown["slots"], shown["slots_in_use"]) == ([2], [1])
+        assert (shown["models"], shown["hardware"], shown["earned_nanos"]) == (["instant"], "", 0)
         assert found["workers_total"] == {"present": 1, "known": 1, "slots": 2, "slots_in_use": 1}
         (trade,) = found["trades"]
         assert (trade["trade_id"], trade["taker_side"]) == (offer.lease_id, "none")
@@ -61,6 +62,8 @@ async def test_a_job_is_counted_at_each_step(site: Site) -> None:
         assert found["jobs"] == {"queued": 0, "leased": 0, "settled": 1, "unsettled": 0}
         assert found["flops_settled"] == found["workers"][0]["flops_settled"] > 0
         assert found["workers"][0]["leases_settled"] == 1
+        # 1,000 nano-dollars per CU, rounded up.
+        assert found["workers"][0]["earned_nanos"] == 1
         await worker.leave()
     found = await site.overview()
     assert found["workers"] == []
@@ -119,3 +122,17 @@ def test_small_integers_stay_numbers(value: int) -> None:
 @pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, 10**18])
 def test_integers_that_javascript_would_round_are_strings(value: int) -> None:
     assert overview.number(value) == str(value)
+
+
+@pytest.mark.parametrize(
+    ("facts", "shown"),
+    [
+        (b"", ""),
+        (b"not json", ""),
+        (b'["a list"]', ""),
+        (b'{"system": "Linux 6.1", "python": "3.12"}', ""),
+        (b'{"processor": "Xeon", "gpu": "H100", "cores": "8"}', "H100 \xb7 Xeon \xb7 8 cores"),
+    ],
+)
+def test_of_a_workers_facts_only_the_hardware_is_shown(facts: bytes, shown: str) -> None:
+    assert overview.hardware(facts) == shown
