@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from exchange.rpc.calls import Api
 from exchange.rpc.inside import INSIDE
-from exchange.rpc.methods import METHODS
+from exchange.rpc.methods import METHODS, Method
 
 UNREAD_MAX: Final = 64
 """Messages of a stream that wait for its reader; then the exchange waits, and its own bound for a
@@ -65,7 +65,7 @@ class Calls:
         finally:
             call.end()
         (answer,) = answers
-        return METHODS[path].parse_response(answer)
+        return _method(path).parse_response(answer)
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -73,7 +73,7 @@ class Calls:
     ) -> AsyncIterator[AsyncIterator[Any]]:
         """Inside, the responses of a method that streams them; the call ends with the block.
 
-        The method may be one of `exchange.rpc.inside`, too.
+        Here and in `unary`, the method may be one of `exchange.rpc.inside`, too.
 
         Iterating raises `RpcError` where the exchange ends the stream with one.
         """
@@ -94,8 +94,7 @@ class Calls:
 
         task = asyncio.create_task(serve())
         try:
-            method = METHODS.get(path) or INSIDE[path]
-            yield _responses(unread, method.parse_response)
+            yield _responses(unread, _method(path).parse_response)
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -143,6 +142,10 @@ async def _responses(
         yield parse(message)
     if message is not None:
         raise message
+
+
+def _method(path: str) -> Method:
+    return METHODS.get(path) or INSIDE[path]
 
 
 def _now_s() -> float:

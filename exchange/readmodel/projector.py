@@ -53,12 +53,13 @@ class Projector:
         self._entries = NewRows(schema.LEDGER_ENTRIES)
         self._jobs = ChangingRows(schema.JOBS)
         self._job_legs = ChangingRows(schema.JOB_LEGS)
+        self._job_endings = NewRows(schema.JOB_ENDINGS)
         self._leases = ChangingRows(schema.LEASES)
         self._receipts = NewRows(schema.RECEIPTS, repeats=True)
         self._rows = (
             self._accounts, self._models, self._instruments, self._workers, self._orders,
             self._legs, self._trades, self._candles, self._index, self._entries, self._jobs,
-            self._job_legs, self._leases, self._receipts,
+            self._job_legs, self._job_endings, self._leases, self._receipts,
         )  # fmt: skip
         self._known_workers: set[int] = set()
         self._last_lease_id = 0
@@ -331,6 +332,7 @@ class Projector:
     def _job_ended(self, event: e.JobEnded, command: object) -> None:
         mflop, rest = divmod(event.flops, FLOPS_PER_MFLOP)
         tokens = command.tokens_received if isinstance(command, SettleLease) else 0
+        self._job_endings.insert(event.account_id, self._sequence, event.job_id)
         self._jobs.put(
             event.job_id,
             state=int(event.state),

@@ -146,6 +146,25 @@ class LeaseRow(NamedTuple):
     end_time_ns: int
 
 
+class EndingRow(NamedTuple):
+    """How a job ended: with the command `sequence`."""
+
+    account_id: int
+    sequence: int
+    job_id: int
+    client_job_id: bytes
+    state: int
+    reason: int
+    fault: int
+    attempt: int
+    lease_id: int
+    flops: int
+    paid_nanos: int
+    output_tokens: int
+    create_time_ns: int
+    end_time_ns: int
+
+
 _TRADE: Final = ", ".join(TradeRow._fields)
 _LEASE: Final = ", ".join(f"l.{name}" for name in LeaseRow._fields)
 _CANDLE: Final = ", ".join(CandleRow._fields)
@@ -158,6 +177,12 @@ _JOB_OWN: Final = (
     "j.create_time_ns, j.end_time_ns, COALESCE(l.instrument_id, 0), COALESCE(l.worker_id, 0), "
     "COALESCE(l.price_nanos, 0)"
 )
+_ENDING: Final = (
+    "e.account_id, e.sequence, e.job_id, j.client_job_id, j.state, j.reason, j.fault, j.attempt, "
+    "j.lease_id, j.flops_mflop, j.flops_rest, j.paid_nanos, j.output_tokens, j.create_time_ns, "
+    "j.end_time_ns"
+)
+_ENDING_FLOPS: Final = 9
 _JOB_MODEL: Final = 4
 _JOB_FLOPS: Final = 17
 
@@ -300,6 +325,41 @@ def job(database: Database, job_id: int) -> JobRow | None:
     )
     found = database.query(sql, (job_id,))
     return _job(database, found[0]) if found else None
+
+
+def endings(
+    database: Database, account_id: int, sequence: int, job_id: int, size: int
+) -> list[EndingRow]:
+    """Jobs of an account that ended after a place, in the order in which they did.
+
+    Args:
+        database: Where.
+        account_id: Whose.
+        sequence: The place: this command, and in it
+        job_id: this job.
+        size: At most this many.
+    """
+    sql = (
+        f"SELECT {_ENDING} FROM job_endings e JOIN jobs j ON j.job_id = e.job_id "  # noqa: S608
+        "WHERE e.account_id = ? AND e.sequence >= ? AND (e.sequence > ? OR e.job_id > ?) "
+        "ORDER BY e.sequence, e.job_id LIMIT ?"
+    )
+    at = _ENDING_FLOPS
+    return [
+        EndingRow._make((*row[:at], flops_of(row[at], row[at + 1]), *row[at + 2 :]))
+        for row in database.query(sql, (account_id, sequence, sequence, job_id, size))
+    ]
+
+
+def last_trade(database: Database) -> int:
+    """The number of the last trade; 0 where there is none."""
+    return int(database.query("SELECT COALESCE(MAX(number), 0) FROM trades")[0][0])
+
+
+def trades_after(database: Database, number: int, size: int) -> list[TradeRow]:
+    """Trades of all instruments with greater numbers, oldest first."""
+    sql = f"SELECT {_TRADE} FROM trades WHERE number > ? ORDER BY number LIMIT ?"  # noqa: S608
+    return [TradeRow._make(row) for row in database.query(sql, (number, size))]
 
 
 def job_leases(database: Database, job_id: int, size: int) -> list[LeaseRow]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, NamedTuple
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Changes with the tables; a read model of another version is rebuilt."""
 VOLUME_MAX_MFLOP: Final = 2**63 - 1
 """A sum of quantities that would pass this stays there."""
@@ -211,6 +211,12 @@ JOB_LEGS: Final = Table(
     (("job_id", "leg"),),
 )
 """Of jobs with several; `reason` says why one dropped out."""
+JOB_ENDINGS: Final = Table(
+    "job_endings",
+    _integers("account_id", "sequence", "job_id"),
+    ("account_id", "sequence", "job_id"),
+)
+"""One row for each job that is over, in the order in which an account's jobs ended."""
 LEASES: Final = Table(
     "leases",
     _integers(
@@ -272,6 +278,7 @@ TABLES: Final = (
     LEDGER_ENTRIES,
     JOBS,
     JOB_LEGS,
+    JOB_ENDINGS,
     LEASES,
     RECEIPTS,
 )

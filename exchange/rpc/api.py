@@ -23,7 +23,7 @@ from exchange.rpc.accounts import AccountServicer
 from exchange.rpc.admin import AdminServicer
 from exchange.rpc.calls import IncomingCall
 from exchange.rpc.errors import Code, RpcError, refusal
-from exchange.rpc.inside import INSIDE, KeyServicer
+from exchange.rpc.inside import INSIDE, KEYS, PUBLIC, KeyServicer
 from exchange.rpc.job_blobs import JobBlobs
 from exchange.rpc.jobs import JobServicer
 from exchange.rpc.market_data import MarketDataServicer
@@ -49,9 +49,15 @@ class LocalApi:
     Args:
         services: What the servicers work with; its hubs are made here.
         sessions: How long workers may be silent or away.
+        inside: Who answers further services of `exchange.rpc.inside`, by their names.
     """
 
-    def __init__(self, services: Services, sessions: SessionConfig | None = None) -> None:
+    def __init__(
+        self,
+        services: Services,
+        sessions: SessionConfig | None = None,
+        inside: Mapping[str, object] | None = None,
+    ) -> None:
         self._services = services
         engine = services.engine
         services.queues["engine_commands"] = Queue(lambda: engine.pending, PENDING_COMMANDS_MAX)
@@ -76,8 +82,9 @@ class LocalApi:
                 "exchange.v1.MarketDataService": market_data,
                 "exchange.v1.OrderService": OrderServicer(services),
                 "exchange.v1.WorkerService": WorkerServicer(services),
-                "flopex.internal.Keys": KeyServicer(services.drain),
-                "flopex.internal.MarketData": market_data,
+                KEYS: KeyServicer(services.drain),
+                PUBLIC: market_data,
+                **(inside or {}),
             }
         )
 
@@ -99,7 +106,7 @@ class LocalApi:
     async def serve(self, call: IncomingCall) -> None:
         """See `Api`."""
         method = METHODS.get(call.method) or INSIDE.get(call.method)
-        if method is None:
+        if method is None or method.path not in self._behaviours:
             raise RpcError(Code.UNIMPLEMENTED, "UNIMPLEMENTED", "there is no such method")
         name = call.method.removeprefix("/")
         self._services.counters[f"calls {name}"] += 1
@@ -166,10 +173,11 @@ class LocalApi:
 
 
 def _behaviours(servicers: Mapping[str, object]) -> dict[str, Behaviour]:
-    """What each method does; a method that no servicer has fails here."""
+    """What each method does; one of the API that no servicer has fails here."""
     return {
         path: getattr(servicers[method.service], method.name)
         for path, method in {**METHODS, **INSIDE}.items()
+        if path in METHODS or method.service in servicers
     }
 
 

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Final
 
 from google.protobuf.empty_pb2 import Empty
-from google.protobuf.wrappers_pb2 import UInt64Value
+from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import BytesValue, UInt64Value
 
 from exchange.rpc import auth
 from exchange.rpc.calls import IncomingCall as Context
@@ -19,10 +20,20 @@ from exchange.rpc.drain import Drain
 from exchange.rpc.errors import draining
 from exchange.rpc.methods import METHODS, Method
 
-HOLD_KEY: Final = "/flopex.internal.Keys/Hold"
+KEYS: Final = "flopex.internal.Keys"
+HOLD_KEY: Final = f"/{KEYS}/Hold"
 """Says whose the caller's key is, and ends once it is revoked."""
 _MARKET_DATA: Final = "exchange.v1.MarketDataService"
-_PUBLIC: Final = "flopex.internal.MarketData"
+PUBLIC: Final = "flopex.internal.MarketData"
+
+
+WEBHOOKS: Final = "flopex.internal.Webhooks"
+"""What accounts want to be told; requests and responses are JSON."""
+
+
+def webhooks(name: str) -> str:
+    """The path of a method of `WEBHOOKS`."""
+    return f"/{WEBHOOKS}/{name}"
 
 
 def public(path: str) -> str:
@@ -30,22 +41,45 @@ def public(path: str) -> str:
 
     It is for one who hands it on to callers whose keys he has checked himself.
     """
-    return path.replace(_MARKET_DATA, _PUBLIC)
+    return path.replace(_MARKET_DATA, PUBLIC)
+
+
+def _method(
+    service: str,
+    name: str,
+    request: type[Message],
+    response: type[Message],
+    *,
+    responses_stream: bool = False,
+) -> Method:
+    return Method(
+        service=service,
+        name=name,
+        requests_stream=False,
+        responses_stream=responses_stream,
+        request_class=request,
+        response_class=response,
+        parse=request.FromString,
+        parse_response=response.FromString,
+    )
 
 
 INSIDE: Final[Mapping[str, Method]] = {
-    HOLD_KEY: Method(
-        service="flopex.internal.Keys",
-        name="Hold",
-        requests_stream=False,
-        responses_stream=True,
-        request_class=Empty,
-        response_class=UInt64Value,
-        parse=Empty.FromString,
-        parse_response=UInt64Value.FromString,
-    ),
+    HOLD_KEY: _method(KEYS, "Hold", Empty, UInt64Value, responses_stream=True),
     **{
-        public(method.path): replace(method, service=_PUBLIC, needs_key=False)
+        webhooks(name): _method(WEBHOOKS, name, BytesValue, BytesValue)
+        for name in (
+            "AddWebhook",
+            "ListWebhooks",
+            "RemoveWebhook",
+            "TestWebhook",
+            "AddAlert",
+            "ListAlerts",
+            "RemoveAlert",
+        )
+    },
+    **{
+        public(method.path): replace(method, service=PUBLIC, needs_key=False)
         for method in METHODS.values()
         if method.service == _MARKET_DATA and method.responses_stream
     },

@@ -52,6 +52,7 @@ class ServerConfig:
         read_model: URL of the database for queries; empty: a file in the data directory; "off".
         traces: Where traces of jobs go: an OTLP endpoint, or "console"; empty: nowhere.
         read_model_process: Whether a process of its own feeds it, and not a thread of this one.
+        webhooks_private: Whether webhooks may lead anywhere: to private addresses, and by http.
         snapshots: When snapshots of the state are taken, and how many stay.
         default_values: By account, what an answer over the OpenAI-compatible API is worth where the
             request does not say, nano-dollars.
@@ -69,6 +70,7 @@ class ServerConfig:
     read_model: str = ""
     traces: str = ""
     read_model_process: bool = True
+    webhooks_private: bool = False
     snapshots: SnapshotConfig = field(default_factory=SnapshotConfig)
     default_values: dict[str, int] = field(default_factory=dict)
     gateway_command: tuple[str, ...] = ()

@@ -26,18 +26,20 @@ from exchange.receipts import ReceiptStore
 from exchange.recovery import SnapshotConfig, SnapshotKeeper
 from exchange.rpc.api import LocalApi
 from exchange.rpc.history import History
+from exchange.rpc.inside import WEBHOOKS
 from exchange.rpc.outputs import OutputHub
 from exchange.rpc.services import Services
 from exchange.server.bootstrap import ensure_operator
 from exchange.server.config import ServerConfig
 from exchange.server.gateway_process import GatewayProcess
+from exchange.server.helpers import Helper
 from exchange.server.read_model import (
-    ReadModelFeeder,
     ReadModelProcess,
     ReadModelThread,
     read_model_url,
 )
 from exchange.server.recollection import recollect
+from exchange.server.webhooks import Webhooks
 
 GRACE_DEFAULT_S: Final = 10.0
 GC_THRESHOLDS: Final = (50_000, 5, 1_000_000)
@@ -89,8 +91,9 @@ class Server:
         self._snapshots: SnapshotKeeper | None = None
         self._api: LocalApi | None = None
         self._edges: EdgesLike | None = None
-        self._feeding: ReadModelFeeder | None = None
+        self._feeding: Helper | None = None
         self._read_model: ReadModel | None = None
+        self._webhooks: Webhooks | None = None
         self.services: Services
         self.operator_secret: str | None = None
 
@@ -107,7 +110,7 @@ class Server:
         return self._edges
 
     @property
-    def read_model_feeder(self) -> ReadModelFeeder | None:
+    def read_model_feeder(self) -> Helper | None:
         """What feeds the read model; None where there is none."""
         return self._feeding
 
@@ -178,7 +181,11 @@ class Server:
         self._closing.callback(receipts.close)
         self.services = Services(engine, blobs, receipts, history, self._clock, outputs, read_model)
         # Before the first turn of the engine, so that the readers of its feed miss nothing.
-        api = self._api = LocalApi(self.services, config.sessions)
+        inside = {}
+        if read_model is not None:
+            url = read_model_url(config.directory, config.read_model)
+            inside[WEBHOOKS] = self._open_webhooks(engine, url).servicer
+        api = self._api = LocalApi(self.services, config.sessions, inside)
         edges = self._edges = self._make_edges(api)
         self.operator_secret = await ensure_operator(
             engine, config.operator_key_path, config.operator_secret
@@ -186,6 +193,8 @@ class Server:
         await edges.start()
         # From now on workers can come back, so from now on they are waited for.
         api.start()
+        if self._webhooks is not None:
+            await self._webhooks.start()
         _log.info(
             "the exchange is open",
             address=self.address,
@@ -213,6 +222,17 @@ class Server:
         self._read_model = ReadModel(url, lambda: engine.core.sequence)
         self._read_model.start()
         return self._read_model
+
+    def _open_webhooks(self, engine: Engine, url: str) -> Webhooks:
+        config = self.config
+        self._webhooks = Webhooks(
+            config.directory / "webhooks.sqlite3",
+            url,
+            engine,
+            allow_private=config.webhooks_private,
+            process=config.read_model_process,
+        )
+        return self._webhooks
 
     def _make_edges(self, api: LocalApi) -> EdgesLike:
         config = self.config
@@ -265,6 +285,8 @@ class Server:
             if self._snapshots is not None:
                 failed = self._running.cancelled() or self._running.exception() is not None
                 await self._snapshots.stop(publish=not failed)
+        if self._webhooks is not None:
+            await self._webhooks.stop()
         if self._feeding is not None:
             await self._feeding.stop()
         if self._read_model is not None:

@@ -61,6 +61,7 @@ class InProcessExchange:
             By default only if the environment's FLOPEX_TEST_PROCESSES is 2.
         read_model_process: Whether a process of its own feeds the read model, as behind
             `flopex serve`, and not a thread of this one.
+        webhooks_private: Whether webhooks may lead to this machine.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class InProcessExchange:
         http: bool = False,
         gateway: bool | None = None,
         read_model_process: bool = False,
+        webhooks_private: bool = False,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
         if gateway is None:
@@ -85,6 +87,7 @@ class InProcessExchange:
             sessions=sessions or SessionConfig(),
             read_model_process=read_model_process,
             gateway_command=GATEWAY_COMMAND if gateway else (),
+            webhooks_private=webhooks_private,
         )
         self.server = Server(self.config, self.clock)
 

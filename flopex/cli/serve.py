@@ -68,6 +68,13 @@ _SnapshotPeriod = Annotated[
         metavar="SECONDS", min=1, help="Longest time between two, while commands come in."
     ),
 ]
+_WebhooksPrivate = Annotated[
+    bool,
+    typer.Option(
+        "--webhooks-private",
+        help="Let webhooks lead to private addresses and by plain http: for closed nets.",
+    ),
+]
 _SnapshotsKept = Annotated[int, typer.Option(min=2, help="Newest snapshots that stay.")]
 
 
@@ -93,6 +100,7 @@ async def serve(
     ] = False,
     read_model: _ReadModel = "",
     traces: _Traces = "",
+    webhooks_private: _WebhooksPrivate = False,
     snapshot_records: _SnapshotRecords = 1_000_000,
     snapshot_period: _SnapshotPeriod = 600,
     snapshots_kept: _SnapshotsKept = 3,
@@ -121,6 +129,7 @@ async def serve(
         reflection=reflection,
         read_model=read_model,
         traces=traces,
+        webhooks_private=webhooks_private,
         snapshots=_snapshots(snapshot_records, snapshot_period, snapshots_kept),
         default_values=_default_values(default_value or []),
         gateway_command=gateway.command(log_level, session.json) if two_processes else (),

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from exchange.http.market.images import (
@@ -16,9 +15,11 @@ from exchange.http.market.images import (
     OrdersImage,
     TradesImage,
 )
+from exchange.http.rest.messages import to_values
 from exchange.rpc.inside import public
 from exchange.v1 import market_data_service_pb2 as pb
 
+SOCKET_PATH: Final = "/ws/v1/market"
 TRADES_RECENT_MAX: Final = 1_000
 """Past trades that a subscription may begin with: as many as the exchange remembers."""
 
@@ -95,7 +96,5 @@ def head(channel: str, instrument: str) -> dict[str, str]:
 def data(topic: Topic, message: Message) -> bytes:
     """A message of a subscription, as every subscriber gets it."""
     said: dict[str, Any] = head(topic.channel, topic.instrument)
-    said["data"] = MessageToDict(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
+    said["data"] = to_values(message)
     return _encode(said)

@@ -16,8 +16,8 @@ from prometheus_client.registry import Collector
 from exchange.http import errors
 from exchange.http.calls import Calls
 from exchange.http.errors import ApiError
-from exchange.http.market import requests
-from exchange.http.market.channels import CHANNELS, head
+from exchange.http.market import asyncapi, requests
+from exchange.http.market.channels import CHANNELS, SOCKET_PATH, head
 from exchange.http.market.outbox import Outbox, Subscription
 from exchange.http.market.requests import Auth, Ping, Request, Subscribe, Unsubscribe
 from exchange.http.market.upstreams import Upstreams
@@ -25,7 +25,6 @@ from exchange.http.sockets import require_same_origin
 from exchange.rpc.errors import Code, RpcError
 from exchange.rpc.inside import HOLD_KEY
 
-PATH: Final = "/ws/v1/market"
 SOCKETS_MAX: Final = 1_100
 """WebSockets of market data open at the same time; one more is refused with 503."""
 UNKNOWN_MAX: Final = 128
@@ -69,7 +68,7 @@ class MarketSockets(Collector):
     @property
     def routes(self) -> list[web.RouteDef]:
         """What it serves."""
-        return [web.get(PATH, self.handle, allow_head=False)]
+        return [web.get(SOCKET_PATH, self.handle, allow_head=False), *asyncapi.routes()]
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
         """Serve one connection until either side ends it.

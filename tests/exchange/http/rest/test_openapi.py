@@ -83,7 +83,7 @@ def test_comments_are_read_whole_and_by_name() -> None:
         [
             "// Its kind.\nenum Kind {\n  // None,\n  // or not given.\n  KIND_UNSPECIFIED = 0;\n}",
             "// Nothing.\nmessage Nothing {}\n",
-            "// One.\nmessage One {\n  // Which.\n  oneof w {\n    // A.\n    uint32 a = 1;\n  }\n}",
+            "// One.\nmessage One {\n  // Or.\n  oneof w {\n    // A.\n    uint32 a = 1;\n  }\n}",
             "// Two.\nmessage Two {\n  // B.\n  map<string, string> b = 2;\n}",
             "// Three.\nmessage Three {\n  // C.\n  repeated Kind c = 3;\n}",
             "// S.\nservice S {\n  // Does.\n  rpc Do(Nothing) returns (stream One);\n}\n",
@@ -94,7 +94,7 @@ def test_comments_are_read_whole_and_by_name() -> None:
         "exchange.v1.Kind.KIND_UNSPECIFIED": "None, or not given.",
         "exchange.v1.Nothing": "Nothing.",
         "exchange.v1.One": "One.",
-        "exchange.v1.One.w": "Which.",
+        "exchange.v1.One.w": "Or.",
         "exchange.v1.One.a": "A.",
         "exchange.v1.Two": "Two.",
         "exchange.v1.Two.b": "B.",
