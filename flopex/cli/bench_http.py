@@ -27,7 +27,9 @@ async def http(
     processes of their own. Median of the rounds with the least and the most.
     """
     from flopex.bench.http import Settings, run
+    from flopex.logs import LogLevel, configure_logs
 
+    configure_logs(LogLevel.WARNING, as_json=False)
     settings = Settings(rounds, seconds, concurrency, tokens)
     result = await run(settings, session.output.note)
     session.output.answer(result, _requests(result))
