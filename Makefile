@@ -9,6 +9,8 @@ CODEGEN_STAMP := $(CODEGEN)/.stamp
 PEERS := .venv-peers
 BUF_VERSION := 1.75.0
 BUF := .buf/node_modules/.bin/buf
+AXE_VERSION := 4.14.1
+AXE := .axe/node_modules/axe-core/axe.min.js
 PROTOS := $(wildcard proto/exchange/v1/*.proto)
 PACKAGES := $(patsubst %/__init__.py,%,$(wildcard $(addsuffix /__init__.py,exchange matching worker sim flopex)))
 
@@ -74,6 +76,18 @@ proto-check: $(CODEGEN_STAMP) ## fail if exchange/v1 is not what proto/ generate
 
 $(BUF):
 	npm install --loglevel=error --no-update-notifier --no-audit --no-fund --no-save --prefix .buf @bufbuild/buf@$(BUF_VERSION)
+
+$(AXE):
+	npm install --loglevel=error --no-update-notifier --no-audit --no-fund --no-save --prefix .axe axe-core@$(AXE_VERSION)
+
+CHROMIUM = command -v chromium >/dev/null || command -v chromium-browser >/dev/null
+BROWSER_PACKAGES := chromium fonts-inter
+# The page's tests are skipped, and say so, where a browser cannot be had.
+browser: ## install what the page's tests need: Debian's chromium (as root), and axe-core by npm
+	$(CHROMIUM) || apt-get install -y --no-install-recommends $(BROWSER_PACKAGES) || \
+		{ apt-get update && apt-get install -y --no-install-recommends $(BROWSER_PACKAGES); } || \
+		echo "chromium could not be installed: the page's tests are skipped"
+	$(MAKE) --no-print-directory $(AXE) || echo "axe-core could not be installed: its tests are skipped"
 
 proto-lint: $(BUF) ## lint proto/ with buf
 	$(BUF) lint
@@ -144,11 +158,11 @@ fuzz-requests: $(STAMP) ## the decoders of requests under atheris (RUNS=5000000,
 		-timeout=10
 
 clean: ## remove the environments, caches and build outputs
-	rm -rf $(VENV) $(CODEGEN) $(PEERS) .buf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf $(VENV) $(CODEGEN) $(PEERS) .axe .buf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache \
 		.import_linter_cache *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so exchange/rpc/convert/*.so
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: simulate torture history
+.PHONY: simulate torture history browser screenshots
 
 simulate: $(STAMP) ## the whole exchange in virtual time, everything going wrong (SEEDS=500, FIRST=1, PROCESSES=1)
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),500) --first $(or $(FIRST),1) --processes $(PROCESSES)
@@ -158,3 +172,7 @@ torture: $(STAMP) ## kill -9 of real servers at random moments under load (CYCLE
 
 history: $(STAMP) ## what several clients heard of a real server is one history (COMMANDS=1000000, SEED=1)
 	$(BIN)/python -m tests.integration.history --commands $(or $(COMMANDS),1000000) --seed $(or $(SEED),1)
+
+screenshots: $(STAMP) ## the README's pictures of the page, from a lively exchange (needs chromium: make browser)
+	$(BIN)/pip install --quiet --constraint constraints.txt pillow
+	$(BIN)/python -m tests.web.screenshots

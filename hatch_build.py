@@ -22,12 +22,15 @@ ROOT = Path(__file__).resolve().parent
 # The naive twins stay as they are read; names and enumerations gain nothing;
 # `interpreted` is for when nothing is compiled.
 INTERPRETED = re.compile("__init__|events|interpreted|types|reference.*")
-# What every order goes through; jobs and leases are rarer by orders of magnitude.
+# What every order and every job goes through.
 CORE = (
     "accounts",
     "exchange",
     "guards",
     "instruments",
+    "jobs",
+    "lease",
+    "leases",
     "ledger",
     "notable",
     "open_orders",
@@ -35,6 +38,8 @@ CORE = (
     "order_fills",
     "orders",
     "placements",
+    "planning",
+    "settlement",
     "state",
     "throttle",
     "timers",

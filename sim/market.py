@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from exchange.core import commands as c
@@ -33,6 +34,7 @@ from sim.collecting import collecting_paused
 from sim.demand import Demand, Job
 from sim.outcome import Outcome
 from sim.scenario import FLOPS_PER_TOKEN, HardwareClass, Scenario
+from sim.supply import Change
 from worker.quoting import Inventory, QuotePolicy, Static
 
 BEGIN_NS: Final = 1_780_000_000 * NS_PER_S
@@ -58,6 +60,7 @@ def run_market(
     scenario: Scenario,
     conduct: Conduct | None = None,
     rules: Rules = LIVE_RULES,
+    changes: Sequence[Change] = (),
 ) -> Outcome:
     """Let the live engine trade the jobs.
 
@@ -66,20 +69,32 @@ def run_market(
         scenario: Its fleet and how it asks.
         conduct: What buyers say, and what workers compute of it; honest where it is not given.
         rules: Of clearing; the live ones where not given.
+        changes: Losses and returns of workers, in the order of their times.
 
     Returns:
         Which class served each job and when it was done, what was paid, and the digest of the
         engine's state at the end.
     """
     with collecting_paused():
-        return _Market(demand, scenario, conduct or Conduct(), rules).run()
+        return _Market(demand, scenario, conduct or Conduct(), rules, changes).run()
 
 
 class _Market:
-    def __init__(self, demand: Demand, scenario: Scenario, conduct: Conduct, rules: Rules) -> None:
+    def __init__(
+        self,
+        demand: Demand,
+        scenario: Scenario,
+        conduct: Conduct,
+        rules: Rules,
+        changes: Sequence[Change],
+    ) -> None:
         self._demand, self._scenario, self._conduct = demand, scenario, conduct
         self._core = Exchange(rules)
         self._arriving = 0  # the next of the demand's jobs
+        self._changes = changes
+        self._changing = 0  # the next of them
+        self._comings: list[tuple[c.RegisterWorker, c.SetQuote]] = []  # by worker
+        self._last_ns = BEGIN_NS + max(job.deadline_ns for job in demand.jobs)
         self._running: list[tuple[int, int, _Running]] = []  # by their end, then by entry
         self._entered = 0
         self._told: dict[int, Job] = {}  # by number, as their buyers tell them
@@ -91,14 +106,15 @@ class _Market:
     def run(self) -> Outcome:
         self._open()
         jobs = self._demand.jobs
-        last_ns = BEGIN_NS + max(job.deadline_ns for job in jobs)
         while True:
-            now_ns = min(self._core.next_timer_ns() or last_ns + 1, last_ns + 1)
+            now_ns = min(self._core.next_timer_ns() or self._last_ns + 1, self._last_ns + 1)
             if self._arriving < len(jobs):
                 now_ns = min(now_ns, BEGIN_NS + jobs[self._arriving].arrival_ns)
+            if self._changing < len(self._changes):
+                now_ns = min(now_ns, BEGIN_NS + self._changes[self._changing].at_ns)
             if self._running:
                 now_ns = min(now_ns, self._running[0][0])
-            elif now_ns > last_ns:
+            elif now_ns > self._last_ns:
                 break
             self._turn(now_ns)
         outcome = self._outcome
@@ -131,15 +147,15 @@ class _Market:
             zip(sorted(self._core.instruments), self._scenario.classes, strict=True)
         ):
             self._class_of[instrument_id] = index
-            prices = _policy(kind, self._scenario, self._demand.unit_price_nanos)
+            policy = policy_of(kind, self._scenario, self._demand.unit_price_nanos)
+            prices = policy.prices_nanos(kind.slots)
             for number in range(kind.workers):
                 name = f"{kind.name}-{number}"
                 key = hashlib.sha256(name.encode()).digest()
                 register = c.RegisterWorker(self._seller, 0, key, name, (kind.slots,), b"{}")
-                worker_id = len(self._core.workers) + 1
-                quote = c.SetQuote(
-                    worker_id, instrument_id, 0, QUOTE_TTL_MAX_NS, prices.prices_nanos(kind.slots)
-                )
+                worker_id = len(self._comings) + 1
+                quote = c.SetQuote(worker_id, instrument_id, 0, QUOTE_TTL_MAX_NS, prices)
+                self._comings.append((register, quote))
                 self._apply(BEGIN_NS, [register, quote])
 
     def _instrument(self, kind: HardwareClass) -> c.AddInstrument:
@@ -162,16 +178,20 @@ class _Market:
 
     def _turn(self, now_ns: int) -> None:
         """All that is due now, then what the workers answer to it."""
-        commands: list[c.Command] = []
+        commands = self._changed(now_ns - BEGIN_NS)
         jobs, arrived_ns = self._demand.jobs, now_ns - BEGIN_NS
         while self._arriving < len(jobs) and jobs[self._arriving].arrival_ns <= arrived_ns:
             told = self._conduct.told(jobs[self._arriving], arrived_ns)
             self._arriving += 1
             if told is not None:
                 self._told[told.number] = told
+                # A buyer may tell a later deadline than its job has.
+                self._last_ns = max(self._last_ns, BEGIN_NS + told.deadline_ns)
                 commands.append(self._submit(told))
         while self._running and self._running[0][0] <= now_ns:
-            commands.append(_receipt(heapq.heappop(self._running)[2]))
+            running = heapq.heappop(self._running)[2]
+            if self._core.leases[running.offer.lease_id].is_open:  # else it was lost
+                commands.append(_receipt(running))
         offers = self._apply(now_ns, commands)
         while offers:
             answers: list[c.Command] = []
@@ -187,6 +207,17 @@ class _Market:
                 heapq.heappush(self._running, (now_ns + takes_ns, self._entered, running))
             offers = self._apply(now_ns, answers)
 
+    def _changed(self, now_ns: int) -> list[c.Command]:
+        """The losses and returns of workers that are due."""
+        commands: list[c.Command] = []
+        while self._changing < len(self._changes):
+            at_ns, worker, present = self._changes[self._changing]
+            if at_ns > now_ns:
+                break
+            self._changing += 1
+            commands += self._comings[worker] if present else [c.WorkerLost(worker + 1)]
+        return commands
+
     def _apply(self, now_ns: int, commands: list[c.Command]) -> list[LeaseOffered]:
         """One commit group; returns the leases that were offered in it."""
         group = [c.Advance(now_ns), *commands]
@@ -201,7 +232,8 @@ class _Market:
                 elif isinstance(event, JobEnded):
                     self._ended(event, now_ns)
                 elif isinstance(event, JobQueued) and isinstance(command, c.SubmitJob):
-                    self._jobs[event.job_id] = self._told[_number(command.client_job_id)]
+                    told = self._told.pop(_number(command.client_job_id))
+                    self._jobs[event.job_id] = told
                 elif isinstance(event, Cleared):
                     self._conduct.cleared(
                         self._class_of[event.instrument_id], event.price_nanos, now_ns - BEGIN_NS
@@ -211,9 +243,9 @@ class _Market:
         return offers
 
     def _ended(self, event: JobEnded, now_ns: int) -> None:
+        job, settled = self._jobs.pop(event.job_id), self._core.jobs[event.job_id]
         if event.state != JobState.SETTLED:
             return
-        job, settled = self._jobs[event.job_id], self._core.jobs[event.job_id]
         lease = self._core.leases[settled.lease_id]
         self._outcome.serve(
             job.number, self._class_of[lease.instrument_id], now_ns - BEGIN_NS, settled.paid_nanos
@@ -261,7 +293,7 @@ def _receipt(running: _Running) -> c.SettleLease:
     )
 
 
-def _policy(kind: HardwareClass, scenario: Scenario, unit_price_nanos: float) -> QuotePolicy:
+def policy_of(kind: HardwareClass, scenario: Scenario, unit_price_nanos: float) -> QuotePolicy:
     """What a worker of this kind asks: the live policies, in nano-dollars per CU."""
     cost_nanos = max(1, round(kind.cost * unit_price_nanos))
     if not scenario.ask_exponent:

@@ -181,6 +181,7 @@ def make_engines(config: WorkerConfig) -> list[Engine]:
                     tokens=options.tokens,
                     delay_s=options.delay_s,
                     prompt_delay_s=options.prompt_delay_s,
+                    prompt_tokens_per_s=options.prompt_tokens_per_s,
                 )
             )
         else:

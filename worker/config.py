@@ -43,6 +43,7 @@ class InstantOptions:
     tokens: int | None = None
     delay_s: float = 0.0
     prompt_delay_s: float = 0.0
+    prompt_tokens_per_s: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -95,6 +95,7 @@ from exchange.client.market_types import (
     Level,
     OrdersSnapshot,
     OrdersUpdate,
+    PastBestPrices,
     Protections,
     Trade,
 )
@@ -204,6 +205,7 @@ __all__ = [
     "Output",
     "OutputVoided",
     "Overloaded",
+    "PastBestPrices",
     "PastOrder",
     "PermissionDenied",
     "Position",

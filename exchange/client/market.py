@@ -19,10 +19,12 @@ from exchange.client.market_types import (
     HourlyIndex,
     Instrument,
     OrdersUpdate,
+    PastBestPrices,
     Trade,
     best_prices_from,
     candle_from,
     hour_from,
+    past_best_prices_from,
     trade_from,
 )
 from exchange.client.why_types import OrderExplanation, order_explanation_from
@@ -234,6 +236,39 @@ class AsyncMarket:
             stub = self._connection.stub(MarketDataServiceStub)
             answer = await self._connection.call(stub.ListTrades, request)
             return [trade_from(trade) for trade in answer.trades], answer.next_page_token
+
+        return self._connection.walk(page, limit)
+
+    def best_prices(
+        self,
+        instrument: str,
+        *,
+        start_time_ns: int = 0,
+        end_time_ns: int = 0,
+        limit: int | None = None,
+    ) -> AsyncIterator[PastBestPrices]:
+        """Past best bids and asks, newest first; pages are fetched as they are needed.
+
+        They are as they stood at the first command of each second, where they had changed.
+
+        Args:
+            instrument: Its name.
+            start_time_ns: Only those at or after this; 0 for the first.
+            end_time_ns: Only those before this; 0 for now.
+            limit: At most this many.
+        """
+
+        async def page(token: str) -> tuple[Sequence[PastBestPrices], str]:
+            request = pb.ListBestPricesRequest(
+                instrument=instrument,
+                start_time_ns=start_time_ns,
+                end_time_ns=end_time_ns,
+                page_size=min(limit or PAGE_SIZE, PAGE_SIZE),
+                page_token=token,
+            )
+            stub = self._connection.stub(MarketDataServiceStub)
+            answer = await self._connection.call(stub.ListBestPrices, request)
+            return [past_best_prices_from(one) for one in answer.prices], answer.next_page_token
 
         return self._connection.walk(page, limit)
 

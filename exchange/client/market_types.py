@@ -445,3 +445,33 @@ def hour_from(message: service_pb.HourlyIndex) -> HourlyIndex:
     return HourlyIndex(
         message.start_time_ns, message.price_nanos, message.volume_mflop, message.trades
     )
+
+
+@dataclass(frozen=True, slots=True)
+class PastBestPrices:
+    """The best bid and the best ask at one time.
+
+    Attributes:
+        event_time_ns: Journal time at which they stood, nanoseconds since the epoch.
+        bid_nanos: Best bid, nano-dollars per CU; 0 where there was none.
+        bid_quantity: MFLOP on a continuous book, waiting jobs on a batch book.
+        ask_nanos: Best ask, nano-dollars per CU; 0 where there was none.
+        ask_quantity: MFLOP on a continuous book, free slots on a batch book.
+    """
+
+    event_time_ns: int
+    bid_nanos: int
+    bid_quantity: int
+    ask_nanos: int
+    ask_quantity: int
+
+
+def past_best_prices_from(message: service_pb.PastBestPrices) -> PastBestPrices:
+    """Past best prices of the wire."""
+    return PastBestPrices(
+        message.event_time_ns,
+        message.bid_nanos,
+        message.bid_quantity,
+        message.ask_nanos,
+        message.ask_quantity,
+    )

@@ -90,6 +90,7 @@ class Market(Blocking[AsyncMarket]):
     watch_orders = iterating(AsyncMarket.watch_orders)
     watch_trades = iterating(AsyncMarket.watch_trades)
     trades = iterating(AsyncMarket.trades)
+    best_prices = iterating(AsyncMarket.best_prices)
     candles = blocking(AsyncMarket.candles)
     hourly_index = blocking(AsyncMarket.hourly_index)
     explain_order = blocking(AsyncMarket.explain_order)

@@ -7,9 +7,7 @@ ends, each with whose fault it was. Only SETTLED bills. A lease is named by its 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
-import msgspec
+from typing import TYPE_CHECKING, Final
 
 from exchange.core.commands import (
     AcceptLease,
@@ -38,6 +36,7 @@ from exchange.core.events import (
     WorkerState,
 )
 from exchange.core.jobs import leg_of
+from exchange.core.lease import Lease
 from exchange.core.limits import ACCEPT_WITHIN_NS, SETTLE_AFTER_STOP_NS
 from exchange.core.reasons import Reason
 from exchange.core.settlement import judge
@@ -46,17 +45,12 @@ from exchange.core.workers import PRESENT
 from exchange.metering.costs import post_nanos
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from exchange.core.events import AnyEvent
     from exchange.core.jobs import Job, JobDesk
-    from exchange.core.planning import Work
     from exchange.core.state import State
     from exchange.core.workers import Worker, WorkerDesk
     from matching.clearing import LeaseFill, Uncross
-
-RUN_TIME_SLACK: Final = 4
-"""A lease may take this many times its class's promised run time before it is stopped."""
 
 DECLINE_REASONS: Final = (
     Reason.WORKER_DECLINED,
@@ -67,93 +61,7 @@ DECLINE_REASONS: Final = (
     Reason.ENGINE_FAILED,
 )
 
-_HELD: Final = (LeaseState.OFFERED, LeaseState.ACCEPTED, LeaseState.RUNNING)
 _WORKING: Final = (LeaseState.ACCEPTED, LeaseState.RUNNING)
-
-
-_Result = ReceiptRefused | ReceiptSettled
-
-LEASE_FIELDS: Final = (
-    "accept_by_ns",
-    "account_id",
-    "attempt",
-    "billed_nanos",
-    "cancelling",
-    "fence_epoch",
-    "fence_sequence",
-    "first_result",
-    "flops",
-    "instrument_id",
-    "job_id",
-    "lease_id",
-    "pool",
-    "pool_id",
-    "price_nanos",
-    "quantity_mflop",
-    "seller_account_id",
-    "settle_by_ns",
-    "state",
-    "stop_by_ns",
-    "worker_id",
-)
-"""A lease's state, in the order of the digest."""
-
-
-class Lease:
-    """What a fill gave the buyer: up to `quantity_mflop` on one slot of a worker."""
-
-    __slots__ = LEASE_FIELDS
-
-    def __init__(self, lease_id: int, job: Job, work: Work, fill: LeaseFill, state: State) -> None:
-        instrument = state.instruments[fill.instrument_id]
-        pool = state.pools[fill.pool_id]
-        run_ns = instrument.run_time_ns(work.input_tokens, job.terms.output_tokens_max)
-        slack_ns = instrument.terms.latest_start_ns + RUN_TIME_SLACK * run_ns
-        self.lease_id = lease_id
-        self.job_id = job.job_id
-        self.attempt = job.attempt
-        self.instrument_id = fill.instrument_id
-        self.worker_id = pool.worker_id
-        self.pool = pool.index
-        self.pool_id = fill.pool_id
-        self.account_id = fill.buyer_account_id
-        self.seller_account_id = fill.seller_account_id
-        self.quantity_mflop = work.quantity_mflop
-        self.price_nanos = fill.price
-        self.fence_epoch = state.epoch
-        self.fence_sequence = state.sequence
-        self.state = LeaseState.OFFERED
-        self.accept_by_ns = state.now_ns + ACCEPT_WITHIN_NS
-        self.stop_by_ns = min(job.deadline_ns, state.now_ns + ACCEPT_WITHIN_NS + slack_ns)
-        self.settle_by_ns = self.stop_by_ns + SETTLE_AFTER_STOP_NS
-        self.cancelling = False
-        self.flops = 0
-        self.billed_nanos = 0
-        self.first_result: AnyEvent | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it has not ended."""
-        return self.state in _HELD
-
-    def has_fence(self, epoch: int, sequence: int) -> bool:
-        """Whether this token is the lease's."""
-        return (self.fence_epoch, self.fence_sequence) == (epoch, sequence)
-
-    def state_tuple(self) -> tuple[object, ...]:
-        """Canonical state, for the digest."""
-        return tuple(getattr(self, name) for name in LEASE_FIELDS)
-
-    @classmethod
-    def restored(cls, state: Sequence[Any]) -> Lease:
-        """The lease whose state it was."""
-        lease = cls.__new__(cls)
-        for name, value in zip(LEASE_FIELDS, state, strict=True):
-            setattr(lease, name, value)
-        lease.state = LeaseState(lease.state)
-        if lease.first_result is not None:
-            lease.first_result = msgspec.convert(lease.first_result, _Result)
-        return lease
 
 
 class LeaseDesk:
@@ -196,7 +104,7 @@ class LeaseDesk:
         job.leg = leg
         state.timers.cancel(TimerKind.JOB_INFEASIBLE, job_id)
         state.counters.lease += 1
-        lease = Lease(state.counters.lease, job, job.plans[leg].work, fill, state)
+        lease = Lease.granted(state.counters.lease, job, job.plans[leg].work, fill, state)
         state.leases[lease.lease_id] = lease
         state.workers[lease.worker_id].lease_ids.add(lease.lease_id)
         job.lease_ids.append(lease.lease_id)

@@ -17,7 +17,7 @@ from exchange.core.commands import ClearingMode
 from exchange.core.exchange import Exchange
 from exchange.core.instruments import Instrument, Model
 from exchange.core.jobs import Job
-from exchange.core.leases import Lease
+from exchange.core.lease import Lease
 from exchange.core.limits import RULES_VERSION
 from exchange.core.open_orders import restore_orders
 from exchange.core.workers import Quote, Worker

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from exchange.core.events import AnyEvent
     from exchange.core.instruments import Instrument, Model
     from exchange.core.jobs import Job
-    from exchange.core.leases import Lease
+    from exchange.core.lease import Lease
     from exchange.core.open_orders import OpenOrder
     from exchange.core.reasons import Reason
     from exchange.core.workers import Pool, Worker

@@ -19,6 +19,8 @@ from exchange.core.events import AnyEvent
 from exchange.core.exchange import Exchange
 from exchange.core.limits import RULES_VERSION
 from exchange.journal import JournalFollower, Position, SnapshotStore
+from exchange.readmodel import queries
+from exchange.readmodel.best_prices import BestPrices, Sampler
 from exchange.readmodel.database import Database
 from exchange.readmodel.errors import ReadModelMoved, ReadModelOfAnother
 from exchange.readmodel.progress import (
@@ -69,6 +71,7 @@ class Feed:
         self._watchers: list[Watcher] = []
         self._projector = Projector()
         self._projector.load(database, progress.time_ns, progress.entries, progress.trades)
+        self._sampler = Sampler(progress.time_ns, _latest_prices(database, core))
 
     @classmethod
     def open(cls, directory: Path, database: Database, snapshots: Path | None = None) -> Self:
@@ -156,6 +159,8 @@ class Feed:
                 commands = decode(group.payload)
                 events = core.apply(commands)
                 projector.take(group.first_sequence, core.now_ns, commands, events)
+                for instrument_id, prices in self._sampler.look(core):
+                    projector.take_best_prices(instrument_id, core.now_ns, prices)
                 for watcher in self._watchers:
                     watcher.take(group.first_sequence, core.now_ns, commands, events)
             full = len(groups) < POLL_GROUPS or projector.rows >= BATCH_ROWS_MAX
@@ -195,6 +200,15 @@ class Feed:
             move_progress(self._database, self._progress.sequence, now)
             projector.write(self._database)
         self._progress = now
+
+
+def _latest_prices(database: Database, core: Exchange) -> dict[int, BestPrices]:
+    """The best prices that the tables hold last, by instrument."""
+    found = {}
+    for instrument_id in core.instruments:
+        for row in queries.best_prices(database, instrument_id, 1):
+            found[instrument_id] = BestPrices(*row[1:])
+    return found
 
 
 def replay_to(

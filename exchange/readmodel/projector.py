@@ -29,6 +29,7 @@ from matching.types import Side
 
 if TYPE_CHECKING:
     from exchange.core.commands import Command
+    from exchange.readmodel.best_prices import BestPrices
     from exchange.readmodel.database import Database
 
 LEG_NUMBERS: Final = 3
@@ -50,6 +51,7 @@ class Projector:
         self._trades = NewRows(schema.TRADES)
         self._candles = ReplacedRows(schema.CANDLES)
         self._index = NewRows(schema.HOURLY_INDEX)
+        self._best_prices = NewRows(schema.BEST_PRICES)
         self._entries = NewRows(schema.LEDGER_ENTRIES)
         self._jobs = ChangingRows(schema.JOBS)
         self._job_legs = ChangingRows(schema.JOB_LEGS)
@@ -58,8 +60,9 @@ class Projector:
         self._receipts = NewRows(schema.RECEIPTS, repeats=True)
         self._rows = (
             self._accounts, self._models, self._instruments, self._workers, self._orders,
-            self._legs, self._trades, self._candles, self._index, self._entries, self._jobs,
-            self._job_legs, self._job_endings, self._leases, self._receipts,
+            self._legs, self._trades, self._candles, self._index, self._best_prices,
+            self._entries, self._jobs, self._job_legs, self._job_endings, self._leases,
+            self._receipts,
         )  # fmt: skip
         self._known_workers: set[int] = set()
         self._last_lease_id = 0
@@ -122,6 +125,10 @@ class Projector:
                 handler = handlers.get(type(event))
                 if handler is not None:
                     handler(event, command)
+
+    def take_best_prices(self, instrument_id: int, now_ns: int, prices: BestPrices) -> None:
+        """An instrument's best prices are others from this time on."""
+        self._best_prices.insert(instrument_id, now_ns, *prices)
 
     def write(self, database: Database) -> None:
         """Write what was gathered; inside a transaction of the caller's."""

@@ -51,6 +51,16 @@ class IndexRow(NamedTuple):
     trades: int
 
 
+class BestPricesRow(NamedTuple):
+    """The best bid and the best ask at a time; 0 where there was none."""
+
+    event_time_ns: int
+    bid_nanos: int
+    bid_quantity: int
+    ask_nanos: int
+    ask_quantity: int
+
+
 class EntryRow(NamedTuple):
     """One double entry of the ledger; `number` counts from 1 without gaps."""
 
@@ -168,6 +178,7 @@ class EndingRow(NamedTuple):
 _TRADE: Final = ", ".join(TradeRow._fields)
 _LEASE: Final = ", ".join(f"l.{name}" for name in LeaseRow._fields)
 _CANDLE: Final = ", ".join(CandleRow._fields)
+_BEST: Final = ", ".join(BestPricesRow._fields)
 _ENTRY: Final = ", ".join(EntryRow._fields)
 _ORDER: Final = ", ".join(OrderRow._fields)
 _JOB_OWN: Final = (
@@ -272,6 +283,22 @@ def hourly_index(
     return [IndexRow._make(row) for row in rows]
 
 
+def best_prices(
+    database: Database,
+    instrument_id: int,
+    size: int,
+    start_time_ns: int = 0,
+    end_time_ns: int = NEWEST,
+) -> list[BestPricesRow]:
+    """Best prices within a time, newest first."""
+    sql = (
+        f"SELECT {_BEST} FROM best_prices WHERE instrument_id = ? "  # noqa: S608
+        "AND event_time_ns >= ? AND event_time_ns < ? ORDER BY event_time_ns DESC LIMIT ?"
+    )
+    values = (instrument_id, start_time_ns, end_time_ns, size)
+    return [BestPricesRow._make(row) for row in database.query(sql, values)]
+
+
 def account_entries(
     database: Database, account_id: int, size: int, before: int = NEWEST
 ) -> list[EntryRow]:
@@ -349,6 +376,12 @@ def endings(
         EndingRow._make((*row[:at], flops_of(row[at], row[at + 1]), *row[at + 2 :]))
         for row in database.query(sql, (account_id, sequence, sequence, job_id, size))
     ]
+
+
+def accounts_with_endings(database: Database, sequence: int) -> set[int]:
+    """Accounts of which a job ended after this command."""
+    sql = "SELECT DISTINCT account_id FROM job_endings WHERE sequence > ?"
+    return {account_id for (account_id,) in database.query(sql, (sequence,))}
 
 
 def last_trade(database: Database) -> int:

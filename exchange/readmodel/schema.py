@@ -12,7 +12,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, NamedTuple
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 4
 """Changes with the tables; a read model of another version is rebuilt."""
 VOLUME_MAX_MFLOP: Final = 2**63 - 1
 """A sum of quantities that would pass this stays there."""
@@ -154,6 +154,19 @@ HOURLY_INDEX: Final = Table(
     _integers("instrument_id", "start_time_ns", "price_nanos", "volume_mflop", "trades"),
     ("instrument_id", "start_time_ns"),
 )
+BEST_PRICES: Final = Table(
+    "best_prices",
+    _integers(
+        "instrument_id",
+        "event_time_ns",
+        "bid_nanos",
+        "bid_quantity",
+        "ask_nanos",
+        "ask_quantity",
+    ),
+    ("instrument_id", "event_time_ns"),
+)
+"""As they stood at the first command of a second, where they had changed; 0 for none."""
 LEDGER_ENTRIES: Final = Table(
     "ledger_entries",
     _integers(
@@ -215,6 +228,7 @@ JOB_ENDINGS: Final = Table(
     "job_endings",
     _integers("account_id", "sequence", "job_id"),
     ("account_id", "sequence", "job_id"),
+    (("sequence",),),
 )
 """One row for each job that is over, in the order in which an account's jobs ended."""
 LEASES: Final = Table(
@@ -275,6 +289,7 @@ TABLES: Final = (
     TRADES,
     CANDLES,
     HOURLY_INDEX,
+    BEST_PRICES,
     LEDGER_ENTRIES,
     JOBS,
     JOB_LEGS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exchange.core.commands import Role
 from exchange.core.events import ReceiptRefused, ReceiptSettled
-from exchange.core.leases import Lease
+from exchange.core.lease import Lease
 from exchange.core.reasons import Reason
 from exchange.metering.receipts import parse_signed_bytes
 from exchange.readmodel import queries

@@ -242,6 +242,26 @@ class MarketDataServicer:
             sequence=answer.sequence,
         )
 
+    async def ListBestPrices(
+        self, request: pb.ListBestPricesRequest, context: Context
+    ) -> pb.ListBestPricesResponse:
+        """See the service's definition."""
+        instrument = market.find_instrument(self._services.core, request.instrument)
+        size = paging.page_size(request.page_size)
+        start_ns, end_ns = _times(request)
+        end_ns = min(end_ns, paging.decode_token(request.page_token) or NEWEST)
+        answer = await self._services.ask(
+            lambda database: queries.best_prices(
+                database, instrument.instrument_id, size + 1, start_ns, end_ns
+            )
+        )
+        page, last = paging.cut(answer.found, size)
+        return pb.ListBestPricesResponse(
+            prices=[past.best_prices(prices) for prices in page],
+            next_page_token=paging.encode_token(last.event_time_ns if last else 0),
+            sequence=answer.sequence,
+        )
+
     async def ListHourlyIndex(
         self, request: pb.ListHourlyIndexRequest, context: Context
     ) -> pb.ListHourlyIndexResponse:
@@ -280,6 +300,8 @@ def _depth(asked: int) -> int:
     return asked or DEPTH_DEFAULT
 
 
-def _times(request: pb.ListTradesRequest | pb.ListCandlesRequest) -> tuple[int, int]:
+def _times(
+    request: pb.ListTradesRequest | pb.ListCandlesRequest | pb.ListBestPricesRequest,
+) -> tuple[int, int]:
     """The first time that is asked for and the first one after, nanoseconds since the epoch."""
     return max(0, request.start_time_ns), request.end_time_ns or NEWEST

@@ -32,7 +32,7 @@ from exchange.rpc.streams import Mailbox, Queue
 from exchange.v1 import worker_service_pb2 as pb
 
 if TYPE_CHECKING:
-    from exchange.core.leases import Lease
+    from exchange.core.lease import Lease
     from exchange.rpc.services import Services
 
 SESSION_QUEUE_MAX: Final = 1_024

@@ -20,7 +20,8 @@ from exchange.core.commands import (
     WorkerAction,
 )
 from exchange.core.events import LeaseState, ReceiptRefused
-from exchange.core.leases import DECLINE_REASONS, Lease
+from exchange.core.lease import Lease
+from exchange.core.leases import DECLINE_REASONS
 from exchange.core.reasons import Reason
 from exchange.metering import signing
 from exchange.rpc.convert import workers as convert

@@ -26,7 +26,7 @@ from exchange.v1 import job_service_pb2 as jobs_pb
 from exchange.v1 import worker_service_pb2 as pb
 
 if TYPE_CHECKING:
-    from exchange.core.leases import Lease
+    from exchange.core.lease import Lease
     from exchange.core.workers import Worker
     from exchange.rpc.services import Services
 

@@ -691,6 +691,114 @@ class ListHourlyIndexResponse(_message.Message):
 Global___ListHourlyIndexResponse: _TypeAlias = ListHourlyIndexResponse  # noqa: Y015
 
 @_typing.final
+class ListBestPricesRequest(_message.Message):
+    """Asks for past best prices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUMENT_FIELD_NUMBER: _builtins.int
+    START_TIME_NS_FIELD_NUMBER: _builtins.int
+    END_TIME_NS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    instrument: _builtins.str
+    """Instrument's name."""
+    start_time_ns: _builtins.int
+    """Only those at or after this, nanoseconds since the epoch; 0 for the first."""
+    end_time_ns: _builtins.int
+    """Only those before this, nanoseconds since the epoch; 0 for now."""
+    page_size: _builtins.int
+    """At most this many, up to 1,000; 0 means 100."""
+    page_token: _builtins.str
+    """From the last answer; empty to begin."""
+    def __init__(
+        self,
+        *,
+        instrument: _builtins.str = ...,
+        start_time_ns: _builtins.int = ...,
+        end_time_ns: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time_ns", b"end_time_ns", "instrument", b"instrument", "page_size", b"page_size", "page_token", b"page_token", "start_time_ns", b"start_time_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBestPricesRequest: _TypeAlias = ListBestPricesRequest  # noqa: Y015
+
+@_typing.final
+class ListBestPricesResponse(_message.Message):
+    """Past best prices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page, of older ones; empty at the end."""
+    sequence: _builtins.int
+    """Journal sequence up to which the answer is complete."""
+    @_builtins.property
+    def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___PastBestPrices]:
+        """The prices, newest first; between two of them nothing had changed when it was looked at."""
+
+    def __init__(
+        self,
+        *,
+        prices: _abc.Iterable[Global___PastBestPrices] | None = ...,
+        next_page_token: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "prices", b"prices", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBestPricesResponse: _TypeAlias = ListBestPricesResponse  # noqa: Y015
+
+@_typing.final
+class PastBestPrices(_message.Message):
+    """The best bid and the best ask at one time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_TIME_NS_FIELD_NUMBER: _builtins.int
+    BID_NANOS_FIELD_NUMBER: _builtins.int
+    BID_QUANTITY_FIELD_NUMBER: _builtins.int
+    ASK_NANOS_FIELD_NUMBER: _builtins.int
+    ASK_QUANTITY_FIELD_NUMBER: _builtins.int
+    event_time_ns: _builtins.int
+    """Journal time at which they stood, nanoseconds since the epoch."""
+    bid_nanos: _builtins.int
+    """Best bid, nano-dollars per CU; 0 where there was none."""
+    bid_quantity: _builtins.int
+    """Its quantity: MFLOP on a continuous book, waiting jobs on a batch book."""
+    ask_nanos: _builtins.int
+    """Best ask, nano-dollars per CU; 0 where there was none."""
+    ask_quantity: _builtins.int
+    """Its quantity: MFLOP on a continuous book, free slots on a batch book."""
+    def __init__(
+        self,
+        *,
+        event_time_ns: _builtins.int = ...,
+        bid_nanos: _builtins.int = ...,
+        bid_quantity: _builtins.int = ...,
+        ask_nanos: _builtins.int = ...,
+        ask_quantity: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask_nanos", b"ask_nanos", "ask_quantity", b"ask_quantity", "bid_nanos", b"bid_nanos", "bid_quantity", b"bid_quantity", "event_time_ns", b"event_time_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PastBestPrices: _TypeAlias = PastBestPrices  # noqa: Y015
+
+@_typing.final
 class HourlyIndex(_message.Message):
     """One hour's index."""
 

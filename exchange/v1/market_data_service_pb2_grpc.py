@@ -80,6 +80,11 @@ class MarketDataServiceStub(object):
                 request_serializer=exchange_dot_v1_dot_market__data__service__pb2.ListHourlyIndexRequest.SerializeToString,
                 response_deserializer=exchange_dot_v1_dot_market__data__service__pb2.ListHourlyIndexResponse.FromString,
                 _registered_method=True)
+        self.ListBestPrices = channel.unary_unary(
+                '/exchange.v1.MarketDataService/ListBestPrices',
+                request_serializer=exchange_dot_v1_dot_market__data__service__pb2.ListBestPricesRequest.SerializeToString,
+                response_deserializer=exchange_dot_v1_dot_market__data__service__pb2.ListBestPricesResponse.FromString,
+                _registered_method=True)
         self.ExplainOrder = channel.unary_unary(
                 '/exchange.v1.MarketDataService/ExplainOrder',
                 request_serializer=exchange_dot_v1_dot_market__data__service__pb2.ExplainOrderRequest.SerializeToString,
@@ -154,6 +159,13 @@ class MarketDataServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListBestPrices(self, request, context):
+        """Best bids and asks of the past: as they stood at the first command of each second, where they had changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExplainOrder(self, request, context):
         """Whether an order would fill now, and if not, what would make it fill. It is a look at what everybody may see; nothing
         is placed or held.
@@ -209,6 +221,11 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
                     servicer.ListHourlyIndex,
                     request_deserializer=exchange_dot_v1_dot_market__data__service__pb2.ListHourlyIndexRequest.FromString,
                     response_serializer=exchange_dot_v1_dot_market__data__service__pb2.ListHourlyIndexResponse.SerializeToString,
+            ),
+            'ListBestPrices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBestPrices,
+                    request_deserializer=exchange_dot_v1_dot_market__data__service__pb2.ListBestPricesRequest.FromString,
+                    response_serializer=exchange_dot_v1_dot_market__data__service__pb2.ListBestPricesResponse.SerializeToString,
             ),
             'ExplainOrder': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainOrder,
@@ -460,6 +477,33 @@ class MarketDataService(object):
             '/exchange.v1.MarketDataService/ListHourlyIndex',
             exchange_dot_v1_dot_market__data__service__pb2.ListHourlyIndexRequest.SerializeToString,
             exchange_dot_v1_dot_market__data__service__pb2.ListHourlyIndexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBestPrices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/exchange.v1.MarketDataService/ListBestPrices',
+            exchange_dot_v1_dot_market__data__service__pb2.ListBestPricesRequest.SerializeToString,
+            exchange_dot_v1_dot_market__data__service__pb2.ListBestPricesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -17,6 +17,7 @@ import structlog
 
 from exchange.readmodel import queries
 from exchange.readmodel.database import Database
+from exchange.readmodel.progress import read_progress
 from exchange.webhooks import events
 from exchange.webhooks.events import Event
 from exchange.webhooks.sender import Answer, Sender
@@ -66,6 +67,10 @@ class Deliveries:
         self._store = store
         self._database = database
         self._sender = sender
+        self._version: tuple[int, int] | None = None
+        self._sequence = 0
+        self._webhooks: dict[int, Webhook] = {}
+        self._waiting: set[int] = set()
         self._telling: dict[int, asyncio.Task[None]] = {}
         self._taken: dict[int, set[str]] = {}
         self._not_before_s: dict[int, float] = {}
@@ -76,24 +81,22 @@ class Deliveries:
         return len(self._telling)
 
     def look(self) -> None:
-        """Begin to tell whoever has something to be told and is due. O(webhooks)."""
-        webhooks = self._store.webhooks()
-        for webhook_id in self._not_before_s.keys() - {found.webhook_id for found in webhooks}:
-            self._forget(webhook_id)
+        """Begin to tell whoever has something to be told and is due. O(those who may have)."""
+        self._look_for_news()
         now_s = time.monotonic()
-        for webhook in webhooks:
+        for webhook_id in sorted(self._waiting - self._telling.keys()):
             if len(self._telling) >= TELLING_MAX:
                 return
-            webhook_id = webhook.webhook_id
-            if webhook_id in self._telling or webhook.gone:
-                continue
-            if self._due_s(webhook) > now_s:
+            webhook = self._webhooks[webhook_id]
+            if webhook.gone or self._due_s(webhook) > now_s:
                 continue
             page = self._page(webhook)
             if page.pending:
                 task = asyncio.create_task(self._tell(webhook, page))
                 self._telling[webhook_id] = task
                 task.add_done_callback(partial(self._told, webhook_id))
+            else:
+                self._waiting.discard(webhook_id)
 
     async def stop(self) -> None:
         """Let go of what is under way: it is told again after the next start."""
@@ -101,6 +104,27 @@ class Deliveries:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _look_for_news(self) -> None:
+        """Who may have something to be told that had nothing before."""
+        version = self._store.version
+        if version != self._version:
+            # Added, moved on, asked for a test, or an alert went off.
+            self._version = version
+            self._webhooks = {found.webhook_id: found for found in self._store.webhooks()}
+            self._waiting = set(self._webhooks)
+            for webhook_id in self._not_before_s.keys() - self._webhooks.keys():
+                self._forget(webhook_id)
+        progress = read_progress(self._database)
+        sequence = progress.sequence if progress is not None else 0
+        if sequence != self._sequence:
+            accounts = queries.accounts_with_endings(self._database, self._sequence)
+            self._sequence = sequence
+            self._waiting |= {
+                webhook_id
+                for webhook_id, webhook in self._webhooks.items()
+                if webhook.account_id in accounts
+            }
 
     def _due_s(self, webhook: Webhook) -> float:
         """When it may be told again, on the monotonic clock."""

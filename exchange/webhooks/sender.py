@@ -71,9 +71,9 @@ class Sender:
         """Tell one endpoint one event, once."""
         headers = signing.headers(webhook.secret, event.event_id, int(time.time()), event.body)
         try:
-            check_url(webhook.url, allow_private=self._allow_private)
+            url = check_url(webhook.url, allow_private=self._allow_private)
             async with self._session.post(
-                webhook.url,
+                url,
                 data=event.body,
                 headers={**headers, "Content-Type": CONTENT_TYPE},
                 allow_redirects=False,

@@ -10,35 +10,43 @@ from __future__ import annotations
 
 import ipaddress
 from typing import Final
-from urllib.parse import urlsplit
+
+from yarl import URL
 
 from exchange.webhooks.errors import TargetRefused
 
 URL_CHARS_MAX: Final = 2_048
 """Longest URL."""
+_CONFUSING: Final = (" ", "\\")
 _TRANSLATED: Final = ipaddress.ip_network("64:ff9b::/32")
 """IPv4 addresses within IPv6 ones (NAT64): they may lead to any network."""
 
 
-def check_url(url: str, *, allow_private: bool) -> None:
-    """Refuse a URL that must not be called, as far as it shows.
+def check_url(text: str, *, allow_private: bool) -> URL:
+    """The URL, unless it must not be called, as far as it shows.
+
+    It is read here as the client that calls it reads it, which is given what this returns: two
+    readers may find different hosts in one text.
 
     Raises:
         TargetRefused: With what is wrong.
     """
-    if len(url) > URL_CHARS_MAX or not url.isascii() or not url.isprintable() or " " in url:
+    if len(text) > URL_CHARS_MAX or not text.isascii() or not text.isprintable():
         raise TargetRefused(f"must be at most {URL_CHARS_MAX} printable ASCII characters")
+    if any(sign in text for sign in _CONFUSING):
+        raise TargetRefused("must have no space and no backslash")
     try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        url = URL(text)
+        host, _ = url.host, url.port
     except ValueError as error:
         raise TargetRefused(f"is no URL: {error}") from error
-    if parts.scheme not in (("https", "http") if allow_private else ("https",)) or not host:
+    if url.scheme not in (("https", "http") if allow_private else ("https",)) or not host:
         raise TargetRefused("must begin with https://, and a host must follow")
-    if parts.username is not None or parts.password is not None or parts.fragment:
+    if url.user is not None or url.password is not None or url.fragment:
         raise TargetRefused("must have no user name, password or fragment")
-    if not allow_private and _is_address(host) and not is_public(host):
-        raise TargetRefused("must lie on the public internet")
+    if _looks_like_address(host):
+        _require_address(host, allow_private)
+    return url
 
 
 def is_public(address: str) -> bool:
@@ -53,9 +61,16 @@ def is_public(address: str) -> bool:
     return found.is_global and not found.is_multicast
 
 
-def _is_address(host: str) -> bool:
+def _looks_like_address(host: str) -> bool:
+    """Whether a client would take this for an address, and look no name up."""
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+def _require_address(host: str, allow_private: bool) -> None:
+    """Let pass what is one, written in full: 127.1 and 2130706433 are 127.0.0.1 to some."""
     try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+        public = is_public(host)
+    except ValueError as error:
+        raise TargetRefused("has a host that is neither a name nor an address") from error
+    if not public and not allow_private:
+        raise TargetRefused("must lie on the public internet")

@@ -17,6 +17,7 @@ from flopex.cli import (
     journal,
     journal_state,
     market,
+    market_export,
     market_history,
     models,
     orders,
@@ -26,6 +27,7 @@ from flopex.cli import (
     replay,
     serve,
     sim,
+    sim_live,
     submit,
     trading,
     train,
@@ -86,6 +88,7 @@ def print_reference() -> None:
 for group in (demo, submit, jobs, market, account, serve, doctor, backup, replay, train, quality):
     app.registered_commands += group.app.registered_commands
 app.add_typer(orders.app, name="order")
+market_history.app.registered_commands += market_export.app.registered_commands
 app.add_typer(market_history.app, name="market")
 app.add_typer(why.app, name="why")
 app.add_typer(receipt.app, name="receipt")
@@ -93,6 +96,7 @@ app.add_typer(workers.app, name="worker")
 app.add_typer(models.app, name="model")
 admin.app.registered_commands += trading.app.registered_commands
 journal.app.registered_commands += journal_state.app.registered_commands
+sim.app.registered_commands += sim_live.app.registered_commands
 app.add_typer(journal.app, name="journal")
 app.add_typer(readmodel.app, name="readmodel")
 app.add_typer(admin.app, name="admin")

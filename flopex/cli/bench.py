@@ -14,6 +14,7 @@ from rich.table import Table
 from flopex.cli.base import Session, command
 from flopex.cli.bench_clearing import clearing
 from flopex.cli.bench_exchange import exchange
+from flopex.cli.bench_fanout import fanout
 from flopex.cli.bench_gating import gating
 from flopex.cli.bench_http import http
 from flopex.cli.bench_journal import journal
@@ -21,6 +22,7 @@ from flopex.cli.bench_matching import matching
 from flopex.cli.bench_orders import orders
 from flopex.cli.bench_recovery import recovery
 from flopex.cli.bench_rivals import rivals
+from flopex.cli.bench_sim import simulator
 from flopex.cli.exits import CommandError
 
 app = typer.Typer(no_args_is_help=True, help="Benchmarks: each states its method and its spread.")
@@ -38,6 +40,12 @@ command(
     "orders",
     example="flopex bench orders\nflopex bench orders --rounds 3 --json",
 )(orders)
+
+command(
+    app,
+    "fanout",
+    example="flopex bench fanout\nflopex bench fanout --slow 100 --rate 20 --json",
+)(fanout)
 
 command(
     app,
@@ -183,3 +191,9 @@ command(
     example="flopex bench recovery\n"
     "flopex bench recovery --live-orders 1000000 --records 10000000 --directory /data --json",
 )(recovery)
+
+command(
+    app,
+    "sim",
+    example="flopex bench sim\nflopex bench sim --jobs 1000000 --workers 1000 --json",
+)(simulator)

@@ -28,7 +28,8 @@ app = typer.Typer(no_args_is_help=True, help="What was traded: trades, candles, 
 _INSTRUMENT = typer.Argument(help="Instrument's name.")
 
 
-def _width(text: str) -> int:
+def width_option(text: str) -> int:
+    """Seconds from a width's usual name."""
     if text not in WIDTHS_S:
         raise typer.BadParameter(f"must be one of {', '.join(WIDTHS_S)}")
     return WIDTHS_S[text]
@@ -68,7 +69,7 @@ async def candles(
     instrument: Annotated[str, _INSTRUMENT],
     width: Annotated[
         int,
-        typer.Option(parser=_width, metavar="WIDTH", help=f"One of {', '.join(WIDTHS_S)}."),
+        typer.Option(parser=width_option, metavar="WIDTH", help=f"One of {', '.join(WIDTHS_S)}."),
     ] = "1m",  # type: ignore[assignment]
     limit: Annotated[
         int, typer.Option(min=1, max=PAGE_MAX, help="At most this many, the newest.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tomllib
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -115,7 +116,13 @@ def _plan(
 
     import sim
 
-    settings = sim.load_scenario(scenario) if scenario else sim.Scenario()
+    settings = sim.Scenario()
+    if scenario:
+        settings = sim.load_scenario(scenario)
+        # What the file says goes before the study's own loads and seeds, and behind the options.
+        stated = tomllib.loads(scenario.read_text())
+        loads = loads or ((settings.load,) if "load" in stated else ())
+        seeds = seeds or ((settings.seed,) if "seed" in stated else ())
     if windows:
         settings = msgspec.structs.replace(settings, windows=windows)
     paths = tuple(str(path) for path in traces)

@@ -59,6 +59,22 @@ Fast = Annotated[
     ),
 ]
 
+Threads = Annotated[
+    int, typer.Option(min=0, help="Threads of each llama process; 0 for half of the cores.")
+]
+Weights = Annotated[
+    Path | None, typer.Option(help="Weights; else those of `flopex model add smollm2`.")
+]
+InstantDelay = Annotated[
+    float, typer.Option(min=0, help="Seconds per token of the instant engine.")
+]
+InstantPromptRate = Annotated[
+    float, typer.Option(min=0, help="Prompt tokens that it reads in a second; 0: at once.")
+]
+InstantHeadStart = Annotated[
+    float, typer.Option(min=0, help="Seconds that reading takes less, for messages on their way.")
+]
+
 Device = Annotated[
     str,
     typer.Option(
@@ -90,17 +106,13 @@ async def run(
     ] = "",
     engine: Annotated[EngineName, typer.Option(help="What runs the jobs.")] = EngineName.LLAMA,
     slots: Annotated[int, typer.Option(min=1, help="Jobs at once.")] = 1,
-    threads: Annotated[
-        int, typer.Option(min=0, help="Threads of each llama process; 0 for half of the cores.")
-    ] = 0,
-    gguf: Annotated[
-        Path | None, typer.Option(help="Weights; else those of `flopex model add smollm2`.")
-    ] = None,
+    threads: Threads = 0,
+    gguf: Weights = None,
     fast: Fast = False,
     device: Device = "auto",
-    instant_delay: Annotated[
-        float, typer.Option(min=0, help="Seconds per token of the instant engine.")
-    ] = 0.0,
+    instant_delay: InstantDelay = 0.0,
+    instant_prompt_rate: InstantPromptRate = 0.0,
+    instant_head_start: InstantHeadStart = 0.0,
     worker_data: Annotated[
         Path | None,
         typer.Option(help="Holds the worker's signing key.", show_default="DATA/workers/NAME"),
@@ -133,7 +145,11 @@ async def run(
         gguf=gguf,
         fast=fast,
         device=device,
-        instant=InstantOptions(delay_s=instant_delay),
+        instant=InstantOptions(
+            delay_s=instant_delay,
+            prompt_delay_s=-instant_head_start,
+            prompt_tokens_per_s=instant_prompt_rate,
+        ),
     )
     try:
         status = await run_worker(config)

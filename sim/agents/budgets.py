@@ -188,6 +188,10 @@ class Elastic(Budgeted):
         del job
         return self.WHOLE * -math.expm1(-self.DEFAULT * share)
 
+    def told_value(self, job: Job, share: float) -> float:
+        """As the buyer thinks, who may be wrong about tau."""
+        return self.WHOLE * -math.expm1(-self.DEFAULT * share / self._errors[job.number])
+
     def asked(self, job: Job, now_ns: int) -> float:
         """What is worth its price now."""
         share = self._best(job, self._price(now_ns))

@@ -41,12 +41,14 @@ STYLE: Final[dict[Any, Any]] = {
 }
 
 
-def panels(columns: int = 1, width: float = 6.2, height: float = 3.7, **settings: Any) -> Any:
-    """A figure with panels beside each other: (figure, list of axes)."""
+def panels(
+    count: int = 1, width: float = 6.2, height: float = 3.7, rows: int = 1, **settings: Any
+) -> Any:
+    """A figure with panels beside each other, in one row or more: (figure, list of axes)."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(1, columns, squeeze=False, **settings)[0]
-    return figure, list(axes)
+        axes = figure.subplots(rows, -(-count // rows), squeeze=False, **settings)
+    return figure, list(axes.ravel())[:count]
 
 
 def named(axes: Any, x: str, y: str, title: str = "") -> None:
@@ -89,6 +91,12 @@ def threshold(axes: Any, at: float, text: str) -> None:
             text, (1, at), (-2, 3), xycoords=("axes fraction", "data"), fontsize=9,
             textcoords="offset points", color="#555555", ha="right",
         )  # fmt: skip
+
+
+def note(axes: Any, text: str, at: tuple[float, float]) -> None:
+    """A small word beside a point."""
+    with mpl.rc_context(STYLE):
+        axes.annotate(text, at, (5, -11), textcoords="offset points", fontsize=9, color="#555555")
 
 
 def svg(figure: Figure) -> str:

@@ -131,8 +131,8 @@ def conclude(plan: Plan, frame: pl.DataFrame) -> list[Claim]:
         met = figure.mean >= LEAST
         says = f"at {share:g} of the best score {best:.3f}, uniform budgets cost at least {LEAST} "
         says += f"times the gated ones (halting alone: {halting:.2f})"
-        why = "the families of the shipped model need similar compute, and none is hopeless: what "
-        why += "a gate can save is bounded by how unequal questions are"
+        why = "the curves are flat: most of what a family reaches it reaches with the least budget "
+        why += "that was measured, so there is little compute left to save or to move"
         chosen = share >= SHARE
         claims.append(
             Claim(says, figure, met if chosen else None, "" if met or not chosen else why)
@@ -159,6 +159,7 @@ def draw(frame: pl.DataFrame) -> list[Plot]:
         spent = [cost(families, score) / 1e3 for score in scores]
         left.plot(spent, scores, color=colour, label=text)
     figures.threshold(left, SHARE * best, f"{SHARE:g} of the best score")
+    left.set_xscale("log")
     figures.named(left, "kFLOP per question", "share of right answers")
     figures.legend(left, loc="lower right")
     names = frame["family"].unique(maintain_order=True)

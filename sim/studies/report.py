@@ -38,7 +38,8 @@ th { border-bottom: 1.5px solid #444; font-weight: normal; color: #444; }
 th:first-child, td:first-child { text-align: left; }
 .met { color: #00684a; } .missed { color: #a33b00; }
 .why { color: #555; font-size: .92em; }
-figure { margin: 1.2rem 0 1.6rem; } figure svg { width: 100%; height: auto; }
+figure { margin: 1.2rem 0 1.6rem; }
+figure svg { max-width: 100%; height: auto; display: block; margin: 0 auto .4rem; }
 figcaption { font-size: .88rem; color: #333; }
 pre { font-size: .76rem; background: #f6f6f4; padding: .7rem; overflow-x: auto;
   white-space: pre-wrap; overflow-wrap: anywhere; }

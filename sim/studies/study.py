@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import polars as pl
@@ -22,6 +22,9 @@ from sim.demand import Demand, make_demand
 from sim.intervals import Interval
 from sim.scenario import Scenario, ScenarioError
 from sim.traces import Request, read_trace
+
+FILE_DIGITS: Final = 12
+"""Of a file's digest, that a cell shows."""
 
 Cell = dict[str, str | int | float]
 """The parameters of one run, by name."""
@@ -48,16 +51,21 @@ class Plan(msgspec.Struct, frozen=True):
     curves: str = ""
 
     def digest(self) -> str:
-        """Of all that a cell's rows follow from beside the cell: settings, and files' content."""
-        content = [file_digest(path) for path in (*self.traces, *filter(None, [self.curves]))]
+        """Of all that a cell's rows follow from beside the cell itself."""
         settings = msgspec.structs.replace(self.scenario, load=1.0, seed=1)
+        content = file_digest(self.curves) if self.curves else ""
         text = json.dumps([msgspec.to_builtins(settings), content], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def markets(self) -> list[Cell]:
-        """A cell for every trace, load and seed."""
+        """A cell for every trace, load and seed; it knows the trace by its content, too."""
         return [
-            {"trace": Path(trace).name, "load": load, "seed": seed}
+            {
+                "trace": Path(trace).name,
+                "file": file_digest(trace)[:FILE_DIGITS],
+                "load": load,
+                "seed": seed,
+            }
             for trace in self.traces
             for load in self.loads
             for seed in self.seeds

@@ -32,6 +32,8 @@ BURSTY_CV: Final = 4.0
 LOOSENESS_WINDOWS: Final = 2
 """Windows over which the bound is made again, tighter: as one programme, of steps half as long."""
 DIGITS: Final = 4
+SHOWN_FROM: Final = 0.6
+"""Least ratio in the picture."""
 RULES: Final = (
     "market", "density", "priority", "posted", "edf_drop", "fifo_drop", "reverse_auction",
     "cheapest_spill", "fifo", "least_loaded",
@@ -137,11 +139,44 @@ def draw(frame: pl.DataFrame) -> list[Plot]:
                 axis, loads, points, "the market" if ours else rule.replace("_", " "),
                 figures.COLOURS[place], linewidth=2.6 if ours else 1.2, zorder=9 if ours else 3,
             )  # fmt: skip
-        figures.named(axis, "load (work over capacity)", "welfare / clairvoyant bound", trace)
-        axis.set_ylim(min(0, axis.get_ylim()[0], -0.08), 1.03)
+        y = "welfare / clairvoyant bound" if axis is axes[0] else ""
+        figures.named(axis, "load (work over capacity)", y, trace.split(".")[0])
+        axis.set_ylim(SHOWN_FROM, 1.01)
         axis.set_xticks(loads)
     figures.legend(axes[-1], loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return [Plot(figure, "Welfare over the clairvoyant bound, by load; bars: 95 % over windows.")]
+    caption = (
+        "Welfare over the clairvoyant bound, by load; bars: 95 % over windows. Rules that fall "
+    )
+    caption += f"below {SHOWN_FROM:g} leave the picture: their figures are in the table."
+    return [Plot(figure, caption), _gains(frame)]
+
+
+def _gains(frame: pl.DataFrame) -> Plot:
+    """What the market reaches more than each rule, at the highest load."""
+    names = frame["trace"].unique(maintain_order=True).to_list()
+    top = frame.filter(pl.col("load") == frame["load"].max())
+    rivals = [rule for rule in reversed(RULES) if rule != "market"]
+    figure, (axis,) = figures.panels(1, width=6.6, height=3.8)
+    for place, trace in enumerate(names):
+        part = top.filter(pl.col("trace") == trace)
+        gains = [
+            ratio((part["market"] - part[rule]).to_list(), part["bound"].to_list())
+            for rule in rivals
+        ]
+        ys = [y + 0.16 * (place - (len(names) - 1) / 2) for y in range(len(rivals))]
+        axis.errorbar(
+            [gain.mean for gain in gains], ys,
+            xerr=([g.mean - g.low for g in gains], [g.high - g.mean for g in gains]),
+            fmt="o", color=figures.COLOURS[place], label=trace.split(".")[0], capsize=2.5,
+        )  # fmt: skip
+    axis.set_yticks(range(len(rivals)), [rule.replace("_", " ") for rule in rivals])
+    axis.axvline(0, color=figures.GREY, linewidth=1)
+    axis.set_xscale("symlog", linthresh=0.05, linscale=1.5)
+    axis.set_xticks([0, 0.02, 0.05, 0.1, 0.2, 0.5, 1], ["0", ".02", ".05", ".1", ".2", ".5", "1"])
+    figures.named(axis, f"what the market has more, of the bound, at load {top['load'][0]:g}", "")
+    axis.set_xlim(-0.02, 1.4)
+    figures.legend(axis, loc="lower left", fontsize=9)
+    return Plot(figure, "The market against each rule, paired by window; bars: 95 %.")
 
 
 def _of(part: pl.DataFrame, rule: str) -> Interval:

@@ -34,7 +34,9 @@ class InstantEngine:
         card: A card of the family "instant".
         tokens: Length of the answer; None for the job's own limit.
         delay_s: Pause before each piece, seconds.
-        prompt_delay_s: Pause that stands for reading the prompt, seconds.
+        prompt_delay_s: Pause that stands for reading the prompt, seconds; below zero it makes up
+            for the time that messages take, as far as `prompt_tokens_per_s` leaves any.
+        prompt_tokens_per_s: Reads so many tokens of a prompt in a second; 0 for at once.
     """
 
     def __init__(
@@ -44,11 +46,13 @@ class InstantEngine:
         tokens: int | None = None,
         delay_s: float = 0.0,
         prompt_delay_s: float = 0.0,
+        prompt_tokens_per_s: float = 0.0,
     ) -> None:
         self._card = card
         self._tokens = tokens
         self._delay_s = delay_s
         self._prompt_delay_s = prompt_delay_s
+        self._prompt_tokens_per_s = prompt_tokens_per_s
 
     @property
     def card(self) -> ModelCard:
@@ -76,7 +80,7 @@ class InstantEngine:
         if not affordable:
             yield EngineResult(StopCause.STOP_CAUSE_BUDGET, NOTHING_DONE)
             return
-        await _pause(self._prompt_delay_s, stop)
+        await _pause(self._reading_s(prompt_tokens), stop)
         if stop:
             yield EngineResult(stop.cause, NOTHING_DONE)
             return
@@ -91,6 +95,11 @@ class InstantEngine:
             yield Piece(PIECE_TEXT, 1)
         trace = DenseTrace(prompt_tokens, given - 1) if given else NOTHING_DONE
         yield EngineResult(stop.cause if given < limit else cause, trace)
+
+    def _reading_s(self, prompt_tokens: int) -> float:
+        """How long the prompt takes, seconds."""
+        rate = self._prompt_tokens_per_s
+        return max(0.0, self._prompt_delay_s + (prompt_tokens / rate if rate else 0.0))
 
     def _limit(self, job: EngineJob, affordable: int) -> tuple[int, StopCause.ValueType]:
         limits = [

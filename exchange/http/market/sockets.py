@@ -22,7 +22,7 @@ from exchange.http.market.outbox import Outbox, Subscription
 from exchange.http.market.requests import Auth, Ping, Request, Subscribe, Unsubscribe
 from exchange.http.market.upstreams import Upstreams
 from exchange.http.sockets import require_same_origin
-from exchange.rpc.errors import Code, RpcError
+from exchange.rpc.errors import Code, RpcError, draining
 from exchange.rpc.inside import HOLD_KEY
 
 SOCKETS_MAX: Final = 1_100
@@ -203,11 +203,14 @@ class Connection:
         self._guard = asyncio.create_task(self._watch_key(held))
 
     async def _watch_key(self, held: AsyncIterator[Any]) -> None:
+        error = draining()
         try:
-            await anext(held)
-        except RpcError as error:
-            code = _CLOSE_CODES.get(error.code, WSCloseCode.INTERNAL_ERROR)
-            await self.socket.close(code=code, message=error.reason.encode())
+            async for _ in held:
+                pass
+        except RpcError as known:
+            error = known
+        code = _CLOSE_CODES.get(error.code, WSCloseCode.INTERNAL_ERROR)
+        await self.socket.close(code=code, message=error.reason.encode())
 
     async def _expect_key(self) -> None:
         await asyncio.sleep(AUTH_WITHIN_S)

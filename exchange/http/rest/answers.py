@@ -11,11 +11,12 @@ from exchange.http import pages
 from exchange.http.calls import Calls
 from exchange.http.errors import ApiError
 from exchange.http.rest import messages, requests, streams
+from exchange.http.rest.export import Exports
 from exchange.http.rest.table import ROUTES, Route
 
 
 def routes(calls: Calls) -> list[web.RouteDef]:
-    """Every route of the table, and the document that describes them.
+    """Every route of the table, the exports, and the document that describes them.
 
     Args:
         calls: Makes the calls of the API.
@@ -24,7 +25,7 @@ def routes(calls: Calls) -> list[web.RouteDef]:
         web.RouteDef(route.verb, _pattern(route.path), _Answer(route, calls).serve, {})
         for route in ROUTES
     ]
-    return [*found, web.get("/v1/openapi.json", _Document().serve)]
+    return [*found, *Exports(calls).routes, web.get("/v1/openapi.json", _Document().serve)]
 
 
 def _pattern(path: str) -> str:

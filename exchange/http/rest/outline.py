@@ -34,6 +34,7 @@ HEAD: Final[Schema] = {
         {"name": "Account", "description": "The caller's own account."},
         {"name": "Workers", "description": "What a worker's owner may ask and do."},
         {"name": "Operator", "description": "What only a key with the operator's role may do."},
+        {"name": "Notices", "description": "Webhooks and price alerts, in outline."},
         {"name": "OpenAI", "description": "The OpenAI form, in outline."},
         {"name": "Public", "description": "Needs no key."},
     ],
@@ -144,7 +145,23 @@ _PUBLIC: Final = (
     ("/metrics", "Metrics in Prometheus' text format", "text/plain"),
     ("/v1/overview", "The public state now", "application/json"),
     ("/v1/openapi.json", "This document", "application/json"),
+    ("/v1/asyncapi.json", "The document of the WebSockets", "application/json"),
 )
+_NOTICES: Final = (
+    ("post", "/v1/webhooks", 201, "Have the endings of jobs sent to a URL"),
+    ("get", "/v1/webhooks", 200, "The account's webhooks"),
+    ("delete", "/v1/webhooks/{number}", 200, "End a webhook"),
+    ("post", "/v1/webhooks/{number}/test", 202, "Send a trial event to a webhook"),
+    ("post", "/v1/alerts", 201, "Have it told when a price is reached"),
+    ("get", "/v1/alerts", 200, "The account's price alerts"),
+    ("delete", "/v1/alerts/{number}", 200, "End a price alert"),
+)
+_EXPORT_PARAMETERS: Final = {
+    "instrument": "Instrument's name; trades without it are those of all.",
+    "width_s": "Width of candles, seconds; 60 by default.",
+    "start_time_ns": "Only what is at or after this, nanoseconds since the epoch.",
+    "end_time_ns": "Only what is before this, nanoseconds since the epoch.",
+}
 _OPENAI: Final = (
     ("get", "/v1/models", "The models that can be asked"),
     ("get", "/v1/models/{model}", "One model"),
@@ -164,8 +181,63 @@ def operations() -> Iterator[tuple[str, str, Schema]]:
         operation: Schema = {"summary": says, "tags": ["Public"], "security": []}
         name = path.removeprefix("/v1").strip("/").replace(".", "_")
         yield path, "get", operation | {"operationId": f"get_{name}", "responses": responses}
+    for name in ("trades", "candles", "quotes"):
+        yield f"/v1/export/{name}", "get", _export(name)
+    for verb, path, status, says in _NOTICES:
+        yield path, verb, _notice(verb, path, status, says)
     for verb, path, says in _OPENAI:
         yield path, verb, _openai(verb, path, says)
+
+
+def _export(name: str) -> Schema:
+    """An export: its own parameters, and its two forms."""
+    times = ("start_time_ns", "end_time_ns")
+    known = {"candles": ("instrument", "width_s", *times)}.get(name, ("instrument", *times))
+    parameters: list[Schema] = [
+        {
+            "name": parameter,
+            "in": "query",
+            "description": _EXPORT_PARAMETERS[parameter],
+            "schema": {"type": "string" if parameter == "instrument" else "integer"},
+        }
+        for parameter in known
+    ]
+    form = {"type": "string", "enum": ["csv", "parquet"], "default": "csv"}
+    parameters.append(
+        {"name": "format", "in": "query", "description": "The file's form.", "schema": form}
+    )
+    says = f"{name.capitalize()} as a file, newest first"
+    content: Schema = {
+        kind: {"schema": {"type": "string"}}
+        for kind in ("text/csv", "application/vnd.apache.parquet")
+    }
+    return {
+        "operationId": f"export_{name}",
+        "tags": ["Market"],
+        "summary": says,
+        "description": "Columns and bounds: docs/reference/rest.md.",
+        "parameters": parameters,
+        "responses": {"200": {"description": says, "content": content}} | refusals(body=False),
+    }
+
+
+def _notice(verb: str, path: str, status: int, says: str) -> Schema:
+    """A request about webhooks or alerts."""
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Object"}}}
+    name = path.removeprefix("/v1/").translate(str.maketrans("/", "_", "{}"))
+    operation: Schema = {
+        "operationId": f"{verb}_{name}",
+        "tags": ["Notices"],
+        "summary": says,
+        "responses": {str(status): {"description": says, "content": content}}
+        | refusals(body=verb == "post"),
+    }
+    if "{number}" in path:
+        parameter = {"name": "number", "in": "path", "required": True, "description": "Its id."}
+        operation["parameters"] = [parameter | {"schema": {"type": "integer", "minimum": 1}}]
+    elif verb == "post":
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
 
 
 def _openai(verb: str, path: str, says: str) -> Schema:

@@ -85,6 +85,7 @@ ROUTES: Final = (
     Route("GET", "/v1/books", "MarketDataService/GetBook"),
     Route("GET", "/v1/books/events", "MarketDataService/WatchBook"),
     Route("GET", "/v1/books/orders/events", "MarketDataService/WatchOrders"),
+    Route("GET", "/v1/prices", "MarketDataService/ListBestPrices"),
     Route("GET", "/v1/prices/events", "MarketDataService/WatchBestPrices"),
     Route("GET", "/v1/fillable", "MarketDataService/ExplainOrder"),
     Route("GET", "/v1/trades", "MarketDataService/ListTrades"),

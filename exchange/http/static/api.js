@@ -22,7 +22,6 @@ export class ApiError extends Error {
  * @typedef {object} Options
  * @property {Record<string, string | number | bigint | boolean | undefined>} [query]
  * @property {any} [body]
- * @property {AbortSignal} [signal]
  */
 
 export class Api {
@@ -85,7 +84,7 @@ export class Api {
    * @param {string} path
    * @param {Options} options
    */
-  async #fetch(method, path, { query, body, signal }) {
+  async #fetch(method, path, { query, body }) {
     const given = Object.entries(query ?? {}).filter(([, value]) => value !== undefined);
     const text = new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString();
     /** @type {Record<string, string>} */
@@ -99,11 +98,9 @@ export class Api {
         method,
         headers,
         body: body === undefined ? undefined : JSON.stringify(body),
-        signal,
         cache: "no-store",
       });
-    } catch (error) {
-      if (signal?.aborted) throw error;
+    } catch {
       throw new ApiError(0, "UNREACHABLE", "the exchange cannot be reached");
     }
     if (!response.ok) throw refusal(response.status, await response.json().catch(() => ({})));

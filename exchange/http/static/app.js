@@ -32,6 +32,9 @@ export class Page {
   }
 
   start() {
+    addEventListener("hashchange", () => {
+      if (location.hash.startsWith("#key=")) this.session.start(this.api);
+    });
     this.route.start();
     this.route.topic.listen(() => this.market.choose(this.route.instrument));
     this.market.choose(this.route.instrument);
@@ -70,6 +73,9 @@ export class Page {
     if (kind === status.kind && silentS === status.silentS && retryS === status.retryS) return;
     this.status = status;
     this.statusTopic.touch();
+    // A key that could not be asked about while nothing answered.
+    const { session } = this;
+    if (status.kind === "live" && kind !== "live" && session.key && session.account === null && !session.trying) session.signIn(session.key);
   }
 }
 

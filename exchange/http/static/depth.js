@@ -12,6 +12,8 @@
  * @property {Point[]} asks from the best ask up, likewise
  */
 
+/** Farther from a price than this, a level is another one's. */
+const FACTOR_MAX = 1.5;
 /** Share of the prices' span that is left free on either side. */
 const MARGIN = 0.04;
 
@@ -76,4 +78,15 @@ export function sumAt(shown, price) {
   if (bid) return { side: "bid", sum: bid.sum };
   const ask = shown.asks.filter((point) => point.price <= price).at(-1);
   return ask ? { side: "ask", sum: ask.sum } : null;
+}
+
+/**
+ * The price of the level that is nearest to one; null where none is near.
+ * @param {Level[]} levels
+ * @param {number} price
+ */
+export function nearest(levels, price) {
+  const prices = levels.map(([at]) => Number(at)).filter((at) => at <= price * FACTOR_MAX && at >= price / FACTOR_MAX);
+  if (!prices.length) return null;
+  return prices.reduce((best, at) => (Math.abs(at - price) < Math.abs(best - price) ? at : best));
 }

@@ -94,6 +94,17 @@ export function nanosOf(text) {
   return BigInt(found[1] + (found[2] ?? "").padEnd(NANOS_DIGITS, "0"));
 }
 
+/**
+ * CU as MFLOP; null where it is no quantity: "2.5" is 2,500,000.
+ * @param {string} text
+ * @returns {bigint | null}
+ */
+export function mflopOf(text) {
+  const found = /^\s*(\d{1,9})(?:\.(\d{1,6}))?\s*$/.exec(text);
+  const mflops = found && BigInt(found[1] + (found[2] ?? "").padEnd(6, "0"));
+  return mflops || null;
+}
+
 /** @param {number} value share from 0 to 1 */
 export function percent(value) {
   const size = Math.abs(value);

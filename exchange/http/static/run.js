@@ -23,6 +23,8 @@ import { bytesOf, readSigned } from "./trace.js";
 /** @typedef {{text: string, tokens: number}} Chunk */
 
 const BACK_AFTER_MS = 1000;
+/** A bid that waits is asked about so often. */
+const WHY_EVERY_MS = 500;
 const RECEIPT_TRIES = 5;
 const ENDED = ["JOB_STATE_SETTLED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED", "JOB_STATE_FAILED"];
 
@@ -67,6 +69,8 @@ export class Run {
     this.receipt = null;
     /** @type {import("./trace.js").Trace | null} */
     this.trace = null;
+    /** Why it waits, as `ExplainJob` tells it; null before it was asked. @type {any} */
+    this.why = null;
     this.error = "";
     this.over = false;
     this.stopping = false;
@@ -86,12 +90,19 @@ export class Run {
     return span > 0 ? (this.tokens - (this.chunks[0]?.tokens ?? 0)) / span : 0;
   }
 
+  /** What it bids now in this instrument, nano-dollars per CU; 0 where that is not known. @param {string} instrument */
+  bidIn(instrument) {
+    const option = this.why?.options?.find((/** @type {any} */ one) => one.instrument === instrument);
+    return this.job?.state === "JOB_STATE_QUEUED" ? Number(option?.bid_nanos ?? 0) : 0;
+  }
+
   /** Ask, and follow the job to its end. */
   async start() {
     try {
       const { job } = await this.api.post("/v1/jobs", request(this.asked));
       this.#note("bid");
       this.#changed(job);
+      this.#explain();
       await this.#follow();
       await this.#settle();
     } catch (error) {
@@ -127,6 +138,18 @@ export class Run {
         if (status >= 400 && status < 500) throw error;
       }
       await new Promise((resolve) => setTimeout(resolve, BACK_AFTER_MS));
+    }
+  }
+
+  /** Ask why it waits, and what it bids meanwhile, for as long as it does. */
+  async #explain() {
+    while (!this.over && !ended(this.job)) {
+      if (this.job.state === "JOB_STATE_QUEUED") {
+        // What cannot be told now is asked again; whether the job goes on is told by its stream.
+        this.why = await this.api.get(`/v1/jobs/${this.job.job_id}/why`).catch(() => null);
+        this.topic.touch();
+      }
+      await new Promise((resolve) => setTimeout(resolve, WHY_EVERY_MS));
     }
   }
 

@@ -88,8 +88,11 @@ export class Session {
 
   /** The account's figures, asked for again. */
   async refresh() {
-    if (!this.key || this.api === null) return;
+    const { key } = this;
+    if (!key || this.api === null) return;
     const { account } = await this.api.get("/v1/account");
+    // One may have signed out meanwhile.
+    if (this.key !== key) return;
     this.account = account;
     this.topic.touch();
   }

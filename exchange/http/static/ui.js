@@ -165,7 +165,7 @@ export function Table({ kind = "", label, heads, rows }) {
       <thead>
         <tr>
           ${heads.map(([name, align, unit]) => html`
-            <th key=${name} scope="col" class=${align ?? ""}>${name}${unit && html`<small>${unit}</small>`}</th>
+            <th key=${name} scope="col" class=${align ?? ""}>${name || html`<span class="hidden">Action</span>`}${unit && html`<small>${unit}</small>`}</th>
           `)}
         </tr>
       </thead>

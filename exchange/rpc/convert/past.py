@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from exchange.core.exchange import Exchange
-from exchange.readmodel.queries import CandleRow, IndexRow, JobRow, OrderRow, TradeRow
+from exchange.readmodel.queries import (
+    BestPricesRow,
+    CandleRow,
+    IndexRow,
+    JobRow,
+    OrderRow,
+    TradeRow,
+)
 from exchange.rpc.convert import enums
 from exchange.rpc.history import TradeRecord
 from exchange.v1 import job_service_pb2 as jobs_pb
@@ -32,6 +39,11 @@ def trades(found: Sequence[TradeRow | TradeRecord]) -> list[market_pb2.Trade]:
 def candle(found: CandleRow) -> data_pb.Candle:
     """One candle."""
     return data_pb.Candle(**found._asdict())
+
+
+def best_prices(found: BestPricesRow) -> data_pb.PastBestPrices:
+    """The best prices at a time."""
+    return data_pb.PastBestPrices(**found._asdict())
 
 
 def hour(found: IndexRow) -> data_pb.HourlyIndex:

@@ -15,7 +15,7 @@ from exchange.core.commands import (
 )
 from exchange.core.events import AnyEvent, ReceiptRefused, ReceiptSettled, Refused
 from exchange.core.exchange import Exchange
-from exchange.core.leases import Lease
+from exchange.core.lease import Lease
 from exchange.core.limits import (
     FACTS_BYTES_MAX,
     FLOPS_PER_MFLOP,

@@ -142,6 +142,7 @@ def test_enums_are_those_of_the_api(kind: type[enums.OpenEnum]) -> None:
         ("BookEvent", market_data_service_pb2.BookEvent),
         ("Trade", market_pb2.Trade),
         ("Candle", market_data_service_pb2.Candle),
+        ("PastBestPrices", market_data_service_pb2.PastBestPrices),
         ("HourlyIndex", market_data_service_pb2.HourlyIndex),
         ("Order", order_service_pb2.Order),
         ("PastOrder", order_service_pb2.PastOrder),

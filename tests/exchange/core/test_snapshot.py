@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from typing import Final
 
@@ -10,7 +11,7 @@ import pytest
 
 import matching
 from exchange.core import commands as c
-from exchange.core.exchange import Exchange
+from exchange.core.exchange import Exchange, _array_head
 from exchange.core.limits import NS_PER_S, RULES_VERSION
 from exchange.core.snapshot import SnapshotInvalid, load
 from tests.exchange.core.chaos import Chaos
@@ -181,3 +182,14 @@ def test_nothing_but_a_refusal_comes_of_bytes_that_are_no_state() -> None:
     for nothing in (b"", b"\x90", b"\xc0", b"\x01", b"{}"):
         with pytest.raises(SnapshotInvalid):
             load(nothing)
+
+
+@pytest.mark.parametrize("commands", [0, 20, 2_500])
+def test_the_digest_is_that_of_the_dump(commands: int) -> None:
+    exchange = populated(1, commands)[0].exchange
+    assert exchange.digest() == hashlib.sha256(exchange.dump()).digest()
+
+
+def test_arrays_of_every_length_begin_as_messagepack_says() -> None:
+    for count in (0, 1, 15, 16, 65_535, 65_536):
+        assert msgspec.msgpack.encode([None] * count).startswith(_array_head(count))

@@ -115,6 +115,8 @@ async def test_what_cannot_be_is_refused_by_name(site: Site, endpoint: Endpoint)
         ({"price_nanos": 0}, 400, "FIELD_INVALID"),
         ({"price_nanos": "1.5"}, 400, "FIELD_INVALID"),
         ({"price_nanos": 10**10}, 400, "FIELD_INVALID"),
+        ({"price_nanos": 10**30}, 400, "FIELD_INVALID"),
+        ({"price_nanos": True}, 400, "FIELD_INVALID"),
         ({"webhook_id": "17"}, 404, "UNKNOWN_WEBHOOK"),
         ({"more": 1}, 400, "FIELD_INVALID"),
     ):

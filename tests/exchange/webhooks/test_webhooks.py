@@ -276,6 +276,8 @@ async def test_bounds_and_bad_input_are_refused_by_name(
         ({"url": "ftp://example.org"}, 400, "FIELD_INVALID"),
         ({"url": endpoint.url, "more": 1}, 400, "FIELD_INVALID"),
         ({"url": 7}, 400, "FIELD_INVALID"),
+        ({"url": 10**30}, 400, "FIELD_INVALID"),
+        ({"url": "\ud800"}, 400, "FIELD_INVALID"),
         ({}, 400, "FIELD_INVALID"),
     ):
         found = await ask(site, "POST", path, status, **said)

@@ -70,6 +70,19 @@ def test_people_get_tables_and_a_report(files: tuple[Path, Path], tmp_path: Path
     assert str(report) in done.stdout.replace("\n", "")
 
 
+def test_a_scenario_file_states_the_load_unless_an_option_does(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    path, scenario = files
+    scenario.write_text("load = 0.7\nseed = 3\nwindows = 2\n" + scenario.read_text())
+    arguments: list[str | Path] = ["study", "welfare", "--trace", path, "--scenario", scenario]
+    arguments += ["--out", tmp_path / "out", "--processes", "1", "--json"]
+    line = json.loads(flopex(*arguments).stdout.splitlines()[-1])
+    assert (line["load"], line["loads"], line["seed"], line["windows"]) == (0.7, [0.7], 3, 2)
+    line = json.loads(flopex(*arguments, "--load", "0.9").stdout.splitlines()[-1])
+    assert (line["load"], line["seed"]) == (0.9, 3)
+
+
 def test_all_studies_are_listed_with_what_they_claim() -> None:
     listed = json.loads(flopex("study", "list", "--json").stdout)
     assert listed["welfare"]["number"] == "S2"

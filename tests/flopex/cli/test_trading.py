@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import polars as pl
 import pytest
 
 from tests.flopex.cli.conftest import INTERACTIVE, PAPER, Site, read_line
@@ -197,3 +201,26 @@ def test_an_accounts_messages_are_limited_from_the_command_line(site: Site) -> N
     assert (refused.code, refused.error()["reason"]) == (1, "FIELD_INVALID")
     table = site.flopex(*limits, "--messages-per-s", "5", "--burst", "7", key="operator")
     assert "messages per second" in table.out
+
+
+def test_market_history_is_written_as_csv_and_parquet(site: Site, tmp_path: Path) -> None:
+    for side, key in (("ask", "paper-ada"), ("bid", "paper-ben")):
+        terms = ("--price", "70000 nanos", "--quantity", "3")
+        assert site.flopex("order", "place", side, PAPER, *terms, key=key).code == 0
+    trades = [json.loads(site.flopex("market", "trades", PAPER, "--limit", "9999", "--json").out)]
+    shown = site.flopex("market", "export", "trades", PAPER)
+    rows = list(csv.DictReader(io.StringIO(shown.out)))
+    assert [row["trade_id"] for row in rows] == [str(t["trade_id"]) for t in trades[0]["trades"]]
+    for what in ("trades", "candles", "quotes"):
+        command = ("market", "export", what, PAPER, "--json", "--out")
+        plain, columns = tmp_path / f"{what}.csv", tmp_path / f"{what}.parquet"
+        said = [site.flopex(*command, str(path)).object() for path in (plain, columns)]
+        frame = pl.read_parquet(columns)
+        assert [one["rows"] for one in said] == [len(frame)] * 2
+        with plain.open() as file:
+            kept = list(csv.DictReader(file))
+        assert [{k: str(v) for k, v in row.items()} for row in frame.to_dicts()] == kept
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"{what}.{form}" for what in ("candles", "quotes", "trades") for form in ("csv", "parquet")
+    ]
+    assert site.flopex("market", "export", "trades", "none").code == 6

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,3 +60,13 @@ async def test_without_a_pause_it_still_lets_others_run() -> None:
 def test_a_payload_without_work_is_refused(payload: bytes) -> None:
     with pytest.raises(EngineError):
         parse_job(payload)
+
+
+async def test_a_prompt_takes_its_time_and_a_head_start_shortens_it() -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await run(InstantEngine(prompt_tokens_per_s=50), JOB)  # five tokens
+    assert loop.time() - began >= 0.1
+    began = loop.time()
+    await run(InstantEngine(prompt_tokens_per_s=0.5, prompt_delay_s=-10), JOB)
+    assert loop.time() - began < 5

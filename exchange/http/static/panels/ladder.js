@@ -113,8 +113,9 @@ export function between(book) {
  *   quantity: (value: any) => string, own: Own, pick?: (price: number) => void}} props
  */
 function Side({ kind, title, unit, lines, scale, levels, quantity, own, pick }) {
+  // By price: a quantity that moves a line down is no change of that quantity.
   const rows = Array.from({ length: levels }, (_, i) => html`
-    <${Row} key=${i} kind=${kind} line=${lines[i]} scale=${scale} quantity=${quantity}
+    <${Row} key=${lines[i]?.price ?? `empty ${i}`} kind=${kind} line=${lines[i]} scale=${scale} quantity=${quantity}
       own=${lines[i] ? own.get(`${kind}/${lines[i].price}`) : undefined} pick=${pick} />
   `);
   // Asks are drawn from the dearest down to the best.

@@ -1,8 +1,9 @@
 // @ts-check
 /** One's own open orders and waiting jobs, with a way out of each. */
 
-import { integer, mflop, words } from "../format.js";
+import { integer, mflop, percent, words } from "../format.js";
 import { usePolled } from "../polled.js";
+import { share } from "../store.js";
 import { Empty, Panel, State, Table } from "../ui.js";
 import { html, useState } from "../vendor/preact-htm.js";
 
@@ -54,7 +55,7 @@ export function Orders({ page, orders, signIn }) {
         : !list.length
           ? html`<${Empty}>${orders.error || (orders.known ? "No open orders." : "…")}<//>`
           : html`<${Table} kind="own-orders" label="Your open orders"
-              heads=${[["Instrument", "left"], ["Side", "left"], ["Price, nano$/CU"], ["Open"], ["Filled"], ["State", "left"], [""]]}
+              heads=${[["Instrument", "left"], ["Side", "left"], ["Price", "", "nano$/CU"], ["Open"], ["Filled"], ["State", "left"], [""]]}
               rows=${list.map((order) => html`<${Row} key=${order.order_id} page=${page} order=${order}
                 cancel=${() => act(() => page.api.call("DELETE", `/v1/orders/${order.order_id}`))} />`)} />`}
     <//>
@@ -72,7 +73,7 @@ function Row({ page, order, cancel }) {
       <td class="left ${bid ? "bid" : "ask"}">${bid ? "▲ bid" : "▼ ask"}</td>
       <td class="strong">${integer(order.price_nanos ?? 0)}</td>
       <td>${mflop(order.leaves_mflop ?? 0)}</td>
-      <td>${mflop(filled)}</td>
+      <td>${percent(share(Number(filled), Number(order.quantity_mflop)))}</td>
       <td class="left"><${State} state=${words(order.state, "ORDER_STATE_")} /></td>
       <td><button type="button" class="small" onClick=${cancel} aria-label="Cancel order ${order.order_id}">Cancel</button></td>
     </tr>

@@ -49,7 +49,7 @@ export function Story({ run }) {
 function waiting(run, state) {
   if (run.error) return "No answer.";
   if (run.over) return `No answer: the job ${state}${run.job?.reason ? `: ${words(run.job.reason, "REASON_")}` : ""}.`;
-  if (state === "queued") return run.job.waiting_for || "The bid waits in the book …";
+  if (state === "queued") return "The bid waits in the book …";
   return state === "sending" ? "Sending …" : "The worker reads the question …";
 }
 
@@ -69,13 +69,20 @@ function stepsOf(run) {
     ["Bid", at("bid"), true, html`${money(run.held)} held, for at most ${mflop(job.quantity_mflop)}`],
     ["Fill", at("fill"), filled, filled
       ? html`${job.worker} at ${integer(job.price_nanos)} nano$/CU on ${job.instrument}${tries}`
-      : over ? "never filled" : job.waiting_for || "waits for an ask that it can pay"],
+      : over ? "never filled" : waitingFor(run)],
     ["Tokens", at("start"), run.tokens > 0, run.tokens ? `${plural(run.tokens, "token", "tokens")}${speed}` : over ? "none" : "not begun"],
     ["End", at("end"), over, over ? endOf(job) : "still open"],
     ["Receipt", at("receipt"), receipt !== null, receipt
       ? html`lease ${receipt.lease_id}, signed by ${receipt.worker}; ${flops(receipt.flops)} re-computed and ${receipt.accepted ? "accepted" : `refused: ${words(receipt.reason, "REASON_")}`}`
       : over ? "none: nothing was run, nothing is billed" : "comes with the end"],
   ];
+}
+
+/** @param {Run} run */
+function waitingFor(run) {
+  const bid = run.bidIn(run.why?.options?.[0]?.instrument);
+  const why = run.why?.explanation || run.job.waiting_for || "waits for an ask that it can pay";
+  return html`${bid > 0 && html`bids ${integer(bid)} nano$/CU now · `}${why}${run.why?.remedies?.length > 0 && html`<br /><span class="muted">${run.why.remedies[0]}</span>`}`;
 }
 
 /** @param {any} job */

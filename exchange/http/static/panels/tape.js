@@ -2,18 +2,20 @@
 /** Trades as they happen, newest first. */
 
 import { column, integer, timeOfDay } from "../format.js";
+import { useTopics } from "../observe.js";
 import { Arrow, Choice, Empty, Panel, Table } from "../ui.js";
 import { html, useState } from "../vendor/preact-htm.js";
 
 /** @typedef {import("../store.js").SeenTrade} SeenTrade */
-/** @typedef {import("../store.js").Store} Store */
 
 const ROWS = 60;
 /** @type {Record<string, string>} */
 const TAKERS = { bid: "▲ bid", ask: "▼ ask", none: "batch" };
 
-/** @param {{store: Store, instrument: import("../store.js").Instrument | null}} props */
-export function Tape({ store, instrument }) {
+/** @param {{page: import("../app.js").Page}} props */
+export function Tape({ page }) {
+  useTopics(page.market.topic);
+  const { store, instrument } = page;
   const [scope, setScope] = useState("one");
   const all = scope === "all";
   const trades = instrument ? store.newest(all ? null : instrument.instrument_id, ROWS) : [];

@@ -2,20 +2,19 @@
 /** The order ticket of a continuous book. */
 
 import { ApiError, freshId } from "../api.js";
-import { NONE, integer, mflop, money, words } from "../format.js";
+import { NONE, integer, mflop, mflopOf, money, words } from "../format.js";
 import { Choice, Empty, Field, Panel, Select } from "../ui.js";
 import { html, useEffect, useState } from "../vendor/preact-htm.js";
 
 /** @typedef {import("../app.js").Page} Page */
 /** @typedef {import("../market.js").LiveBook} LiveBook */
 
-const MFLOP_PER_CU = 1_000_000;
 const SIDES = [["SIDE_BID", "▲ Bid"], ["SIDE_ASK", "▼ Ask"]];
 const TYPES = [["ORDER_TYPE_LIMIT", "Limit"], ["ORDER_TYPE_MARKET", "Market"]];
 const TIMES = [
-  ["TIME_IN_FORCE_GTC", "Until cancelled (GTC)"],
-  ["TIME_IN_FORCE_IOC", "At once (IOC)"],
-  ["TIME_IN_FORCE_FOK", "Whole or not (FOK)"],
+  ["TIME_IN_FORCE_GTC", "GTC · rests"],
+  ["TIME_IN_FORCE_IOC", "IOC · now"],
+  ["TIME_IN_FORCE_FOK", "FOK · whole"],
 ];
 
 /**
@@ -50,7 +49,7 @@ function Form({ page, book, picked, placed }) {
     if (picked.count) setPrice(String(picked.price));
   }, [picked.count]);
   const market = type === "ORDER_TYPE_MARKET";
-  const size = quantityOf(quantity);
+  const size = mflopOf(quantity);
   const cost = size !== null && /^\d+$/.test(price) && !market ? (BigInt(price) * size + 999_999n) / 1_000_000n : null;
 
   const submit = async (/** @type {Event} */ event) => {
@@ -107,14 +106,6 @@ function Form({ page, book, picked, placed }) {
       <p class=${said.good ? "said" : "error"} role="status">${said.text && `${said.good ? "✓" : "✕"} ${said.text}`}</p>
     </form>
   `;
-}
-
-/** @param {string} text CU @returns {bigint | null} MFLOP */
-export function quantityOf(text) {
-  const found = /^\s*(\d{1,9})(?:\.(\d{1,6}))?\s*$/.exec(text);
-  if (found === null) return null;
-  const mflops = BigInt(found[1]) * BigInt(MFLOP_PER_CU) + BigInt((found[2] ?? "").padEnd(6, "0"));
-  return mflops > 0n ? mflops : null;
 }
 
 /** What became of an order, by its reports. @param {any[]} reports */

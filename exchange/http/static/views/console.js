@@ -1,7 +1,7 @@
 // @ts-check
 /** The console: a question, what it is worth, and everything that becomes of it. */
 
-import { bidPrice, nearest } from "../bid.js";
+import { nearest } from "../depth.js";
 import { money, nanosOf } from "../format.js";
 import { useTopics } from "../observe.js";
 import { Clock } from "../panels/clock.js";
@@ -34,7 +34,14 @@ export function ConsoleView({ page, signIn }) {
   useTopics(page.heard, page.session.topic, page.market.topic);
   const [, redraw] = useState(0);
   const leased = (page.store.overview?.instruments ?? []).filter(({ settlement }) => settlement === "lease");
-  const newest = runs[0];
+  const [way, setWay] = useState("");
+  const ways = [...new Set(leased.map(({ name }) => wayOf(name)))];
+  const chosen = ways.includes(way) ? way : ways[0] ?? "";
+  // The console looks at the book that it bids in, and leaves the market's choice as it was.
+  useEffect(() => {
+    const before = page.route.instrument;
+    return () => page.route.choose(before);
+  }, []);
   const ask = (/** @type {import("../run.js").Asked} */ asked) => {
     const run = new Run(page.api, asked);
     runs.unshift(run);
@@ -49,7 +56,7 @@ export function ConsoleView({ page, signIn }) {
         ? html`<${Empty}><button type="button" onClick=${signIn}>Sign in</button> with a funded key to buy an answer.<//>`
         : !leased.length
           ? html`<${Empty}>No model is traded yet.<//>`
-          : html`<${Form} page=${page} instruments=${leased} ask=${ask} />`}
+          : html`<${Form} page=${page} ways=${ways} chosen=${chosen} setWay=${setWay} ask=${ask} />`}
     <//>
     <section class="stories" aria-label="Questions, newest first" id="stories">
       ${runs.length
@@ -57,7 +64,7 @@ export function ConsoleView({ page, signIn }) {
         : html`<div class="panel"><${Empty}>Ask something: your bid enters the order book, a worker is leased, tokens stream, and a
             receipt says what was done and what it costs. The rest of what was held comes back.<//></div>`}
     </section>
-    <${Beside} page=${page} run=${newest} />
+    <${Beside} page=${page} run=${runs[0]} way=${chosen} />
   `;
 }
 
@@ -68,22 +75,20 @@ function Watched({ run }) {
 }
 
 /**
- * The book that the newest question bids in.
- * @param {{page: Page, run: Run | undefined}} props
+ * The book that the newest question bids in, or that the next one would.
+ * @param {{page: Page, run: Run | undefined, way: string}} props
  */
-function Beside({ page, run }) {
+function Beside({ page, run, way }) {
   useTopics(...(run ? [run.topic] : [page.heard]));
-  const name = run ? bookOf(page, run) : page.instrument?.name ?? "";
+  const name = run && !run.over ? bookOf(page, run) : bookOfWay(page, way);
   useEffect(() => {
-    if (run && name) page.route.choose(name);
+    if (name) page.route.choose(name);
   }, [name]);
   const { book } = page.market;
   /** @type {Map<string, string>} */
   const own = new Map();
-  if (run?.job && book && !ended(run.job) && run.job.state === "JOB_STATE_QUEUED") {
-    const at = nearest(book.bids, bidPrice(run.job, page.nowNs()));
-    if (at !== null) own.set(`bid/${at}`, "your bid");
-  }
+  const at = run && book ? nearest(book.bids, run.bidIn(book.name)) : null;
+  if (at !== null) own.set(`bid/${at}`, "your bid");
   if (run?.job && book && !ended(run.job) && Number(run.job.price_nanos) > 0) own.set(`ask/${run.job.price_nanos}`, "your lease");
   return html`
     <${Panel} id="console-book" title=${book?.name ?? "Order book"} kind="ladder" aside=${html`<p class="unit">nano$/CU</p>`}>
@@ -99,16 +104,23 @@ function Beside({ page, run }) {
  * @param {Run} run
  */
 function bookOf(page, run) {
-  if (run.job?.instrument) return run.job.instrument;
-  const { model, tier } = run.asked;
-  const all = page.store.overview?.instruments ?? [];
-  return all.find(({ name }) => name.startsWith(`${model}/`) && name.endsWith(`/${tier}`))?.name ?? "";
+  return run.job?.instrument || bookOfWay(page, `${run.asked.model} · ${run.asked.tier}`);
 }
 
-/** @param {{page: Page, instruments: import("../store.js").Instrument[], ask: (asked: import("../run.js").Asked) => void}} props */
-function Form({ page, instruments, ask }) {
-  const ways = [...new Set(instruments.map(({ name }) => wayOf(name)))];
-  const [way, setWay] = useState("");
+/**
+ * The first instrument of a model and tier.
+ * @param {Page} page
+ * @param {string} way
+ */
+function bookOfWay(page, way) {
+  return (page.store.overview?.instruments ?? []).find(({ name }) => wayOf(name) === way)?.name ?? "";
+}
+
+/**
+ * @param {{page: Page, ways: string[], chosen: string, setWay: (way: string) => void,
+ *   ask: (asked: import("../run.js").Asked) => void}} props
+ */
+function Form({ page, ways, chosen, setWay, ask }) {
   const [text, setText] = useState("");
   const [worth, setWorth] = useState("0.001");
   const [cap, setCap] = useState("");
@@ -116,7 +128,6 @@ function Form({ page, instruments, ask }) {
   const [tokens, setTokens] = useState(String(TOKENS));
   const [tell, setTell] = useState(false);
   const [error, setError] = useState("");
-  const chosen = ways.includes(way) ? way : ways[0];
   const [model, tier] = chosen.split(" · ");
 
   const submit = (/** @type {Event} */ event) => {

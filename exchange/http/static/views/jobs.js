@@ -85,7 +85,7 @@ function speedOf(job, nowNs) {
 
 /** @param {{page: Page, job: any, changed: () => void}} props */
 function Detail({ page, job, changed }) {
-  const [found, setFound] = useState({ output: "", receipt: /** @type {any} */ (null), error: "" });
+  const [found, setFound] = useState({ output: "", receipt: /** @type {any} */ (null), why: /** @type {any} */ (null), error: "" });
   const over = ended(job);
   useEffect(() => {
     let left = false;
@@ -93,7 +93,8 @@ function Detail({ page, job, changed }) {
       try {
         const { output } = await page.api.get(`/v1/jobs/${job.job_id}`, { include_output: true });
         const { receipt } = over && job.lease_id !== "0" ? await page.api.get(`/v1/jobs/${job.job_id}/receipt`) : { receipt: null };
-        if (!left) setFound({ output, receipt, error: "" });
+        const why = await page.api.get(`/v1/jobs/${job.job_id}/why`);
+        if (!left) setFound({ output, receipt, why, error: "" });
       } catch (error) {
         if (!left) setFound((before) => ({ ...before, error: /** @type {Error} */ (error).message }));
       }
@@ -111,7 +112,7 @@ function Detail({ page, job, changed }) {
       setFound((before) => ({ ...before, error: /** @type {Error} */ (error).message }));
     }
   };
-  const { output, receipt } = found;
+  const { output, receipt, why } = found;
   const trace = receipt ? readSigned(bytesOf(receipt.signed_bytes)).trace : null;
   const rest = budgetOf(job) - BigInt(job.paid_nanos);
   const aside = !over && html`<button type="button" class="danger" onClick=${cancel}>■ Stop the work and the bill</button>`;
@@ -121,6 +122,7 @@ function Detail({ page, job, changed }) {
         <p class="story-answer">${output || html`<span class="muted">${over ? "No output is kept." : "No output yet."}</span>`}</p>
         ${trace?.kind === "adaptive" && trace.thoughts.length > 0 && html`<${Heat} thoughts=${trace.thoughts} texts=${output.split(" ")} />`}
         ${found.error && html`<p class="error" role="alert">✕ ${found.error}</p>`}
+        ${why && html`<p class="job-why">${[why.explanation, ...(why.remedies ?? [])].filter(Boolean).join(" ")}</p>`}
         <dl class="facts">
           ${factsOf(job, receipt, trace, over, rest).map(([name, text]) => html`<div key=${name}><dt>${name}</dt><dd>${text}</dd></div>`)}
         </dl>

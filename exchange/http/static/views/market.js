@@ -26,7 +26,8 @@ const CANDLES_AGAIN_MS = 2000;
 
 /** @param {{page: Page, signIn: () => void}} props */
 export function MarketView({ page, signIn }) {
-  useTopics(page.heard, page.market.topic, page.days.topic);
+  // Not with each change of the book: the panels that show it listen for themselves.
+  useTopics(page.heard, page.days.topic, page.route.topic);
   const [picked, setPicked] = useState({ price: 0, count: 0 });
   const orders = useOwnOrders(page);
   const wide = useMedia("(min-width: 120rem)");
@@ -40,23 +41,38 @@ export function MarketView({ page, signIn }) {
     <${Counters} overview=${overview} />
     <${Instruments} store=${page.store} chosen=${page.instrument} days=${page.days.found}
       choose=${(/** @type {string} */ name) => page.route.choose(name)} />
-    <${ChartPanel} page=${page} book=${book} both=${wide} />
-    ${wide && html`<${Panel} id="depth" title="Depth" kind="depth-panel" aside=${html`<p class="unit">nano$/CU</p>`}><${Depth} book=${book} /><//>`}
-    <${Panel} id="ladder" title="Order book" kind="ladder"
-      aside=${html`<p class="unit">${continuous ? "continuous" : "batch"} · ${book?.live ? "every change" : "10 times a second"}</p>`}>
-      <${Ladder} book=${book} own=${orders.own} pick=${continuous ? pick : undefined} />
-    <//>
-    <${Tape} store=${page.store} instrument=${page.instrument} />
+    <${ChartPanel} page=${page} both=${wide} />
+    ${wide && html`<${DepthPanel} page=${page} />`}
+    <${LadderPanel} page=${page} own=${orders.own} pick=${continuous ? pick : undefined} />
+    <${Tape} page=${page} />
     <${Ticket} page=${page} book=${book} picked=${picked} placed=${orders.refresh} signIn=${signIn} />
     <${Orders} page=${page} orders=${orders} signIn=${signIn} />
     <${Workers} store=${page.store} />
   `;
 }
 
-/**
- * @param {{page: Page, book: LiveBook | null, both: boolean}} props `both`: depth has a panel of its own
- */
-function ChartPanel({ page, book, both }) {
+/** @param {{page: Page, own: Map<string, string>, pick?: (price: number) => void}} props */
+function LadderPanel({ page, own, pick }) {
+  useTopics(page.market.topic);
+  const { book } = page.market;
+  const aside = html`<p class="unit">${book?.mode ?? ""} · ${book?.live ? "every change" : "10 times a second"}</p>`;
+  return html`
+    <${Panel} id="ladder" title="Order book" kind="ladder" aside=${aside}><${Ladder} book=${book} own=${own} pick=${pick} /><//>
+  `;
+}
+
+/** @param {{page: Page}} props */
+function DepthPanel({ page }) {
+  useTopics(page.market.topic);
+  return html`
+    <${Panel} id="depth" title="Depth" kind="depth-panel" aside=${html`<p class="unit">nano$/CU</p>`}><${Depth} book=${page.market.book} /><//>
+  `;
+}
+
+/** @param {{page: Page, both: boolean}} props `both`: depth has a panel of its own */
+function ChartPanel({ page, both }) {
+  useTopics(page.market.topic);
+  const { book } = page.market;
   const [asked, setWhat] = useState("candles");
   const what = both ? "candles" : asked;
   const [chosen, setWidth] = useState(0);

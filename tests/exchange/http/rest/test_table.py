@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -9,12 +11,21 @@ from google.protobuf.descriptor import FieldDescriptor
 from exchange.http.rest.table import ROUTES
 from exchange.rpc.methods import METHODS
 
+ROOT = Path(__file__).parents[4]
+
 
 def test_every_method_that_http_can_carry_has_a_route() -> None:
     called = {route.method.path for route in ROUTES}
     both_ways = {path for path, method in METHODS.items() if method.requests_stream}
     assert called | both_ways == set(METHODS)
     assert not called & both_ways
+
+
+def test_the_page_of_routes_is_the_table() -> None:
+    page = (ROOT / "docs/reference/rest.md").read_text()
+    rows = re.findall(r"^\| `(\w+) (/v1/\S+)` \| `(\w+)\.(\w+)` \|", page, re.MULTILINE)
+    told = [(verb, path, f"{service}/{name}") for verb, path, service, name in rows]
+    assert told == [(route.verb, route.path, route.call) for route in ROUTES]
 
 
 def test_every_parameter_and_key_is_a_field() -> None:

@@ -1,0 +1,137 @@
+"""Fleets from offers of machines, and losses of workers from traces of preemptions.
+
+The readers are those of `sim.traces.supply`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import statistics
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from exchange.core.limits import NS_PER_S
+from matching.types import CLASSES_MAX
+from sim.scenario import HardwareClass, Scenario, ScenarioError
+from sim.traces.supply import (
+    Offer,
+    Presence,
+    SpotPrice,
+    SupplyFileError,
+    read_offers,
+    read_presence,
+    read_spot_prices,
+)
+
+__all__ = [
+    "Change",
+    "Offer",
+    "Presence",
+    "SpotPrice",
+    "SupplyFileError",
+    "fleet",
+    "losses",
+    "read_offers",
+    "read_presence",
+    "read_spot_prices",
+]
+
+_APART: Final = re.compile(r"[^a-z0-9]+")
+
+
+class Change(NamedTuple):
+    """A worker of a scenario is lost, or comes back; workers count from 0, class by class."""
+
+    at_ns: int
+    worker: int
+    present: bool
+
+
+def fleet(
+    offers: Iterable[Offer],
+    speeds: Mapping[str, float],
+    *,
+    slots: int = 8,
+    workers: int = 0,
+    bands: int = 3,
+    cheapest: float = 0.10,
+) -> tuple[HardwareClass, ...]:
+    """Hardware classes of the offers of one list: what a scenario calls `classes`.
+
+    Offers of a GPU are ranked by their price per GPU and cut into `bands` of equally many, each a
+    class, whose cost is its median price over its speed. Costs are scaled so that the cheapest
+    class has `cheapest`. Of several lists the last counts: all would count machines twice.
+
+    Args:
+        offers: As `read_offers` gives them.
+        speeds: Speed of each GPU that takes part, relative to a slot of speed 1; no offer says it.
+        slots: Of one GPU.
+        workers: Most workers of all classes together, in proportion; 0 for one per GPU offered.
+        bands: Classes of one GPU.
+        cheapest: Cost of a unit of work on the cheapest class, as a scenario counts it.
+
+    Raises:
+        ScenarioError: no offer is of these GPUs, or there would be too many classes.
+    """
+    known = [offer for offer in offers if offer.gpu in speeds]
+    last_ns = max((offer.at_ns for offer in known), default=0)
+    by_gpu: dict[str, list[float]] = {}
+    for offer in known:
+        if offer.at_ns == last_ns:
+            prices = by_gpu.setdefault(offer.gpu, [])
+            prices += [offer.ask_usd_h / offer.gpus] * offer.gpus
+    if not by_gpu:
+        raise ScenarioError(f"no offer is of one of: {', '.join(speeds)}")
+    classes = []
+    for gpu, prices in sorted(by_gpu.items()):
+        prices.sort()
+        parts = min(bands, len(prices))
+        for band in range(parts):
+            part = prices[band * len(prices) // parts : (band + 1) * len(prices) // parts]
+            cost = statistics.median(part) / speeds[gpu]
+            classes.append((f"{_slug(gpu)}-{band + 1}", len(part), speeds[gpu], cost))
+    if len(classes) > CLASSES_MAX:
+        raise ScenarioError(f"{len(classes)} classes: at most {CLASSES_MAX} clear together")
+    least = min(cost for *_, cost in classes)
+    count = sum(n for _, n, *_ in classes)
+    share = min(1.0, workers / count) if workers else 1.0
+    return tuple(
+        HardwareClass(name, max(1, round(n * share)), slots, speed, cost / least * cheapest)
+        for name, n, speed, cost in classes
+    )
+
+
+def losses(presence: Iterable[Presence], scenario: Scenario, seconds: float) -> list[Change]:
+    """When a scenario's workers are lost and come back, as the nodes of a trace did.
+
+    The trace is stretched or shortened to `seconds`. Each node takes the lowest free seat when it
+    comes, and frees it when it goes; a worker is there while its seat is taken, the first worker
+    having the first seat. A market opens with all workers: those whose seats are free then leave
+    at once.
+    """
+    events = list(presence)
+    workers = sum(kind.workers for kind in scenario.classes)
+    span_ns = max((event.at_ns for event in events), default=0) or 1
+    seats: dict[int, str] = {}
+    seat_of: dict[str, int] = {}
+    was = [True] * workers
+    changes = []
+    for at_ns, together in itertools.groupby(events, key=lambda event: event.at_ns):
+        for event in together:
+            if event.present:
+                free = next(i for i in itertools.count() if i not in seats)
+                seats[free], seat_of[event.node] = event.node, free
+            else:
+                del seats[seat_of.pop(event.node)]
+        now_ns = round(at_ns * seconds * NS_PER_S / span_ns)
+        for worker in range(workers):
+            if was[worker] != (worker in seats):
+                was[worker] = worker in seats
+                changes.append(Change(now_ns, worker, was[worker]))
+    return changes
+
+
+def _slug(name: str) -> str:
+    """A name as it may stand in an instrument's."""
+    return _APART.sub("-", name.lower()).strip("-")
