@@ -1,7 +1,8 @@
 """S1, the bound: how far the clairvoyant bound can be from what could really be done.
 
-The bound is made with steps of 4, 2 and 1 s: it can only fall. From below it is bracketed by the
-best schedule that any rule here reached, the market's among them, window by window.
+The bound is made with steps of 4, 2 and 1 s. Shorter steps tighten each programme; where the cut
+between windows falls on them differs a little, so the sum need not fall. From below the optimum is
+bracketed by the best schedule that any rule here reached, the market's among them, by window.
 """
 
 from __future__ import annotations

@@ -41,12 +41,14 @@ STYLE: Final[dict[Any, Any]] = {
 }
 
 
-def panels(columns: int = 1, width: float = 6.2, height: float = 3.7, **settings: Any) -> Any:
-    """A figure with panels beside each other: (figure, list of axes)."""
+def panels(
+    count: int = 1, width: float = 6.2, height: float = 3.7, rows: int = 1, **settings: Any
+) -> Any:
+    """A figure with panels beside each other, in one row or more: (figure, list of axes)."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(1, columns, squeeze=False, **settings)[0]
-    return figure, list(axes)
+        axes = figure.subplots(rows, -(-count // rows), squeeze=False, **settings)
+    return figure, list(axes.ravel())[:count]
 
 
 def named(axes: Any, x: str, y: str, title: str = "") -> None:

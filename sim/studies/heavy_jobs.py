@@ -118,7 +118,10 @@ def conclude(plan: Plan, frame: pl.DataFrame) -> list[Claim]:
 def draw(frame: pl.DataFrame) -> list[Plot]:
     """Missed interactive jobs against the share of heavy ones."""
     markets = list(frame.group_by("trace", "load", maintain_order=True))
-    figure, axes = figures.panels(len(markets), width=2.2 + 3.6 * len(markets), sharey=True)
+    rows = 2 if len(markets) > 2 else 1
+    figure, axes = figures.panels(
+        len(markets), width=8.6, height=3.2 * rows, rows=rows, sharey=True
+    )
     shares = (0.0, *SHARES)
     for axis, ((trace, load), market) in zip(axes, markets, strict=True):
         for colour, rule in zip(figures.COLOURS, RULES, strict=False):
@@ -126,7 +129,8 @@ def draw(frame: pl.DataFrame) -> list[Plot]:
             points = [ratio(part[rule].to_list(), part["others"].to_list()) for part in parts]
             figures.line(axis, shares, points, _TEXTS[rule], colour)
         title = f"{str(trace).split('.')[0]}, load {load:g} before"
-        figures.named(axis, "share of heavy jobs", "interactive jobs of others missed", title)
+        y = "interactive jobs of others missed" if axis is axes[0] else ""
+        figures.named(axis, "share of heavy jobs", y, title)
     figures.legend(axes[0])
     return [Plot(figure, "Interactive jobs that are not answered in time while a few jobs are ten "
                  "times the mean; bars: 95 % over windows.")]  # fmt: skip

@@ -103,12 +103,13 @@ def draw(frame: pl.DataFrame) -> list[Plot]:
         right.plot(places, moves, marker="o", color=colour)
     for axis in (left, right):
         axis.set_xticks(places, names)
-    figures.threshold(left, MOST, f"{MOST}, to be held at {LIVE_MS:g} ms")
+    figures.threshold(left, MOST, "")
     figures.named(left, "batch period", "share of welfare lost")
     figures.named(right, "batch period", "sd of log price, second on second")
     figures.legend(left, loc="upper left", fontsize=8)
-    return [Plot(figure, "What the batch period costs, and how much the price of the fastest "
-                 "class moves; bars: 95 % over windows.")]  # fmt: skip
+    caption = "What the batch period costs, and how much the price of the fastest class moves. "
+    caption += f"Dashed: {MOST}, to be held at {LIVE_MS:g} ms; bars: 95 % over windows."
+    return [Plot(figure, caption)]
 
 
 STUDY: Final = Study(

@@ -39,8 +39,7 @@ async def test_pictures(open_page: Open, scene: Scene, size: str, theme: str) ->
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: make browser")
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("size", ["phone", "desk"])
+@pytest.mark.parametrize(("size", "theme"), [("phone", "light"), ("desk", "dark")])
 async def test_axe_finds_nothing(open_page: Open, scene: Scene, size: str, theme: str) -> None:
     async with open_page(
         key=scene.cast.operator_key, size=SIZES[size], theme=theme, bypass_csp=True

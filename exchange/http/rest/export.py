@@ -34,6 +34,8 @@ PARQUET_ROWS_MAX: Final = 5_000_000
 """Most rows of a Parquet file: it lies on the disk for a while."""
 PARQUET_AT_ONCE_MAX: Final = 2
 """Parquet files that are made at the same time."""
+PARQUET_SENT_WITHIN_S: Final = 600.0
+"""A Parquet file that was not taken by then is cut off: it holds a place of those few."""
 RETRY_AFTER_MS: Final = 5_000
 CONTENT_TYPES: Final = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
@@ -146,9 +148,7 @@ class Exports:
                 return await _send_csv(request, headers, kind, first, pages)
             with self._one_at_a_time(), tempfile.TemporaryDirectory() as folder:
                 path = await _make_parquet(Path(folder), kind, first, pages)
-                response = web.FileResponse(path, headers=headers)
-                await response.prepare(request)
-                return response
+                return await _send_file(request, headers, path)
 
     @contextlib.contextmanager
     def _one_at_a_time(self) -> Iterator[None]:
@@ -219,6 +219,19 @@ async def _send_csv(
         await response.write_eof()
     except (RpcError, TimeoutError):
         # Without its end mark nobody takes what was sent for the whole.
+        if request.transport is not None:
+            request.transport.abort()
+    return response
+
+
+async def _send_file(
+    request: web.Request, headers: Mapping[str, str], path: Path
+) -> web.StreamResponse:
+    response = web.FileResponse(path, headers=headers)
+    try:
+        async with asyncio.timeout(PARQUET_SENT_WITHIN_S):
+            await response.prepare(request)
+    except TimeoutError:
         if request.transport is not None:
             request.transport.abort()
     return response

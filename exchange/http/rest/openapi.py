@@ -105,10 +105,10 @@ class _Operation:
             field = _field(self._request, path)
             schema = self._schemas.parameter(field)
             says = self._comments[field.full_name]
-            if path == "order.order_id":
+            if self._route.by_uuid:
                 uuid = {"type": "string", "format": "uuid"}
                 schema = {"anyOf": [schema, uuid]}
-                says = "The exchange's id of the order, or the client's own, a UUID."
+                says = "The exchange's id, or the client's own, a UUID."
             found.append(_parameter(name, "path", schema, says, required=True))
         return found
 
@@ -116,13 +116,12 @@ class _Operation:
         """What a GET or DELETE takes from its query: the fields that are not in the path."""
         if self._route.verb == "POST":
             return []
-        taken = {self._route.field_of(name) for name in self._route.parameters}
         return [
             _parameter(
                 path, "query", self._schemas.parameter(field), self._comments[field.full_name]
             )
             for path, field in _flat(self._request)
-            if path not in taken
+            if path not in self._route.in_path
         ]
 
     def _key(self) -> list[Schema]:
@@ -138,11 +137,9 @@ class _Operation:
         return [_parameter(KEY_HEADER, "header", schema, says)]
 
     def _body(self) -> Schema:
-        in_path = [self._route.field_of(name) for name in self._route.parameters]
-        if not in_path:
+        if not self._route.in_path:
             return self._schemas.reference(self._request, sent=True)
-        (path,) = in_path
-        return self._schemas.message(self._request, sent=True, without=path)
+        return self._schemas.message(self._request, sent=True, without=self._route.in_path)
 
     def _responses(self) -> Schema:
         answer = self._schemas.reference(self._answer, sent=False)

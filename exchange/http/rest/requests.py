@@ -30,12 +30,12 @@ async def read(route: Route, request: web.Request) -> Message:
     if route.verb == "POST":
         _refuse_query(request)
         body = await read_json(request)
-        for parameter in route.parameters:
-            _refuse_twice(body, route.field_of(parameter))
+        for path in sorted(route.in_path):
+            _refuse_twice(body, path)
         messages.fill(message, body)
     else:
-        for parameter in route.parameters:
-            _refuse_twice(request.query, route.field_of(parameter))
+        for path in sorted(route.in_path):
+            _refuse_twice(request.query, path)
         _fill_from_query(message, request)
     for parameter in route.parameters:
         _fill_from_path(message, route, parameter, request.match_info[parameter])
@@ -51,12 +51,12 @@ def _refuse_query(request: web.Request) -> None:
 
 
 def _refuse_twice(given: object, path: str) -> None:
-    """Refuse a field that stands in the path, and here again."""
+    """Refuse a field that the path says, or stands in place of."""
     *outer, name = path.split(".")
     for step in outer:
         given = given.get(step) if isinstance(given, dict) else given
     if isinstance(given, Mapping) and (name in given or path in given):
-        raise invalid(path, "stands in the path already")
+        raise invalid(path, "names what the path names already")
 
 
 def _fill_from_query(message: Message, request: web.Request) -> None:
@@ -69,13 +69,10 @@ def _fill_from_query(message: Message, request: web.Request) -> None:
 
 
 def _fill_from_path(message: Message, route: Route, parameter: str, text: str) -> None:
-    """Fill the field that a parameter of the path stands for.
-
-    Where an order is named, a UUID is the client's own id of it.
-    """
+    """Fill the field that a parameter of the path stands for: a UUID is the client's own id."""
     path = route.field_of(parameter)
-    if path == "order.order_id" and UUID_TEXT.fullmatch(text):
-        path = "order.client_order_id"
+    if route.by_uuid and UUID_TEXT.fullmatch(text):
+        path = route.by_uuid
     messages.fill_text(message, path, text, parameter)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -38,21 +38,24 @@ class Schemas:
             self.named[name] = self.message(message, sent=sent)
         return {"$ref": f"#/components/schemas/{name}"}
 
-    def message(self, message: Any, *, sent: bool, without: str = "") -> Schema:
+    def message(self, message: Any, *, sent: bool, without: Iterable[str] = ()) -> Schema:
         """A message's own schema.
 
         Args:
             message: Its descriptor.
             sent: As it is read from a request.
-            without: The path of a field that stands in the URL.
+            without: Paths of fields that are left out.
         """
-        outer, _, inner = without.partition(".")
+        left_out = {path for path in without if "." not in path}
+        inside = {path.partition(".")[0]: path.partition(".")[2] for path in without if "." in path}
         properties = {}
         for field in message.fields:
-            if field.name != outer:
+            if field.name in inside:
+                properties[field.name] = self.message(
+                    field.message_type, sent=sent, without=(inside[field.name],)
+                )
+            elif field.name not in left_out:
                 properties[field.name] = self.field(field, sent=sent)
-            elif inner:
-                properties[field.name] = self.message(field.message_type, sent=sent, without=inner)
         schema: Schema = {
             "type": "object",
             "description": self._comments[message.full_name],

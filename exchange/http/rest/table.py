@@ -26,6 +26,8 @@ class Route:
         path: With the names of its parameters in braces.
         call: The service and the method.
         within: Where a path's parameter is not the request's own field: the message it is in.
+        by_uuid: The field that a path's parameter fills where it is a UUID: the client's own id.
+        instead: Fields that the path stands in place of: two names of one thing could differ.
         key: The field that an Idempotency-Key header may fill; empty: the header is refused.
         key_needed: Whether a request without that field is refused, instead of given a fresh id.
         lines: Of a stream that is sent as lines instead of events: the field that has the lines.
@@ -35,6 +37,8 @@ class Route:
     path: str
     call: str
     within: Mapping[str, str] = field(default_factory=dict)
+    by_uuid: str = ""
+    instead: tuple[str, ...] = ()
     key: str = ""
     key_needed: bool = False
     lines: str = ""
@@ -49,6 +53,12 @@ class Route:
         """Names of the path's parameters."""
         return tuple(_PARAMETER.findall(self.path))
 
+    @property
+    def in_path(self) -> frozenset[str]:
+        """Paths of the request's fields that the URL's path says, or stands in place of."""
+        said = map(self.field_of, self.parameters)
+        return frozenset((*said, *self.instead, *filter(None, (self.by_uuid,))))
+
     def field_of(self, parameter: str) -> str:
         """The path of the request's field that a parameter of the URL's path fills."""
         outer = self.within.get(parameter)
@@ -56,24 +66,37 @@ class Route:
 
 
 _ORDER: Final = {"order_id": "order"}
+_ORDER_UUID: Final = "order.client_order_id"
 
 ROUTES: Final = (
     # Jobs
     Route("POST", "/v1/jobs", "JobService/SubmitJob", key="client_job_id"),
     Route("GET", "/v1/jobs", "JobService/ListJobs"),
-    Route("GET", "/v1/jobs/{job_id}", "JobService/GetJob"),
+    Route("GET", "/v1/jobs/{job_id}", "JobService/GetJob", by_uuid="client_job_id"),
     Route("DELETE", "/v1/jobs/{job_id}", "JobService/CancelJob"),
     Route("POST", "/v1/jobs/{job_id}/cancel", "JobService/CancelJob"),
     Route("GET", "/v1/jobs/{job_id}/events", "JobService/WatchJob"),
-    Route("GET", "/v1/jobs/{job_id}/receipt", "AccountService/GetReceipt"),
+    Route("GET", "/v1/jobs/{job_id}/receipt", "AccountService/GetReceipt", instead=("lease_id",)),
     Route("GET", "/v1/jobs/{job_id}/why", "JobService/ExplainJob"),
     # Orders
     Route("POST", "/v1/orders", "OrderService/PlaceOrder", key="order.client_order_id"),
     Route("GET", "/v1/orders", "OrderService/ListOrders"),
     Route("GET", "/v1/orders/history", "OrderService/ListOrderHistory"),
     Route("POST", "/v1/orders/cancel", "OrderService/CancelOrders"),
-    Route("GET", "/v1/orders/{order_id}", "OrderService/GetOrder", within=_ORDER),
-    Route("DELETE", "/v1/orders/{order_id}", "OrderService/CancelOrder", within=_ORDER),
+    Route(
+        "GET",
+        "/v1/orders/{order_id}",
+        "OrderService/GetOrder",
+        within=_ORDER,
+        by_uuid=_ORDER_UUID,
+    ),
+    Route(
+        "DELETE",
+        "/v1/orders/{order_id}",
+        "OrderService/CancelOrder",
+        within=_ORDER,
+        by_uuid=_ORDER_UUID,
+    ),
     Route(
         "POST",
         "/v1/orders/{order_id}/replace",
@@ -96,11 +119,11 @@ ROUTES: Final = (
     Route("GET", "/v1/account", "AccountService/GetAccount"),
     Route("GET", "/v1/ledger", "AccountService/ListLedgerEntries"),
     Route("GET", "/v1/keys", "AccountService/ListKeys"),
-    Route("GET", "/v1/receipts/{lease_id}", "AccountService/GetReceipt"),
+    Route("GET", "/v1/receipts/{lease_id}", "AccountService/GetReceipt", instead=("job_id",)),
     # Workers
     Route("GET", "/v1/workers", "WorkerService/ListWorkers"),
-    Route("POST", "/v1/workers/{worker_id}", "WorkerService/SetWorker"),
-    Route("GET", "/v1/workers/{worker_id}/why", "WorkerService/ExplainWorker"),
+    Route("POST", "/v1/workers/{worker_id}", "WorkerService/SetWorker", instead=("name",)),
+    Route("GET", "/v1/workers/{worker_id}/why", "WorkerService/ExplainWorker", instead=("name",)),
     # The operator
     Route("POST", "/v1/admin/accounts", "AdminService/CreateAccount"),
     Route("GET", "/v1/admin/accounts", "AdminService/ListAccounts"),

@@ -205,19 +205,20 @@ const FLASH_EVERY_MS = 400;
 
 /**
  * A number that lights up for a moment when it changes, unless less motion is wished for.
- * @param {{text: string, kind?: string}} props
+ * @param {{text: string, of?: string, kind?: string}} props `of`: what it is a number of; another one's is no change
  */
-export function Lit({ text, kind = "" }) {
+export function Lit({ text, of = "", kind = "" }) {
   const node = useRef(/** @type {HTMLElement | null} */ (null));
-  const before = useRef({ text, at: 0 });
+  const before = useRef({ text, of, at: 0 });
   useEffect(() => {
-    if (before.current.text === text) return;
+    if (before.current.text === text && before.current.of === of) return;
     const now = performance.now();
-    if (before.current.text && !still.matches && now - before.current.at > FLASH_EVERY_MS) {
+    if (before.current.text && before.current.of === of && !still.matches && now - before.current.at > FLASH_EVERY_MS) {
       node.current?.animate({ backgroundColor: ["var(--flash)", "transparent"] }, { duration: 450 });
       before.current.at = now;
     }
     before.current.text = text;
-  }, [text]);
+    before.current.of = of;
+  }, [text, of]);
   return html`<span ref=${node} class="lit ${kind}">${text}</span>`;
 }

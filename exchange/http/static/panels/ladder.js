@@ -113,9 +113,9 @@ export function between(book) {
  *   quantity: (value: any) => string, own: Own, pick?: (price: number) => void}} props
  */
 function Side({ kind, title, unit, lines, scale, levels, quantity, own, pick }) {
-  // By price: a quantity that moves a line down is no change of that quantity.
+  // By place, so that what is pointed at stays while prices move through it.
   const rows = Array.from({ length: levels }, (_, i) => html`
-    <${Row} key=${lines[i]?.price ?? `empty ${i}`} kind=${kind} line=${lines[i]} scale=${scale} quantity=${quantity}
+    <${Row} key=${i} kind=${kind} line=${lines[i]} scale=${scale} quantity=${quantity}
       own=${lines[i] ? own.get(`${kind}/${lines[i].price}`) : undefined} pick=${pick} />
   `);
   // Asks are drawn from the dearest down to the best.
@@ -145,7 +145,7 @@ function Row({ kind, line, scale, quantity, own, pick }) {
               aria-label="Use the ${kind} price ${price}" onClick=${() => pick(line.price)}>${price}</button>`
           : price}
       </span>
-      <span role="cell"><${Lit} text=${quantity(line.quantity)} /></span>
+      <span role="cell"><${Lit} text=${quantity(line.quantity)} of=${price} /></span>
       <span role="cell">${quantity(line.sum)}</span>
       <span role="cell">${integer(line.orders)}</span>
     </div>

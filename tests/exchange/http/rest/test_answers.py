@@ -61,6 +61,7 @@ async def test_a_job_from_its_bid_to_its_receipt(desk: Desk, worker: FakeWorker)
     assert events[1]["chunk"]["text"] == "three"
     assert events[-1]["job"]["state"] == "JOB_STATE_SETTLED"
     found = await desk.ask("GET", f"{path}?include_output=true")
+    assert await desk.ask("GET", f"/v1/jobs/{key}?include_output=true") == found
     assert (found["output"], found["job"]["state"]) == ("three four", "JOB_STATE_SETTLED")
     receipt = (await desk.ask("GET", f"{path}/receipt"))["receipt"]
     assert (receipt["accepted"], receipt["billed_nanos"]) == (True, found["job"]["paid_nanos"])
@@ -297,7 +298,19 @@ async def test_the_ledger_is_exported_a_line_an_entry(desk: Desk) -> None:
         ("POST", "/v1/jobs?tier=x", JOB, "tier", "belongs into the body"),
         ("POST", "/v1/orders", {"order": {"side": "BUY"}}, "order.side", "SIDE_BID"),
         ("POST", "/v1/orders", {"order": {"side": 1}}, "order.side", "SIDE_BID"),
-        ("POST", "/v1/jobs/7/cancel", {"job_id": 8}, "job_id", "in the path already"),
+        ("POST", "/v1/jobs/7/cancel", {"job_id": 8}, "job_id", "the path names already"),
+        ("POST", "/v1/jobs/7/cancel", {"job_id": 0}, "job_id", "the path names already"),
+        ("GET", "/v1/jobs/7/receipt?lease_id=3", None, "lease_id", "the path names already"),
+        ("GET", "/v1/workers/7/why?name=x", None, "name", "the path names already"),
+        ("POST", "/v1/workers/7", {"name": "x"}, "name", "the path names already"),
+        (
+            *("GET", "/v1/orders/7?order.client_order_id=AAAA", None),
+            *("order.client_order_id", "the path names already"),
+        ),
+        (
+            *("POST", "/v1/orders/7/replace", {"replacement": {"order_id": 1}}),
+            *("replacement.order_id", "the path names already"),
+        ),
         ("POST", "/v1/jobs/seven/cancel", {}, "job_id", "must be an integer"),
         ("GET", "/v1/jobs/-1", None, "job_id", "between 0"),
         ("GET", "/v1/jobs?pagesize=3", None, "pagesize", "no field 'pagesize'"),
