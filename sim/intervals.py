@@ -24,14 +24,20 @@ def ratio(parts: Sequence[float], wholes: Sequence[float]) -> Interval:
 
     A window's part and its whole move together, and so are left out together (Tukey 1958; the
     variance of a ratio of sums by deleting one window at a time, Student's t with windows - 1
-    degrees of freedom). With one window the interval is the whole line.
+    degrees of freedom). With one window the interval is the whole line. Where the wholes are
+    nothing, or nothing without one window, there is no number (NaN).
     """
     part, whole, count = math.fsum(parts), math.fsum(wholes), len(parts)
-    mean = part / whole
+    mean = _over(part, whole)
     if count < 2:
         return Interval(mean, -math.inf, math.inf)
-    without = [(part - p) / (whole - w) for p, w in zip(parts, wholes, strict=True)]
+    without = [_over(part - p, whole - w) for p, w in zip(parts, wholes, strict=True)]
     return _interval(mean, without)
+
+
+def _over(part: float, whole: float) -> float:
+    """A ratio; of nothing it is not a number."""
+    return part / whole if whole else math.nan
 
 
 def jackknife(statistic: Callable[[list[int]], float], count: int) -> Interval:

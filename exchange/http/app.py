@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -50,6 +50,8 @@ class HttpServer:
         address: host:port to listen on; port 0 lets the system choose.
         connections: Connections open at the same time.
         collector: More metrics of this process, which another edge of it knows.
+        default_values: By account, what an answer over the OpenAI-compatible API is worth where the
+            request does not say, nano-dollars.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class HttpServer:
         address: str,
         connections: int = CONNECTIONS_MAX,
         collector: Collector | None = None,
+        default_values: Mapping[str, int] | None = None,
     ) -> None:
         self._calls = calls
         self._views = views
@@ -69,7 +72,7 @@ class HttpServer:
         self._market = MarketSockets(calls)
         self._metrics = EdgeMetrics(lambda: len(self._sockets), self._market, collector)
         self._files = pages.load()
-        self._openai = OpenAiApi(calls)
+        self._openai = OpenAiApi(calls, default_values or {})
         self._runner = web.AppRunner(
             self._application(),
             access_log=None,

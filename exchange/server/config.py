@@ -24,11 +24,14 @@ class EdgesConfig:
         address: host:port of gRPC; port 0 lets the system choose.
         http_address: The same for HTTP; empty: no HTTP.
         reflection: Whether the gRPC schema can be asked for.
+        default_values: By account, what an answer over the OpenAI-compatible API is worth where the
+            request does not say, nano-dollars.
     """
 
     address: str
     http_address: str = ""
     reflection: bool = True
+    default_values: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class ServerConfig:
         read_model_process: Whether a process of its own feeds it, and not a thread of this one.
         webhooks_private: Whether webhooks may lead anywhere: to private addresses, and by http.
         snapshots: When snapshots of the state are taken, and how many stay.
+        default_values: By account, what an answer over the OpenAI-compatible API is worth where the
+            request does not say, nano-dollars.
         gateway_command: Starts the gateway as a process of its own; empty: it is in this one.
     """
 
@@ -67,6 +72,7 @@ class ServerConfig:
     read_model_process: bool = True
     webhooks_private: bool = False
     snapshots: SnapshotConfig = field(default_factory=SnapshotConfig)
+    default_values: dict[str, int] = field(default_factory=dict)
     gateway_command: tuple[str, ...] = ()
 
     @property
@@ -77,4 +83,4 @@ class ServerConfig:
     @property
     def edges(self) -> EdgesConfig:
         """What of it concerns gRPC and HTTP."""
-        return EdgesConfig(self.address, self.http_address, self.reflection)
+        return EdgesConfig(self.address, self.http_address, self.reflection, self.default_values)

@@ -54,7 +54,14 @@ class Edges:
             admission = self._grpc.admission
             collector = GatewayCollector(admission, link)
             calls = Calls(api, admission.admit)
-            self._http = HttpServer(calls, views, config.http_address, http_connections, collector)
+            self._http = HttpServer(
+                calls,
+                views,
+                config.http_address,
+                http_connections,
+                collector,
+                config.default_values,
+            )
         self.address = ""
         self.http_address = ""
 

@@ -16,6 +16,7 @@ from flopex.cli.bench_clearing import clearing
 from flopex.cli.bench_exchange import exchange
 from flopex.cli.bench_fanout import fanout
 from flopex.cli.bench_gating import gating
+from flopex.cli.bench_http import http
 from flopex.cli.bench_journal import journal
 from flopex.cli.bench_matching import matching
 from flopex.cli.bench_orders import orders
@@ -73,6 +74,13 @@ command(
     "gating",
     example="flopex bench gating\nflopex bench gating --quick --json",
 )(gating)
+
+
+command(
+    app,
+    "http",
+    example="flopex bench http\nflopex bench http --rounds 5 --concurrency 16 --json",
+)(http)
 
 
 command(

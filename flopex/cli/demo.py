@@ -41,6 +41,13 @@ In another terminal (API key: the account "you", funded with a dollar):
   flopex account --ledger 5
   flopex worker status --key-file {data}/operator.key
 
+With any client of OpenAI's API (an answer is worth ${value} unless the request says otherwise):
+
+  export OPENAI_BASE_URL=http://{http}/v1 OPENAI_API_KEY={key}
+  curl $OPENAI_BASE_URL/chat/completions -H "Authorization: Bearer $OPENAI_API_KEY" \\
+    -H "Content-Type: application/json" \\
+    -d '{{"model": "{text_model}", "messages": [{{"role": "user", "content": "Name a colour."}}]}}'
+
 Explicit orders, on a paper book with a paper account:
 
   export FLOPEX_KEY={paper_key}
@@ -205,7 +212,7 @@ class _Show:
 
     async def _stay(self, demo: Demo) -> None:
         """Say what to try next, and stay up until Ctrl-C."""
-        from flopex.demo.market import instrument_names
+        from flopex.demo.market import YOUR_VALUE, instrument_names
         from flopex.demo.scenario import PAPER_INSTRUMENT
         from flopex.demo.view import tape_text
 
@@ -218,6 +225,7 @@ class _Show:
                     "type": "open",
                     "address": address,
                     "http": demo.cast.http_address,
+                    "openai_base_url": f"http://{demo.cast.http_address}/v1",
                     "key": keys.yours,
                     "paper_key": keys.paper,
                     "instrument": interactive,
@@ -233,6 +241,8 @@ class _Show:
                     key=keys.yours,
                     paper_key=keys.paper,
                     model=model,
+                    text_model=demo.card.name,
+                    value=YOUR_VALUE,
                     job=len(demo.stage.jobs) + 1,
                     instrument=interactive,
                     paper=PAPER_INSTRUMENT,

@@ -13,6 +13,7 @@ from flopex import gateway
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
 from flopex.cli.output import Output
+from flopex.cli.units import money_option
 from flopex.config import ADDRESS_DEFAULT, HTTP_DEFAULT, HTTP_OFF
 from flopex.logs import LogLevel, configure_logs
 
@@ -43,6 +44,14 @@ _Traces = Annotated[
         metavar="URL",
         help="Where OpenTelemetry traces of jobs go: http://collector:4318/v1/traces, or console. "
         "Needs the extra otel and a read model.",
+    ),
+]
+_DefaultValue = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ACCOUNT=MONEY",
+        help="What an answer over the OpenAI-compatible API is worth to an account where a request "
+        "does not say; may be repeated.",
     ),
 ]
 _SnapshotRecords = Annotated[
@@ -78,7 +87,7 @@ async def serve(
     http: Annotated[
         str,
         typer.Option(
-            help="host:port of the page, metrics and health, which need no key; off for none."
+            help="host:port of the page, the OpenAI-compatible API, REST and metrics; off for none."
         ),
     ] = HTTP_DEFAULT,
     log_level: Annotated[LogLevel, typer.Option(help="Least serious log lines.")] = LogLevel.INFO,
@@ -95,6 +104,7 @@ async def serve(
     snapshot_records: _SnapshotRecords = 1_000_000,
     snapshot_period: _SnapshotPeriod = 600,
     snapshots_kept: _SnapshotsKept = 3,
+    default_value: _DefaultValue = None,
     reflection: Annotated[bool, typer.Option(help="Let clients ask for the gRPC schema.")] = True,
     two_processes: _TwoProcesses = True,
     grace: Annotated[float, typer.Option(help="Seconds that calls get to finish at the end.")] = 10,
@@ -121,6 +131,7 @@ async def serve(
         traces=traces,
         webhooks_private=webhooks_private,
         snapshots=_snapshots(snapshot_records, snapshot_period, snapshots_kept),
+        default_values=_default_values(default_value or []),
         gateway_command=gateway.command(log_level, session.json) if two_processes else (),
     )
 
@@ -130,6 +141,27 @@ async def serve(
     with _named_errors(session, address, http):
         await run_server(config, on_started, grace)
     session.output.summary(address=config.address, data=str(session.data))
+
+
+def _default_values(named: list[str]) -> dict[str, int]:
+    """Nano-dollars by account.
+
+    Raises:
+        CommandError: one of them cannot be read.
+    """
+    found = {}
+    for text in named:
+        account, _, value = text.rpartition("=")
+        try:
+            found[account] = money_option(value)
+            if not account or found[account] <= 0:
+                raise typer.BadParameter("an account and more than nothing is wanted")
+        except typer.BadParameter as error:
+            hint = "--default-value alice='$0.001'"
+            raise CommandError(
+                f"{text!r} is no default value: {error.message}", hint, ExitCode.USAGE, "USAGE"
+            ) from error
+    return found
 
 
 @contextlib.contextmanager

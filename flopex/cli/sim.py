@@ -161,8 +161,8 @@ def _shown(name: str, result: Result) -> RenderableType:
         low, high = claim["low"], claim["high"]
         claims.add_row(
             claim["says"],
-            f"{claim['figure']:.3f}",
-            f"{low:.3f} to {high:.3f}" if low < high else "",
+            "" if claim["figure"] is None else f"{claim['figure']:.3f}",
+            f"{low:.3f} to {high:.3f}" if None not in (low, high) and low < high else "",
             {True: "met", False: "[red]not met[/]", None: ""}[claim["met"]],
         )
     return Group(*parts, claims, f"report: {result.folder / 'report.html'}")

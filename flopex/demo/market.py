@@ -18,6 +18,8 @@ from exchange.metering.cards import ModelCard
 from flopex.demo import scenario
 
 YOU: Final = "you"
+YOUR_VALUE: Final = "0.001"
+"""What an answer is worth to you, dollars, where a request in OpenAI's form does not say."""
 PAPER_YOU: Final = "paper-you"
 PAPER_MAKER: Final = "paper-maker"
 LABEL: Final = "demo"

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from flopex.config import OPERATOR_KEY_NAME, read_key_file
 from flopex.demo.children import Child
-from flopex.demo.market import Keys
+from flopex.demo.market import YOU, YOUR_VALUE, Keys
 from flopex.demo.scenario import TIERS, WORKERS
 from flopex.demo.stage import Kind, Stage
 
@@ -84,6 +84,7 @@ class Cast:
             [
                 *("serve", "--json", "--single-process", "--address", address, "--http", http),
                 *("--data", directory, "--grace", "2"),
+                *("--default-value", f"{YOU}={YOUR_VALUE}"),
             ],
             self._logs,
             self._on_exchange_line,

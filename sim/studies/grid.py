@@ -30,7 +30,7 @@ def run_cells(
     Args:
         study: What to run.
         plan: On what.
-        folder: Of this study and this very plan; made where it is missing.
+        folder: Of this study and scenario; made where it is missing.
         processes: At most so many at once; 0 for one per core.
         report: Hears of progress.
 

@@ -8,6 +8,7 @@ that has a whole class offers fewer slots; its profit is what it was paid less i
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Final
 
@@ -138,14 +139,20 @@ def conclude(plan: Plan, frame: pl.DataFrame) -> list[Claim]:
                 (_gain(market), f"{keys[0]}, load {keys[1]:g}")
                 for keys, market in part.group_by("trace", "load", maintain_order=True)
             ),
-            key=lambda found: found[0].mean,
+            key=lambda found: _or_least(found[0].mean),
         )
         figure, where = worst
         met = figure.mean <= most
-        one = max(_gain(alone).mean for _, alone in part.group_by("trace", "load", "who"))
+        alone = part.group_by("trace", "load", "who", maintain_order=True)
+        one = max(_or_least(_gain(rows).mean) for _, rows in alone)
         says = f"{says.format(size=size)} (most on {where}; for one alone up to {one:+.3f})"
         claims.append(Claim(says, figure, met, "" if met else _WHY[str(lie)]))
     return claims
+
+
+def _or_least(gain: float) -> float:
+    """Who was served nothing when truthful has no gain that could be compared."""
+    return -math.inf if math.isnan(gain) else gain
 
 
 def _gain(part: pl.DataFrame) -> Interval:

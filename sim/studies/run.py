@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -86,6 +87,8 @@ def run(
 ) -> Result:
     """A study for notebooks: `run(path, Scenario(load=1.3)).frame` is a Polars frame.
 
+    A script calls it under `if __name__ == "__main__":`, since it starts processes.
+
     Args:
         trace: A demand trace, where the study reads one.
         scenario: Its load and its seed are the only ones, unless `settings` name others.
@@ -139,5 +142,6 @@ def _verdict(study: Study, plan: Plan, frame: pl.DataFrame, claims: list[Claim])
     }
 
 
-def _rounded(figure: Interval) -> list[float]:
-    return [round(x, DIGITS) for x in figure]
+def _rounded(figure: Interval) -> list[float | None]:
+    """What is no number, or no bound, is none in JSON either."""
+    return [round(x, DIGITS) if math.isfinite(x) else None for x in figure]

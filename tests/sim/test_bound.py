@@ -124,3 +124,5 @@ def test_intervals_are_those_of_the_jackknife() -> None:
     sd = np.sqrt(2 / 3 * ((without - without.mean()) ** 2).sum())
     assert estimate.high - estimate.mean == pytest.approx(4.302653 * sd, rel=1e-6)
     assert ratio([1], [2]).low == -np.inf
+    assert np.isnan(ratio([0, 0], [0, 0]).mean)
+    assert np.isnan(ratio([1, 0], [2, 0]).low)

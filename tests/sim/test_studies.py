@@ -131,6 +131,22 @@ def test_a_worthless_answer_is_not_bought_and_so_nothing_is_gained() -> None:
     assert served == []
 
 
+def test_what_is_no_number_is_none_in_the_verdict(path: Path, tmp_path: Path) -> None:
+    one = msgspec.structs.replace(SCENARIO, windows=1)
+    verdict = run(path, one, out=tmp_path, processes=1, study="sellers").verdict
+    assert (verdict["low"], verdict["high"]) == (None, None)
+    assert verdict["figure"] is not None
+    # Of sellers that sold nothing when honest there is no gain.
+    rows = [
+        {"cell": "", "trace": "t", "load": 1.0, "seed": 1, "lie": "withhold", "size": 1.0,
+         "window": w, "who": who, "base": base, "honest": base, "lying": 2.0}
+        for w in range(2)
+        for who, base in (("idle", 0.0), ("busy", 4.0))
+    ]  # fmt: skip
+    (claim,) = incentives.conclude(Plan(SCENARIO), pl.DataFrame(rows))
+    assert claim.figure.mean == 0.0
+
+
 def test_incentives_compare_the_same_jobs(path: Path) -> None:
     plan = Plan(SCENARIO, (str(path),), (1.3,))
     grid = incentives.cells(plan)

@@ -16,18 +16,20 @@ from exchange.http.calls import Calls
 from exchange.http.errors import ApiError
 from exchange.http.openai import bodies, endings, models
 from exchange.http.openai.bodies import Ask
-from exchange.http.openai.budget import NS_PER_MS, read_budget, require_stated
+from exchange.http.openai.budget import NS_PER_MS, REMEDIES, read_budget
 from exchange.http.openai.chat import ChatForm, CompletionForm
 from exchange.http.openai.endings import Ending
 from exchange.http.openai.responses import ResponseForm
 from exchange.http.openai.runs import Run, Runs
 from exchange.http.openai.sse import ClientGone, EventStream
 from exchange.rpc.errors import RpcError
+from exchange.v1 import account_service_pb2 as accounts_pb
 from exchange.v1 import job_service_pb2 as pb
 
 FINAL_STATUSES: Final = (402, 409)
 """Errors that no repetition mends: OpenAI's clients, which repeat some of them, are told so."""
 
+_GET_ACCOUNT: Final = "/exchange.v1.AccountService/GetAccount"
 _log = structlog.get_logger(__name__)
 
 
@@ -60,10 +62,13 @@ class OpenAiApi:
 
     Args:
         calls: Make the calls of the API.
+        default_values: By account, what an answer is worth where a request does not say,
+            nano-dollars.
     """
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, default_values: Mapping[str, int]) -> None:
         self._calls = calls
+        self._default_values = default_values
         self._runs = Runs(calls)
 
     def routes(self) -> list[web.RouteDef]:
@@ -108,7 +113,7 @@ class OpenAiApi:
         ask = read(await bodies.read_object(request))
         key = request.headers.get("Idempotency-Key")
         key = "" if key is None else idempotency.parse_key(key)
-        submission = _submission(ask, request.headers)
+        submission = await self._submission(ask, request, metadata)
         try:
             async with self._runs.run(submission, metadata, key) as run:
                 if ask.stream:
@@ -118,6 +123,42 @@ class OpenAiApi:
             return _refused(endings.refusal(error))
         except ApiError as error:
             return _refused(error)
+
+    async def _submission(
+        self, ask: Ask, request: web.Request, metadata: Mapping[str, str]
+    ) -> pb.SubmitJobRequest:
+        """The job that a request asks for, without a client id.
+
+        Raises:
+            ApiError: 400: its budget cannot be read, or there is none.
+            RpcError: its account cannot be looked at.
+        """
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        budget = read_budget(ask.exchange, headers)
+        if not budget.is_stated:
+            value = await self._default_value(metadata)
+            if not value:
+                raise ApiError(400, "VALUE_MISSING", REMEDIES, "exchange")
+            budget = msgspec.structs.replace(budget, value=value)
+        ask.input.answer_value_nanos = budget.answer_value
+        return pb.SubmitJobRequest(
+            model=ask.model,
+            tier=budget.tier,
+            instrument=budget.instrument,
+            input=ask.input,
+            quantity_mflop=budget.max_compute,
+            value_nanos=budget.value,
+            limit_nanos=budget.limit,
+            max_cost_nanos=budget.max_cost,
+            deadline_ns=budget.deadline_ms * NS_PER_MS,
+        )
+
+    async def _default_value(self, metadata: Mapping[str, str]) -> int:
+        """What an answer is worth to this account where nothing is said; 0: no default."""
+        if not self._default_values:
+            return 0
+        answer = await self._calls.unary(_GET_ACCOUNT, accounts_pb.GetAccountRequest(), metadata)
+        return self._default_values.get(answer.account.name, 0)
 
     async def _whole(self, form: Form, run: Run) -> web.Response:
         pieces: list[str] = []
@@ -172,29 +213,6 @@ def _metadata(request: web.Request) -> dict[str, str]:
         text = "an API key is missing: send the header Authorization: Bearer flx_..."
         raise ApiError(401, "KEY_MISSING", text)
     return {"authorization": authorization}
-
-
-def _submission(ask: Ask, headers: Mapping[str, str]) -> pb.SubmitJobRequest:
-    """The job that a request asks for, without a client id.
-
-    Raises:
-        ApiError: 400: its budget cannot be read, or there is none.
-    """
-    lower = {name.lower(): value for name, value in headers.items()}
-    budget = read_budget(ask.exchange, lower)
-    require_stated(budget)
-    ask.input.answer_value_nanos = budget.answer_value
-    return pb.SubmitJobRequest(
-        model=ask.model,
-        tier=budget.tier,
-        instrument=budget.instrument,
-        input=ask.input,
-        quantity_mflop=budget.max_compute,
-        value_nanos=budget.value,
-        limit_nanos=budget.limit,
-        max_cost_nanos=budget.max_cost,
-        deadline_ns=budget.deadline_ms * NS_PER_MS,
-    )
 
 
 def _json(body: dict[str, Any], headers: Mapping[str, str] | None = None) -> web.Response:

@@ -1,4 +1,4 @@
-"""What a request may cost: from its `exchange` object, its X-Flopex-* headers, or the account.
+"""What a request may cost: from its `exchange` object and its X-Flopex-* headers.
 
 Money, compute and prices are exact: text with a unit, or whole numbers of the smallest unit.
 """
@@ -76,34 +76,20 @@ _AMOUNTS: Final[Mapping[str, Callable[[int | str], int]]] = {
 }
 
 
-def read_budget(body: object, headers: Mapping[str, str], default: Budget | None = None) -> Budget:
-    """The budget of a request; the body's fields before the headers', and those before the default.
+def read_budget(body: object, headers: Mapping[str, str]) -> Budget:
+    """The budget of a request; the body's fields go before the headers'.
 
     Args:
         body: The `exchange` object; None where there is none.
         headers: Of the request, with names in lower case.
-        default: The account's, for a request that says nothing of what it may cost.
 
     Raises:
         ApiError: 400: a field cannot be read.
     """
     if body is not None and not isinstance(body, dict):
         raise ApiError(400, "FIELD_INVALID", "exchange must be an object", "exchange")
-    given = _fields(_of_headers(headers), _header) | _fields(body or {}, "exchange.{}".format)
-    found = Budget(**given)
-    if default is None or found.is_stated:
-        return found
-    return msgspec.structs.replace(default, **given)
-
-
-def require_stated(budget: Budget) -> None:
-    """Refuse a budget that does not say what an answer may cost.
-
-    Raises:
-        ApiError: 400, with what can be done.
-    """
-    if not budget.is_stated:
-        raise ApiError(400, "VALUE_MISSING", REMEDIES, "exchange")
+    fields = _fields(_of_headers(headers), _header) | _fields(body or {}, "exchange.{}".format)
+    return Budget(**fields)
 
 
 def _of_headers(headers: Mapping[str, str]) -> dict[str, object]:

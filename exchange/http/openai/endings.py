@@ -143,6 +143,7 @@ def _bill(run: Run, trace: Trace | None) -> dict[str, object]:
         "instrument": job.instrument,
         "worker": job.worker,
         "why_worker": WHY_WORKER,
+        "why": f"/v1/jobs/{job.job_id}/why",
         "attempt": job.attempt,
         "stop_cause": pb.StopCause.Name(job.stop_cause).removeprefix("STOP_CAUSE_").lower(),
         "price": format_price(job.price_nanos),

@@ -63,13 +63,13 @@ class Parameters:
                     found[name] = value
             elif name not in self.harmless:
                 text = f"{spell(name)} is not a parameter that this exchange knows"
-                raise ApiError(400, "UNKNOWN_PARAMETER", text, spell(name))
+                raise ApiError(400, "FIELD_UNKNOWN", text, spell(name))
         return found
 
 
 def unsupported(name: str, why: str) -> ApiError:
     """The refusal of a parameter or of its value; raise it."""
-    return ApiError(400, "UNSUPPORTED_PARAMETER", f"{name} is not supported: {why}", name)
+    return ApiError(400, "FIELD_UNSUPPORTED", f"{name} is not supported: {why}", name)
 
 
 def _is_one_of(value: object, values: tuple[object, ...]) -> bool:

@@ -67,5 +67,15 @@ def test_a_url_of_nothing_known_is_refused_before_anything_is_made(
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("value", ["ada", "ada=", "ada=much", "ada=$0", "=$1"])
+def test_a_default_value_that_is_none_is_refused_before_anything_is_made(
+    value: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "new"
+    done = run("serve", "--default-value", value, "--data", folder, "--json")
+    assert (done.exit_code, reason(done)) == (ExitCode.USAGE, "USAGE")
+    assert not folder.exists()
+
+
 def test_candles_are_asked_for_by_the_widths_that_there_are() -> None:
     assert tuple(market_history.WIDTHS_S.values()) == WIDTHS_S

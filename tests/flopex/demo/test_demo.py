@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai import OpenAI
 
 from flopex.demo.scenario import BUYERS
 from flopex.replay import replay_journal
@@ -189,6 +190,10 @@ def test_it_stays_up_with_a_funded_key_until_it_is_interrupted(tmp_path: Path) -
             text=True,
         )
         assert json.loads(book.stdout)["asks"]
+        with OpenAI(api_key=opened["key"], base_url=opened["openai_base_url"]) as client:
+            # Your account has a default value: nothing needs to be said of money.
+            answer = client.completions.create(model="instant", prompt="Hello.", max_tokens=3)
+        assert answer.choices[0].text == "token token token "
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert process.returncode == 0, err

@@ -12,7 +12,14 @@ from openai import AsyncOpenAI
 from exchange.http.errors import ApiError
 from exchange.http.openai.budget import NUMBER_MAX, Budget, read_budget
 from exchange.testing.fake_worker import FakeWorker
-from tests.exchange.http.openai.clients import INSTRUMENT, chat, error_of, newest_job, serving
+from tests.exchange.http.openai.clients import (
+    INSTRUMENT,
+    chat,
+    error_of,
+    newest_job,
+    openai_client,
+    serving,
+)
 from tests.exchange.http.site import Site
 
 WHOLE: dict[str, Any] = {
@@ -52,15 +59,9 @@ def test_whole_numbers_are_of_the_smallest_unit() -> None:
     assert read_budget({"value": 5, "max_compute": 7}, {}) == Budget(value=5, max_compute=7)
 
 
-def test_the_body_goes_before_the_headers_and_both_before_the_accounts_default() -> None:
-    default = Budget(value=9, deadline_ms=9, tier="batch")
+def test_the_body_goes_before_the_headers() -> None:
     headers = {"x-flopex-value": "2 nanos", "x-flopex-deadline-ms": "30"}
-    found = read_budget({"value": 1}, headers, default)
-    assert found == Budget(value=1, deadline_ms=30)
-    # Only where nothing is said of what it may cost does the default say it.
-    found = read_budget(None, {"x-flopex-deadline-ms": "30"}, default)
-    assert found == Budget(value=9, deadline_ms=30, tier="batch")
-    assert read_budget(None, {}, default) == default
+    assert read_budget({"value": 1}, headers) == Budget(value=1, deadline_ms=30)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +107,24 @@ async def test_a_request_without_a_budget_is_told_both_remedies(client: AsyncOpe
     assert (error["code"], error["param"]) == ("VALUE_MISSING", "exchange")
     assert '"exchange": {"value": "$0.001"}' in error["message"]
     assert "X-Flopex-Value" in error["message"]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_accounts_default_stands_in_where_nothing_is_said(
+    site: Site, worker: FakeWorker, client: AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edges: Any = site.exchange.server.edges
+    monkeypatch.setattr(edges._http._openai, "_default_values", {"hidden-buyer": 7_000})
+    async with serving(worker, "x"):
+        await chat(client, extra_body={"exchange": {"deadline_ms": 30_000}})
+        terms = newest_job(site).terms
+        assert (terms.value_nanos, terms.deadline_within_ns) == (7_000, 30 * 10**9)
+        await chat(client)
+        assert newest_job(site).terms.value_nanos == 10_000
+    key = await site.exchange.trader("other", paper=False)
+    async with openai_client(site, api_key=key) as other:
+        error = await error_of(chat(other, extra_body=None), openai.BadRequestError)
+    assert error["code"] == "VALUE_MISSING"
 
 
 @pytest.mark.asyncio(loop_scope="module")

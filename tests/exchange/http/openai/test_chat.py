@@ -51,6 +51,10 @@ async def test_an_answer_comes_with_its_bill(
     assert bill["receipt_id"] == str(job.lease_id)
     assert (bill["instrument"], bill["worker"]) == (INSTRUMENT, "hopper")
     assert "cheapest ask" in bill["why_worker"]
+    async with site.http.get(
+        bill["why"], headers={"Authorization": f"Bearer {site.buyer}"}
+    ) as response:
+        assert (await response.json())["job"]["worker"] == "hopper"
     assert (bill["price"], bill["price_nanos"]) == ("$0.000001/CU", "1000")
     assert bill["flops"] == str(job.flops)
     assert job.flops > 0

@@ -58,7 +58,7 @@ async def test_what_is_not_supported_is_refused_by_name(
     client: AsyncOpenAI, path: str, name: str
 ) -> None:
     error = await bad(client, path, {**TABLES[path][0], name: "something else"})
-    assert (error["param"], error["code"]) == (name, "UNSUPPORTED_PARAMETER")
+    assert (error["param"], error["code"]) == (name, "FIELD_UNSUPPORTED")
     assert error["message"].startswith(f"{name} is not supported: ")
     assert error["type"] == "invalid_request_error"
 
@@ -78,7 +78,7 @@ async def test_values_that_ask_for_nothing_special_are_taken(
 @pytest.mark.parametrize("path", TABLES)
 async def test_what_is_not_known_is_refused_by_name(client: AsyncOpenAI, path: str) -> None:
     error = await bad(client, path, {**TABLES[path][0], "max_token": 3})
-    assert (error["param"], error["code"]) == ("max_token", "UNKNOWN_PARAMETER")
+    assert (error["param"], error["code"]) == ("max_token", "FIELD_UNKNOWN")
 
 
 @pytest.mark.parametrize(
