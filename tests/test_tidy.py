@@ -20,6 +20,22 @@ PURE = ("matching/", "exchange/core/", "exchange/metering/")
 PURE_BANNED_MODULES = {"asyncio", "datetime", "os", "pathlib", "random", "secrets", "time", "uuid"}
 PURE_BANNED_NAMES = {"eval", "exec", "float", "hash", "id", "input", "open", "print"}
 
+# What stands beside the folders; anything else was left there by mistake.
+ROOT_FILES = {
+    ".editorconfig",
+    ".gitignore",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "Makefile",
+    "NOTICE",
+    "README.md",
+    "SECURITY.md",
+    "buf.yaml",
+    "constraints.txt",
+    "hatch_build.py",
+    "pyproject.toml",
+}
 MODULE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
 # path -> (its own limit, why it may be longer)
@@ -44,6 +60,10 @@ def project_files(suffix: str = "") -> list[str]:
         text=True,
     ).stdout.splitlines()
     return sorted(p for p in set(listed) if p.endswith(suffix) and (ROOT / p).is_file())
+
+
+def test_nothing_lies_about() -> None:
+    assert {path for path in project_files() if "/" not in path} == ROOT_FILES
 
 
 def python_files() -> list[str]:

@@ -28,8 +28,10 @@ from worker.leases import HeldLease
 from worker.receipts import make_receipt
 from worker.spool import Spool
 
-STOP_MARGIN_S: Final = 0.2
-"""An engine is stopped this long before the lease's end, seconds."""
+STOP_MARGIN_S: Final = 0.02
+"""An engine is stopped this long before the lease's end, seconds: what its last words need to reach
+the buyer by then. The receipt has until `settle_by`, two seconds later. The market offers a job as
+long as its run time fits exactly, so each further millisecond here cuts answers short."""
 UNANSWERED_MAX: Final = 1_024
 """Most finished leases whose receipts wait for an answer; then no new lease is taken."""
 NS_PER_S: Final = 1_000_000_000
