@@ -152,7 +152,7 @@ def test_no_process_outlives_the_demo(tmp_path: Path, number: signal.Signals) ->
     with demo(tmp_path, *ONCE) as process:
         read_until(process, " -> ")
         children = set(descendants(process.pid))
-        assert len(children) == 4
+        assert len(children) == 5  # exchange, feed of the read model, three workers
         process.send_signal(number)
         _, err = process.communicate()
         wait_until_gone(children)
