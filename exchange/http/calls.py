@@ -15,6 +15,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from exchange.rpc.calls import Api
+from exchange.rpc.errors import draining
 from exchange.rpc.inside import INSIDE
 from exchange.rpc.methods import METHODS, Method
 
@@ -78,23 +79,22 @@ class Calls:
         Iterating raises `RpcError` where the exchange ends the stream with one.
         """
         call = _Call(path, request, metadata, None)
-        unread: asyncio.Queue[bytes | Exception | None] = asyncio.Queue(UNREAD_MAX)
+        unread: asyncio.Queue[bytes | None] = asyncio.Queue(UNREAD_MAX)
         call.write = unread.put
 
         async def serve() -> None:
-            end: Exception | None = None
             try:
                 with self._admit():
                     await self._api.serve(call)
-            except Exception as error:
-                end = error
             finally:
                 call.end()
-            await unread.put(end)
+                # Whoever waits learns of it; where the queue is full nobody does.
+                with contextlib.suppress(asyncio.QueueFull):
+                    unread.put_nowait(None)
 
         task = asyncio.create_task(serve())
         try:
-            yield _responses(unread, _method(path).parse_response)
+            yield _responses(unread, task, _method(path).parse_response)
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -135,13 +135,19 @@ class _Call:
 
 
 async def _responses(
-    unread: asyncio.Queue[bytes | Exception | None], parse: Callable[[bytes], Any]
+    unread: asyncio.Queue[bytes | None], serving: asyncio.Task[None], parse: Callable[[bytes], Any]
 ) -> AsyncIterator[Any]:
     """What comes while the call runs; at its end, its error."""
-    while isinstance(message := await unread.get(), bytes):
+    while not (serving.done() and unread.empty()):
+        message = await unread.get()
+        if message is None:
+            await asyncio.wait((serving,))
+            break
         yield parse(message)
-    if message is not None:
-        raise message
+    if serving.cancelled():
+        # Not for its reader, who would not be here: the process ends.
+        raise draining()
+    serving.result()
 
 
 def _method(path: str) -> Method:
