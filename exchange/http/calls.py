@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from exchange.rpc.calls import Api
-from exchange.rpc.errors import draining
+from exchange.rpc.calls import MESSAGE_BYTES_MAX, Api
+from exchange.rpc.errors import draining, too_large
 from exchange.rpc.inside import INSIDE
 from exchange.rpc.methods import METHODS, Method
 
@@ -101,14 +101,22 @@ class Calls:
 
 
 class _Call:
-    """One call with one request, as an `IncomingCall`."""
+    """One call with one request, as an `IncomingCall`.
+
+    Raises:
+        RpcError: the request is longer than gRPC would take: JSON may be shorter than its message.
+    """
 
     def __init__(
         self, path: str, request: Message, metadata: Mapping[str, str], left_s: float | None
     ) -> None:
         self.method = path
-        self.metadata = metadata
-        self._request: bytes | None = request.SerializeToString()
+        # As over gRPC, where it is ASCII: what else HTTP lets through is no key of ours.
+        self.metadata = {name: text for name, text in metadata.items() if text.isascii()}
+        content = request.SerializeToString()
+        if len(content) > MESSAGE_BYTES_MAX:
+            raise too_large(len(content), MESSAGE_BYTES_MAX)
+        self._request: bytes | None = content
         self._ends_at_s = None if left_s is None else _now_s() + left_s
         self._on_end: list[Callable[[], object]] = []
         self.write: Callable[[bytes], Any]

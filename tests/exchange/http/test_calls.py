@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from exchange.http.calls import UNREAD_MAX, Calls
 from exchange.http.errors import of_rpc
-from exchange.rpc.calls import IncomingCall
+from exchange.rpc.calls import MESSAGE_BYTES_MAX, IncomingCall
 from exchange.rpc.errors import Code, RpcError, busy
 from exchange.v1 import job_service_pb2 as jobs_pb
 from exchange.v1 import market_data_service_pb2 as market_pb
@@ -49,6 +50,25 @@ async def test_a_refusal_is_the_one_of_grpc(site: Site) -> None:
         await calls_of(site).unary(INSTRUMENTS, market_pb.ListInstrumentsRequest(), {})
     assert (caught.value.code, caught.value.reason) == (Code.UNAUTHENTICATED, "KEY_MISSING")
     assert of_rpc(caught.value).status == 401
+
+
+async def test_a_message_is_no_longer_than_over_grpc(site: Site) -> None:
+    # Twice as long once it is escaped: a body that is let in may be a message that is not.
+    text = "\N{EURO SIGN}" * (MESSAGE_BYTES_MAX // 4)
+    body = f'{{"url": "{text}"}}'.encode()
+    headers = {"Content-Type": "application/json"}
+    async with site.http.post("/v1/webhooks", data=io.BytesIO(body), headers=headers) as response:
+        assert response.status == 413
+        assert (await response.json())["error"]["code"] == "MESSAGE_TOO_LARGE"
+
+
+async def test_a_key_that_is_no_text_is_no_key(site: Site) -> None:
+    host, port = site.exchange.http_address.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    request = b"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\r\n"
+    writer.write(request + b"Connection: close\r\n\r\n")
+    assert b" 401 " in await reader.readline()
+    writer.close()
 
 
 async def test_a_stream_ends_with_its_block(site: Site) -> None:

@@ -76,6 +76,22 @@ async def test_values_that_ask_for_nothing_special_are_taken(
     assert answer["exchange"]["worker"] == "hopper"
 
 
+@pytest.mark.parametrize(
+    ("field", "param"),
+    [({"metadata": {"a": "\ud800"}}, "metadata"), ({"\ud800": 1}, "\\ud800")],
+)
+async def test_half_a_character_is_refused_before_anything_is_bought(
+    site: Site, field: dict[str, Any], param: str
+) -> None:
+    before = max(site.exchange.core.jobs, default=0)
+    data = json.dumps(RESPONSE | field)
+    headers = {"Authorization": f"Bearer {site.buyer}", "Content-Type": "application/json"}
+    async with site.http.post("/v1/responses", data=data, headers=headers) as response:
+        assert response.status == 400
+        assert (await response.json())["error"]["param"] == param
+    assert max(site.exchange.core.jobs, default=0) == before
+
+
 @pytest.mark.parametrize("path", TABLES)
 async def test_a_query_is_refused_by_name(client: AsyncOpenAI, path: str) -> None:
     error = await bad(client, f"{path}?max_cost=1", TABLES[path][0])
