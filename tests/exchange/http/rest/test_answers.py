@@ -305,6 +305,8 @@ async def test_the_ledger_is_exported_a_line_an_entry(desk: Desk) -> None:
         ("POST", "/v1/jobs", JOB | {"deadline_ns": 2**63}, "deadline_ns", "between"),
         ("POST", "/v1/jobs", JOB | {"client_job_id": "?"}, "client_job_id", "base64"),
         ("POST", "/v1/jobs", JOB | {"model": "\ud800"}, "model", "surrogate"),
+        ("POST", "/v1/jobs", JOB | {"\ud800": 1}, "\\ud800", "no field"),
+        ("POST", "/v1/orders", {"order": {"side": "\ud800"}}, "order.side", "one of"),
         ("POST", "/v1/jobs", JOB | {"input": {"seed": -1}}, "input.seed", "between 0"),
         ("POST", "/v1/jobs", [], "body", "must be a JSON object"),
         ("POST", "/v1/jobs?tier=x", JOB, "tier", "belongs into the body"),
