@@ -52,8 +52,8 @@ class Bodies:
 
 
 def _size(request: web.Request) -> int:
-    """Bytes that a body may come to have."""
-    if not request.can_read_body:
+    """Bytes that may come to be held of a body: only a POST's is read."""
+    if request.method != "POST" or not request.can_read_body:
         return 0
     stated = request.content_length
     return BODY_BYTES_MAX if stated is None else min(stated, BODY_BYTES_MAX)

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from exchange.rpc.calls import Api
+from exchange.rpc.calls import MESSAGE_BYTES_MAX, Api
+from exchange.rpc.errors import draining, too_large
 from exchange.rpc.inside import INSIDE
 from exchange.rpc.methods import METHODS, Method
 
@@ -78,37 +79,44 @@ class Calls:
         Iterating raises `RpcError` where the exchange ends the stream with one.
         """
         call = _Call(path, request, metadata, None)
-        unread: asyncio.Queue[bytes | Exception | None] = asyncio.Queue(UNREAD_MAX)
+        unread: asyncio.Queue[bytes | None] = asyncio.Queue(UNREAD_MAX)
         call.write = unread.put
 
         async def serve() -> None:
-            end: Exception | None = None
             try:
                 with self._admit():
                     await self._api.serve(call)
-            except Exception as error:
-                end = error
             finally:
                 call.end()
-            await unread.put(end)
+                # Whoever waits learns of it; where the queue is full nobody does.
+                with contextlib.suppress(asyncio.QueueFull):
+                    unread.put_nowait(None)
 
         task = asyncio.create_task(serve())
         try:
-            yield _responses(unread, _method(path).parse_response)
+            yield _responses(unread, task, _method(path).parse_response)
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
 
 class _Call:
-    """One call with one request, as an `IncomingCall`."""
+    """One call with one request, as an `IncomingCall`.
+
+    Raises:
+        RpcError: the request is longer than gRPC would take: JSON may be shorter than its message.
+    """
 
     def __init__(
         self, path: str, request: Message, metadata: Mapping[str, str], left_s: float | None
     ) -> None:
         self.method = path
-        self.metadata = metadata
-        self._request: bytes | None = request.SerializeToString()
+        # As over gRPC, where it is ASCII: what else HTTP lets through is no key of ours.
+        self.metadata = {name: text for name, text in metadata.items() if text.isascii()}
+        content = request.SerializeToString()
+        if len(content) > MESSAGE_BYTES_MAX:
+            raise too_large(len(content), MESSAGE_BYTES_MAX)
+        self._request: bytes | None = content
         self._ends_at_s = None if left_s is None else _now_s() + left_s
         self._on_end: list[Callable[[], object]] = []
         self.write: Callable[[bytes], Any]
@@ -135,13 +143,19 @@ class _Call:
 
 
 async def _responses(
-    unread: asyncio.Queue[bytes | Exception | None], parse: Callable[[bytes], Any]
+    unread: asyncio.Queue[bytes | None], serving: asyncio.Task[None], parse: Callable[[bytes], Any]
 ) -> AsyncIterator[Any]:
     """What comes while the call runs; at its end, its error."""
-    while isinstance(message := await unread.get(), bytes):
+    while not (serving.done() and unread.empty()):
+        message = await unread.get()
+        if message is None:
+            await asyncio.wait((serving,))
+            break
         yield parse(message)
-    if message is not None:
-        raise message
+    if serving.cancelled():
+        # Not for its reader, who would not be here: the process ends.
+        raise draining()
+    serving.result()
 
 
 def _method(path: str) -> Method:

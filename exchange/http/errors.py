@@ -30,8 +30,8 @@ STATUS: Final = {
     Code.UNAUTHENTICATED: 401,
 }
 """The HTTP status of a gRPC one, as google.rpc.Code has it; 500 for what is not here."""
-STATUS_OF_REASON: Final = {"INSUFFICIENT_FUNDS": 402}
-"""Where HTTP tells more exactly what is missing: money."""
+STATUS_OF_REASON: Final = {"INSUFFICIENT_FUNDS": 402, "MESSAGE_TOO_LARGE": 413}
+"""Where HTTP tells more exactly what is wrong."""
 
 
 class ApiError(Exception):
@@ -75,7 +75,13 @@ def of_rpc(error: RpcError) -> ApiError:
 def fields(error: ApiError) -> dict[str, str | int | None]:
     """What is told of the error."""
     kind = "server_error" if error.status >= 500 else "invalid_request_error"
-    return {"message": str(error), "type": kind, "code": error.code, "param": error.param}
+    param = None if error.param is None else _writable(error.param)
+    return {"message": _writable(str(error)), "type": kind, "code": error.code, "param": param}
+
+
+def _writable(text: str) -> str:
+    """The text, as UTF-8 can hold it: names that clients invent may be halves of characters."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def content(error: ApiError) -> bytes:

@@ -131,10 +131,12 @@ class RemoteApi(Link):
         if self._newest == CALL_MAX:
             self.close()
             raise engine_down()
-        number = self._newest = self._newest + 1
         sent = call.metadata
         metadata = {name: sent[name] for name in METADATA_PASSED if name in sent}
-        self.write(Kind.OPEN, number, pack(Opening(call.method, metadata, call.left_s)))
+        # Before the number is taken: one that the engine never hears of would break the link.
+        opening = pack(Opening(call.method, metadata, call.left_s))
+        number = self._newest = self._newest + 1
+        self.write(Kind.OPEN, number, opening)
         lane = self._lanes[number] = Lane(number, self)
         return lane
 

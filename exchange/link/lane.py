@@ -11,7 +11,7 @@ from collections import deque
 from typing import Final, Protocol
 
 from exchange.link.frames import PAYLOAD_BYTES_MAX, Kind, LinkError, count
-from exchange.rpc.errors import Code, RpcError
+from exchange.rpc.errors import Code, RpcError, too_large
 
 WINDOW_BYTES: Final = 256 << 10
 """Bytes that may be under way to a reader who has not read them."""
@@ -66,8 +66,11 @@ class Lane:
         """Send a message once there is room for it.
 
         Raises:
-            RpcError: the call has ended with an error, or is over.
+            RpcError: the call has ended with an error, or is over; or the message is longer than a
+                frame, which would break the link, and with it every other call.
         """
+        if len(message) > PAYLOAD_BYTES_MAX:
+            raise too_large(len(message), PAYLOAD_BYTES_MAX)
         await self._frames.writable()
         while self._room <= 0 and not self.ended:
             self._sender = asyncio.get_running_loop().create_future()

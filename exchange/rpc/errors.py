@@ -155,6 +155,16 @@ def busy(message: str) -> RpcError:
     return RpcError(Code.RESOURCE_EXHAUSTED, "OVERLOADED", message, retry_after_ns=RETRY_AFTER_NS)
 
 
+def too_large(size: int, size_max: int) -> RpcError:
+    """A message is longer than any that is taken."""
+    return RpcError(
+        Code.RESOURCE_EXHAUSTED,
+        "MESSAGE_TOO_LARGE",
+        f"the message has {size} bytes; at most {size_max} are taken",
+        {"bytes": size, "bytes_max": size_max},
+    )
+
+
 def draining() -> RpcError:
     """The exchange stops: no new work."""
     return RpcError(

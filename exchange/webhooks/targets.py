@@ -18,8 +18,9 @@ from exchange.webhooks.errors import TargetRefused
 URL_CHARS_MAX: Final = 2_048
 """Longest URL."""
 _CONFUSING: Final = (" ", "\\")
-_TRANSLATED: Final = ipaddress.ip_network("64:ff9b::/32")
-"""IPv4 addresses within IPv6 ones (NAT64): they may lead to any network."""
+_ALLOCATED: Final = ipaddress.ip_network("2000::/3")
+"""All of IPv6 that is given to anybody (IANA). What lies outside may lead to any network: IPv4
+addresses within IPv6 ones (NAT64, SIIT, IPv4-compatible), and what sites once had for their own."""
 
 
 def check_url(text: str, *, allow_private: bool) -> URL:
@@ -56,7 +57,7 @@ def is_public(address: str) -> bool:
         inner = found.ipv4_mapped or found.sixtofour or (found.teredo and found.teredo[1])
         if inner:
             return is_public(str(inner))
-        if found in _TRANSLATED:
+        if found not in _ALLOCATED:
             return False
     return found.is_global and not found.is_multicast
 

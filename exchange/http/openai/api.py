@@ -16,7 +16,7 @@ from exchange.http.calls import Calls
 from exchange.http.errors import ApiError
 from exchange.http.openai import bodies, endings, models
 from exchange.http.openai.bodies import Ask
-from exchange.http.openai.budget import NS_PER_MS, REMEDIES, read_budget
+from exchange.http.openai.budget import HEADER_PREFIX, NS_PER_MS, REMEDIES, read_budget
 from exchange.http.openai.chat import ChatForm, CompletionForm
 from exchange.http.openai.endings import Ending
 from exchange.http.openai.responses import ResponseForm
@@ -29,6 +29,7 @@ from exchange.v1 import job_service_pb2 as pb
 FINAL_STATUSES: Final = (402, 409)
 """Errors that no repetition mends: OpenAI's clients, which repeat some of them, are told so."""
 
+KEY_HEADER: Final = "Idempotency-Key"
 _GET_ACCOUNT: Final = "/exchange.v1.AccountService/GetAccount"
 _log = structlog.get_logger(__name__)
 
@@ -110,10 +111,14 @@ class OpenAiApi:
         form_of: Callable[[Ask], Form],
     ) -> web.StreamResponse:
         metadata = _metadata(request)
+        for name in request.query:
+            text = f"{name!r} belongs into the body: this address takes no query"
+            raise ApiError(400, "FIELD_UNKNOWN", text, name)
+        headers = _headers(request)
         ask = read(await bodies.read_object(request))
-        key = request.headers.get("Idempotency-Key")
+        key = headers.get(KEY_HEADER.lower())
         key = "" if key is None else idempotency.parse_key(key)
-        submission = await self._submission(ask, request, metadata)
+        submission = await self._submission(ask, headers, metadata)
         try:
             async with self._runs.run(submission, metadata, key) as run:
                 if ask.stream:
@@ -125,7 +130,7 @@ class OpenAiApi:
             return _refused(error)
 
     async def _submission(
-        self, ask: Ask, request: web.Request, metadata: Mapping[str, str]
+        self, ask: Ask, headers: Mapping[str, str], metadata: Mapping[str, str]
     ) -> pb.SubmitJobRequest:
         """The job that a request asks for, without a client id.
 
@@ -133,7 +138,6 @@ class OpenAiApi:
             ApiError: 400: its budget cannot be read, or there is none.
             RpcError: its account cannot be looked at.
         """
-        headers = {name.lower(): value for name, value in request.headers.items()}
         budget = read_budget(ask.exchange, headers)
         if not budget.is_stated:
             value = await self._default_value(metadata)
@@ -213,6 +217,21 @@ def _metadata(request: web.Request) -> dict[str, str]:
         text = "an API key is missing: send the header Authorization: Bearer flx_..."
         raise ApiError(401, "KEY_MISSING", text)
     return {"authorization": authorization}
+
+
+def _headers(request: web.Request) -> dict[str, str]:
+    """The headers of a request, with names in lower case.
+
+    Raises:
+        ApiError: 400: one that is for us is there twice, and might say two things.
+    """
+    found: dict[str, str] = {}
+    for name, value in request.headers.items():
+        known = name.lower()
+        if known in found and (known.startswith(HEADER_PREFIX) or known == KEY_HEADER.lower()):
+            raise ApiError(400, "FIELD_INVALID", f"{name} is given more than once", name)
+        found[known] = value
+    return found
 
 
 def _json(body: dict[str, Any], headers: Mapping[str, str] | None = None) -> web.Response:

@@ -129,6 +129,8 @@ def response(body: dict[str, object]) -> Ask:
         job_input.messages.add(role="user", content=_text(found.input, "input"))
     else:
         job_input.messages.extend(_messages(found.input, "input", parameters.ITEM))
+    for name, text in found.metadata.items():
+        _text(name + text, "metadata")
     echoed = {
         "instructions": found.instructions or None,
         "max_output_tokens": found.max_output_tokens,

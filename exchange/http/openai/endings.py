@@ -70,6 +70,8 @@ async def ending(calls: Calls, run: Run) -> Ending:
     job = run.job
     if job.state != pb.JOB_STATE_SETTLED:
         raise failure(job)
+    if job.output_tokens and not run.has_text:
+        raise lost(job)
     trace = await _trace(calls, run)
     usage = None if trace is None else Usage(trace.prompt_tokens, job.output_tokens)
     return Ending(
@@ -112,6 +114,15 @@ def refusal(error: RpcError) -> ApiError:
         text = f"nobody can run this job in the time given: {error.message}"
         return ApiError(429, error.reason, text, known.param, RETRY_AFTER_MS)
     return known
+
+
+def lost(job: pb.Job) -> ApiError:
+    """The job was settled, and what it put out is kept no more: no answer is not an empty one."""
+    text = (
+        f"the output of job {job.job_id}, which paid {format_money(job.paid_nanos)}, is not kept "
+        "any more; another Idempotency-Key makes a new job"
+    )
+    return ApiError(410, "OUTPUT_GONE", text)
 
 
 def voided(job: pb.Job) -> ApiError:

@@ -14,7 +14,7 @@ import structlog
 from exchange.http import idempotency
 from exchange.http.calls import Calls
 from exchange.http.errors import ApiError
-from exchange.rpc.errors import RpcError
+from exchange.rpc.errors import Code, RpcError
 from exchange.rpc.locks import KeyedLocks
 from exchange.v1 import job_service_pb2 as pb
 
@@ -27,9 +27,17 @@ TURNS_MAX: Final = 16
 """Jobs of one Idempotency-Key: each but the last ended without a bill."""
 CANCEL_WITHIN_S: Final = 5.0
 """How long a cancel may take."""
+CANCEL_AGAIN_S: Final = 1.0
+"""How soon a cancel for which the exchange had no room is tried again."""
+CANCEL_TRIES: Final = 60
+"""So often; then the job goes on. The log tells of each."""
 
 _UNBILLED: Final = (pb.JOB_STATE_EXPIRED, pb.JOB_STATE_FAILED, pb.JOB_STATE_CANCELLED)
 _OVER: Final = (pb.JOB_STATE_SETTLED, *_UNBILLED)
+_PASSING: Final = (Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
+"""What keeps a call from being answered now, and not for good."""
+_UNANSWERED: Final = "DEADLINE_DEFAULT"
+"""The reason of a call that took too long: what it asked for may be done yet."""
 
 _log = structlog.get_logger(__name__)
 
@@ -46,6 +54,7 @@ class Run:
     Attributes:
         job: The newest that is known of it.
         held_nanos: Money that was held for it; None where it had ended before.
+        has_text: Whether any output of the attempt that counts has come.
         repeated: Whether an earlier request submitted it.
     """
 
@@ -57,6 +66,7 @@ class Run:
         self.repeated = repeated
         self.metadata = metadata
         self.held_nanos = None if is_over(job) else job.escrow_nanos
+        self.has_text = False
         self._calls = calls
         self._ended = False
 
@@ -79,7 +89,9 @@ class Run:
                 if kind == "chunk":
                     if update.chunk.attempt != attempt:
                         attempt = update.chunk.attempt
+                        self.has_text = False
                         yield None
+                    self.has_text |= bool(update.chunk.text)
                     yield update.chunk.text
                 elif kind == "job":
                     self.job = update.job
@@ -89,6 +101,7 @@ class Run:
                         return
                     if attempt and self.job.attempt > attempt:
                         attempt = self.job.attempt
+                        self.has_text = False
                         yield None
                 opening = False
 
@@ -225,9 +238,14 @@ class Runs:
     async def _send(
         self, request: pb.SubmitJobRequest, metadata: Mapping[str, str], key: str
     ) -> Run:
-        answer: pb.SubmitJobResponse = await self._calls.unary(
-            _JOBS + "SubmitJob", request, metadata
-        )
+        try:
+            answer: pb.SubmitJobResponse = await self._calls.unary(
+                _JOBS + "SubmitJob", request, metadata
+            )
+        except RpcError as error:
+            if error.reason == _UNANSWERED:
+                self._spawn(self._abandon_unanswered(request.client_job_id, metadata, key))
+            raise
         return Run(self._calls, metadata, answer.job, key, answer.repeated_request)
 
     # ---- giving up ----
@@ -238,33 +256,69 @@ class Runs:
             run = await submitting
             self._leave(run, self._enter(run))
 
+    async def _abandon_unanswered(
+        self, client_id: bytes, metadata: Mapping[str, str], key: str
+    ) -> None:
+        """A submission was not answered in time: the job that it may become has lost its client."""
+        for _ in range(CANCEL_TRIES):
+            job = None
+            try:
+                job = await self._find(client_id, metadata)
+            except RpcError as error:
+                if error.code not in _PASSING:
+                    return
+            if job is not None:
+                run = Run(self._calls, metadata, job, key, repeated=False)
+                self._leave(run, self._enter(run))
+                return
+            if self._closing.is_set():
+                return
+            await self._wait(CANCEL_AGAIN_S)
+
     async def _abandon(self, run: Run, visit: int) -> None:
         """A request has left this run before its end: end the job, unless another one reads it."""
         if run.key and self._lingering < LINGERING_MAX:
             await self._linger()
             if self._closing.is_set():
                 return
+        for _ in range(CANCEL_TRIES):
+            if not self._is_left(run, visit):
+                return
+            if await self._cancel(run) or self._closing.is_set():
+                break
+            await self._wait(CANCEL_AGAIN_S)
+        if self._is_left(run, visit):
+            del self._readers[run.job.job_id]
+
+    def _is_left(self, run: Run, visit: int) -> bool:
+        """Whether nobody reads the job, and nobody has come to it after this visit."""
+        readers = self._readers.get(run.job.job_id)
+        return readers is not None and not readers.now and readers.ever <= visit
+
+    async def _cancel(self, run: Run) -> bool:
+        """Cancel a job; False where trying again may help."""
         job_id = run.job.job_id
-        readers = self._readers.get(job_id)
-        if readers is None or readers.now or readers.ever > visit:
-            return
-        del self._readers[job_id]
         cancel = pb.CancelJobRequest(job_id=job_id)
         try:
             await self._calls.unary(_JOBS + "CancelJob", cancel, run.metadata, CANCEL_WITHIN_S)
         except RpcError as error:
             if error.reason != "JOB_CLOSED":
                 _log.warning("a job that nobody reads goes on", job_id=job_id, error=str(error))
+                return error.code not in _PASSING
+        return True
 
     async def _linger(self) -> None:
         self._lingering += 1
         try:
-            async with asyncio.timeout(LINGER_S):
-                await self._closing.wait()
-        except TimeoutError:
-            pass
+            await self._wait(LINGER_S)
         finally:
             self._lingering -= 1
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait so long, or until the exchange closes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(coroutine)

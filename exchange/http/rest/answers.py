@@ -22,10 +22,15 @@ def routes(calls: Calls) -> list[web.RouteDef]:
         calls: Makes the calls of the API.
     """
     found = [
-        web.RouteDef(route.verb, _pattern(route.path), _Answer(route, calls).serve, {})
+        web.RouteDef(route.verb, _pattern(route.path), _Answer(route, calls).serve, _kwargs(route))
         for route in ROUTES
     ]
     return [*found, *Exports(calls).routes, web.get("/v1/openapi.json", _Document().serve)]
+
+
+def _kwargs(route: Route) -> dict[str, object]:
+    """How aiohttp is to serve it: a HEAD has no body, and a stream is nothing else."""
+    return {"allow_head": False} if route.verb == "GET" and route.method.responses_stream else {}
 
 
 def _pattern(path: str) -> str:

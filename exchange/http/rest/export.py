@@ -217,7 +217,7 @@ async def _send_csv(
                 await response.write(tables.csv_lines(rows))
             rows = await anext(pages, None)
         await response.write_eof()
-    except (RpcError, TimeoutError):
+    except (RpcError, TimeoutError, ConnectionError):
         # Without its end mark nobody takes what was sent for the whole.
         if request.transport is not None:
             request.transport.abort()

@@ -104,7 +104,8 @@ def unknown(param: str) -> ApiError:
 
 
 def _field(message: Message, name: str, at: str) -> FieldDescriptor:
-    found = message.DESCRIPTOR.fields_by_name.get(name)
+    # Names are ASCII, and protobuf looks none up that UTF-8 cannot hold.
+    found = message.DESCRIPTOR.fields_by_name.get(name) if name.isascii() else None
     if found is None:
         raise unknown(at)
     return cast("FieldDescriptor", found)
@@ -165,7 +166,8 @@ def _integer(kind: int, value: object, path: str) -> int:
 
 
 def _enum(kind: EnumDescriptor, value: object, path: str) -> int:
-    found = kind.values_by_name.get(value) if isinstance(value, str) else None
+    is_name = isinstance(value, str) and value.isascii()
+    found = kind.values_by_name.get(str(value)) if is_name else None
     if found is None:
         names = ", ".join(known.name for known in kind.values)
         raise invalid(path, f"must be one of {names}")

@@ -26,6 +26,9 @@ async def serve(held: Bodies, gate: asyncio.Event) -> AsyncIterator[aiohttp.Clie
         await gate.wait()
         return web.json_response(found)
 
+    async def ignore(_: web.Request) -> web.Response:
+        return web.json_response({})
+
     @web.middleware
     async def surround(request: web.Request, handler: bodies.Handler) -> web.StreamResponse:
         try:
@@ -35,6 +38,7 @@ async def serve(held: Bodies, gate: asyncio.Event) -> AsyncIterator[aiohttp.Clie
 
     app = web.Application(middlewares=[surround, held.bound], client_max_size=1_000)
     app.router.add_post("/", answer)
+    app.router.add_get("/", ignore)
     async with (
         asyncio.timeout(WAIT_S),
         TestServer(app) as server,
@@ -78,6 +82,9 @@ async def test_a_body_of_unknown_size_counts_as_the_longest(
             assert refused.status == 503
         async with http.post("/") as response:
             assert await response.json() == {}
+        # Nobody reads the body of a GET, so nothing is held of it.
+        async with http.get("/", data=chunks(), headers=headers) as response:
+            assert response.status == 200
 
 
 async def test_a_body_must_come(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from exchange.http.calls import Calls
+from exchange.http.calls import UNREAD_MAX, Calls
 from exchange.http.errors import of_rpc
-from exchange.rpc.errors import Code, RpcError
+from exchange.rpc.calls import MESSAGE_BYTES_MAX, IncomingCall
+from exchange.rpc.errors import Code, RpcError, busy
 from exchange.v1 import job_service_pb2 as jobs_pb
 from exchange.v1 import market_data_service_pb2 as market_pb
-from tests.exchange.http.site import PAPER, Site, eventually, open_site
+from tests.exchange.http.site import PAPER, WAIT_S, Site, eventually, open_site
 
 INSTRUMENTS = "/exchange.v1.MarketDataService/ListInstruments"
 WATCH_BOOK = "/exchange.v1.MarketDataService/WatchBook"
@@ -50,6 +52,25 @@ async def test_a_refusal_is_the_one_of_grpc(site: Site) -> None:
     assert of_rpc(caught.value).status == 401
 
 
+async def test_a_message_is_no_longer_than_over_grpc(site: Site) -> None:
+    # Twice as long once it is escaped: a body that is let in may be a message that is not.
+    text = "\N{EURO SIGN}" * (MESSAGE_BYTES_MAX // 4)
+    body = f'{{"url": "{text}"}}'.encode()
+    headers = {"Content-Type": "application/json"}
+    async with site.http.post("/v1/webhooks", data=io.BytesIO(body), headers=headers) as response:
+        assert response.status == 413
+        assert (await response.json())["error"]["code"] == "MESSAGE_TOO_LARGE"
+
+
+async def test_a_key_that_is_no_text_is_no_key(site: Site) -> None:
+    host, port = site.exchange.http_address.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    request = b"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\r\n"
+    writer.write(request + b"Connection: close\r\n\r\n")
+    assert b" 401 " in await reader.readline()
+    writer.close()
+
+
 async def test_a_stream_ends_with_its_block(site: Site) -> None:
     edges: Any = site.exchange.server.edges
     admission = edges._grpc.admission
@@ -79,3 +100,41 @@ async def test_who_does_not_read_does_not_keep_a_stream(site: Site) -> None:
             await asyncio.sleep(60)
     edges: Any = site.exchange.server.edges
     await eventually(lambda: edges._grpc.admission.calls == 0)
+
+
+class Ending:
+    """An API whose calls write so much, and end so."""
+
+    def __init__(self, messages: int, end: BaseException | None) -> None:
+        self._messages = messages
+        self._end = end
+
+    async def serve(self, call: IncomingCall) -> None:
+        for _ in range(self._messages):
+            await call.write(b"")
+        if self._end is not None:
+            raise self._end
+
+
+@pytest.mark.parametrize("messages", [0, 1, UNREAD_MAX, UNREAD_MAX + 1])
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [(None, None), (busy("too much"), "OVERLOADED"), (asyncio.CancelledError(), "DRAINING")],
+)
+async def test_a_stream_ends_for_its_reader_however_it_ends(
+    messages: int, end: BaseException | None, reason: str | None
+) -> None:
+    calls = Calls(Ending(messages, end), contextlib.nullcontext)
+    count, told = 0, None
+    async with (
+        asyncio.timeout(WAIT_S),
+        calls.stream(WATCH_BOOK, market_pb.WatchBookRequest(), {}) as responses,
+    ):
+        # It has written what it can, and may have ended, before anything is read.
+        await asyncio.sleep(0.01)
+        try:
+            async for _ in responses:
+                count += 1
+        except RpcError as error:
+            told = error.reason
+    assert (count, told) == (messages, reason)

@@ -137,6 +137,16 @@ async def test_an_error_comes_with_what_was_said_before_it() -> None:
         assert error.retry_after_ns == 5
 
 
+async def test_a_call_that_cannot_be_written_fails_alone() -> None:
+    async with linked() as (gateway, _, script):
+        with pytest.raises(UnicodeEncodeError):
+            await gateway.serve(Caller("echo", authorization="\udcff"))
+        caller = Caller("echo", b"one")
+        await gateway.serve(caller)
+        assert caller.responses == [b"one"]
+        assert len(script.seen) == 1
+
+
 async def test_calls_run_beside_each_other_and_keep_their_order() -> None:
     chance = random.Random(1)
     async with linked() as (gateway, engine, _):

@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from exchange.link.frames import Kind, LinkError, read_count
+from exchange.link.frames import PAYLOAD_BYTES_MAX, Kind, LinkError, read_count
 from exchange.link.lane import MESSAGE_COST, WINDOW_BYTES, Lane
 from exchange.rpc.errors import Code, RpcError
 
@@ -48,6 +48,15 @@ async def test_messages_come_in_order_and_end() -> None:
     assert found == [b"0", b"1", b"2", None]
     sender.check()
     receiver.check()
+
+
+async def test_a_message_that_no_frame_holds_ends_its_call_alone() -> None:
+    sender, receiver, wire = pair()
+    with pytest.raises(RpcError, match="MESSAGE_TOO_LARGE"):
+        await sender.send(bytes(PAYLOAD_BYTES_MAX + 1))
+    assert not wire.sent
+    await sender.send(bytes(PAYLOAD_BYTES_MAX))
+    assert len(await receiver.receive() or b"") == PAYLOAD_BYTES_MAX
 
 
 async def test_a_sender_waits_at_the_window() -> None:

@@ -17,6 +17,7 @@ from exchange.core.jobs import Job
 from exchange.http.idempotency import KEY_CHARS_MAX
 from exchange.http.openai import runs
 from exchange.metering.traces import DenseTrace
+from exchange.rpc.errors import Code, RpcError, busy
 from exchange.testing import uuid7
 from exchange.testing.fake_worker import FakeWorker
 from exchange.v1.job_service_pb2 import STOP_CAUSE_CANCELLED
@@ -131,7 +132,73 @@ async def test_who_reads_nothing_is_cut_off(
     await stopped(worker, offer, text * 64, tokens=64)
 
 
+async def test_a_cancel_that_meets_a_full_exchange_is_tried_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "CANCEL_AGAIN_S", 0.01)
+    made: Any = site.exchange.server.edges
+    calls, full = made._http._calls, 3
+    unary = calls.unary
+
+    async def crowded(path: str, *args: Any) -> Any:
+        nonlocal full
+        if path.endswith("/CancelJob") and full:
+            full -= 1
+            raise busy("the account has its calls open")
+        return await unary(path, *args)
+
+    monkeypatch.setattr(calls, "unary", crowded)
+    before = max(site.exchange.core.jobs, default=0)
+    async with openai_client(site) as client:
+        asking = asyncio.create_task(chat(client, extra_body={"exchange": {"limit": 1}}))
+        await eventually(lambda: max(site.exchange.core.jobs, default=0) > before)
+        asking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asking
+    job = newest_job(site)
+    await eventually(lambda: not job.is_open)
+    assert (job.state.name, full) == ("CANCELLED", 0)
+    assert not made._http._openai._runs._readers
+
+
+async def test_a_job_whose_acknowledgement_was_late_is_cancelled(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "CANCEL_AGAIN_S", 0.01)
+    made: Any = site.exchange.server.edges
+    calls = made._http._calls
+    unary = calls.unary
+
+    async def late(path: str, *args: Any) -> Any:
+        answer = await unary(path, *args)
+        if path.endswith("/SubmitJob"):
+            raise RpcError(Code.DEADLINE_EXCEEDED, "DEADLINE_DEFAULT", "it took over 10 s")
+        return answer
+
+    monkeypatch.setattr(calls, "unary", late)
+    async with openai_client(site) as client:
+        asking = chat(client, extra_body={"exchange": {"limit": 1}})
+        error = await error_of(asking, openai.InternalServerError)
+    assert error["code"] == "DEADLINE_DEFAULT"
+    job = newest_job(site)
+    await eventually(lambda: not job.is_open)
+    assert (job.state.name, job.paid_nanos) == ("CANCELLED", 0)
+
+
 # ---- requests that come twice ----
+
+
+async def test_an_output_that_is_kept_no_more_is_no_empty_answer(
+    site: Site, worker: FakeWorker, client: AsyncOpenAI
+) -> None:
+    async with serving(worker, "Hello"):
+        await chat(client, **keyed("old"))
+    job, server = newest_job(site), site.exchange.server
+    await server.services.job_blobs.void_output(job.lease_id)
+    for stream in (False, True):
+        error = await error_of(chat(client, stream=stream, **keyed("old")), openai.APIStatusError)
+        assert error["code"] == "OUTPUT_GONE"
+    assert is_billed_once(site, job)
 
 
 async def test_one_idempotency_key_bills_once(

@@ -8,6 +8,7 @@ from typing import Any
 
 import openai
 import pytest
+from multidict import CIMultiDict
 from openai import AsyncOpenAI
 
 from exchange.core.commands import CancelJob
@@ -73,6 +74,36 @@ async def test_values_that_ask_for_nothing_special_are_taken(
     async with serving(worker, "x"):
         answer = await post(client, path, {**body, **limited, **harmless, "seed": None})
     assert answer["exchange"]["worker"] == "hopper"
+
+
+@pytest.mark.parametrize(
+    ("field", "param"),
+    [({"metadata": {"a": "\ud800"}}, "metadata"), ({"\ud800": 1}, "\\ud800")],
+)
+async def test_half_a_character_is_refused_before_anything_is_bought(
+    site: Site, field: dict[str, Any], param: str
+) -> None:
+    before = max(site.exchange.core.jobs, default=0)
+    data = json.dumps(RESPONSE | field)
+    headers = {"Authorization": f"Bearer {site.buyer}", "Content-Type": "application/json"}
+    async with site.http.post("/v1/responses", data=data, headers=headers) as response:
+        assert response.status == 400
+        assert (await response.json())["error"]["param"] == param
+    assert max(site.exchange.core.jobs, default=0) == before
+
+
+@pytest.mark.parametrize("path", TABLES)
+async def test_a_query_is_refused_by_name(client: AsyncOpenAI, path: str) -> None:
+    error = await bad(client, f"{path}?max_cost=1", TABLES[path][0])
+    assert (error["param"], error["code"]) == ("max_cost", "FIELD_UNKNOWN")
+
+
+@pytest.mark.parametrize("name", ["X-Flopex-Max-Cost", "Idempotency-Key"])
+async def test_a_header_that_says_two_things_is_refused(site: Site, name: str) -> None:
+    headers = CIMultiDict([("Authorization", f"Bearer {site.buyer}"), (name, "1"), (name, "2")])
+    async with site.http.post("/v1/chat/completions", json=CHAT, headers=headers) as response:
+        assert response.status == 400
+        assert (await response.json())["error"]["param"] == name
 
 
 @pytest.mark.parametrize("path", TABLES)

@@ -71,6 +71,18 @@ async def test_a_job_from_its_bid_to_its_receipt(desk: Desk, worker: FakeWorker)
     assert listed["jobs"][0]["job_id"] == job["job_id"]
 
 
+async def test_a_stream_has_no_head(desk: Desk) -> None:
+    # Its body would follow where none may, and be taken for the next answer.
+    streamed = [r.path for r in ROUTES if r.verb == "GET" and r.method.responses_stream]
+    assert streamed
+    for path in streamed:
+        url = path.replace("{job_id}", "1")
+        async with desk.http.head(url, headers=desk.headers("buyer")) as response:
+            assert (response.status, response.headers["Allow"]) == (405, "GET")
+    async with desk.http.head("/v1/instruments", headers=desk.headers("buyer")) as response:
+        assert response.status == 200
+
+
 async def events_of(desk: Desk, path: str, who: str = "buyer") -> list[Any]:
     """All events of a stream until it ends."""
     async with desk.http.get(path, headers=desk.headers(who)) as response:
@@ -293,6 +305,8 @@ async def test_the_ledger_is_exported_a_line_an_entry(desk: Desk) -> None:
         ("POST", "/v1/jobs", JOB | {"deadline_ns": 2**63}, "deadline_ns", "between"),
         ("POST", "/v1/jobs", JOB | {"client_job_id": "?"}, "client_job_id", "base64"),
         ("POST", "/v1/jobs", JOB | {"model": "\ud800"}, "model", "surrogate"),
+        ("POST", "/v1/jobs", JOB | {"\ud800": 1}, "\\ud800", "no field"),
+        ("POST", "/v1/orders", {"order": {"side": "\ud800"}}, "order.side", "one of"),
         ("POST", "/v1/jobs", JOB | {"input": {"seed": -1}}, "input.seed", "between 0"),
         ("POST", "/v1/jobs", [], "body", "must be a JSON object"),
         ("POST", "/v1/jobs?tier=x", JOB, "tier", "belongs into the body"),
