@@ -8,7 +8,7 @@ market. Each rule starts a job at once where it may; none interrupts one.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from exchange.core.limits import NS_PER_S
@@ -97,15 +97,17 @@ def _posted(demand: Demand, scenario: Scenario) -> Outcome:
 
 
 def _queue(
-    name: str, demand: Demand, scenario: Scenario, rule: Rule, buyers: list[Job] | None = None
+    name: str, demand: Demand, scenario: Scenario, rule: Rule, buyers: Sequence[Job] | None = None
 ) -> Outcome:
+    """All jobs of the demand through one queue, or those of `buyers` alone."""
     outcome = Outcome.empty(name, len(demand.jobs))
     classes = scenario.classes
     free = [c.workers * c.slots for c in classes]
     measure = [c.cost if rule.cheapest else -c.speed for c in classes]
     order = sorted(range(len(classes)), key=lambda i: measure[i])
+    jobs = demand.jobs if buyers is None else buyers
     # By time: a slot gets free (its class), or a job may start (-1).
-    events = [(job.arrival_ns + rule.auction_ns, job.number, -1) for job in buyers or demand.jobs]
+    events = [(job.arrival_ns + rule.auction_ns, job.number, -1) for job in jobs]
     heapq.heapify(events)
     waiting: list[tuple[tuple[float, ...], int]] = []
     while events:

@@ -392,7 +392,11 @@ class Exchange(State):
         return held + len(self.client_ids) + len(self.order_ids)
 
     def dump(self) -> bytes:
-        """The canonical state as bytes (MessagePack). O(everything)."""
+        """The canonical state as bytes (MessagePack), under the live rules alone. O(everything).
+
+        A state does not say its rules, so one under others would be taken for a live one.
+        """
+        assert self.rules == LIVE_RULES, "a state under other rules must not become a snapshot"
         return msgspec.msgpack.encode(self.state_tree())
 
     def digest(self) -> bytes:

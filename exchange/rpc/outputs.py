@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Final, Self, get_args
 
@@ -202,8 +203,10 @@ class OutputHub:
         return self._token_counts.get(job_id, 0) if output is None else output.tokens
 
     def fill(self, token_counts: Mapping[int, int]) -> None:
-        """Add the token counts of jobs that ended before what was replayed."""
-        self._token_counts = {**token_counts, **self._token_counts}
+        """Add the token counts of jobs that ended before what was replayed, as many as may be."""
+        counts = {**token_counts, **self._token_counts}
+        too_many = max(0, len(counts) - TOKEN_COUNTS_MAX)
+        self._token_counts = dict(itertools.islice(counts.items(), too_many, None))
 
     def on_group(self, group: Group) -> None:
         """Take in one durable group. O(events)."""

@@ -6,6 +6,7 @@ where it is there and no gap would remain; otherwise memory begins at the snapsh
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
@@ -21,6 +22,8 @@ from exchange.rpc.outputs import TOKEN_COUNTS_MAX, OutputHub
 if TYPE_CHECKING:
     from exchange.readmodel.database import Database
 
+RECOLLECT_WITHIN_S: Final = 10.0
+"""What the start waits for the read model: a database that does not answer must not hold it up."""
 ALL: Final = 0
 """In place of an instrument's id."""
 
@@ -53,7 +56,11 @@ async def recollect(
         return _Found(trades, queries.output_tokens(database, first_job_id, TOKEN_COUNTS_MAX))
 
     try:
-        sequence, found = await read_model.ask(question, wait=False)
+        async with asyncio.timeout(RECOLLECT_WITHIN_S):
+            sequence, found = await read_model.ask(question, wait=False)
+    except TimeoutError:
+        _log.info("recent trades begin at the snapshot", reason="the read model does not answer")
+        return
     except ReadModelError as error:
         _log.info("recent trades begin at the snapshot", reason=str(error))
         return
@@ -63,7 +70,9 @@ async def recollect(
     for instrument_id, rows in found.trades.items():
         earlier = [_record(row) for row in reversed(rows) if row.sequence < replayed_from]
         history.fill(instrument_id, earlier)
-    outputs.fill(found.token_counts)
+    # A read model of a journal that went on further than this one may know jobs still to come.
+    last = core.counters.job
+    outputs.fill({job_id: count for job_id, count in found.token_counts.items() if job_id <= last})
 
 
 def _record(row: queries.TradeRow) -> TradeRecord:

@@ -22,12 +22,13 @@ from typing import Any, Final
 
 import grpc
 
+from exchange.packed import INSTRUCTION, PLACE
 from exchange.v1 import order_service_pb2 as pb
 from flopex.bench.flow import Flow
 from flopex.bench.latencies import Latencies
 
 TRADE: Final = "/exchange.v1.OrderService/Trade"
-PLACE: Final = "/exchange.v1.OrderService/PlaceOrder"
+PLACE_ORDER: Final = "/exchange.v1.OrderService/PlaceOrder"
 BATCH_WAIT_NS: Final = 4_000_000
 """A batch is sent when it is full or this long after its first order."""
 DRAIN_S: Final = 3.0
@@ -53,12 +54,16 @@ class Trial:
 
 @dataclass(slots=True)
 class Message:
-    """One message: its orders are number `first` to `first + count - 1`, due at `due_ns`."""
+    """One message: its orders are number `first` to `first + count - 1`, due at `due_ns`.
+
+    `places` of them are new orders, the others cancel one, and may come too late for that.
+    """
 
     due_ns: int
     first: int
     count: int
     data: bytes
+    places: int = 1
 
 
 def schedule(trial: Trial, flow: Flow) -> list[Message]:
@@ -86,7 +91,8 @@ def schedule(trial: Trial, flow: Flow) -> list[Message]:
         due_ns = last_ns if full else begin_ns + BATCH_WAIT_NS
         rows = b"".join([flow.row() for _ in range(count)])
         request = pb.TradeRequest(request_id=len(messages) + 1, packed=rows)
-        messages.append(Message(due_ns, first, count, request.SerializeToString()))
+        places = rows[:: INSTRUCTION.size].count(PLACE)
+        messages.append(Message(due_ns, first, count, request.SerializeToString(), places))
         first += count
     return messages
 
@@ -100,6 +106,8 @@ class Run:
         self.total = messages[-1].first + messages[-1].count
         self.gap_ns = 1e9 / trial.rate
         self.answered: list[tuple[Message, int]] = []
+        self.accepted = 0  # new orders, as a stream's answers say
+        self.answers: list[bytes] = []  # of unary calls, to be read once the clock has stopped
         self.acked = 0
         self.errors: list[str] = []
         self.gave_up = False
@@ -112,6 +120,14 @@ class Run:
         self.acked += message.count
         if self.acked == self.total:
             self.done.set()
+
+    def refused(self) -> int:
+        """New orders that were answered and not accepted: a rate of refusals is none of orders."""
+        accepted = self.accepted
+        for answer in self.answers:
+            reports = pb.PlaceOrderResponse.FromString(answer).reports
+            accepted += any(one.execution_type == pb.EXECUTION_TYPE_NEW for one in reports)
+        return max(0, sum(message.places for message, _ in self.answered) - accepted)
 
     def latencies(self) -> Latencies:
         """From each acknowledged order's intended time to its acknowledgement."""
@@ -143,6 +159,7 @@ async def _read(call: Any, run: Run) -> None:
     while (data := await call.read()) is not grpc.aio.EOF:
         response = pb.TradeResponse.FromString(data)
         if response.request_id:
+            run.accepted += sum(accepted.count for accepted in response.accepted)
             run.acknowledge(by_id[response.request_id])
 
 
@@ -168,16 +185,17 @@ async def _stream(channel: grpc.aio.Channel, run: Run, metadata: Any) -> None:
 
 
 async def _unary(channel: grpc.aio.Channel, run: Run, metadata: Any) -> None:
-    method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(PLACE)
+    method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(PLACE_ORDER)
     tasks: set[asyncio.Task[None]] = set()
 
     async def one(message: Message) -> None:
         try:
-            await method(message.data, metadata=metadata, timeout=DRAIN_S + BACKLOG_S)
+            answer = await method(message.data, metadata=metadata, timeout=DRAIN_S + BACKLOG_S)
         except grpc.aio.AioRpcError as error:
             run.fail(repr(error))
         else:
             run.acknowledge(message)
+            run.answers.append(answer)
 
     for message in run.messages:
         if not await run.until_due(message):
@@ -223,6 +241,8 @@ def main() -> None:
         cpu = time.process_time() - cpu
         gc.unfreeze()
         gc.enable()
+        if refused := run.refused():
+            run.fail(f"{refused} new orders were refused")
         answer = {
             "sent": run.total,
             "acked": run.acked,

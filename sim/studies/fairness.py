@@ -157,10 +157,10 @@ def _admitted(demand: Demand, public: Scenario) -> set[int]:
 def jain(frame: pl.DataFrame) -> Interval:
     """Jain's index over the accounts' served shares, windows left out one at a time."""
     windows = sorted(frame["window"].unique())
-    by = {
-        kind: [frame.filter(pl.col("window") == w).sort("account")[kind].to_list() for w in windows]
-        for kind in ("asked", "served")
-    }
+    # An account of another seed is another account.
+    order = [name for name in ("seed", "account") if name in frame.columns]
+    parts = [frame.filter(pl.col("window") == window).sort(order) for window in windows]
+    by = {kind: [part[kind].to_list() for part in parts] for kind in ("asked", "served")}
 
     def index(kept: list[int]) -> float:
         sums = [

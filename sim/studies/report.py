@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
+from sim.scenario import Scenario
 from sim.studies.figures import svg
 from sim.studies.study import Claim, Plan, Study
 
@@ -20,6 +21,8 @@ _WORDS: Final = {
     False: "<span class='missed'>not met</span>",
     None: "",
 }
+SCENARIO_FILE: Final = "scenario.toml"
+"""Stands in the command for a file that says what the report prints of the scenario."""
 ROWS_SHOWN: Final = 60
 """Of the table of means; the Parquet file has all rows."""
 
@@ -140,6 +143,10 @@ def _command(study: Study, plan: Plan) -> str:
         parts += [part for seed in plan.seeds for part in ("--seed", str(seed))]
     if plan.curves:
         parts += ["--curves", Path(plan.curves).name]
-    if plan.scenario.windows != type(plan.scenario)().windows:
+    usual = Scenario()
+    if plan.scenario.windows != usual.windows:
         parts += ["--windows", str(plan.scenario.windows)]
+    named = {"load": usual.load, "seed": usual.seed, "windows": usual.windows}
+    if msgspec.structs.replace(plan.scenario, **named) != usual:
+        parts += ["--scenario", SCENARIO_FILE]
     return shlex.join(parts)

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import polars as pl
 
+from exchange.core.limits import RULES_VERSION
 from sim.intervals import Interval
 from sim.scenario import Scenario
 from sim.studies import catalog
@@ -68,7 +69,8 @@ def run_study(
         loads=tuple(sorted(set(plan.loads or study.loads))),
         seeds=plan.seeds or tuple(range(1, study.seeds + 1)),
     )
-    identity = hashlib.sha256(f"{study.version}/{checked_plan(study, plan).digest()}".encode())
+    versions = f"{study.version}/{RULES_VERSION}"  # rows of another market are other rows
+    identity = hashlib.sha256(f"{versions}/{checked_plan(study, plan).digest()}".encode())
     folder = out / f"{name}-{identity.hexdigest()[:12]}"
     frame = run_cells(study, plan, folder, processes, report)
     claims = study.conclude(plan, frame)

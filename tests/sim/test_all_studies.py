@@ -90,6 +90,16 @@ def test_jains_index_is_one_where_all_are_served_alike() -> None:
     assert fairness.jain(table([100, 0, 0, 0])).mean == pytest.approx(0.25)
 
 
+def test_accounts_of_two_seeds_are_not_mixed_up() -> None:
+    rows = [
+        {"seed": seed, "window": w, "account": a, "asked": 100, "served": 100 * (seed == 1)}
+        for w in range(2)
+        for seed in ((1, 2) if w else (2, 1))
+        for a in range(2)
+    ]
+    assert fairness.jain(pl.DataFrame(rows)).mean == pytest.approx(0.5)
+
+
 def test_a_token_bucket_lets_in_no_more_than_an_accounts_part() -> None:
     demand = small_demand()
     admitted = fairness._admitted(demand, SMALL)

@@ -12,6 +12,7 @@ import pytest
 
 from exchange.core.limits import NS_PER_S
 from exchange.core.rules import Rules
+from sim import rivals
 from sim.demand import Demand
 from sim.market import run_market
 from sim.outcome import UNSERVED, Outcome
@@ -93,6 +94,12 @@ def test_first_in_first_out_starts_in_order() -> None:
     outcome = run_rivals(demand, scenario)["fifo"]
     starts = [outcome.done_ns[job.number] - job.work_ns for job in demand.jobs]
     assert starts == sorted(starts)
+
+
+def test_a_price_that_nobody_pays_serves_nobody() -> None:
+    demand = small_demand()
+    outcome = rivals._queue("posted", demand, SMALL, rivals.Rule(rivals._arrival), [])
+    assert set(outcome.served_by) == {UNSERVED}
 
 
 def test_in_an_idle_market_all_are_served() -> None:

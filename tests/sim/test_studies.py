@@ -14,7 +14,7 @@ import pytest
 from sim import Plan, Scenario, ScenarioError, run, run_study
 from sim.agents.conduct import Misreport
 from sim.market import run_market
-from sim.studies import catalog, incentives
+from sim.studies import catalog, incentives, report
 from sim.studies.grid import ROWS_FILE
 from sim.studies.study import rows_digest
 from tests.sim.demands import SMALL, small_demand, trace
@@ -98,6 +98,16 @@ def test_the_report_needs_nothing_from_outside(path: Path, tmp_path: Path) -> No
     assert loaded == []
     assert "<script" not in text
     assert "@import" not in text
+
+
+def test_the_report_says_how_to_run_it_again(path: Path) -> None:
+    study = catalog.find("welfare")
+    usual = Plan(Scenario(seed=7), (str(path),), (1.3,), (7,))
+    assert report._command(study, usual) == (
+        "flopex sim study welfare --trace small.csv --load 1.3 --seed 7"
+    )
+    other = msgspec.structs.replace(usual, scenario=Scenario(windows=8, window_requests=250))
+    assert report._command(study, other).endswith("--windows 8 --scenario scenario.toml")
 
 
 def test_a_study_that_lacks_what_it_reads_says_so(path: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import matching
 from exchange.core import commands as c
 from exchange.core.exchange import Exchange, _array_head
 from exchange.core.limits import NS_PER_S, RULES_VERSION
+from exchange.core.rules import LIVE_RULES
 from exchange.core.snapshot import SnapshotInvalid, load
 from tests.exchange.core.chaos import Chaos
 from tests.exchange.core.graph import Comparison
@@ -193,3 +194,11 @@ def test_the_digest_is_that_of_the_dump(commands: int) -> None:
 def test_arrays_of_every_length_begin_as_messagepack_says() -> None:
     for count in (0, 1, 15, 16, 65_535, 65_536):
         assert msgspec.msgpack.encode([None] * count).startswith(_array_head(count))
+
+
+def test_a_market_under_other_rules_gives_no_snapshot() -> None:
+    """It has a digest, but no bytes that a live exchange would take for its own."""
+    other = Exchange(LIVE_RULES._replace(batch_period_ns=1))
+    assert other.digest() == Exchange().digest()
+    with pytest.raises(AssertionError, match="other rules"):
+        other.dump()

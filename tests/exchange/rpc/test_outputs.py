@@ -116,3 +116,14 @@ def test_token_counts_are_those_of_the_paid_receipt_and_bounded(
         hub.on_group(settlement(job_id, tokens=10 * job_id))
     hub.on_group(settlement(5, tokens=0))  # a repeat brings no count of its own
     assert [hub.tokens(job_id) for job_id in range(1, 7)] == [0, 0, 30, 40, 50, 0]
+
+
+def test_earlier_token_counts_are_filled_in_as_far_as_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outputs, "TOKEN_COUNTS_MAX", 3)
+    hub = OutputHub()
+    for job_id in (5, 6):
+        hub.on_group(settlement(job_id, tokens=10 * job_id))
+    hub.fill({2: 20, 3: 30, 4: 40, 5: 1})
+    assert [hub.tokens(job_id) for job_id in range(2, 7)] == [0, 0, 40, 50, 60]

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from exchange.client import packed_orders
 from exchange.packed import INSTRUCTION
 from exchange.v1 import order_service_pb2 as pb
-from flopex.bench import exchange
+from flopex.bench import client, exchange
 from flopex.bench.exchange import Measured, Settings
 from flopex.bench.flow import Flow
 from flopex.bench.latencies import MANTISSA_BITS, Latencies, bucket, value_us
@@ -85,6 +85,22 @@ def test_a_lost_order_is_no_held_rate() -> None:
     assert measured(10, holds=True).good
     assert not Measured(10, sent=2, acked=1, latencies=Latencies({1: 1})).good
     assert not Measured(10, sent=1, acked=1, complete=False, latencies=Latencies({1: 1})).good
+
+
+def test_a_refused_order_is_no_order_of_a_rate() -> None:
+    trial = client.Trial("", "", "batched", 500.0, 1.0, 8, 1, 0, 1)
+    made = client.schedule(trial, Flow(1, 0, 1))
+    assert 0 < sum(message.places for message in made) < sum(message.count for message in made)
+    run = client.Run(trial, [client.Message(0, 0, 3, b"", places=2)])
+    run.acknowledge(run.messages[0])
+    run.accepted = 1
+    assert run.refused() == 1
+    kinds = (pb.EXECUTION_TYPE_NEW, pb.EXECUTION_TYPE_REJECTED)
+    run.answers = [
+        pb.PlaceOrderResponse(reports=[pb.ExecutionReport(execution_type=kind)]).SerializeToString()
+        for kind in kinds
+    ]
+    assert run.refused() == 0
 
 
 def test_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
