@@ -19,6 +19,8 @@ TOKENS_DEFAULT: Final = 256
 """Most tokens of an answer where nothing is said."""
 COMPLETION_TOKENS_DEFAULT: Final = 16
 """The same of /v1/completions, as OpenAI has it."""
+MESSAGES_MAX: Final = 1_000
+"""Messages of a conversation, as over gRPC, and parts of all of them: read before the key is."""
 TEMPERATURE_MAX: Final = 2
 ROLES: Final = {
     "system": "system",
@@ -187,6 +189,11 @@ def _messages(given: object, at: str, known: Parameters) -> list[pb.ChatMessage]
         raise ApiError(400, "FIELD_INVALID", f"{at} must be an array of messages", at)
     if not given:
         raise ApiError(400, "FIELD_INVALID", f"{at} must not be empty", at)
+    contents = (message.get("content") for message in given if isinstance(message, dict))
+    parts = sum(len(content) for content in contents if isinstance(content, list))
+    if max(len(given), parts) > MESSAGES_MAX:
+        what = f"{at} must have at most {MESSAGES_MAX} messages, and as many parts in all"
+        raise ApiError(400, "FIELD_INVALID", what, at)
     return [_message(message, f"{at}[{i}]", known) for i, message in enumerate(given)]
 
 

@@ -27,6 +27,8 @@ BOUNDS: Final = {
     FieldDescriptor.CPPTYPE_UINT64: (0, 2**64 - 1),
 }
 """The least and the greatest integer of each type."""
+ITEMS_MAX: Final = 10_000
+"""Items of one list of a request: more than any method takes. They are read before the key is."""
 INTEGERS_64: Final = frozenset({FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64})
 DECIMAL: Final = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 UUID_TEXT: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.I)
@@ -116,6 +118,8 @@ def _put(message: Message, field: FieldDescriptor, value: object, path: str) -> 
     if field.is_repeated:
         if not isinstance(value, list):
             raise invalid(path, "must be a list")
+        if len(value) > ITEMS_MAX:
+            raise invalid(path, f"must have at most {ITEMS_MAX} items")
         there = getattr(message, field.name)
         for position, item in enumerate(value):
             at = f"{path}[{position}]"

@@ -13,7 +13,8 @@ from openai import AsyncOpenAI
 
 from exchange.core.commands import CancelJob
 from exchange.http.openai import parameters
-from exchange.http.openai.bodies import TEMPERATURE_MAX
+from exchange.http.openai.bodies import MESSAGES_MAX, TEMPERATURE_MAX
+from exchange.rpc.convert import jobs as convert
 from exchange.testing.fake_worker import FakeWorker
 from tests.exchange.http.openai.clients import (
     BUDGET,
@@ -90,6 +91,20 @@ async def test_half_a_character_is_refused_before_anything_is_bought(
         assert response.status == 400
         assert (await response.json())["error"]["param"] == param
     assert max(site.exchange.core.jobs, default=0) == before
+
+
+@pytest.mark.parametrize("many", ["messages", "parts"])
+async def test_a_conversation_is_no_longer_than_over_grpc(client: AsyncOpenAI, many: str) -> None:
+    assert MESSAGES_MAX == convert.MESSAGES_MAX
+    part = {"type": "text", "text": "x"}
+    if many == "messages":
+        messages: Any = QUESTION * (MESSAGES_MAX + 1)
+    else:
+        messages = [{"role": "user", "content": [part]}] * MESSAGES_MAX
+        messages[0] = {"role": "user", "content": [part, part]}
+    error = await bad(client, "/chat/completions", CHAT | {"messages": messages})
+    assert (error["param"], error["code"]) == ("messages", "FIELD_INVALID")
+    assert f"at most {MESSAGES_MAX} messages" in error["message"]
 
 
 @pytest.mark.parametrize("path", TABLES)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from exchange.http.rest import streams
+from exchange.http.rest.messages import ITEMS_MAX
 from exchange.http.rest.requests import fresh_id
 from exchange.http.rest.table import ROUTES
 from exchange.testing.fake_worker import FakeWorker
@@ -298,6 +299,7 @@ async def test_the_ledger_is_exported_a_line_an_entry(desk: Desk) -> None:
         ("POST", "/v1/jobs", JOB | {"input": {"seeds": 1}}, "input.seeds", "no field"),
         ("POST", "/v1/jobs", JOB | {"legs": [{"limit": 1}]}, "legs[0].limit", "no field"),
         ("POST", "/v1/jobs", JOB | {"legs": {}}, "legs", "must be a list"),
+        ("POST", "/v1/jobs", JOB | {"legs": [{}] * (ITEMS_MAX + 1)}, "legs", "at most 10000"),
         ("POST", "/v1/jobs", JOB | {"input": "hello"}, "input", "must be a JSON object"),
         ("POST", "/v1/jobs", JOB | {"model": None}, "model", "must be a string"),
         ("POST", "/v1/jobs", JOB | {"deadline_ns": "1.5"}, "deadline_ns", "an integer"),
