@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final
 
@@ -25,7 +26,7 @@ IN_TIME: Final = 0.98
 """Share of the time to the deadline that a budget may take on the fastest class."""
 
 
-class Budgeted(Conduct):
+class Budgeted(Conduct, ABC):
     """Each job is told as a share of the work that a whole answer takes, and may stop earlier.
 
     Subclasses say the share to ask for and to compute, and what a share of the work is worth.
@@ -35,17 +36,17 @@ class Budgeted(Conduct):
         self._jobs = demand.jobs
         self.computed_share: dict[int, float] = {}
 
+    @abstractmethod
     def asked(self, job: Job, now_ns: int) -> float:
         """The share of the job's work to ask for when it arrives; 0 stays away."""
-        raise NotImplementedError
 
+    @abstractmethod
     def needed(self, job: Job, now_ns: int) -> float:
         """The share to compute when it starts, if the budget allows it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def worth(self, job: Job, share: float) -> float:
         """What the answer is worth after a share of the work, of the job's value."""
-        raise NotImplementedError
 
     def told_value(self, job: Job, share: float) -> float:
         """What the buyer says that the answer is worth, of the job's value."""
