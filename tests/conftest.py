@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # No deadline per example: the machines that run this are shared, and a slow example is no defect.
 settings.register_profile("default", deadline=None)
+# A red run of continuous integration belongs to the change that it ran on, so it draws no new luck.
+settings.register_profile("ci", deadline=None, derandomize=True)
 settings.register_profile("nightly", deadline=None, max_examples=2_000)
 settings.load_profile(os.environ.get("FLOPEX_HYPOTHESIS_PROFILE", "default"))
 

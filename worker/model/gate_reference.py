@@ -150,7 +150,7 @@ def route(
     defined = xp.isfinite(top)  # a maximum is NaN if anything is
     x = xp.where(defined[:, None], logits, xp.zeros_like(logits)) + 0.0
     shifted = xp.where(defined, top, xp.zeros_like(top))[:, None]
-    parts = _exp(_floored(x - shifted, xp), xp)
+    parts = _exp(_below(x, shifted, xp), xp)
     # Zeros change no sum, so the next power of two stands for EXPERTS_MAX.
     padding = (1 << (n_experts - 1).bit_length()) - n_experts
     padded = xp.concat([parts, xp.zeros_like(parts[:, :padding])], axis=-1)
@@ -221,12 +221,12 @@ def exit_confidence(logits: Array) -> tuple[Array, Array, Array, Array]:
 
     maxima, sums, moments = _tile_sums(x, xp)
     # What each tile measured from its own maximum is moved to the row's.
-    moved = _floored(maxima - top[:, None], xp)
+    moved = _below(maxima, top[:, None], xp)
     scales = _exp(moved, xp)
     total = _fold(sums * scales, -1)
     moment = _fold((moments + sums * moved) * scales, -1)
 
-    runner_up = _exp(_floored(second - top, xp), xp)
+    runner_up = _exp(_below(second, top, xp), xp)
     nothing = xp.full_like(top, float("nan"))
     return (
         xp.where(defined, tokens, xp.full_like(tokens, -1)),
@@ -251,7 +251,7 @@ def _tile_sums(x: Array, xp: Any) -> tuple[Array, Array, Array]:
     maxima = xp.max(x, axis=-1)
     # A tile of -inf alone: any finite number may stand for its maximum, its terms are 0.
     start = xp.where(maxima > low, maxima, xp.zeros_like(maxima))
-    shifted = _floored(x - start[:, :, None], xp)
+    shifted = _below(x, start[:, :, None], xp)
     parts = _exp(shifted, xp)
     # As the threads lie: half of the tile, warp, lane, element. Each folds with its own kind first.
     lanes = (rows, tiles, tile // NARROW // 8 or 1, min(8, tile // NARROW), 32, 8)
@@ -365,6 +365,12 @@ def exponential(x: Array) -> Array:
 def logarithm(x: Array) -> Array:
     """The gate's natural logarithm, of numbers that are 1 or more."""
     return _log(x, array_api_compat.array_namespace(x))
+
+
+def _below(x: Array, top: Array, xp: Any) -> Array:
+    """x - top, floored. Two finite numbers may lie further apart than fp32 reaches: that is -inf."""
+    with np.errstate(over="ignore"):
+        return _floored(x - top, xp)
 
 
 def _floored(x: Array, xp: Any) -> Array:

@@ -70,6 +70,7 @@ def test_route(libraries: Libraries, data: st.DataObject, seed: int) -> None:
         ([1.0, -0.0, 0.0, -9.0], 0.6, [0, 1, -1, -1]),
         ([5.0, 5.0, -90.0, -90.0], 0.5, [0, -1, -1, -1]),  # what is reached exactly is reached
         ([5.0, 5.0, -90.0, -90.0], 0.75, [0, 1, -1, -1]),
+        ([3e38, -3e38, -4e37, 0.0], 1.0, [0, -1, -1, -1]),  # further apart than fp32 reaches
     ],
 )
 def test_route_at_its_edges(
