@@ -25,6 +25,7 @@ INTERPRETED = re.compile("__init__|events|interpreted|types|reference.*")
 # What every order and every job goes through.
 CORE = (
     "accounts",
+    "client_ids",
     "exchange",
     "guards",
     "instruments",

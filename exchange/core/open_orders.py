@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from exchange.core.accounts import CLIENT_ID_BYTES, Stake
-from exchange.core.commands import PlaceOrder
+from exchange.core.accounts import Stake
+from exchange.core.client_ids import CLIENT_ID_BYTES
 from exchange.core.placements import Placement
 from exchange.metering.costs import escrow_nanos
 from matching.book_legs import BookLeg
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from exchange.core.accounts import Account
+    from exchange.core.client_ids import Known
     from matching.book import Book
 
 _BID: Final = int(Side.BID)
@@ -32,6 +33,7 @@ class OpenOrder:
         max_cost_nanos: Money cap; 0 for none.
         expire_time_ns: When it expires, nanoseconds since the epoch; 0 for never.
         stream_id: The order stream whose end cancels it; 0 for none.
+        known: What its client id led to, which is this order.
         legs: The legs of a multi-leg bid; its own instrument, price and quantities are 0.
         waiting: Whether it is a stop order that nothing has triggered yet.
         transfer_id: The pending transfer that holds its money; 0 for an ask.
@@ -45,6 +47,7 @@ class OpenOrder:
         "client_order_id",
         "expire_time_ns",
         "instrument_id",
+        "known",
         "legs",
         "max_cost_nanos",
         "notional",
@@ -61,7 +64,7 @@ class OpenOrder:
     )
 
     def __init__(
-        self, account: Account, placed: Placement, resting: Order, transfer_id: int
+        self, account: Account, placed: Placement, resting: Order, transfer_id: int, known: Known
     ) -> None:
         self.order_id = resting.order_id
         self.account = account
@@ -81,6 +84,8 @@ class OpenOrder:
         self.transfer_id = transfer_id
         self.notional = 0
         self.posted_nanos = 0
+        self.known = known
+        known.order = self  # until it ends
 
     def is_on(self, instrument_id: int) -> bool:
         """Whether it, or a leg of it, is for an instrument; 0 for any."""
@@ -160,7 +165,8 @@ def restore_orders(
     became = zip(ids, transfers, waiting, posted, *wide, strict=True)
     orders: dict[int, OpenOrder] = {}
     # What an order's command said makes most of it again: one is filled in for all of them.
-    placed = Placement(PlaceOrder(0, bytes(CLIENT_ID_BYTES), 0, 1, 1, 1, 1, 0, 0, 0, 0))
+    placed = Placement()
+    placed.self_trade = 1  # a multi-leg bid's, which no book looks at
     for its_terms, (order_id, transfer_id, waits, paid, stream_id, notional) in zip(
         said, became, strict=True
     ):
@@ -170,7 +176,8 @@ def restore_orders(
         ) = its_terms  # fmt: skip
         account = accounts[placed.account_id]
         resting = _resting(books.get(placed.instrument_id), order_id, placed)
-        order = OpenOrder(account, placed, resting, transfer_id)
+        known = account.client_ids[placed.client_order_id]
+        order = OpenOrder(account, placed, resting, transfer_id, known)
         order.stream_id = stream_id
         order.waiting = bool(waits)
         order.notional = notional

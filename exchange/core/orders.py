@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from exchange.core.accounts import Account
+from exchange.core.client_ids import Known
 from exchange.core.commands import (
-    PLACEMENTS,
     CancelOrder,
     EndOrderStream,
     MassCancel,
@@ -71,32 +71,37 @@ class OrderDesk:
         self._fills = fills
         self._trading = trading
         self._multi_leg = MultiLegDesk(state, fills, trading)
+        self._placed = Placement()  # the command under way
 
     def place(self, command: PlaceOrder) -> Reason:
         """A new order, or the first result of the same client id."""
+        self._placed.read(command)
+        return self._take_in(self._placed)
+
+    def _take_in(self, placed: Placement) -> Reason:
         state = self._state
-        account = state.accounts.get(command.account_id)
+        account = state.accounts.get(placed.account_id)
         if account is None:
             return Reason.UNKNOWN_ACCOUNT
-        placed = Placement(command)
-        content = placed.content()
-        known = state.order_ids.find(account, placed.client_order_id, content, state.now_ns)
+        known = state.order_ids.find(
+            account, placed.client_order_id, placed.kind, placed.digest, state.now_ns
+        )
         if known is not None:
             if not known.reason:
                 state.emit(Repeated(account.account_id, known.result_id))
             return known.reason
         limits = account.limits
         if limits is None:
-            return self._place_new(account, placed, content)
-        reason = limits.refusal(state) or self._place_new(account, placed, content)
+            return self._place_new(account, placed)
+        reason = limits.refusal(state) or self._place_new(account, placed)
         if not reason:
             limits.message(state.now_ns)
         return reason
 
-    def _place_new(self, account: Account, placed: Placement, content: bytes) -> Reason:
+    def _place_new(self, account: Account, placed: Placement) -> Reason:
         state = self._state
         if not placed.is_plain and isinstance(placed.command, PlaceMultiLegOrder):
-            return self._multi_leg.place(account, placed.command, placed, content)
+            return self._multi_leg.place(account, placed.command, placed)
         instrument = state.instruments.get(placed.instrument_id)
         if instrument is None:
             return Reason.UNKNOWN_INSTRUMENT
@@ -106,18 +111,13 @@ class OrderDesk:
         if reason:
             return reason
         if instrument.guards is None:
-            entered = self._enter(account, instrument, placed, price, content)
+            entered = self._enter(account, instrument, placed, price)
         else:
-            entered = self._enter_guarded(account, instrument, placed, price, content)
+            entered = self._enter_guarded(account, instrument, placed, price)
         return _NONE if isinstance(entered, OpenOrder) else entered
 
     def _enter(
-        self,
-        account: Account,
-        instrument: Instrument,
-        placed: Placement,
-        price: int,
-        content: bytes,
+        self, account: Account, instrument: Instrument, placed: Placement, price: int
     ) -> OpenOrder | Reason:
         """Let the book take the order; nothing has changed where it, or the money, refuses."""
         state = self._state
@@ -140,9 +140,10 @@ class OrderDesk:
         if state.heard:
             state.hear(instrument_id)
         state.counters.order = order_id
-        order = state.orders[order_id] = OpenOrder(account, placed, resting, transfer_id)
-        state.order_ids.remember(account, placed.client_order_id, content, order_id)
-        account.orders[order_id] = order
+        known = Known(placed.kind, placed.digest, order_id)
+        account.client_ids[placed.client_order_id] = known
+        order = OpenOrder(account, placed, resting, transfer_id, known)
+        state.orders[order_id] = account.orders[order_id] = order
         order.stake.expose(side, quantity)
         if order.expire_time_ns:
             state.timers.set(TimerKind.ORDER_EXPIRY, order_id, order.expire_time_ns)
@@ -164,12 +165,7 @@ class OrderDesk:
         return order
 
     def _enter_guarded(
-        self,
-        account: Account,
-        instrument: Instrument,
-        placed: Placement,
-        price: int,
-        content: bytes,
+        self, account: Account, instrument: Instrument, placed: Placement, price: int
     ) -> OpenOrder | Reason:
         """As `_enter`, within what the book's protections allow."""
         state = self._state
@@ -187,7 +183,7 @@ class OrderDesk:
                 return Reason.BEYOND_BAND
             low, high = guards.allowed(instrument.tick_nanos)
             edge = min(price, high) if placed.side == _BID else max(price, low)
-        order = self._enter(account, instrument, placed, edge, content)
+        order = self._enter(account, instrument, placed, edge)
         if isinstance(order, Reason):
             return order
         self._count_message(order, instrument_id)
@@ -205,9 +201,11 @@ class OrderDesk:
 
     def cancel(self, command: CancelOrder) -> Reason:
         """Cancel what is left of an order."""
-        order = self.find(command.account_id, command.order_id, command.client_order_id)
-        if isinstance(order, Reason):
-            return order
+        order = self._named(command.account_id, command.order_id, command.client_order_id)
+        if order is None:
+            return Reason.UNKNOWN_ORDER
+        if order.account_id != command.account_id:
+            return Reason.NOT_OWNER
         self.close(order, OrderState.CANCELED, Reason.CANCELLED_BY_OWNER)
         if order.account.limits is not None:
             order.account.limits.message(self._state.now_ns)
@@ -222,16 +220,13 @@ class OrderDesk:
         if guards and guards.ratio:
             guards.ratio.message(order.account_id, instrument_id, self._state.now_ns)
 
-    def find(self, account_id: int, order_id: int, client_order_id: bytes) -> OpenOrder | Reason:
-        """An open order by either id, if it is the account's."""
-        state = self._state
-        if not order_id:
-            account = state.accounts.get(account_id)
-            order_id = account.result_of(PLACEMENTS, client_order_id) or 0 if account else 0
-        order = state.orders.get(order_id)
-        if order is None:
-            return Reason.UNKNOWN_ORDER
-        return order if order.account_id == account_id else Reason.NOT_OWNER
+    def _named(self, account_id: int, order_id: int, client_order_id: bytes) -> OpenOrder | None:
+        """The open order of either id; by its own id anybody's."""
+        if order_id:
+            return self._state.orders.get(order_id)
+        account = self._state.accounts.get(account_id)
+        known = account.client_ids.get(client_order_id) if account is not None else None
+        return known.order if known is not None else None
 
     def mass_cancel(self, command: MassCancel) -> Reason:
         """Cancel an account's open orders, the oldest first. O(orders of the account)."""
@@ -290,9 +285,11 @@ class OrderDesk:
     def replace(self, command: ReplaceOrder) -> Reason:
         """New price and new total quantity; priority is kept only where the size shrinks."""
         state = self._state
-        order = self.find(command.account_id, command.order_id, b"")
-        if isinstance(order, Reason):
-            return order
+        order = state.orders.get(command.order_id)
+        if order is None:
+            return Reason.UNKNOWN_ORDER
+        if order.account_id != command.account_id:
+            return Reason.NOT_OWNER
         if order.legs:
             return Reason.ORDER_TYPE_UNSUPPORTED
         instrument = state.instruments[order.instrument_id]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from exchange.core.accounts import ClientIds
+from exchange.core.client_ids import ClientIds
 from exchange.core.ledger import Ledger
 from exchange.core.limits import CLIENT_ID_RETENTION_NS, ORDER_ID_RETENTION_NS
 from exchange.core.rules import LIVE_RULES, Rules

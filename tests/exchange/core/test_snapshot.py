@@ -22,6 +22,7 @@ from tests.exchange.core.scenario import Market
 NO_STATE: Final = {
     # Whoever is under way, or listens.
     "Exchange": frozenset({"events", "heard", "retry_at_ns"}),
+    "OrderDesk": frozenset({"_placed"}),
     "Tape": frozenset({"events", "packed", "written", "listening", "telling_rests"}),
     # Entries that no armed timer stands behind; the armed ones are in `_due`.
     "Timers": frozenset({"_heap"}),
