@@ -26,6 +26,8 @@ INTERPRETED = re.compile("__init__|events|interpreted|types|reference.*")
 CORE = (
     "accounts",
     "client_ids",
+    "event_bytes",
+    "event_tape",
     "exchange",
     "guards",
     "instruments",

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
-from librt.strings import BytesWriter, write_i16_be, write_i32_be, write_i64_be
-from mypy_extensions import i16, i32, i64
+from librt.strings import BytesWriter, write_i32_be, write_i64_be
+from mypy_extensions import i32, i64
 
 from exchange.core.events import (
     Event,
@@ -79,10 +79,11 @@ def _field(out: BytesWriter, name: bytes, number: i64) -> None:
         out.append(number)
     elif number < 0x10000:
         out.append(0xCD)
-        write_i16_be(out, i16(number))
+        out.append(number >> 8)
+        out.append(number & 0xFF)
     elif number < 0x100000000:
         out.append(0xCE)
-        write_i32_be(out, i32(number))
+        write_i32_be(out, i32(number if number < 0x80000000 else number - 0x100000000))
     else:
         out.append(0xCF)
         write_i64_be(out, number)

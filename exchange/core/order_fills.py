@@ -11,12 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from exchange.core.events import (
     EntryKind,
-    OrderClosed,
-    OrderFilled,
     OrderReplaced,
     OrderState,
     OrderTriggered,
-    Posted,
 )
 from exchange.core.open_orders import OpenOrder, expose_legs
 from exchange.core.reasons import Reason
@@ -86,15 +83,8 @@ class FillDesk:
         else:
             order.stake.expose(order.side, -leaves_mflop)
         self._forget(order)
-        self._state.emit(
-            OrderClosed(
-                order.order_id,
-                order.account_id,
-                order.instrument_id,
-                ending,
-                reason,
-                leaves_mflop,
-            )
+        self._state.tape.closed(
+            order.order_id, order.account_id, order.instrument_id, ending, reason, leaves_mflop
         )
 
     def _cancelled(self, event: Cancelled) -> None:
@@ -127,19 +117,17 @@ class FillDesk:
         seller.stake.position -= quantity
         seller.stake.asks -= quantity
         state.instruments[instrument_id].last_price_nanos = price
-        state.emit(
-            OrderFilled(
-                trade_id, instrument_id, price, quantity,
-                maker_id, maker_account_id, maker_leaves,
-                taker_id, taker_account_id, taker_leaves, taker.side,
-            )
+        state.tape.filled(
+            trade_id, instrument_id, price, quantity,
+            maker_id, maker_account_id, maker_leaves,
+            taker_id, taker_account_id, taker_leaves, taker.side,
         )  # fmt: skip
         now_ns = state.now_ns
         if buyer.account.limits is not None:
             buyer.account.limits.trade(now_ns)
         if seller.account.limits is not None:
             seller.account.limits.trade(now_ns)
-        state.emit(Posted(_TRADE, buyer.account_id, seller.account_id, amount, trade_id))
+        state.tape.posted(_TRADE, buyer.account_id, seller.account_id, amount, trade_id)
         if not maker_leaves:
             self._filled(maker, instrument_id)
         if not taker_leaves:

@@ -22,7 +22,6 @@ from exchange.core.commands import (
     TradingState,
 )
 from exchange.core.events import (
-    OrderAccepted,
     OrderReplaced,
     OrdersCancelled,
     OrderState,
@@ -76,9 +75,10 @@ class OrderDesk:
     def place(self, command: PlaceOrder) -> Reason:
         """A new order, or the first result of the same client id."""
         self._placed.read(command)
-        return self._take_in(self._placed)
+        return self.take_in(self._placed)
 
-    def _take_in(self, placed: Placement) -> Reason:
+    def take_in(self, placed: Placement) -> Reason:
+        """`place` for a command that was read."""
         state = self._state
         account = state.accounts.get(placed.account_id)
         if account is None:
@@ -147,16 +147,14 @@ class OrderDesk:
         order.stake.expose(side, quantity)
         if order.expire_time_ns:
             state.timers.set(TimerKind.ORDER_EXPIRY, order_id, order.expire_time_ns)
-        state.emit(
-            OrderAccepted(
-                order_id,
-                placed.account_id,
-                placed.client_order_id,
-                instrument_id,
-                side,
-                price,
-                quantity,
-            )
+        state.tape.accepted(
+            order_id,
+            placed.account_id,
+            placed.client_order_id,
+            instrument_id,
+            side,
+            price,
+            quantity,
         )
         if events:  # most orders rest, and nothing else happens
             self._trading.settle(instrument, events)
@@ -199,12 +197,16 @@ class OrderDesk:
         best = self._state.books[order.instrument_id].best(3 - order.side)
         return best is not None and (best <= price if order.side == _BID else best >= price)
 
-    def cancel(self, command: CancelOrder) -> Reason:
+    def cancel_order(self, command: CancelOrder) -> Reason:
         """Cancel what is left of an order."""
-        order = self._named(command.account_id, command.order_id, command.client_order_id)
+        return self.cancel(command.account_id, command.order_id, command.client_order_id)
+
+    def cancel(self, account_id: int, order_id: int, client_order_id: bytes) -> Reason:
+        """`cancel_order` for a command that was read."""
+        order = self._named(account_id, order_id, client_order_id)
         if order is None:
             return Reason.UNKNOWN_ORDER
-        if order.account_id != command.account_id:
+        if order.account_id != account_id:
             return Reason.NOT_OWNER
         self.close(order, OrderState.CANCELED, Reason.CANCELLED_BY_OWNER)
         if order.account.limits is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, cast
 
 import msgspec
+from librt.strings import read_i32_be, read_i32_le, read_i64_le
 from mypy_extensions import i64
 
 from exchange.core.client_ids import content_digest, placement_digest
@@ -14,6 +15,7 @@ _Fields = tuple[int, bytes, int, int, int, int, int, int, int, int, int]
 _FIELDS: Final = len(PlaceOrder.__struct_fields__)
 _PLAIN: Final = PlaceOrder.KIND
 _NO_ID: Final = bytes(16)
+_U32: Final = 0xFFFFFFFF
 
 
 class Placement:
@@ -79,6 +81,32 @@ class Placement:
         else:
             self._read_more(command)
 
+    def read_record(self, record: bytes, at: i64) -> None:
+        """Become the plain order whose fields lie there, as `PlaceOrder` has them in bytes."""
+        account_id: i64 = i64(read_i32_le(record, at)) & _U32
+        instrument_id: i64 = i64(read_i32_le(record, at + 20)) & _U32
+        words: i64 = i64(read_i32_be(record, at + 24)) & _U32  # as the digest wants them
+        price: i64 = read_i64_le(record, at + 28)
+        quantity: i64 = read_i64_le(record, at + 36)
+        expire_time_ns: i64 = read_i64_le(record, at + 44)
+        max_cost: i64 = read_i64_le(record, at + 52)
+        self.command, self.is_plain, self.stream_id = None, True, 0
+        self.account_id = account_id
+        self.client_order_id = record[at + 4 : at + 20]
+        self.instrument_id = instrument_id
+        self.side = words >> 24
+        self.order_type = words >> 16 & 0xFF
+        self.time_in_force = words >> 8 & 0xFF
+        self.self_trade = words & 0xFF
+        self.price_nanos = price
+        self.quantity_mflop = quantity
+        self.expire_time_ns = expire_time_ns
+        self.max_cost_nanos = max_cost
+        self.kind = _PLAIN
+        self.digest = placement_digest(
+            instrument_id, words, price, quantity, expire_time_ns, max_cost
+        )
+
     def _read_more(self, command: PlaceOrder) -> None:
         assert isinstance(command, PlaceConditionalOrder | PlaceMultiLegOrder)
         self.command, self.is_plain, self.stream_id = command, False, command.stream_id
@@ -101,3 +129,12 @@ class Placement:
             self.expire_time_ns,
             self.max_cost_nanos,
         )
+
+
+def read_cancel(record: bytes, at: i64) -> tuple[int, int, bytes]:
+    """Account, order and client order of the `CancelOrder` whose fields lie there."""
+    account_id: i64 = i64(read_i32_le(record, at)) & _U32
+    order_id: int = read_i64_le(record, at + 4)
+    if order_id < 0:
+        order_id += 1 << 64  # an unsigned field
+    return account_id, order_id, record[at + 12 : at + 28]
