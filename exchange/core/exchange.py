@@ -139,26 +139,37 @@ class Exchange(State):
             TimerKind.JOB_FORGET: jobs.forget_due,
         }
 
-    def apply(self, commands: Sequence[Command]) -> list[list[AnyEvent]]:
-        """Apply a commit group; one list of events for each command, never empty."""
+    def apply(self, commands: Sequence[Command], records: bytes = b"") -> list[list[AnyEvent]]:
+        """Apply a commit group; one list of events for each command, never empty.
+
+        Args:
+            commands: In order.
+            records: The same encoded and joined, where the caller has them: what is compiled reads
+                these, and faster.
+        """
         self.tape.begin(True)
-        for command in commands:
-            self._apply(command)
+        if records and COMPILED:
+            self._carry_out(records)
+        else:
+            for command in commands:
+                self._apply(command)
         return self.tape.results
 
     def replay(self, records: bytes) -> None:
         """As `apply` for the commands that these records are, where nobody reads the events.
 
-        Compiled, plain orders and cancels are carried out as they lie in the bytes.
-
         Raises:
             RecordError: unknown kind or damaged bytes; what came before them is applied.
         """
         self.tape.begin(False)
-        if not COMPILED:
+        if COMPILED:
+            self._carry_out(records)
+        else:
             for command in c.decode(records):
                 self._apply(command)
-            return
+
+    def _carry_out(self, records: bytes) -> None:
+        """Apply records; plain orders and cancels, which most are, as they lie in the bytes."""
         placed, orders = self._placed, self._orders
         at: i64 = 0
         end: i64 = len(records)

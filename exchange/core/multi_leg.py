@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from exchange.core.accounts import Stake
 from exchange.core.client_ids import Known
 from exchange.core.commands import AccountKind, OrderType, PlaceMultiLegOrder, TradingState
 from exchange.core.events import OrderAccepted, OrderState
@@ -83,7 +84,8 @@ class MultiLegDesk:
         order_id = state.counters.order
         known = Known(placed.kind, placed.digest, order_id)
         account.client_ids[placed.client_order_id] = known
-        order = OpenOrder(account, placed, no_book_order(order_id, placed), transfer_id, known)
+        resting = no_book_order(order_id, placed)
+        order = OpenOrder(account, None, Stake(), placed, resting, transfer_id, known)
         order.legs = legs
         state.orders[order_id] = account.orders[order_id] = order
         expose_legs(order, 1)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from exchange.core.accounts import Account
     from exchange.core.client_ids import Known
-    from matching.book import Book
+    from exchange.core.instruments import Instrument
 
 _BID: Final = int(Side.BID)
 _GTD: Final = int(TimeInForce.GTD)
@@ -28,6 +28,7 @@ class OpenOrder:
     """An order that works, as its owner sees it; `resting` is the book's part of it.
 
     Attributes:
+        instrument: What it is for; None for a multi-leg bid.
         stake: Where its leaves count towards the account's position; a multi-leg bid's count
             with each leg's instrument.
         max_cost_nanos: Money cap; 0 for none.
@@ -46,6 +47,7 @@ class OpenOrder:
         "account_id",
         "client_order_id",
         "expire_time_ns",
+        "instrument",
         "instrument_id",
         "known",
         "legs",
@@ -64,17 +66,25 @@ class OpenOrder:
     )
 
     def __init__(
-        self, account: Account, placed: Placement, resting: Order, transfer_id: int, known: Known
+        self,
+        account: Account,
+        instrument: Instrument | None,
+        stake: Stake,
+        placed: Placement,
+        resting: Order,
+        transfer_id: int,
+        known: Known,
     ) -> None:
         self.order_id = resting.order_id
         self.account = account
         self.account_id = account.account_id
         self.client_order_id = placed.client_order_id
+        self.instrument = instrument
         self.instrument_id = placed.instrument_id
         self.side = placed.side
         self.order_type = placed.order_type
         self.time_in_force = placed.time_in_force
-        self.stake = account.stake(placed.instrument_id) if placed.instrument_id else Stake()
+        self.stake = stake
         self.max_cost_nanos = placed.max_cost_nanos
         self.expire_time_ns = placed.expire_time_ns if placed.time_in_force == _GTD else 0
         self.stream_id = placed.stream_id
@@ -144,23 +154,23 @@ def orders_state(orders: Mapping[int, OpenOrder]) -> tuple[object, ...]:
 
 
 def restore_orders(
-    state: Sequence[Any], accounts: Mapping[int, Account], books: Mapping[int, Book]
+    state: Sequence[Any], accounts: Mapping[int, Account], instruments: Mapping[int, Instrument]
 ) -> dict[int, OpenOrder]:
     """The orders whose state it was, by id; each stands with its account again.
 
     Raises:
-        KeyError: an order's account, book or place in it is missing.
+        KeyError: an order's account or client id is missing.
         ValueError: it is no such state.
     """
     joint, *columns, streams, notionals, legged = state
     count = count_of(columns[0])
-    ids, owners, instruments, sides, types, in_force, *rest = (
+    ids, owners, traded, sides, types, in_force, *rest = (
         unpack(column, count) for column in columns
     )
     max_costs, expiries, waiting, transfers, posted = rest
     client_ids = cut(joint, CLIENT_ID_BYTES, count)
     wide = [joined(high, low, count) for high, low in (streams, notionals)]
-    terms = (owners, client_ids, instruments, sides, types, in_force, max_costs, expiries)
+    terms = (owners, client_ids, traded, sides, types, in_force, max_costs, expiries)
     said = zip(*terms, strict=True)
     became = zip(ids, transfers, waiting, posted, *wide, strict=True)
     orders: dict[int, OpenOrder] = {}
@@ -175,9 +185,11 @@ def restore_orders(
             placed.order_type, placed.time_in_force, placed.max_cost_nanos, placed.expire_time_ns,
         ) = its_terms  # fmt: skip
         account = accounts[placed.account_id]
-        resting = _resting(books.get(placed.instrument_id), order_id, placed)
+        instrument = instruments.get(placed.instrument_id)
+        stake = Stake() if instrument is None else account.stake(placed.instrument_id)
+        resting = _resting(instrument, order_id, placed)
         known = account.client_ids[placed.client_order_id]
-        order = OpenOrder(account, placed, resting, transfer_id, known)
+        order = OpenOrder(account, instrument, stake, placed, resting, transfer_id, known)
         order.stream_id = stream_id
         order.waiting = bool(waits)
         order.notional = notional
@@ -188,11 +200,11 @@ def restore_orders(
     return orders
 
 
-def _resting(book: Book | None, order_id: int, placed: Placement) -> Order:
+def _resting(instrument: Instrument | None, order_id: int, placed: Placement) -> Order:
     """The book's part of an order; a multi-leg bid has none of its own."""
-    if book is None:
+    if instrument is None:
         return no_book_order(order_id, placed)
-    resting = book.order(order_id)
+    resting = instrument.book.order(order_id) if instrument.book is not None else None
     if resting is None:
         msg = f"order {order_id} is not in its book"
         raise ValueError(msg)

@@ -207,7 +207,7 @@ class OperatorDesk:
             state.group_classes[group_id].append(instrument.instrument_id)
         else:
             book = Book(command.tick_nanos, command.lot_mflop)
-            state.books[instrument.instrument_id] = book
+            state.books[instrument.instrument_id] = instrument.book = book
         state.emit(InstrumentAdded(instrument.instrument_id, command.name))
         return Reason.NONE
 

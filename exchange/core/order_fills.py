@@ -25,6 +25,7 @@ from matching.types import CancelReason
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from exchange.core.instruments import Instrument
     from exchange.core.state import State
     from matching.events import BookEvent
 
@@ -46,11 +47,11 @@ class FillDesk:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def settle(self, instrument_id: int, events: Iterable[BookEvent]) -> None:
-        """Carry out what a book says, in its order."""
+    def settle(self, instrument: Instrument, events: Iterable[BookEvent]) -> None:
+        """Carry out what an instrument's book says, in its order."""
         for event in events:
             if type(event) is Fill:
-                self._fill(instrument_id, event)
+                self._fill(instrument, event)
             elif type(event) is Cancelled:
                 self._cancelled(event)
             elif type(event) is Decremented:
@@ -96,8 +97,8 @@ class FillDesk:
         leaves = 0 if order.legs else event.quantity
         self.end(order, OrderState.CANCELED, _CANCEL_REASON[event.reason], leaves)
 
-    def _fill(self, instrument_id: int, fill: Fill) -> None:
-        state = self._state
+    def _fill(self, instrument: Instrument, fill: Fill) -> None:
+        state, instrument_id = self._state, instrument.instrument_id
         (
             maker_id, maker_account_id, taker_id, taker_account_id,
             price, quantity, maker_leaves, taker_leaves,
@@ -116,7 +117,7 @@ class FillDesk:
         bought.bids -= quantity
         seller.stake.position -= quantity
         seller.stake.asks -= quantity
-        state.instruments[instrument_id].last_price_nanos = price
+        instrument.last_price_nanos = price
         state.tape.filled(
             trade_id, instrument_id, price, quantity,
             maker_id, maker_account_id, maker_leaves,

@@ -45,6 +45,7 @@ from matching.events import Cancelled, Rejected
 from matching.types import Side, Terms, TimeInForce
 
 if TYPE_CHECKING:
+    from exchange.core.accounts import Stake
     from exchange.core.instruments import Instrument
     from exchange.core.order_fills import FillDesk
     from exchange.core.state import State
@@ -107,17 +108,18 @@ class OrderDesk:
             return Reason.UNKNOWN_INSTRUMENT
         limited = placed.order_type == _LIMIT
         price = placed.price_nanos if limited else limit_price(placed, instrument)
-        reason = refusal(state, account, instrument, placed, price)
+        stake = account.stake(placed.instrument_id)
+        reason = refusal(state, account, instrument, stake, placed, price)
         if reason:
             return reason
         if instrument.guards is None:
-            entered = self._enter(account, instrument, placed, price)
+            entered = self._enter(account, instrument, stake, placed, price)
         else:
-            entered = self._enter_guarded(account, instrument, placed, price)
+            entered = self._enter_guarded(account, instrument, stake, placed, price)
         return _NONE if isinstance(entered, OpenOrder) else entered
 
     def _enter(
-        self, account: Account, instrument: Instrument, placed: Placement, price: int
+        self, account: Account, instrument: Instrument, stake: Stake, placed: Placement, price: int
     ) -> OpenOrder | Reason:
         """Let the book take the order; nothing has changed where it, or the money, refuses."""
         state = self._state
@@ -132,7 +134,9 @@ class OrderDesk:
             if not transfer_id:
                 return Reason.INSUFFICIENT_FUNDS
         resting = book_order(placed, order_id, price)
-        events = state.books[instrument_id].place(resting, tell_rests=False)
+        book = instrument.book
+        assert book is not None, "orders are for continuous books"
+        events = book.place(resting, tell_rests=False)
         if events and isinstance(events[0], Rejected):
             if transfer_id:
                 state.ledger.take_back(transfer_id)
@@ -142,9 +146,9 @@ class OrderDesk:
         state.counters.order = order_id
         known = Known(placed.kind, placed.digest, order_id)
         account.client_ids[placed.client_order_id] = known
-        order = OpenOrder(account, placed, resting, transfer_id, known)
+        order = OpenOrder(account, instrument, stake, placed, resting, transfer_id, known)
         state.orders[order_id] = account.orders[order_id] = order
-        order.stake.expose(side, quantity)
+        stake.expose(side, quantity)
         if order.expire_time_ns:
             state.timers.set(TimerKind.ORDER_EXPIRY, order_id, order.expire_time_ns)
         state.tape.accepted(
@@ -163,7 +167,7 @@ class OrderDesk:
         return order
 
     def _enter_guarded(
-        self, account: Account, instrument: Instrument, placed: Placement, price: int
+        self, account: Account, instrument: Instrument, stake: Stake, placed: Placement, price: int
     ) -> OpenOrder | Reason:
         """As `_enter`, within what the book's protections allow."""
         state = self._state
@@ -181,10 +185,10 @@ class OrderDesk:
                 return Reason.BEYOND_BAND
             low, high = guards.allowed(instrument.tick_nanos)
             edge = min(price, high) if placed.side == _BID else max(price, low)
-        order = self._enter(account, instrument, placed, edge)
+        order = self._enter(account, instrument, stake, placed, edge)
         if isinstance(order, Reason):
             return order
-        self._count_message(order, instrument_id)
+        self._count_message(order, instrument)
         if edge != price and self._would_trade_on(order, price):
             self._trading.stop(instrument, Reason.BEYOND_BAND)
         return order
@@ -211,16 +215,16 @@ class OrderDesk:
         self.close(order, OrderState.CANCELED, Reason.CANCELLED_BY_OWNER)
         if order.account.limits is not None:
             order.account.limits.message(self._state.now_ns)
+        if order.instrument is not None:
+            self._count_message(order, order.instrument)
         for leg in order.legs:
-            self._count_message(order, leg.instrument_id)
-        if not order.legs:
-            self._count_message(order, order.instrument_id)
+            self._count_message(order, self._state.instruments[leg.instrument_id])
         return _NONE
 
-    def _count_message(self, order: OpenOrder, instrument_id: int) -> None:
-        guards = self._state.instruments[instrument_id].guards
-        if guards and guards.ratio:
-            guards.ratio.message(order.account_id, instrument_id, self._state.now_ns)
+    def _count_message(self, order: OpenOrder, instrument: Instrument) -> None:
+        guards = instrument.guards
+        if guards is not None and guards.ratio is not None:
+            guards.ratio.message(order.account_id, instrument.instrument_id, self._state.now_ns)
 
     def _named(self, account_id: int, order_id: int, client_order_id: bytes) -> OpenOrder | None:
         """The open order of either id; by its own id anybody's."""
@@ -292,9 +296,9 @@ class OrderDesk:
             return Reason.UNKNOWN_ORDER
         if order.account_id != command.account_id:
             return Reason.NOT_OWNER
-        if order.legs:
+        instrument = order.instrument
+        if instrument is None:
             return Reason.ORDER_TYPE_UNSUPPORTED
-        instrument = state.instruments[order.instrument_id]
         resting, quantity = order.resting, command.quantity_mflop
         # An order without a limit keeps the edge that protects it.
         price = command.price_nanos if order.order_type in _LIMITED else resting.price
@@ -332,7 +336,7 @@ class OrderDesk:
             )
         if order.account.limits is not None:
             order.account.limits.message(state.now_ns)
-        self._count_message(order, order.instrument_id)
+        self._count_message(order, instrument)
         self._trading.settle(instrument, events)
         if resting.price != price and order.order_id in state.orders:
             self._fills.changed(order, resting.leaves)
@@ -375,16 +379,18 @@ class OrderDesk:
 
     def close(self, order: OpenOrder, ending: OrderState, reason: Reason) -> None:
         """Take an open order out of its book, or its books, and end it."""
-        if order.legs:
+        instrument = order.instrument
+        if instrument is None:
             steps = self._state.legs.cancel(order.order_id)
             self._fills.end(order, ending, reason, 0)
             self._trading.carry_out(steps)
             return
-        events = self._state.books[order.instrument_id].cancel(order.order_id)
+        assert instrument.book is not None
+        events = instrument.book.cancel(order.order_id)
         first = events[0]
         assert isinstance(first, Cancelled), "an open order is not in its book"
         if self._state.heard:
             self._state.hear(order.instrument_id)
         self._fills.end(order, ending, reason, first.quantity)
         if len(events) > 1:
-            self._trading.settle(self._state.instruments[order.instrument_id], events[1:])
+            self._trading.settle(instrument, events[1:])

@@ -353,7 +353,7 @@ class Engine:
         payload = b"".join([advance.encode(), *(s.payload for s in taken)])
         began = time.perf_counter_ns()
         try:
-            group = apply(self.replica, commands, self.core.sequence + 1)
+            group = apply(self.replica, commands, self.core.sequence + 1, payload)
             applied = time.perf_counter_ns()
             self._log.append(
                 GroupRecord(group.first_sequence, len(commands), self.core.epoch, payload)

@@ -34,10 +34,12 @@ class Replica:
         self.outcomes = outcomes
         core.tape.digesting = True
 
-    def apply(self, commands: Sequence[Command], first_sequence: int) -> list[list[AnyEvent]]:
-        """Apply one group; the events of each command."""
+    def apply(
+        self, commands: Sequence[Command], first_sequence: int, records: bytes = b""
+    ) -> list[list[AnyEvent]]:
+        """Apply one group; the events of each command. `records`: see `Exchange.apply`."""
         assert first_sequence == self.core.sequence + 1, "the journal does not follow the state"
-        events = self.core.apply(commands)
+        events = self.core.apply(commands, records)
         self.outcomes = sha256(self.outcomes + self.core.tape.told()).digest()
         return events
 

@@ -22,7 +22,7 @@ from tests.exchange.core.scenario import Market
 
 NO_STATE: Final = {
     # Whoever is under way, or listens.
-    "Exchange": frozenset({"tape", "heard", "retry_at_ns"}),
+    "Exchange": frozenset({"_placed", "tape", "heard", "retry_at_ns"}),
     "OrderDesk": frozenset({"_placed"}),
     "Tape": frozenset({"events", "packed", "written", "listening", "telling_rests"}),
     # Entries that no armed timer stands behind; the armed ones are in `_due`.
