@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -48,11 +49,12 @@ def test_numpy_and_torch_decide_alike(weights: Weights) -> None:
 def test_what_was_read_stays_true_while_the_answer_grows(weights: Weights, kind: str) -> None:
     from worker.model.batched import BatchedForm
 
-    form: Form = {
-        "numpy": NumpyForm,
-        "torch": TorchForm,
-        "batched": lambda w: BatchedForm(w, "cpu"),
-    }[kind](weights)
+    forms: dict[str, Callable[[], Form]] = {
+        "numpy": lambda: NumpyForm(weights),
+        "torch": lambda: TorchForm(weights),
+        "batched": lambda: BatchedForm(weights, "cpu"),
+    }
+    form = forms[kind]()
     rng = np.random.default_rng(5)
     for request in requests(20, seed=9):
         row = (*request.question, ASK)
