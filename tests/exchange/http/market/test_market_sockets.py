@@ -60,6 +60,9 @@ async def test_without_a_key_nothing_can_be_watched(site: Site) -> None:
     async with site.http.ws_connect(PATH) as socket:
         for said, code in (
             ({"method": "subscribe", "channel": "book", "instrument": PAPER}, "KEY_MISSING"),
+            ({"method": "subscribe", "channel": 7}, "KEY_MISSING"),
+            ({"method": "sing"}, "KEY_MISSING"),
+            ({"method": "auth"}, "KEY_MISSING"),
             ({"method": "auth", "key": "flx_nonsense"}, "KEY_MISSING"),
             ({"method": "auth", "key": new_secret()}, "KEY_UNKNOWN"),
         ):

@@ -245,7 +245,6 @@ def test_what_is_served_is_what_is_described(
             *("--exclude-checks", "positive_data_acceptance"),
             # Streams of events have no end, and what is told in outline has tests of its own.
             *("--exclude-path-regex", "/events$", "--exclude-tag", "OpenAI"),
-            *("--exclude-tag", "Notices"),
         ],
         cwd=tmp_path,
         capture_output=True,
