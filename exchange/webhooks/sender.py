@@ -84,8 +84,8 @@ class Sender:
         except TimeoutError:
             return Answer(taken=False, gone=False, status=f"no answer within {WITHIN_S} s")
         except (aiohttp.ClientError, OSError, TargetRefused, ValueError) as error:
-            # An endpoint's own bytes may be in it, which are no text yet.
-            text = f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()
+            # On one line, as it stands in lists.
+            text = " ".join(f"{type(error).__name__}: {error}".split())
             return Answer(taken=False, gone=False, status=text[:STATUS_CHARS_MAX])
         return Answer(
             taken=HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES,

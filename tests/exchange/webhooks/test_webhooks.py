@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
+from exchange.core.commands import Role
 from exchange.server import webhooks as server_webhooks
 from exchange.testing import InProcessExchange
 from exchange.webhooks import deliveries, sender, store
@@ -270,6 +272,20 @@ async def test_who_does_not_answer_in_time_has_not_taken_it(
         assert (answer.taken, answer.status) == (False, "no answer within 0.2 s")
 
 
+async def test_what_is_wrong_with_an_endpoint_is_said_on_one_line() -> None:
+    def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 \xff\xfe nonsense\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with server, Sender(allow_private=True) as telling:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        answer = await telling.send(webhook(url), Event("x", b"{}"))
+    assert not answer.taken
+    assert "Bad status line" in answer.status
+    assert "\n" not in answer.status
+
+
 # ---- what may be asked ----
 
 
@@ -307,6 +323,30 @@ async def test_bounds_and_bad_input_are_refused_by_name(
     assert (await ask(site, "DELETE", own, 404, other))["error"]["code"] == "UNKNOWN_WEBHOOK"
     assert (await ask(site, "GET", path, 200, other)) == {"webhooks": []}
     assert await ask(site, "DELETE", own, 200) == {}
+
+
+async def test_who_may_ask_is_asked_before_what(site: Site) -> None:
+    """No key and one that may only read are refused, whatever the body is."""
+    reader = await site.exchange.key("eye", Role.READER)
+    for path in ("/v1/webhooks", "/v1/alerts"):
+        await ask(site, "GET", path, 403, reader)
+        for key, status, body in (("", 401, "{"), (reader, 403, "{}")):
+            headers = {"Content-Type": "application/json"}
+            headers |= {"Authorization": f"Bearer {key}"} if key else {}
+            async with site.http.post(path, data=body, headers=headers) as response:
+                assert response.status == status
+
+
+async def test_an_exchange_without_a_read_model_has_no_webhooks(tmp_path: Path) -> None:
+    async with InProcessExchange(tmp_path, http=True, read_model=False) as exchange:
+        headers = {"Authorization": f"Bearer {exchange.operator_key}"}
+        async with aiohttp.ClientSession(f"http://{exchange.http_address}") as http:
+            for path in ("/v1/webhooks", "/v1/alerts"):
+                async with http.get(path, headers=headers) as response:
+                    assert response.status == 501
+                    error = (await response.json())["error"]
+                    assert error["code"] == "UNIMPLEMENTED"
+                    assert "keeps no read model" in error["message"]
 
 
 async def test_by_default_webhooks_lead_to_the_public_internet_alone(tmp_path: Path) -> None:
