@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flopex.render.format import PRICE_UNIT, date_time, grouped, price, words
-from flopex.render.tables import plain_table
+from flopex.render.tables import cut, plain_table
 
 if TYPE_CHECKING:
     from exchange.client import Alert, Webhook
@@ -22,7 +22,7 @@ def webhooks_table(webhooks: Iterable[Webhook]) -> Table:
     table = plain_table(
         *("webhook", "state", "told", "failures", "given up", "last attempt", "answer", "URL"),
         right=("webhook", "told", "failures", "given up"),
-        stretch="answer",
+        stretch=("answer", "URL"),
     )
     for webhook in webhooks:
         table.add_row(
@@ -32,8 +32,8 @@ def webhooks_table(webhooks: Iterable[Webhook]) -> Table:
             str(webhook.failures or ""),
             grouped(webhook.given_up) if webhook.given_up else "",
             date_time(webhook.last_time_ns),
-            Text(webhook.last_status),
-            Text(webhook.url),
+            cut(webhook.last_status),
+            cut(webhook.url),
         )
     return table
 
