@@ -18,6 +18,7 @@ NAMES: Final = {
     "unknown_work": "sim.studies.unknown_work",
     "fairness": "sim.studies.fairness",
     "heavy_jobs": "sim.studies.heavy_jobs",
+    "messages": "sim.studies.messages",
     "worker_loss": "sim.studies.worker_loss",
     "sellers": "sim.studies.sellers",
     "auction": "sim.studies.auction",
@@ -26,7 +27,6 @@ NAMES: Final = {
 
 WAITING: Final = {
     "affinity": "S9, waits for a driver with several models on one worker",
-    "messages": "S11, waits for a driver that counts what sessions carry",
     "audits": "S15, waits for audits of receipts by a second worker",
 }
 """Planned studies, and what they wait for."""

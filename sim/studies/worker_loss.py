@@ -174,11 +174,11 @@ def lost_share(scenario: Scenario, seconds: float) -> float:
     timeline = slots_present(scenario, changes_of(scenario, seconds))
     ends = [at_ns for at_ns, _ in timeline[1:]] + [round(seconds * NS_PER_S)]
     speeds = [kind.speed for kind in scenario.classes]
-    able: float = sum(
+    able = sum(
         (end_ns - begin_ns) * sum(n * speed for n, speed in zip(slots, speeds, strict=True))
         for (begin_ns, slots), end_ns in zip(timeline, ends, strict=True)
     )
-    return 1 - able / (scenario.capacity() * seconds * NS_PER_S)
+    return float(1 - able / (scenario.capacity() * seconds * NS_PER_S))
 
 
 class _Pair:
@@ -204,7 +204,7 @@ class _Pair:
                 / sum(self._of["bound"][i][w] for w in kept)
                 for i in (0, 1)
             )
-            return calm - lost
+            return float(calm - lost)
 
         return jackknife(statistic, self.windows)
 
