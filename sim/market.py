@@ -30,6 +30,7 @@ from exchange.core.limits import (
     BALANCE_MAX_NANOS,
     FLOPS_PER_MFLOP,
     JOB_QUANTITY_MAX_MFLOP,
+    MFLOP_PER_CU,
     NS_PER_MS,
     NS_PER_S,
     OUTPUT_TOKENS_MAX,
@@ -328,19 +329,18 @@ class _Market:
         )
 
     def _submit(self, job: Job) -> c.SubmitJob:
-        legs = self._conduct.legs(job)
-        if legs is None:
-            way = 1, _quantity_mflop(job.input_tokens, job.output_tokens), job.input_tokens, TIER
-        else:
-            way = 0, 0, 0, ""
-        model_id, quantity_mflop, input_tokens, tier = way
+        legs = self._legs(job, self._conduct.legs(job) or ())
+        model_id, quantity_mflop, input_tokens, tier = 0, 0, 0, ""
+        if not legs:  # else they state it
+            model_id, input_tokens, tier = 1, job.input_tokens, TIER
+            quantity_mflop = _quantity_mflop(input_tokens, job.output_tokens)
         return c.SubmitJob(
             account_id=self._first_account + job.account,
             client_job_id=_id16(BEGIN_NS + job.arrival_ns, job.number),
             model_id=model_id,
             instrument_id=0,
             quantity_mflop=quantity_mflop,
-            value_nanos=job.value_nanos,
+            value_nanos=0 if legs and self._conduct.limits else job.value_nanos,
             limit_nanos=0,
             max_cost_nanos=0,
             deadline_within_ns=max(job.deadline_ns - job.arrival_ns, 1),
@@ -350,20 +350,20 @@ class _Market:
             input_tokens_max=input_tokens,
             output_tokens_max=job.output_tokens,
             tier=tier,
-            legs=self._legs(job, legs or ()),
+            legs=legs,
         )
 
     def _legs(self, job: Job, inputs: Sequence[int]) -> tuple[int, ...]:
         """A leg in every class: the same value for the work that is left to do there."""
-        instruments = sorted(self._class_of)
-        legs = zip(instruments, inputs, strict=True) if inputs else ()
-        return tuple(
-            number
-            for instrument_id, tokens in legs
-            for number in (
-                instrument_id, 0, _quantity_mflop(tokens, job.output_tokens), tokens, tokens,
-            )
-        )  # fmt: skip
+        numbers: list[int] = []
+        for instrument_id, tokens in zip(self._class_of, inputs, strict=bool(inputs)):
+            quantity_mflop = _quantity_mflop(tokens, job.output_tokens)
+            limit_nanos = 0
+            if self._conduct.limits:
+                density = job.value_nanos * MFLOP_PER_CU // quantity_mflop
+                limit_nanos = min(max(density, 1), PRICE_MAX_NANOS)
+            numbers += (instrument_id, limit_nanos, quantity_mflop, tokens, tokens)
+        return tuple(numbers)
 
 
 def _quantity_mflop(input_tokens: int, output_tokens: int) -> int:

@@ -12,7 +12,13 @@ from sim.demand import Job
 
 
 class Conduct:
-    """What the market's driver asks while it runs. Times count from the market's begin."""
+    """What the market's driver asks while it runs. Times count from the market's begin.
+
+    Attributes:
+        limits: Whether legs bid their whole density all the time; or else as managed bids do.
+    """
+
+    limits = False
 
     def told(self, job: Job, now_ns: int) -> Job | None:
         """What the buyer says of a job that arrives now; None: the buyer stays away.

@@ -18,6 +18,7 @@ NAMES: Final = {
     "unknown_work": "sim.studies.unknown_work",
     "fairness": "sim.studies.fairness",
     "heavy_jobs": "sim.studies.heavy_jobs",
+    "affinity": "sim.studies.affinity",
     "messages": "sim.studies.messages",
     "worker_loss": "sim.studies.worker_loss",
     "sellers": "sim.studies.sellers",
@@ -26,7 +27,6 @@ NAMES: Final = {
 """The studies that can be run, and where they are."""
 
 WAITING: Final = {
-    "affinity": "S9, waits for a driver with several models on one worker",
     "audits": "S15, waits for audits of receipts by a second worker",
 }
 """Planned studies, and what they wait for."""

@@ -41,7 +41,7 @@ MOST: Final = 0.03
 PARTS: Final = 8
 """Workers that each worker of the scenario is cut into, where it has so many slots."""
 AWAY_OF_LIFE: Final = 0.25
-LIVES_S: Final = (600.0, 120.0, 30.0)
+LIVES_S: Final = (300.0, 120.0, 30.0)
 LIFE_S: Final = 120.0
 """Mean life of the losses that are found at once, and of those of whole classes."""
 NONE: Final = "no losses"
@@ -50,7 +50,7 @@ AT_ONCE: Final = f"alone, every {LIFE_S:g} s, found at once"
 CLASSES: Final = f"whole classes, every {LIFE_S:g} s"
 STATED: Final = "as the scenario says"
 CLAIMED: Final = (BY_LIFE[0], BY_LIFE[1], CLASSES)
-"""The losses that the threshold on welfare is about; workers that live for 30 s are a stress."""
+"""The losses that the threshold on welfare is about; 30 s is a stress."""
 
 
 def cells(plan: Plan) -> list[Cell]:
