@@ -30,7 +30,6 @@ from exchange.core.limits import (
     BALANCE_MAX_NANOS,
     FLOPS_PER_MFLOP,
     JOB_QUANTITY_MAX_MFLOP,
-    MFLOP_PER_CU,
     NS_PER_MS,
     NS_PER_S,
     OUTPUT_TOKENS_MAX,
@@ -340,7 +339,7 @@ class _Market:
             model_id=model_id,
             instrument_id=0,
             quantity_mflop=quantity_mflop,
-            value_nanos=0 if legs and self._conduct.limits else job.value_nanos,
+            value_nanos=job.value_nanos,
             limit_nanos=0,
             max_cost_nanos=0,
             deadline_within_ns=max(job.deadline_ns - job.arrival_ns, 1),
@@ -354,15 +353,13 @@ class _Market:
         )
 
     def _legs(self, job: Job, inputs: Sequence[int]) -> tuple[int, ...]:
-        """A leg in every class: the same value for the work that is left to do there."""
+        """A leg in every class that has input: the same value for the work to do there."""
         numbers: list[int] = []
         for instrument_id, tokens in zip(self._class_of, inputs, strict=bool(inputs)):
+            if not tokens:
+                continue
             quantity_mflop = _quantity_mflop(tokens, job.output_tokens)
-            limit_nanos = 0
-            if self._conduct.limits:
-                density = job.value_nanos * MFLOP_PER_CU // quantity_mflop
-                limit_nanos = min(max(density, 1), PRICE_MAX_NANOS)
-            numbers += (instrument_id, limit_nanos, quantity_mflop, tokens, tokens)
+            numbers += (instrument_id, 0, quantity_mflop, tokens, tokens)
         return tuple(numbers)
 
 

@@ -12,13 +12,7 @@ from sim.demand import Job
 
 
 class Conduct:
-    """What the market's driver asks while it runs. Times count from the market's begin.
-
-    Attributes:
-        limits: Whether legs bid their whole density all the time; or else as managed bids do.
-    """
-
-    limits = False
+    """What the market's driver asks while it runs. Times count from the market's begin."""
 
     def told(self, job: Job, now_ns: int) -> Job | None:
         """What the buyer says of a job that arrives now; None: the buyer stays away.
@@ -29,7 +23,10 @@ class Conduct:
         return job
 
     def legs(self, told: Job) -> Sequence[int] | None:
-        """By class, the input tokens that the job bids for there; None: one bid for all classes."""
+        """By class, the input tokens that the job bids for there, or 0 for no leg in the class.
+
+        None: one bid for all classes.
+        """
         del told
         return None
 
