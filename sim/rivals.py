@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from exchange.core.limits import NS_PER_S
 from sim.demand import Demand, Job
 from sim.outcome import Outcome
-from sim.scenario import UNIT_NANOS, Scenario
+from sim.scenario import UNIT_NANOS, Scenario, ScenarioError
 
 POSTED_GRID: Final = (0.0, 0.3, 0.6, 0.9, 1.2)
 """Prices, in units of value per unit of work, of which `posted` keeps the best in hindsight."""
@@ -50,7 +50,13 @@ class Rule(NamedTuple):
 def run_rivals(
     demand: Demand, scenario: Scenario, names: Collection[str] = NAMES
 ) -> dict[str, Outcome]:
-    """The outcomes of rules, by their names: of all, or of those named."""
+    """The outcomes of rules, by their names: of all, or of those named.
+
+    Raises:
+        ScenarioError: the scenario loses workers; queues here do not know what to do then.
+    """
+    if scenario.losses:
+        raise ScenarioError("the rules beside the market lose no workers: leave out the losses")
     ranks = _priorities(demand)
     queues = {
         "fifo": Rule(_arrival, drops=False),

@@ -45,10 +45,11 @@ def load_scenario(path: Path) -> Scenario:
             named = msgspec.convert(stated.pop("fleet"), Fleet)
             offers = str(path.parent / named.offers)
             stated["classes"] = classes_of(msgspec.structs.replace(named, offers=offers))
-        if "file" in stated.get("losses", {}):
-            stated["losses"] = _losses(stated["losses"], path.parent)
+        told = stated.get("losses")
+        if isinstance(told, dict) and "file" in told:
+            stated["losses"] = _losses(told, path.parent)
         return checked(msgspec.convert(msgspec.to_builtins(stated), Scenario))
-    except (OSError, TypeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ScenarioError(f"{path}: {error}") from error
 
 

@@ -2,8 +2,8 @@
 
 Workers keep the prompts that they have read. The engine knows of no caches, but bids can: a job
 may bid for one worker alone, or have legs, one for each worker, that ask for the compute that is
-left to do *there*; for the same value it then bids a higher density where it has less to do. So each
-worker is an instrument of its own here, and the trace must tell which prompts begin alike
+left to do *there*; for the same value it then bids a higher density where it has less to do. So
+each worker is an instrument of its own here, and the trace must tell which prompts begin alike
 (Mooncake does).
 
 Beside such bids, on the same demand: today's bid, which asks every worker for the whole; and bids

@@ -42,11 +42,14 @@ def _table(convert: Callable[[Row], Request]) -> Reader:
 
 
 def _plain_s(row: Row) -> Request:
-    return request(_ns(row["arrival_s"]), int(row["prompt_tokens"]), int(row["output_tokens"]))
+    return _plain(row, _ns(row["arrival_s"]))
 
 
 def _plain_ms(row: Row) -> Request:
-    arrival_ns = int(row["arrival_ms"]) * NS_PER_MS
+    return _plain(row, int(row["arrival_ms"]) * NS_PER_MS)
+
+
+def _plain(row: Row, arrival_ns: int) -> Request:
     blocks = tuple(map(int, (row.get(_BLOCKS) or "").split()))
     return request(arrival_ns, int(row["prompt_tokens"]), int(row["output_tokens"]), blocks)
 
