@@ -23,7 +23,7 @@ from exchange.rpc.accounts import AccountServicer
 from exchange.rpc.admin import AdminServicer
 from exchange.rpc.calls import IncomingCall
 from exchange.rpc.errors import Code, RpcError, refusal
-from exchange.rpc.inside import INSIDE, KEYS, PUBLIC, KeyServicer
+from exchange.rpc.inside import INSIDE, JOBS, KEYS, PUBLIC, KeyServicer
 from exchange.rpc.job_blobs import JobBlobs
 from exchange.rpc.jobs import JobServicer
 from exchange.rpc.market_data import MarketDataServicer
@@ -73,15 +73,16 @@ class LocalApi:
             services.open_calls,
         ):
             services.engine.subscribe(reader.on_group)
-        market_data = MarketDataServicer(services)
+        market_data, jobs = MarketDataServicer(services), JobServicer(services)
         self._behaviours = _behaviours(
             {
                 "exchange.v1.AccountService": AccountServicer(services),
                 "exchange.v1.AdminService": AdminServicer(services),
-                "exchange.v1.JobService": JobServicer(services),
+                "exchange.v1.JobService": jobs,
                 "exchange.v1.MarketDataService": market_data,
                 "exchange.v1.OrderService": OrderServicer(services),
                 "exchange.v1.WorkerService": WorkerServicer(services),
+                JOBS: jobs,
                 KEYS: KeyServicer(services.drain),
                 PUBLIC: market_data,
                 **(inside or {}),
@@ -122,7 +123,7 @@ class LocalApi:
 
     async def _unary(self, method: Method, call: IncomingCall) -> None:
         behaviour = self._behaviours[method.path]
-        with self._hold(call):
+        with self._hold(call) if method.needs_key else _NOTHING:
             # A call that states a deadline ends by it; who states none gets one.
             answering = _answer(method, behaviour, call)
             if call.left_s is not None:

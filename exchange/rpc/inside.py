@@ -23,10 +23,11 @@ from exchange.rpc.methods import METHODS, Method
 KEYS: Final = "flopex.internal.Keys"
 HOLD_KEY: Final = f"/{KEYS}/Hold"
 """Says whose the caller's key is, and ends once it is revoked."""
+JOBS: Final = "flopex.internal.Jobs"
+ABANDON_JOB: Final = f"/{JOBS}/Abandon"
+"""Cancels a job that the door submitted and nobody reads: its key may have been revoked since."""
 _MARKET_DATA: Final = "exchange.v1.MarketDataService"
 PUBLIC: Final = "flopex.internal.MarketData"
-
-
 WEBHOOKS: Final = "flopex.internal.Webhooks"
 """What accounts want to be told; requests and responses are JSON."""
 
@@ -51,6 +52,7 @@ def _method(
     response: type[Message],
     *,
     responses_stream: bool = False,
+    needs_key: bool = True,
 ) -> Method:
     return Method(
         service=service,
@@ -61,11 +63,13 @@ def _method(
         response_class=response,
         parse=request.FromString,
         parse_response=response.FromString,
+        needs_key=needs_key,
     )
 
 
 INSIDE: Final[Mapping[str, Method]] = {
     HOLD_KEY: _method(KEYS, "Hold", Empty, UInt64Value, responses_stream=True),
+    ABANDON_JOB: _method(JOBS, "Abandon", UInt64Value, Empty, needs_key=False),
     **{
         webhooks(name): _method(WEBHOOKS, name, BytesValue, BytesValue)
         for name in (

@@ -40,6 +40,7 @@ from exchange.server.read_model import (
 )
 from exchange.server.recollection import recollect
 from exchange.server.webhooks import Webhooks
+from exchange.webhooks.store import FILE as WEBHOOKS_FILE
 
 GRACE_DEFAULT_S: Final = 10.0
 GC_THRESHOLDS: Final = (50_000, 5, 1_000_000)
@@ -226,7 +227,7 @@ class Server:
     def _open_webhooks(self, engine: Engine, url: str) -> Webhooks:
         config = self.config
         self._webhooks = Webhooks(
-            config.directory / "webhooks.sqlite3",
+            config.directory / WEBHOOKS_FILE,
             url,
             engine,
             allow_private=config.webhooks_private,
