@@ -12,8 +12,12 @@ import hmac
 import http.server
 import json
 import sys
+import time
 
 from exchange.client import Client
+
+OLD_S = 300
+"""What was sent longer ago may be a repeat by somebody else."""
 
 
 class Receiver(http.server.BaseHTTPRequestHandler):
@@ -23,12 +27,13 @@ class Receiver(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Take one event."""
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        signed = f"{self.headers['webhook-id']}.{self.headers['webhook-timestamp']}.".encode()
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        sent_s = int(self.headers["webhook-timestamp"] or 0)
+        signed = f"{self.headers['webhook-id']}.{sent_s}.".encode()
         key = base64.b64decode(self.secret.removeprefix("whsec_"))
         right = base64.b64encode(hmac.digest(key, signed + body, hashlib.sha256)).decode()
         given = self.headers["webhook-signature"] or ""
-        genuine = hmac.compare_digest(given, f"v1,{right}")
+        genuine = hmac.compare_digest(given, f"v1,{right}") and time.time() - sent_s < OLD_S
         self.send_response(204 if genuine else 400)
         self.end_headers()
         if genuine:

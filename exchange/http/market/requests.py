@@ -103,8 +103,8 @@ def decode_stranger(text: str) -> Auth | Ping:
     try:
         return _STRANGERS.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
-        help_text = 'first say {"method": "auth", "key": "flx_..."}'
-        raise ApiError(401, "KEY_MISSING", help_text) from error
+        remedy = 'first say {"method": "auth", "key": "flx_..."}'
+        raise ApiError(401, "KEY_MISSING", remedy) from error
 
 
 def of_id(text: str) -> Id:
