@@ -2,7 +2,7 @@
 
 A backup holds the journal (all money, orders, jobs and leases), its snapshots, the receipts, and
 the encrypted prompts and outputs. Their keys go to a folder of their own, or nowhere: whoever keeps
-a copy of them can read what was erased since.
+a copy of them can read what was erased since. Webhooks go with the keys, as they hold secrets.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from exchange.journal import (
 )
 from exchange.journal.files import OsFileSystem
 from exchange.receipts import backup_receipts, restore_receipts
+from exchange.webhooks.store import FILE as WEBHOOKS
+from exchange.webhooks.store import copy_store
 from flopex.journals import JOURNAL, SNAPSHOTS, beginning_kept
 
 RECEIPTS: Final = "receipts"
@@ -42,6 +44,7 @@ class Copied(NamedTuple):
         snapshots: Snapshots of its state.
         receipts: Receipts.
         blobs: Ciphertexts and their keys, the master key not counted.
+        webhooks: Webhooks of all accounts.
         operator_key: Whether the operator's key is in it.
     """
 
@@ -49,6 +52,7 @@ class Copied(NamedTuple):
     snapshots: int
     receipts: int
     blobs: CopiedBlobs
+    webhooks: int
     operator_key: bool
 
 
@@ -64,6 +68,7 @@ def back_up(data: Path, target: Path, keys: Path | None, *, operator_key: bool =
     Raises:
         BackupRefused: a folder is not empty, or there is no folder for the operator's key.
         JournalError: the journal or the receipts cannot be copied.
+        StoreUnavailable: the webhooks cannot be.
         OSError: a file cannot be.
     """
     if operator_key and keys is None:
@@ -72,7 +77,8 @@ def back_up(data: Path, target: Path, keys: Path | None, *, operator_key: bool =
     # The journal comes first: what a command names was durable before it was journalled, so it is
     # there when its folder is copied. Prompts are kept for an hour after their jobs end, so a
     # backup that takes less has all that the journal's open jobs need.
-    # The snapshots come before even that: none may be ahead of the journal it is of.
+    # Snapshots and webhooks come before even that: none may be ahead of the journal it is of.
+    webhooks = _copy_webhooks(data, keys) if keys is not None else 0
     snapshots = _copy_snapshots(data / SNAPSHOTS, target / SNAPSHOTS)
     journal = _back_up_journal(data, target)
     receipts = 0
@@ -84,7 +90,7 @@ def back_up(data: Path, target: Path, keys: Path | None, *, operator_key: bool =
     has_operator = keys is not None and operator_key and (data / OPERATOR_KEY).exists()
     if has_operator and keys is not None:
         _copy_secret(data / OPERATOR_KEY, keys / OPERATOR_KEY)
-    return Copied(journal, snapshots, receipts, blobs, has_operator)
+    return Copied(journal, snapshots, receipts, blobs, webhooks, has_operator)
 
 
 def restore(backup: Path, data: Path, keys: Path | None) -> Copied:
@@ -98,18 +104,20 @@ def restore(backup: Path, data: Path, keys: Path | None) -> Copied:
         BackupRefused: the data directory is not empty, or the keys are not those of a backup.
         JournalError: the journal or the receipts in the backup are not whole, or cannot be copied.
         BlobError: a blob cannot be read with these keys.
+        StoreUnavailable: the webhooks cannot be copied.
         OSError: a file cannot be copied.
     """
     _need_new(data)
     if keys is not None and not (keys / MASTER_KEY).is_file():
         raise BackupRefused(f"{keys} holds no {MASTER_KEY}: name the folder that --keys made")
-    blobs, receipts, has_operator = CopiedBlobs(0, 0), 0, False
+    blobs, receipts, webhooks, has_operator = CopiedBlobs(0, 0), 0, 0, False
     data.mkdir(0o700, parents=True, exist_ok=True)
     if keys is not None:
         blobs = restore_blobs(backup / BLOBS, keys, data / BLOBS)
         _copy_secret(keys / MASTER_KEY, data / MASTER_KEY)
         with BlobStore(data / BLOBS, data / MASTER_KEY) as store:
             store.check()
+        webhooks = _copy_webhooks(keys, data)
         has_operator = (keys / OPERATOR_KEY).is_file()
         if has_operator:
             _copy_secret(keys / OPERATOR_KEY, data / OPERATOR_KEY)
@@ -119,7 +127,7 @@ def restore(backup: Path, data: Path, keys: Path | None) -> Copied:
     snapshots = _copy_snapshots(backup / SNAPSHOTS, data / SNAPSHOTS)
     kept = beginning_kept(backup / JOURNAL)
     journal = restore_journal(backup / JOURNAL, data / JOURNAL, beginning_kept=kept)
-    return Copied(journal, snapshots, receipts, blobs, has_operator)
+    return Copied(journal, snapshots, receipts, blobs, webhooks, has_operator)
 
 
 def _back_up_journal(data: Path, target: Path) -> JournalStat:
@@ -148,6 +156,13 @@ def _copy_snapshots(source: Path, target: Path) -> int:
         copies.write(head, state)
         count += 1
     return count
+
+
+def _copy_webhooks(source: Path, target: Path) -> int:
+    """Copy webhooks and alerts where there are any; how many webhooks."""
+    if not (source / WEBHOOKS).is_file():
+        return 0
+    return copy_store(source / WEBHOOKS, target / WEBHOOKS)
 
 
 def _need_new(folder: Path | None) -> None:

@@ -10,11 +10,21 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
+
+import msgspec
 
 from exchange.core import commands as c
 from exchange.core.accounts import EXTERNAL
-from exchange.core.events import Cleared, JobEnded, JobQueued, JobState, LeaseOffered, Refused
+from exchange.core.events import (
+    AnyEvent,
+    Cleared,
+    JobEnded,
+    JobQueued,
+    JobState,
+    LeaseOffered,
+    Refused,
+)
 from exchange.core.exchange import Exchange
 from exchange.core.limits import (
     BALANCE_MAX_NANOS,
@@ -25,6 +35,7 @@ from exchange.core.limits import (
     OUTPUT_TOKENS_MAX,
     PRICE_MAX_NANOS,
     QUOTE_TTL_MAX_NS,
+    SETTLE_AFTER_STOP_NS,
 )
 from exchange.core.rules import LIVE_RULES, Rules
 from exchange.metering.cards import ModelCard
@@ -34,7 +45,7 @@ from sim.collecting import collecting_paused
 from sim.demand import Demand, Job
 from sim.outcome import Outcome
 from sim.scenario import FLOPS_PER_TOKEN, HardwareClass, Scenario
-from sim.supply import Change
+from sim.supply import Change, changes_of
 from worker.quoting import Inventory, QuotePolicy, Static
 
 BEGIN_NS: Final = 1_780_000_000 * NS_PER_S
@@ -49,6 +60,14 @@ _ZERO: Final = bytes(32)
 _HEARD: Final = frozenset({Cleared, JobEnded, JobQueued, LeaseOffered, Refused})
 
 
+class Observer(Protocol):
+    """Sees all that the engine is told and tells."""
+
+    def see(self, now_ns: int, command: c.Command, events: Sequence[AnyEvent]) -> None:
+        """One command, in its order, and its events; time counts from the epoch."""
+        ...
+
+
 class _Running(NamedTuple):
     offer: LeaseOffered
     input_tokens: int
@@ -60,7 +79,10 @@ def run_market(
     scenario: Scenario,
     conduct: Conduct | None = None,
     rules: Rules = LIVE_RULES,
-    changes: Sequence[Change] = (),
+    changes: Sequence[Change] | None = None,
+    *,
+    standing: bool = True,
+    observer: Observer | None = None,
 ) -> Outcome:
     """Let the live engine trade the jobs.
 
@@ -69,14 +91,22 @@ def run_market(
         scenario: Its fleet and how it asks.
         conduct: What buyers say, and what workers compute of it; honest where it is not given.
         rules: Of clearing; the live ones where not given.
-        changes: Losses and returns of workers, in the order of their times.
+        changes: Losses and returns of workers, in the order of their times; those of the scenario
+            where not given.
+        standing: Whether a quote states an ask for every slot, as live workers' do; or else one ask
+            for all slots, sent anew when a lease begins or ends.
+        observer: Sees all commands and events.
 
     Returns:
         Which class served each job and when it was done, what was paid, and the digest of the
         engine's state at the end.
     """
     with collecting_paused():
-        return _Market(demand, scenario, conduct or Conduct(), rules, changes).run()
+        if changes is None:
+            changes = changes_of(scenario, demand.window_starts_ns[-1] / NS_PER_S)
+        market = _Market(demand, scenario, conduct or Conduct(), rules, changes)
+        market.standing, market.observer = standing, observer
+        return market.run()
 
 
 class _Market:
@@ -91,10 +121,18 @@ class _Market:
         self._demand, self._scenario, self._conduct = demand, scenario, conduct
         self._core = Exchange(rules)
         self._arriving = 0  # the next of the demand's jobs
+        self.standing = True
+        self.observer: Observer | None = None
         self._changes = changes
         self._changing = 0  # the next of them
+        # A lease of a lost worker may be settled until so long after its job's deadline.
+        self._grace_ns = SETTLE_AFTER_STOP_NS if changes else 0
+        losses = scenario.losses
+        self._found_after_ns = round(losses.found_after_s * NS_PER_S) if losses else 0
+        self._silent: dict[int, int] = {}  # lost workers -> when the exchange finds out
+        self._in_use: list[int] = []  # slots, by worker
         self._comings: list[tuple[c.RegisterWorker, c.SetQuote]] = []  # by worker
-        self._last_ns = BEGIN_NS + max(job.deadline_ns for job in demand.jobs)
+        self._last_ns = BEGIN_NS + max(j.deadline_ns for j in demand.jobs) + self._grace_ns
         self._running: list[tuple[int, int, _Running]] = []  # by their end, then by entry
         self._entered = 0
         self._told: dict[int, Job] = {}  # by number, as their buyers tell them
@@ -112,6 +150,8 @@ class _Market:
                 now_ns = min(now_ns, BEGIN_NS + jobs[self._arriving].arrival_ns)
             if self._changing < len(self._changes):
                 now_ns = min(now_ns, BEGIN_NS + self._changes[self._changing].at_ns)
+            if self._silent:
+                now_ns = min(now_ns, BEGIN_NS + min(self._silent.values()))
             if self._running:
                 now_ns = min(now_ns, self._running[0][0])
             elif now_ns > self._last_ns:
@@ -156,7 +196,8 @@ class _Market:
                 worker_id = len(self._comings) + 1
                 quote = c.SetQuote(worker_id, instrument_id, 0, QUOTE_TTL_MAX_NS, prices)
                 self._comings.append((register, quote))
-                self._apply(BEGIN_NS, [register, quote])
+                self._in_use.append(0)
+                self._apply(BEGIN_NS, [register, self._quote(worker_id)])
 
     def _instrument(self, kind: HardwareClass) -> c.AddInstrument:
         rate = max(1, round(self._demand.millitokens_per_s * kind.speed))
@@ -186,36 +227,69 @@ class _Market:
             if told is not None:
                 self._told[told.number] = told
                 # A buyer may tell a later deadline than its job has.
-                self._last_ns = max(self._last_ns, BEGIN_NS + told.deadline_ns)
+                last_ns = BEGIN_NS + told.deadline_ns + self._grace_ns
+                self._last_ns = max(self._last_ns, last_ns)
                 commands.append(self._submit(told))
         while self._running and self._running[0][0] <= now_ns:
             running = heapq.heappop(self._running)[2]
-            if self._core.leases[running.offer.lease_id].is_open:  # else it was lost
+            worker_id, lease_id = running.offer.worker_id, running.offer.lease_id
+            if worker_id not in self._silent and self._core.leases[lease_id].is_open:
                 commands.append(_receipt(running))
+                commands += self._requoted(worker_id, -1)
         offers = self._apply(now_ns, commands)
         while offers:
-            answers: list[c.Command] = []
-            for offer in offers:
-                fence = offer.fence_epoch, offer.fence_sequence
-                answers.append(c.AcceptLease(offer.worker_id, offer.lease_id, *fence))
-                answers.append(c.StartLease(offer.worker_id, offer.lease_id, *fence))
-                tokens = self._conduct.computed(self._jobs[offer.job_id], now_ns - BEGIN_NS)
-                instrument = self._core.instruments[offer.instrument_id]
-                takes_ns = instrument.run_time_ns(*tokens)
-                self._entered += 1
-                running = _Running(offer, *tokens)
-                heapq.heappush(self._running, (now_ns + takes_ns, self._entered, running))
+            answers = [answer for offer in offers for answer in self._taken(offer, now_ns)]
             offers = self._apply(now_ns, answers)
 
+    def _taken(self, offer: LeaseOffered, now_ns: int) -> list[c.Command]:
+        """What a worker answers to an offer; it begins at once."""
+        if offer.worker_id in self._silent:
+            return []
+        job, market_ns = self._jobs[offer.job_id], now_ns - BEGIN_NS
+        self._conduct.taken(job, self._class_of[offer.instrument_id], market_ns)
+        tokens = self._conduct.computed(job, market_ns)
+        takes_ns = self._core.instruments[offer.instrument_id].run_time_ns(*tokens)
+        self._entered += 1
+        running = _Running(offer, *tokens)
+        heapq.heappush(self._running, (now_ns + takes_ns, self._entered, running))
+        lease = offer.worker_id, offer.lease_id, offer.fence_epoch, offer.fence_sequence
+        return [
+            c.AcceptLease(*lease), c.StartLease(*lease), *self._requoted(offer.worker_id, +1),
+        ]  # fmt: skip
+
+    def _requoted(self, worker_id: int, more: int) -> list[c.Command]:
+        """The quote of a worker whose slots in use have changed, where one does not stand."""
+        if self.standing:
+            return []
+        self._in_use[worker_id - 1] += more
+        return [self._quote(worker_id)]
+
+    def _quote(self, worker_id: int) -> c.SetQuote:
+        quote, used = self._comings[worker_id - 1][1], self._in_use[worker_id - 1]
+        prices = quote.prices_nanos
+        if not self.standing:
+            prices = (prices[min(used, len(prices) - 1)],) * len(prices)
+        return msgspec.structs.replace(quote, prices_nanos=prices)
+
     def _changed(self, now_ns: int) -> list[c.Command]:
-        """The losses and returns of workers that are due."""
+        """The losses and returns of workers that are due, and the losses that are found out."""
         commands: list[c.Command] = []
         while self._changing < len(self._changes):
             at_ns, worker, present = self._changes[self._changing]
             if at_ns > now_ns:
                 break
             self._changing += 1
-            commands += self._comings[worker] if present else [c.WorkerLost(worker + 1)]
+            worker_id = worker + 1
+            if present:
+                self._silent.pop(worker_id, None)  # registering again tells it, too
+                self._in_use[worker] = 0
+                commands += [self._comings[worker][0], self._quote(worker_id)]
+            else:
+                self._silent[worker_id] = at_ns + self._found_after_ns
+        found = [worker_id for worker_id, due_ns in self._silent.items() if due_ns <= now_ns]
+        for worker_id in found:
+            del self._silent[worker_id]
+            commands.append(c.WorkerLost(worker_id))
         return commands
 
     def _apply(self, now_ns: int, commands: list[c.Command]) -> list[LeaseOffered]:
@@ -224,6 +298,8 @@ class _Market:
         offers: list[LeaseOffered] = []
         for command, events in zip(group, self._core.apply(group), strict=True):
             self._events += len(events)
+            if self.observer is not None:
+                self.observer.see(now_ns, command, events)
             for event in events:
                 if type(event) not in _HEARD:
                     continue  # most are
@@ -252,24 +328,44 @@ class _Market:
         )
 
     def _submit(self, job: Job) -> c.SubmitJob:
-        total = flops(CARD, DenseTrace(job.input_tokens, job.output_tokens - 1))
+        legs = self._legs(job, self._conduct.legs(job) or ())
+        model_id, quantity_mflop, input_tokens, tier = 0, 0, 0, ""
+        if not legs:  # else they state it
+            model_id, input_tokens, tier = 1, job.input_tokens, TIER
+            quantity_mflop = _quantity_mflop(input_tokens, job.output_tokens)
         return c.SubmitJob(
             account_id=self._first_account + job.account,
             client_job_id=_id16(BEGIN_NS + job.arrival_ns, job.number),
-            model_id=1,
+            model_id=model_id,
             instrument_id=0,
-            quantity_mflop=-(-total // FLOPS_PER_MFLOP),
+            quantity_mflop=quantity_mflop,
             value_nanos=job.value_nanos,
             limit_nanos=0,
             max_cost_nanos=0,
             deadline_within_ns=max(job.deadline_ns - job.arrival_ns, 1),
             payload_digest=_ZERO,
             payload_bytes=1,
-            input_tokens=job.input_tokens,
-            input_tokens_max=job.input_tokens,
+            input_tokens=input_tokens,
+            input_tokens_max=input_tokens,
             output_tokens_max=job.output_tokens,
-            tier=TIER,
+            tier=tier,
+            legs=legs,
         )
+
+    def _legs(self, job: Job, inputs: Sequence[int]) -> tuple[int, ...]:
+        """A leg in every class that has input: the same value for the work to do there."""
+        numbers: list[int] = []
+        for instrument_id, tokens in zip(self._class_of, inputs, strict=bool(inputs)):
+            if not tokens:
+                continue
+            quantity_mflop = _quantity_mflop(tokens, job.output_tokens)
+            numbers += (instrument_id, 0, quantity_mflop, tokens, tokens)
+        return tuple(numbers)
+
+
+def _quantity_mflop(input_tokens: int, output_tokens: int) -> int:
+    """Budget for so many tokens."""
+    return -(-flops(CARD, DenseTrace(input_tokens, output_tokens - 1)) // FLOPS_PER_MFLOP)
 
 
 def _receipt(running: _Running) -> c.SettleLease:

@@ -8,19 +8,25 @@ market. Each rule starts a job at once where it may; none interrupts one.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple
 
 from exchange.core.limits import NS_PER_S
 from sim.demand import Demand, Job
 from sim.outcome import Outcome
-from sim.scenario import UNIT_NANOS, Scenario
+from sim.scenario import UNIT_NANOS, Scenario, ScenarioError
 
 POSTED_GRID: Final = (0.0, 0.3, 0.6, 0.9, 1.2)
 """Prices, in units of value per unit of work, of which `posted` keeps the best in hindsight."""
 SPILL_AFTER_NS: Final = 2 * NS_PER_S
 AUCTION_NS: Final = 1 * NS_PER_S
 PRIORITIES: Final = 3
+
+NAMES: Final = (
+    "fifo", "fifo_drop", "edf_drop", "priority", "density", "reverse_auction", "least_loaded",
+    "cheapest_spill", "posted",
+)  # fmt: skip
+"""Of all rules."""
 
 Key = Callable[[Job], tuple[float, ...]]
 
@@ -41,27 +47,34 @@ class Rule(NamedTuple):
     auction_ns: int = 0
 
 
-def run_rivals(demand: Demand, scenario: Scenario) -> dict[str, Outcome]:
-    """Every rule's outcome, by its name."""
+def run_rivals(
+    demand: Demand, scenario: Scenario, names: Collection[str] = NAMES
+) -> dict[str, Outcome]:
+    """The outcomes of rules, by their names: of all, or of those named.
+
+    Raises:
+        ScenarioError: the scenario loses workers; queues here do not know what to do then.
+    """
+    if scenario.losses:
+        raise ScenarioError("the rules beside the market lose no workers: leave out the losses")
     ranks = _priorities(demand)
-    outcomes = {
-        "fifo": _queue("fifo", demand, scenario, Rule(_arrival, drops=False)),
-        "fifo_drop": _queue("fifo_drop", demand, scenario, Rule(_arrival)),
-        "edf_drop": _queue("edf_drop", demand, scenario, Rule(lambda job: (job.deadline_ns,))),
-        "priority": _queue(
-            "priority", demand, scenario, Rule(lambda job: (ranks[job.number], job.arrival_ns))
-        ),
-        "density": _queue("density", demand, scenario, Rule(_density, cheapest=True)),
-        "reverse_auction": _queue(
-            "reverse_auction",
-            demand,
-            scenario,
-            Rule(_arrival, cheapest=True, auction_ns=AUCTION_NS),
-        ),
-        "least_loaded": _assigned("least_loaded", demand, scenario, _least_loaded),
-        "cheapest_spill": _assigned("cheapest_spill", demand, scenario, _cheapest_spill),
+    queues = {
+        "fifo": Rule(_arrival, drops=False),
+        "fifo_drop": Rule(_arrival),
+        "edf_drop": Rule(lambda job: (job.deadline_ns,)),
+        "priority": Rule(lambda job: (ranks[job.number], job.arrival_ns)),
+        "density": Rule(_density, cheapest=True),
+        "reverse_auction": Rule(_arrival, cheapest=True, auction_ns=AUCTION_NS),
     }
-    outcomes["posted"] = _posted(demand, scenario)
+    choices = {"least_loaded": _least_loaded, "cheapest_spill": _cheapest_spill}
+    outcomes = {}
+    for name in names:
+        if name in queues:
+            outcomes[name] = _queue(name, demand, scenario, queues[name])
+        elif name in choices:
+            outcomes[name] = _assigned(name, demand, scenario, choices[name])
+        else:
+            outcomes[name] = _posted(demand, scenario)
     return outcomes
 
 

@@ -8,7 +8,7 @@ oneself not at all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from exchange.core.limits import NS_PER_S
@@ -16,9 +16,12 @@ from exchange.readmodel.schema import VOLUME_MAX_MFLOP
 
 WIDTHS_S: Final = (1, 60, 300, 900, 3_600, 14_400, 86_400)
 """Widths of candles, seconds. All divide a day, so candles begin at whole multiples since 1970."""
+NARROWEST_NS: Final = WIDTHS_S[0] * NS_PER_S
 HOUR_NS: Final = 3_600 * NS_PER_S
 TRIM_DIVISOR: Final = 10
 """This part of the hour's volume is left out at each end."""
+
+Row = tuple[int, ...]
 
 
 class Candle:
@@ -38,6 +41,67 @@ class Candle:
         self.close = price
         self.volume = min(self.volume + quantity, VOLUME_MAX_MFLOP)
         self.trades += 1
+
+    def take(self, later: Candle) -> None:
+        """The trades of a candle within this one's interval come after those so far."""
+        self.high = max(self.high, later.high)
+        self.low = min(self.low, later.low)
+        self.close = later.close
+        self.volume = min(self.volume + later.volume, VOLUME_MAX_MFLOP)
+        self.trades += later.trades
+
+    def row(self, instrument_id: int, width_s: int) -> Row:
+        """As it stands in the table."""
+        return (
+            instrument_id, width_s, self.start_ns,
+            self.open, self.high, self.low, self.close, self.volume, self.trades,
+        )  # fmt: skip
+
+
+class Candles:
+    """The latest candle of every instrument at every width.
+
+    A trade changes one of the narrowest width, to which those since the last `fold` are added up.
+    All begin at whole multiples of that width, so each of the wider ones contains it or does not.
+    """
+
+    def __init__(self) -> None:
+        self._latest: dict[tuple[int, int], Candle] = {}  # (instrument, width)
+        self._now: dict[int, Candle] = {}
+
+    def trade(self, instrument_id: int, now_ns: int, price: int, quantity: int) -> list[Row]:
+        """One more trade; rows of the candles that are over by it."""
+        now = self._now.get(instrument_id)
+        rows: list[Row] = []
+        if now is None or now_ns - now.start_ns >= NARROWEST_NS:
+            if now is not None:
+                rows = self._fold(instrument_id, now)
+            start_ns = now_ns - now_ns % NARROWEST_NS
+            now = self._now[instrument_id] = Candle(start_ns, price)
+        now.trade(price, quantity)
+        return rows
+
+    def fold(self) -> Iterator[Row]:
+        """Rows of all candles that have changed, as they are now."""
+        for instrument_id, now in self._now.items():
+            yield from self._fold(instrument_id, now)
+        self._now.clear()
+
+    def load(self, row: Row) -> None:
+        """Go on from the row of a latest candle."""
+        candle = self._latest[row[0], row[1]] = Candle(row[2], row[3])
+        candle.high, candle.low, candle.close, candle.volume, candle.trades = row[4:]
+
+    def _fold(self, instrument_id: int, now: Candle) -> list[Row]:
+        rows = []
+        for width_s in WIDTHS_S:
+            start_ns = now.start_ns - now.start_ns % (width_s * NS_PER_S)
+            candle = self._latest.get((instrument_id, width_s))
+            if candle is None or candle.start_ns != start_ns:
+                candle = self._latest[instrument_id, width_s] = Candle(start_ns, now.open)
+            candle.take(now)
+            rows.append(candle.row(instrument_id, width_s))
+        return rows
 
 
 class Hour:

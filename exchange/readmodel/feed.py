@@ -69,6 +69,7 @@ class Feed:
         self._database = database
         self._progress = progress
         self._watchers: list[Watcher] = []
+        self._behind = False
         self._projector = Projector()
         self._projector.load(database, progress.time_ns, progress.entries, progress.trades)
         self._sampler = Sampler(progress.time_ns, _latest_prices(database, core))
@@ -134,6 +135,11 @@ class Feed:
         """The state at that sequence, to look at."""
         return self._core
 
+    @property
+    def behind(self) -> bool:
+        """Whether the last `step` ended with its batch, and not with the journal."""
+        return self._behind
+
     def watch(self, watcher: Watcher) -> None:
         """Show it every commit group from now on, once; what it makes of it is its own affair."""
         self._watchers.append(watcher)
@@ -152,8 +158,7 @@ class Feed:
         """
         core, projector = self._core, self._projector
         before = core.sequence
-        full = False
-        while not full:
+        while True:
             groups = self._journal.poll(POLL_GROUPS)
             for group in groups:
                 commands = decode(group.payload)
@@ -163,7 +168,9 @@ class Feed:
                     projector.take_best_prices(instrument_id, core.now_ns, prices)
                 for watcher in self._watchers:
                     watcher.take(group.first_sequence, core.now_ns, commands, events)
-            full = len(groups) < POLL_GROUPS or projector.rows >= BATCH_ROWS_MAX
+            self._behind = len(groups) == POLL_GROUPS
+            if not self._behind or projector.rows >= BATCH_ROWS_MAX:
+                break
         if core.sequence > before:
             self._commit()
         return core.sequence - before

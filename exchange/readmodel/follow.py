@@ -16,6 +16,10 @@ from exchange.readmodel.feed import Feed
 IDLE_MIN_S: Final = 0.002
 IDLE_MAX_S: Final = 0.02
 """How soon and how late a new command is looked for; the wait doubles while nothing comes."""
+REST: Final = 4
+REST_MAX_S: Final = 0.05
+"""Where it keeps up it rests after each batch, so many times as long as that took: the next batch
+is larger, costs less for each command, and the processor is the exchange's meanwhile."""
 CATCH_UP_S: Final = 2.0
 """Longest time that it goes on for once it was told to stop."""
 VERIFY_EVERY_S: Final = 1.0
@@ -73,9 +77,12 @@ def _follow(feed: Feed, stop: Event, wanted: Callable[[], bool], traces: JobTrac
     while wanted():
         if stop_by is None and stop.is_set():
             stop_by = time.monotonic() + CATCH_UP_S
+        began = time.monotonic()
         if feed.has_news() and feed.step():
             idle_s = IDLE_MIN_S
             if stop_by is None or time.monotonic() < stop_by:
+                if not feed.behind:
+                    stop.wait(min(REST * (time.monotonic() - began), REST_MAX_S))
                 continue
         if stop_by is not None:
             return

@@ -18,11 +18,12 @@ from exchange.core.commands import (
     TradingState,
 )
 from exchange.core.jobs import bid_id_of
-from exchange.core.limits import FLOPS_PER_MFLOP, NS_PER_S
+from exchange.core.limits import FLOPS_PER_MFLOP
 from exchange.core.planning import LEG_NUMBERS as JOB_LEG_NUMBERS
 from exchange.readmodel import schema
-from exchange.readmodel.candles import HOUR_NS, WIDTHS_S, Candle, Hour, index_point
+from exchange.readmodel.candles import HOUR_NS, Candles, Hour, index_point
 from exchange.readmodel.changes import ChangingRows, NewRows, ReplacedRows
+from exchange.readmodel.order_rows import OrderRows
 from exchange.readmodel.queries import trade_number_at
 from exchange.readmodel.schema import plain_text
 from matching.types import Side
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 LEG_NUMBERS: Final = 3
 """Of an order's leg in its command, and the first of a job's: instrument, price, quantity."""
 
+NEW: Final = int(e.OrderState.NEW)
+BID: Final = int(Side.BID)
+
 
 class Projector:
     """Turns events into rows of the read model."""
@@ -46,10 +50,10 @@ class Projector:
         self._models = NewRows(schema.MODELS)
         self._instruments = ChangingRows(schema.INSTRUMENTS)
         self._workers = ChangingRows(schema.WORKERS)
-        self._orders = ChangingRows(schema.ORDERS)
+        self._orders = OrderRows()
         self._legs = NewRows(schema.ORDER_LEGS)
         self._trades = NewRows(schema.TRADES)
-        self._candles = ReplacedRows(schema.CANDLES)
+        self._candle_rows = ReplacedRows(schema.CANDLES)
         self._index = NewRows(schema.HOURLY_INDEX)
         self._best_prices = NewRows(schema.BEST_PRICES)
         self._entries = NewRows(schema.LEDGER_ENTRIES)
@@ -60,14 +64,14 @@ class Projector:
         self._receipts = NewRows(schema.RECEIPTS, repeats=True)
         self._rows = (
             self._accounts, self._models, self._instruments, self._workers, self._orders,
-            self._legs, self._trades, self._candles, self._index, self._best_prices,
+            self._legs, self._trades, self._candle_rows, self._index, self._best_prices,
             self._entries, self._jobs, self._job_legs, self._job_endings, self._leases,
             self._receipts,
         )  # fmt: skip
         self._known_workers: set[int] = set()
         self._last_lease_id = 0
-        self._latest: dict[tuple[int, int], Candle] = {}  # (instrument, width)
-        self._touched: set[tuple[int, int]] = set()
+        self._moved: dict[int, int] = {}  # what accounts have gained, or lost, since `write`
+        self._candles = Candles()
         self._hours: dict[int, Hour] = {}  # of the present hour, by instrument
         self._hour_ns = 0
         self._sequence = 0
@@ -132,9 +136,11 @@ class Projector:
 
     def write(self, database: Database) -> None:
         """Write what was gathered; inside a transaction of the caller's."""
-        for key in self._touched:
-            self._keep(key, self._latest[key])
-        self._touched.clear()
+        for row in self._candles.fold():
+            self._candle_rows.replace(*row)
+        for account_id, amount in self._moved.items():
+            self._accounts.add(account_id, "balance_nanos", amount)
+        self._moved.clear()
         for rows in self._rows:
             rows.write(database)
 
@@ -158,8 +164,7 @@ class Projector:
             "AND c.start_time_ns = m.start_time_ns"
         )
         for row in database.query(latest):
-            candle = self._latest[row[0], row[1]] = Candle(row[2], row[3])
-            candle.high, candle.low, candle.close, candle.volume, candle.trades = row[4:]
+            self._candles.load(row)
         self._hour_ns = now_ns - now_ns % HOUR_NS
         trades_now = (
             "SELECT instrument_id, price_nanos, quantity_mflop FROM trades "
@@ -203,66 +208,50 @@ class Projector:
             self.entries, self._sequence, int(event.kind), debit, credit, amount,
             event.reference_id, self._now_ns,
         )  # fmt: skip
-        self._accounts.add(debit, "balance_nanos", -amount)
-        self._accounts.add(credit, "balance_nanos", amount)
+        moved = self._moved
+        moved[debit] = moved.get(debit, 0) - amount
+        moved[credit] = moved.get(credit, 0) + amount
 
     # Orders
 
     def _order_accepted(self, event: e.OrderAccepted, command: PlaceOrder) -> None:
         stop = command.stop_price_nanos if isinstance(command, PlaceConditionalOrder) else 0
-        self._orders.insert(
+        quantity = event.quantity_mflop
+        self._orders.insert([
             event.order_id, event.account_id, event.client_order_id, event.instrument_id,
             int(event.side), command.order_type, command.time_in_force, event.price_nanos,
-            event.quantity_mflop, event.quantity_mflop, 0, stop, int(e.OrderState.NEW), 0,
-            self._now_ns, 0, self._sequence,
-        )  # fmt: skip
+            quantity, quantity, 0, stop, NEW, 0, self._now_ns, 0, self._sequence,
+        ])  # fmt: skip
         if isinstance(command, PlaceMultiLegOrder):
             numbers = command.legs
             for leg, at in enumerate(range(0, len(numbers), LEG_NUMBERS)):
                 self._legs.insert(event.order_id, leg, *numbers[at : at + LEG_NUMBERS])
 
     def _order_filled(self, event: e.OrderFilled, _: object) -> None:
+        quantity, now_ns, sequence = event.quantity_mflop, self._now_ns, self._sequence
         maker, taker = event.maker_order_id, event.taker_order_id
-        self._filled(maker, event.quantity_mflop, event.maker_leaves_mflop)
-        self._filled(taker, event.quantity_mflop, event.taker_leaves_mflop)
-        bought = event.taker_side == Side.BID
-        maker_account, taker_account = event.maker_account_id, event.taker_account_id
-        buyer, seller = (taker_account, maker_account) if bought else (maker_account, taker_account)
+        self._orders.fill(maker, quantity, event.maker_leaves_mflop, now_ns, sequence)
+        self._orders.fill(taker, quantity, event.taker_leaves_mflop, now_ns, sequence)
+        side = int(event.taker_side)
+        buyer, seller = event.taker_account_id, event.maker_account_id
+        if side != BID:
+            buyer, seller = seller, buyer
         self._trade(
-            event.instrument_id, event.trade_id, event.price_nanos, event.quantity_mflop,
-            int(event.taker_side), buyer, seller, maker, taker, 0,
+            event.instrument_id, event.trade_id, event.price_nanos, quantity, side, buyer, seller,
+            maker, taker, 0,
         )  # fmt: skip
 
-    def _filled(self, order_id: int, quantity: int, leaves: int) -> None:
-        state = e.OrderState.PARTIALLY_FILLED if leaves else e.OrderState.FILLED
-        end_ns = 0 if leaves else self._now_ns
-        self._orders.add(order_id, "filled_mflop", quantity)
-        self._orders.put(
-            order_id,
-            leaves_mflop=leaves,
-            state=int(state),
-            end_time_ns=end_ns,
-            sequence=self._sequence,
-        )
-
     def _order_replaced(self, event: e.OrderReplaced, _: object) -> None:
-        self._orders.put(
-            event.order_id,
-            price_nanos=event.price_nanos,
-            quantity_mflop=event.quantity_mflop,
-            leaves_mflop=event.leaves_mflop,
-            sequence=self._sequence,
-        )
+        self._orders.replace(
+            event.order_id, event.price_nanos, event.quantity_mflop, event.leaves_mflop,
+            self._sequence,
+        )  # fmt: skip
 
     def _order_closed(self, event: e.OrderClosed, _: object) -> None:
-        self._orders.put(
-            event.order_id,
-            leaves_mflop=event.leaves_mflop,
-            state=int(event.state),
-            reason=int(event.reason),
-            end_time_ns=self._now_ns,
-            sequence=self._sequence,
-        )
+        self._orders.close(
+            event.order_id, int(event.state), int(event.reason), event.leaves_mflop, self._now_ns,
+            self._sequence,
+        )  # fmt: skip
 
     # Trades
 
@@ -276,25 +265,13 @@ class Projector:
             self.trades, instrument_id, trade_id, price, quantity, now_ns, taker_side,
             self._sequence, buyer, seller, maker_order_id, taker_order_id, job_id,
         )  # fmt: skip
-        for width_s in WIDTHS_S:
-            key = (instrument_id, width_s)
-            start_ns = now_ns - now_ns % (width_s * NS_PER_S)
-            candle = self._latest.get(key)
-            if candle is None or candle.start_ns != start_ns:
-                if candle is not None and key in self._touched:
-                    self._keep(key, candle)
-                candle = self._latest[key] = Candle(start_ns, price)
-            candle.trade(price, quantity)
-            self._touched.add(key)
+        for row in self._candles.trade(instrument_id, now_ns, price, quantity):
+            self._candle_rows.replace(*row)
         if buyer != seller:
-            self._hours.setdefault(instrument_id, Hour()).trade(price, quantity)
-
-    def _keep(self, key: tuple[int, int], candle: Candle) -> None:
-        """A candle's row is what it is now."""
-        self._candles.replace(
-            *key, candle.start_ns,
-            candle.open, candle.high, candle.low, candle.close, candle.volume, candle.trades,
-        )  # fmt: skip
+            hour = self._hours.get(instrument_id)
+            if hour is None:
+                hour = self._hours[instrument_id] = Hour()
+            hour.trade(price, quantity)
 
     def _close_hour(self, now_ns: int) -> None:
         """The hour is over: its index is what its trades came to."""

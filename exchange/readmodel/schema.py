@@ -12,7 +12,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, NamedTuple
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 """Changes with the tables; a read model of another version is rebuilt."""
 VOLUME_MAX_MFLOP: Final = 2**63 - 1
 """A sum of quantities that would pass this stays there."""
@@ -128,11 +128,7 @@ TRADES: Final = Table(
         "job_id",
     ),
     ("number",),
-    (
-        ("instrument_id", "number"),
-        ("buyer_account_id", "number"),
-        ("seller_account_id", "number"),
-    ),
+    (("instrument_id", "number"),),
 )
 CANDLES: Final = Table(
     "candles",

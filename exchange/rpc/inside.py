@@ -12,7 +12,7 @@ from typing import Final
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
-from google.protobuf.wrappers_pb2 import BytesValue, UInt64Value
+from google.protobuf.wrappers_pb2 import UInt64Value
 
 from exchange.rpc import auth
 from exchange.rpc.calls import IncomingCall as Context
@@ -23,17 +23,11 @@ from exchange.rpc.methods import METHODS, Method
 KEYS: Final = "flopex.internal.Keys"
 HOLD_KEY: Final = f"/{KEYS}/Hold"
 """Says whose the caller's key is, and ends once it is revoked."""
+JOBS: Final = "flopex.internal.Jobs"
+ABANDON_JOB: Final = f"/{JOBS}/Abandon"
+"""Cancels a job that the door submitted and nobody reads: its key may have been revoked since."""
 _MARKET_DATA: Final = "exchange.v1.MarketDataService"
 PUBLIC: Final = "flopex.internal.MarketData"
-
-
-WEBHOOKS: Final = "flopex.internal.Webhooks"
-"""What accounts want to be told; requests and responses are JSON."""
-
-
-def webhooks(name: str) -> str:
-    """The path of a method of `WEBHOOKS`."""
-    return f"/{WEBHOOKS}/{name}"
 
 
 def public(path: str) -> str:
@@ -51,6 +45,7 @@ def _method(
     response: type[Message],
     *,
     responses_stream: bool = False,
+    needs_key: bool = True,
 ) -> Method:
     return Method(
         service=service,
@@ -61,23 +56,13 @@ def _method(
         response_class=response,
         parse=request.FromString,
         parse_response=response.FromString,
+        needs_key=needs_key,
     )
 
 
 INSIDE: Final[Mapping[str, Method]] = {
     HOLD_KEY: _method(KEYS, "Hold", Empty, UInt64Value, responses_stream=True),
-    **{
-        webhooks(name): _method(WEBHOOKS, name, BytesValue, BytesValue)
-        for name in (
-            "AddWebhook",
-            "ListWebhooks",
-            "RemoveWebhook",
-            "TestWebhook",
-            "AddAlert",
-            "ListAlerts",
-            "RemoveAlert",
-        )
-    },
+    ABANDON_JOB: _method(JOBS, "Abandon", UInt64Value, Empty, needs_key=False),
     **{
         public(method.path): replace(method, service=PUBLIC, needs_key=False)
         for method in METHODS.values()

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.wrappers_pb2 import UInt64Value
+
 from exchange.core.commands import CancelJob, Role
 from exchange.core.events import JobQueued, Repeated
 from exchange.core.jobs import Job
@@ -74,6 +77,14 @@ class JobServicer:
             account_id = caller.account_id
         await self._services.execute(CancelJob(account_id, job.job_id))
         return pb.CancelJobResponse(job=self._job(job))
+
+    async def Abandon(self, request: UInt64Value, context: Context) -> Empty:
+        """Cancel a job that a door of the exchange submitted and nobody reads any more."""
+        job = self._services.core.jobs.get(request.value)
+        if job is None:
+            raise refusal(Reason.JOB_CLOSED)
+        await self._services.execute(CancelJob(job.account_id, job.job_id))
+        return Empty()
 
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
         """See the service's definition."""

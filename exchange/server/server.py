@@ -26,7 +26,6 @@ from exchange.receipts import ReceiptStore
 from exchange.recovery import SnapshotConfig, SnapshotKeeper
 from exchange.rpc.api import LocalApi
 from exchange.rpc.history import History
-from exchange.rpc.inside import WEBHOOKS
 from exchange.rpc.outputs import OutputHub
 from exchange.rpc.services import Services
 from exchange.server.bootstrap import ensure_operator
@@ -40,6 +39,7 @@ from exchange.server.read_model import (
 )
 from exchange.server.recollection import recollect
 from exchange.server.webhooks import Webhooks
+from exchange.webhooks.store import FILE as WEBHOOKS_FILE
 
 GRACE_DEFAULT_S: Final = 10.0
 GC_THRESHOLDS: Final = (50_000, 5, 1_000_000)
@@ -181,11 +181,8 @@ class Server:
         self._closing.callback(receipts.close)
         self.services = Services(engine, blobs, receipts, history, self._clock, outputs, read_model)
         # Before the first turn of the engine, so that the readers of its feed miss nothing.
-        inside = {}
-        if read_model is not None:
-            url = read_model_url(config.directory, config.read_model)
-            inside[WEBHOOKS] = self._open_webhooks(engine, url).servicer
-        api = self._api = LocalApi(self.services, config.sessions, inside)
+        webhooks = self._open_webhooks(engine, url).servicer if read_model is not None else None
+        api = self._api = LocalApi(self.services, config.sessions, webhooks)
         edges = self._edges = self._make_edges(api)
         self.operator_secret = await ensure_operator(
             engine, config.operator_key_path, config.operator_secret
@@ -226,7 +223,7 @@ class Server:
     def _open_webhooks(self, engine: Engine, url: str) -> Webhooks:
         config = self.config
         self._webhooks = Webhooks(
-            config.directory / "webhooks.sqlite3",
+            config.directory / WEBHOOKS_FILE,
             url,
             engine,
             allow_private=config.webhooks_private,

@@ -7,6 +7,7 @@ a place moves only after everything before it was told: after a crash some is to
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any, Final, NamedTuple
 
 from exchange.webhooks.errors import StoreUnavailable, TooMany
 
+FILE: Final = "webhooks.sqlite3"
+"""Its name in the data directory."""
 WEBHOOKS_MAX: Final = 1_000
 """Webhooks of all accounts."""
 WEBHOOKS_PER_ACCOUNT_MAX: Final = 8
@@ -149,6 +152,13 @@ class Store:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+    def copy_into(self, other: Store) -> None:
+        """Let another store hold what this one holds at one moment."""
+        try:
+            self._connection.backup(other._connection)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"{self._path}: {error}") from error
 
     @property
     def version(self) -> tuple[int, int]:
@@ -349,3 +359,21 @@ class Store:
                 self._run("ROLLBACK")
             raise
         self._run("COMMIT")
+
+
+def copy_store(source: Path, target: Path) -> int:
+    """Copy a file that may be in use to a new one, which is durable then.
+
+    Returns:
+        How many webhooks it holds.
+
+    Raises:
+        StoreUnavailable: It cannot be read or written.
+    """
+    with contextlib.closing(Store(target)) as copy:
+        with contextlib.closing(Store(source)) as store:
+            store.copy_into(copy)
+        count = len(copy.webhooks())
+    with target.open("rb") as copied:
+        os.fsync(copied.fileno())
+    return count

@@ -49,7 +49,8 @@ ANSWER_MAX_S: Final = 60.0
 """A child that does not answer for so long is ended, and with it the benchmark."""
 
 PARTS: Final = (
-    "gateway_cpu_s", "read_model_cpu_s", "apply_s", "append_s", "publish_s", "groups",
+    "gateway_cpu_s", "read_model_cpu_s", "read_model_commands", "apply_s", "append_s", "publish_s",
+    "groups",
 )  # fmt: skip
 """What the server counts, and `Measured` has by the same name."""
 
@@ -113,6 +114,8 @@ class Measured:
     publish_s: float = 0.0
     groups: int = 0
     read_model_cpu_s: float = 0.0
+    read_model_commands: int = 0
+    read_model_lag: int = 0
     latencies: Latencies = field(default_factory=Latencies)
 
     def percentile_ms(self, share: float) -> float:
@@ -136,6 +139,11 @@ class Measured:
             "server_cpu_us_per_order": round(self.server_cpu_s / orders * 1e6, 2),
             "gateway_cpu_us_per_order": round(self.gateway_cpu_s / orders * 1e6, 2),
             "read_model_cpu_us_per_order": round(self.read_model_cpu_s / orders * 1e6, 2),
+            # Of the commands that it took in meanwhile: it may have fallen behind.
+            "read_model_cpu_us_per_command": round(
+                self.read_model_cpu_s / max(1, self.read_model_commands) * 1e6, 2
+            ),
+            "read_model_lag_commands": self.read_model_lag,
             "client_cpu_us_per_order": round(self.client_cpu_s / orders * 1e6, 2),
             # The engine's own parts, by the clock: the journal's is mostly the wait for the disk.
             "core_us_per_order": round(self.apply_s / orders * 1e6, 2),
@@ -255,6 +263,7 @@ def _trial(
     measured.server_cpu_s = after["cpu_s"] - before["cpu_s"]
     for name in PARTS:
         setattr(measured, name, after.get(name, 0) - before.get(name, 0))
+    measured.read_model_lag = after.get("read_model_lag", 0)
     return measured
 
 

@@ -17,8 +17,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from exchange.readmodel.database import connect
+from exchange.readmodel.progress import read_progress
 from exchange.server.gateway_process import GatewayProcess
-from exchange.server.read_model import ReadModelProcess
+from exchange.server.read_model import ReadModelProcess, read_model_url
 from exchange.server.server import GC_THRESHOLDS
 from exchange.testing import InProcessExchange
 from flopex.bench import empty
@@ -73,6 +75,16 @@ def _read_model_pid(exchange: InProcessExchange) -> int:
     return feeder.pid
 
 
+def _read_model_sequence(directory: Path) -> int:
+    """The last command that the read model holds."""
+    database = connect(read_model_url(directory, ""), read_only=True)
+    try:
+        progress = read_progress(database)
+    finally:
+        database.close()
+    return progress.sequence if progress is not None else 0
+
+
 def _cpu_s(pid: int) -> float:
     """CPU seconds of another process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -92,10 +104,13 @@ async def _serve(kind: str, directory: Path) -> None:
             if exchange is not None:
                 stats = exchange.engine.stats
                 gateway_cpu_s = _gateway_cpu_s(exchange)
+                read_model_sequence = _read_model_sequence(directory)
                 answer["cpu_s"] += gateway_cpu_s
                 answer |= {
                     "gateway_cpu_s": gateway_cpu_s,
                     "read_model_cpu_s": _cpu_s(_read_model_pid(exchange)),
+                    "read_model_commands": read_model_sequence,
+                    "read_model_lag": exchange.engine.core.sequence - read_model_sequence,
                     "groups": stats.groups,
                     "commands": stats.commands,
                     "apply_s": stats.apply_ns / 1e9,

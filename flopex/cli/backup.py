@@ -30,7 +30,7 @@ async def backup(
     directory: Annotated[Path, typer.Argument(help="New folder for the backup.")],
     keys: Annotated[
         Path | None,
-        typer.Option(help="New folder for the keys of prompts and outputs; keep it apart."),
+        typer.Option(help="New folder for keys and webhooks; keep it apart."),
     ] = None,
     operator_key: Annotated[
         bool,
@@ -42,7 +42,7 @@ async def backup(
     Every journal block, every receipt and both hash chains are checked. Without --keys the copy of
     prompts and outputs cannot be read; money, orders, jobs, leases and receipts need no key. With
     it, whoever has both folders can read every prompt and output that was there, also after the
-    exchange has erased it.
+    exchange has erased it. Webhooks and alerts go with the keys, as they hold secrets.
     """
     from flopex import backups
 
@@ -50,7 +50,7 @@ async def backup(
     copied = await _copying(take, session.data, directory, keys)
     session.output.answer(_facts(copied, directory), _shown("backed up", copied, directory))
     if keys is None:
-        session.output.note("the keys of prompts and outputs are not in it: see --keys")
+        session.output.note("neither the keys of prompts and outputs nor webhooks: see --keys")
 
 
 @command(
@@ -73,7 +73,7 @@ async def restore(
     copied = await _copying(backups.restore, source, session.data, keys)
     session.output.answer(_facts(copied, session.data), _shown("restored", copied, session.data))
     if keys is None:
-        session.output.note("without --keys no prompt and no output was restored")
+        session.output.note("without --keys no prompt, no output and no webhook was restored")
 
 
 async def _copying(
@@ -81,6 +81,7 @@ async def _copying(
 ) -> Copied:
     from exchange.blobs import BlobError
     from exchange.journal import JournalError
+    from exchange.webhooks.errors import StoreUnavailable
     from flopex.backups import BackupRefused
 
     try:
@@ -91,6 +92,8 @@ async def _copying(
         raise CommandError(str(error), reason="JOURNAL") from error
     except BlobError as error:
         raise CommandError(str(error), reason="BLOBS") from error
+    except StoreUnavailable as error:
+        raise CommandError(str(error), reason="WEBHOOKS") from error
     except OSError as error:
         raise CommandError(f"cannot copy: {error}", reason="COPY") from error
 
@@ -106,6 +109,7 @@ def _facts(copied: Copied, where: Path) -> dict[str, Any]:
         "receipts": copied.receipts,
         "blobs": copied.blobs.ciphertexts,
         "keys": copied.blobs.keys,
+        "webhooks": copied.webhooks,
         "operator_key": copied.operator_key,
     }
 
@@ -114,6 +118,6 @@ def _shown(verb: str, copied: Copied, where: Path) -> str:
     return (
         f"{verb} in {where}: {grouped(copied.journal.records)} journal records, "
         f"{grouped(copied.receipts)} receipts, {grouped(copied.blobs.ciphertexts)} blobs, "
-        f"{grouped(copied.blobs.keys)} keys\n"
+        f"{grouped(copied.blobs.keys)} keys, {grouped(copied.webhooks)} webhooks\n"
         f"chain hash {copied.journal.chain_hash.hex()}"
     )

@@ -6,7 +6,7 @@ and all of it is computed.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from sim.demand import Job
 
@@ -21,6 +21,17 @@ class Conduct:
         """
         del now_ns
         return job
+
+    def legs(self, told: Job) -> Sequence[int] | None:
+        """By class, the input tokens that the job bids for there, or 0 for no leg in the class.
+
+        None: one bid for all classes.
+        """
+        del told
+        return None
+
+    def taken(self, told: Job, class_index: int, now_ns: int) -> None:
+        """Hears where a job begins, before it is asked what is computed of it."""
 
     def computed(self, told: Job, now_ns: int) -> tuple[int, int]:
         """Input and output tokens that the worker computes, at most those told."""

@@ -27,6 +27,8 @@ from exchange.v1 import account_service_pb2 as accounts_pb
 from exchange.v1 import job_service_pb2 as pb
 from exchange.v1.account_service_pb2_grpc import AccountServiceStub
 from exchange.v1.job_service_pb2_grpc import JobServiceStub
+from exchange.webhooks.store import FILE as WEBHOOKS
+from exchange.webhooks.store import Store
 from flopex import backups
 from tests.exchange.rpc.rig import Calls, open_rig
 from tests.integration.crash_site import INSTRUMENT, CrashSite
@@ -197,23 +199,31 @@ async def test_secrets_are_in_a_backup_only_where_they_are_asked_for(tmp_path: P
     async with open_rig(data) as rig:
         await rig.submit("nobody else may read this")
         (data / "operator.key").write_text("flx_" + "o" * 43 + "\n")
+        hooks = Store(data / WEBHOOKS)
+        hooks.add_webhook(7, "https://example.org/hook", "whsec_c2VjcmV0", 1, rig.core.sequence)
         without = backups.back_up(data, tmp_path / "without", None)
         assert (without.blobs.ciphertexts, without.blobs.keys) == (1, 0)
         with_keys = backups.back_up(data, tmp_path / "with", tmp_path / "keys")
         assert (with_keys.blobs.keys, with_keys.operator_key) == (1, False)
+        assert (without.webhooks, with_keys.webhooks) == (0, 1)
         backups.back_up(data, tmp_path / "all", tmp_path / "all-keys", operator_key=True)
         with pytest.raises(backups.BackupRefused, match="--keys"):
             backups.back_up(data, tmp_path / "refused", None, operator_key=True)
     master = (data / "master.key").read_bytes()
     for folder in ("without", "with", "all"):
         for path in (tmp_path / folder).rglob("*"):
-            assert not path.is_file() or master.strip() not in path.read_bytes()
+            content = path.read_bytes() if path.is_file() else b""
+            assert master.strip() not in content
+            assert b"whsec_" not in content
         assert not list((tmp_path / folder).rglob("*.key"))
     assert not (tmp_path / "keys" / "operator.key").exists()
     secret = tmp_path / "all-keys" / "operator.key"
     assert secret.stat().st_mode & 0o777 == 0o600
 
-    backups.restore(tmp_path / "all", tmp_path / "restored", tmp_path / "all-keys")
+    put_back = backups.restore(tmp_path / "all", tmp_path / "restored", tmp_path / "all-keys")
+    path = tmp_path / "restored" / WEBHOOKS
+    assert (put_back.webhooks, path.stat().st_mode & 0o777) == (1, 0o600)
+    assert Store(path).webhooks() == hooks.webhooks()
     assert (tmp_path / "restored" / "operator.key").read_text() == secret.read_text()
     backups.restore(tmp_path / "without", tmp_path / "bare", None)
     async with open_rig(tmp_path / "bare") as rig:

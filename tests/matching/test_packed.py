@@ -9,6 +9,8 @@ import pytest
 from matching import (
     MINIMUM_ORDERS_MAX,
     PEAKS_MAX,
+    PRICE_MAX,
+    QUANTITY_MAX,
     STOP_ORDERS_MAX,
     Book,
     BookState,
@@ -32,7 +34,8 @@ from matching.packed import (
 from matching.reference import NaiveBook
 from tests.matching.commands import AnyBook, Command
 from tests.matching.feed import Feed
-from tests.matching.market import ASK, BID, IOC, Market, make
+from tests.matching.market import ASK, BID, FOK, GTC, IOC, Market, make
+from tests.matching.twins import Twins
 
 
 def test_the_rows_are_as_long_as_their_columns() -> None:
@@ -100,6 +103,52 @@ def test_a_row_of_nonsense_is_answered_by_a_rejection(row: bytes) -> None:
     assert answer[0] == Kind.REJECTED
     assert len(book) == 0
     assert book.sequence == 0
+
+
+def _place(
+    order_id: int, side: int, quantity: int, price: int, tif: int = GTC, account: int = 0
+) -> Command:
+    """A row that places; without `account` the order has an account of its own."""
+    return Command(Op.PLACE, side, tif, 2, 0, order_id, account or order_id, price, quantity)
+
+
+def test_a_batch_of_plain_rows_says_what_the_same_commands_say_one_by_one() -> None:
+    """What plain rows can meet: each kind of order, and each bound."""
+    iceberg = Command(Op.PLACE, ASK, GTC, 2, int(Terms.ICEBERG), 6, 6, 101, 9, 0, 4)
+    hidden = Command(Op.PLACE, BID, GTC, 2, int(Terms.HIDDEN), 30, 30, 95, 5)
+    twins = Twins()
+    for command in (
+        *(_place(order_id, ASK, 5, 101) for order_id in range(1, 6)),
+        iceberg,
+        _place(7, ASK, QUANTITY_MAX, 102),
+        _place(8, ASK, 2**30, 102),
+        _place(9, ASK, QUANTITY_MAX + 1, 102),
+        _place(10, ASK, 0, 102),
+        _place(11, ASK, 5, PRICE_MAX + 1),
+        _place(8, ASK, 5, 102),
+        *(_place(order_id, BID, 3, 99) for order_id in range(12, 16)),
+        *(Command(Op.CANCEL, order_id=order_id) for order_id in (2, 1, 5, 1, 77)),
+        _place(16, BID, 7, 101),
+        _place(17, BID, 1, 101),
+        _place(18, ASK, 4, 102, account=19),
+        _place(19, BID, 6, 102, account=3),
+        _place(20, BID, 6, 101, tif=FOK),
+        _place(21, BID, 60, 103, tif=IOC, account=7),
+        _place(22, BID, 60, 1, tif=IOC),
+        _place(23, BID, QUANTITY_MAX, 102),
+        _place(24, BID, 5, 103, account=18),
+        _place(25, ASK, 5, 98, account=13),
+        Command(Op.CANCEL, order_id=6),
+        hidden,
+        _place(31, ASK, 2, 95),
+        Command(Op.CANCEL, order_id=30),
+        _place(32, ASK, 2, 95),
+    ):
+        twins.do(command)
+        twins.compare()
+        twins.check()
+    twins.compare_batch()
+    twins.empty()
 
 
 def test_a_budget_may_need_more_than_64_bits() -> None:

@@ -51,9 +51,9 @@ class BatchedForm:
         """Its dimensions."""
         return self._shape
 
-    def read(self, tokens: tuple[int, ...], answers: int) -> Memory:
-        """Read a whole row by look-ups on the host, and bring it to the device."""
-        return Memory(*map(self._there, self._reading.read(tokens, answers)))
+    def read(self, tokens: tuple[int, ...], answers: int, begun: Memory | None = None) -> Memory:
+        """Read a row by look-ups on the host, and bring what is new to the device."""
+        return self._reading.read_with(self._torch.cat, self._there, tokens, answers, begun)
 
     def step(
         self, states: list[Any], memories: list[Memory], steps: list[int], p: float

@@ -8,6 +8,7 @@ rows share are made row by row inside one call, and attention is made for each r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -53,8 +54,12 @@ class Form(Protocol):
         """Its dimensions."""
         ...
 
-    def read(self, tokens: tuple[int, ...], answers: int) -> Memory:
-        """Read a whole row: question, ASK, and `answers` tokens of the answer."""
+    def read(self, tokens: tuple[int, ...], answers: int, begun: Memory | None = None) -> Memory:
+        """Read a row: question, ASK, and `answers` tokens of the answer.
+
+        Where `begun` holds what was read of the row's beginning, question and ASK at least, only
+        the rest is looked up: nothing that comes later changes it.
+        """
         ...
 
     def step(
@@ -98,19 +103,42 @@ class NumpyForm:
         """Its dimensions."""
         return self._weights.shape
 
-    def read(self, tokens: tuple[int, ...], answers: int) -> Memory:
-        """Read a whole row by look-ups."""
+    def read(self, tokens: tuple[int, ...], answers: int, begun: Memory | None = None) -> Memory:
+        """Read a row by look-ups."""
+        return self.read_with(np.concatenate, np.asarray, tokens, answers, begun)
+
+    def read_with(
+        self,
+        joined: Callable[[list[Any]], Any],
+        there: Callable[[Floats], Any],
+        tokens: tuple[int, ...],
+        answers: int,
+        begun: Memory | None,
+    ) -> Memory:
+        """`read` for a form whose arrays lie elsewhere.
+
+        Args:
+            joined: puts two of its arrays one under the other.
+            there: makes one of a NumPy array.
+            tokens: see `Form.read`.
+            answers: see there.
+            begun: see there.
+        """
         rows = read_rows(np.array([tokens], np.int64), np.array([answers]))
-        read = np.zeros((len(tokens), self._weights.tables.shape[2]), np.float32)
+        first = 0 if begun is None else len(begun.keys)
+        near, places = rows.near[0, first:], rows.places[0, first:]
+        read = np.zeros((len(near), self._weights.tables.shape[2]), np.float32)
+        found = np.empty_like(read)
         for j, table in enumerate(self._weights.tables):
-            read += table[rows.near[0, :, j]]
+            read += np.take(table, near[:, j], 0, found, "clip")
         for i, table in enumerate(self._weights.places):
-            read += table[rows.places[0, :, i]]
+            read += np.take(table, places[:, i], 0, found, "clip")
         a, d = self.shape.attention_width, self.shape.width
-        keys, values, states, questions = np.split(read, (a, 2 * a, 2 * a + d), 1)
-        return Memory(
-            np.ascontiguousarray(keys), np.ascontiguousarray(values), states[-1], questions[-1]
-        )
+        parts = np.split(read, (a, 2 * a, 2 * a + d), 1)
+        keys, values, states, questions = (there(np.ascontiguousarray(part)) for part in parts)
+        if begun is not None:
+            keys, values = joined([begun.keys, keys]), joined([begun.values, values])
+        return Memory(keys, values, states[-1], questions[-1])
 
     def step(
         self, states: list[Any], memories: list[Memory], steps: list[int], p: float
@@ -182,9 +210,10 @@ class TorchForm:
         """Its dimensions."""
         return self._shape
 
-    def read(self, tokens: tuple[int, ...], answers: int) -> Memory:
-        """Read a whole row by look-ups (which are no products: those of the NumPy form)."""
-        return Memory(*map(self._torch.from_numpy, self._reading.read(tokens, answers)))
+    def read(self, tokens: tuple[int, ...], answers: int, begun: Memory | None = None) -> Memory:
+        """Read a row by look-ups (which are no products: those of the NumPy form)."""
+        torch = self._torch
+        return self._reading.read_with(torch.cat, torch.from_numpy, tokens, answers, begun)
 
     def step(
         self, states: list[Any], memories: list[Memory], steps: list[int], p: float

@@ -368,7 +368,7 @@ def logarithm(x: Array) -> Array:
 
 
 def _below(x: Array, top: Array, xp: Any) -> Array:
-    """x - top, floored. Two finite numbers may lie further apart than fp32 reaches: that is -inf."""
+    """Floored distance of numbers that are not above `top`; it may be further than fp32 reaches."""
     with np.errstate(over="ignore"):
         return _floored(x - top, xp)
 

@@ -82,15 +82,16 @@ def read_rows(tokens: Ints, answers: Ints) -> Rows:
 
 
 def _near(tokens: Ints, end: Ints) -> Ints:
-    width = tokens.shape[1]
+    rows, width = tokens.shape
+    reach = max(DISTANCES)
+    framed = np.full((rows, width + 2 * reach), PAD, np.int64)  # nothing is beyond either end
+    framed[:, reach : reach + width] = tokens
     index = np.arange(width)
-    near = np.zeros((*tokens.shape, len(DISTANCES)), np.int64)
+    near = np.empty((rows, width, len(DISTANCES)), np.int64)
     for j, distance in enumerate(DISTANCES):
-        other = index + distance
-        moved = tokens[:, np.clip(other, 0, width - 1)]
-        # Nothing is seen beyond either end, and no token looks ahead into the answer.
-        seen = (other >= 0) & (other < width) & ((distance <= 0) | (other < end))
-        near[:, :, j] = np.where(seen, moved, PAD)
+        moved = framed[:, reach + distance : reach + distance + width]
+        # No token looks ahead into the answer.
+        near[:, :, j] = moved if distance <= 0 else np.where(index + distance < end, moved, PAD)
     return near
 
 
@@ -108,7 +109,7 @@ def _named(tokens: Ints, end: Ints) -> Ints:
     near = []
     for rank in NAMED:
         at = before + 2 + rank if rank < 0 else count + 1 + rank
-        token = np.take_along_axis(found, np.clip(at, 0, width + 3), 1)
+        token = np.take_along_axis(found, at, 1)
         near.append(np.where((rank < 0) | (at <= asked + 1), token, PAD))
     return np.stack(near, -1)
 

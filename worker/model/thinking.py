@@ -105,7 +105,8 @@ class Thinking:
         if self.left_flops < first_step_flops(self._form.shape, self.context):
             self.ended = Decision.BUDGET
             return
-        self._memory = self._form.read((*self._tokens, *self.answer), len(self.answer))
+        row = (*self._tokens, *self.answer)
+        self._memory = self._form.read(row, len(self.answer), self._memory)
         self.state = self._memory.state
         self.left_flops -= answer_flops(self._form.shape)
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
+from google.protobuf.wrappers_pb2 import UInt64Value
 
 from exchange.http import idempotency
 from exchange.http.calls import Calls
 from exchange.http.errors import ApiError
 from exchange.rpc.errors import Code, RpcError
+from exchange.rpc.inside import ABANDON_JOB
 from exchange.rpc.locks import KeyedLocks
 from exchange.v1 import job_service_pb2 as pb
 
@@ -298,9 +300,9 @@ class Runs:
     async def _cancel(self, run: Run) -> bool:
         """Cancel a job; False where trying again may help."""
         job_id = run.job.job_id
-        cancel = pb.CancelJobRequest(job_id=job_id)
         try:
-            await self._calls.unary(_JOBS + "CancelJob", cancel, run.metadata, CANCEL_WITHIN_S)
+            # Without the client's key: the job must not go on because its key was revoked.
+            await self._calls.unary(ABANDON_JOB, UInt64Value(value=job_id), {}, CANCEL_WITHIN_S)
         except RpcError as error:
             if error.reason != "JOB_CLOSED":
                 _log.warning("a job that nobody reads goes on", job_id=job_id, error=str(error))

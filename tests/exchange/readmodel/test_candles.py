@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from exchange.core.commands import Advance, Command
 from exchange.core.limits import NS_PER_S
 from exchange.readmodel import queries
-from exchange.readmodel.candles import HOUR_NS, WIDTHS_S, Candle, index_point
+from exchange.readmodel.candles import HOUR_NS, WIDTHS_S, Candle, Candles, Row, index_point
 from exchange.readmodel.database import Database, connect
 from exchange.readmodel.feed import Feed
 from exchange.readmodel.schema import VOLUME_MAX_MFLOP
@@ -139,6 +139,28 @@ def test_a_sum_of_quantities_stays_in_64_bits() -> None:
         candle.trade(5, 10**15)
     assert candle.volume == VOLUME_MAX_MFLOP
     assert index_point({5: 10**19}).volume_mflop == VOLUME_MAX_MFLOP
+
+
+@given(st.randoms(use_true_random=False), st.integers(0, 5))
+def test_folding_at_any_moment_gives_the_same(rng: random.Random, folds: int) -> None:
+    """Trades within seconds, days and anything between; rows as the table would hold them."""
+    candles = Candles()
+    rows: dict[Row, Row] = {}
+    expected: dict[Row, Candle] = {}
+    now_ns = HOUR_NS
+    for _ in range(60):
+        now_ns += rng.choice((0, 1, 10**6, NS_PER_S, HOUR_NS, 25 * HOUR_NS))
+        price, quantity = rng.randint(1, 9), rng.randint(1, 9)
+        kept = candles.trade(7, now_ns, price, quantity)
+        if rng.randint(1, 5) <= folds:
+            kept += candles.fold()
+        rows |= {row[:3]: row for row in kept}
+        for width_s in WIDTHS_S:
+            start_ns = now_ns - now_ns % (width_s * NS_PER_S)
+            candle = expected.setdefault((7, width_s, start_ns), Candle(start_ns, price))
+            candle.trade(price, quantity)
+    rows |= {row[:3]: row for row in candles.fold()}
+    assert rows == {key: candle.row(*key[:2]) for key, candle in expected.items()}
 
 
 def test_a_time_finds_the_trade_that_it_was_at(tmp_path: Path, new_url: NewUrl) -> None:

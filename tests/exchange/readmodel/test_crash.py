@@ -29,14 +29,14 @@ SLOW_FEED = """
 import sys, time
 from pathlib import Path
 from threading import Event
-from exchange.readmodel import changes, feed
+from exchange.readmodel import feed, order_rows
 from exchange.readmodel.follow import follow
 feed.POLL_GROUPS, feed.BATCH_ROWS_MAX = 1, 0  # a transaction for each commit group
-write = changes.ChangingRows.write
+write = order_rows.OrderRows.write
 def slowly(self, database):
     time.sleep(0.0005)  # most of the time something is half written
     write(self, database)
-changes.ChangingRows.write = slowly
+order_rows.OrderRows.write = slowly
 print("begins", flush=True)
 follow(Path(sys.argv[1]), sys.argv[2], Event())
 """

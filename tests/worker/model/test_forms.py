@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 
 from exchange.metering.adaptive import AdaptiveTrace, adaptive_flops
 from tests.worker.model.weights_of_chance import TINY, random_weights, requests
-from worker.model.forms import NumpyForm, TorchForm
+from worker.model.forms import Form, NumpyForm, TorchForm
 from worker.model.reading import read_rows
 from worker.model.thinking import think
+from worker.model.vocabulary import ASK
 from worker.model.weights import Weights
 
 torch = pytest.importorskip("torch")
@@ -41,6 +43,27 @@ def test_numpy_and_torch_decide_alike(weights: Weights) -> None:
             for a, b in zip(mine.steps, yours.steps, strict=True):
                 assert abs(a.now_ppm - b.now_ppm) <= PROBABILITY_BOUND_PPM
                 assert abs(a.ever_ppm - b.ever_ppm) <= PROBABILITY_BOUND_PPM
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch", "batched"])
+def test_what_was_read_stays_true_while_the_answer_grows(weights: Weights, kind: str) -> None:
+    from worker.model.batched import BatchedForm
+
+    forms: dict[str, Callable[[], Form]] = {
+        "numpy": lambda: NumpyForm(weights),
+        "torch": lambda: TorchForm(weights),
+        "batched": lambda: BatchedForm(weights, "cpu"),
+    }
+    form = forms[kind]()
+    rng = np.random.default_rng(5)
+    for request in requests(20, seed=9):
+        row = (*request.question, ASK)
+        begun = form.read(row, 0)
+        for written in range(1, 6):
+            row = (*row, int(rng.integers(2, TINY.vocabulary)))
+            begun = form.read(row, written, begun)
+            for part, whole in zip(begun, form.read(row, written), strict=True):
+                np.testing.assert_array_equal(part, whole)
 
 
 def test_torch_counts_what_the_meter_counts(weights: Weights) -> None:

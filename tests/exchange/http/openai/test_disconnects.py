@@ -13,11 +13,14 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
+from exchange.core.commands import RevokeKey
 from exchange.core.jobs import Job
 from exchange.http.idempotency import KEY_CHARS_MAX
 from exchange.http.openai import runs
 from exchange.metering.traces import DenseTrace
+from exchange.rpc.auth import hash_secret
 from exchange.rpc.errors import Code, RpcError, busy
+from exchange.rpc.inside import ABANDON_JOB
 from exchange.testing import uuid7
 from exchange.testing.fake_worker import FakeWorker
 from exchange.v1.job_service_pb2 import STOP_CAUSE_CANCELLED
@@ -94,6 +97,24 @@ async def test_who_goes_before_the_whole_answer_stops_it_as_well(
     assert job.state.name == "CANCELLED"
 
 
+async def test_a_key_that_is_revoked_while_its_job_runs_stops_the_bill(
+    site: Site, worker: FakeWorker
+) -> None:
+    lost = await site.exchange.trader("careless", paper=False)
+    async with openai_client(site, api_key=lost) as client:
+        asking = asyncio.create_task(chat(client))
+        offer = await begun(worker, "one ")
+        job = newest_job(site)
+        await eventually(lambda: job.state.name == "RUNNING")
+        await site.exchange.submit(RevokeKey(hash_secret(lost)))
+        error = await error_of(asking, openai.AuthenticationError)
+        assert error["code"] == "KEY_UNKNOWN"
+        await stopped(worker, offer, "one ")
+    await eventually(lambda: not job.is_open)
+    assert job.state.name == "CANCELLED"
+    assert 0 < job.paid_nanos < job.escrow_nanos
+
+
 async def test_who_goes_while_the_job_waits_pays_nothing(site: Site) -> None:
     before = max(site.exchange.core.jobs, default=0)
     async with openai_client(site) as client:
@@ -142,7 +163,7 @@ async def test_a_cancel_that_meets_a_full_exchange_is_tried_again(
 
     async def crowded(path: str, *args: Any) -> Any:
         nonlocal full
-        if path.endswith("/CancelJob") and full:
+        if path == ABANDON_JOB and full:
             full -= 1
             raise busy("the account has its calls open")
         return await unary(path, *args)
