@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 from librt.strings import BytesWriter, write_i32_be, write_i64_be
-from mypy_extensions import i32, i64
+from mypy_extensions import i32, i64, u8
 
 from exchange.core.events import (
     Event,
@@ -73,14 +73,14 @@ def _field(out: BytesWriter, name: bytes, number: i64) -> None:
     if number < 0:
         out.write(encode(int(number)))
     elif number < 0x80:
-        out.append(number)
+        out.append(u8(number))
     elif number < 0x100:
         out.append(0xCC)
-        out.append(number)
+        out.append(u8(number))
     elif number < 0x10000:
         out.append(0xCD)
-        out.append(number >> 8)
-        out.append(number & 0xFF)
+        out.append(u8(number >> 8))
+        out.append(u8(number & 0xFF))
     elif number < 0x100000000:
         out.append(0xCE)
         write_i32_be(out, i32(number if number < 0x80000000 else number - 0x100000000))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from librt.strings import BytesWriter
+from mypy_extensions import i64, u8
 
 from exchange.core.event_bytes import (
     encode,
@@ -83,7 +84,7 @@ class EventTape:
         self.results: list[list[AnyEvent]] = []
         self.count = 0
         self._commands = 0
-        self._start = 0
+        self._start: i64 = 0
         self._events: list[AnyEvent] = []
         self._parts: list[bytes] = []
         self._written = BytesWriter()
@@ -103,14 +104,14 @@ class EventTape:
         """All is said of the command."""
         if self._writing:
             if self.count <= _SHORT_ARRAY_MAX:
-                self._written[self._start] = 0x90 | self.count
+                self._written[self._start] = u8(0x90 | self.count)
             else:
                 self._set_long_head()
 
     def _set_long_head(self) -> None:
         """An array of many has a longer head: what is written so far is set aside around it."""
         written = self._written.getvalue()
-        start = self._start
+        start: int = self._start
         self._parts += [written[:start], array_head(self.count), written[start + 1 :]]
         self._written = BytesWriter()
 

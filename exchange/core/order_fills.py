@@ -39,6 +39,7 @@ _CANCEL_REASON: Final = {
     CancelReason.MINIMUM_UNFILLABLE: Reason.MIN_QUANTITY,
 }
 _TRADE: Final = EntryKind.TRADE
+_CANCELED: Final = OrderState.CANCELED
 
 
 class FillDesk:
@@ -95,7 +96,7 @@ class FillDesk:
             assert event.reason is CancelReason.REQUESTED, "an order ended twice"
             return  # one more leg of a bid that has ended
         leaves = 0 if order.legs else event.quantity
-        self.end(order, OrderState.CANCELED, _CANCEL_REASON[event.reason], leaves)
+        self.end(order, _CANCELED, _CANCEL_REASON[event.reason], leaves)
 
     def _fill(self, instrument: Instrument, fill: Fill) -> None:
         state, instrument_id = self._state, instrument.instrument_id

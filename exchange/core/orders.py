@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
 # Members stand here by themselves: looking one up in its enum costs a tenth of an order's entry.
 _NONE: Final = Reason.NONE
+_BY_OWNER: Final = Reason.CANCELLED_BY_OWNER
+_CANCELED: Final = OrderState.CANCELED
 _BID: Final = int(Side.BID)
 _FOK: Final = int(TimeInForce.FOK)
 _IOC: Final = int(TimeInForce.IOC)
@@ -212,7 +214,7 @@ class OrderDesk:
             return Reason.UNKNOWN_ORDER
         if order.account_id != account_id:
             return Reason.NOT_OWNER
-        self.close(order, OrderState.CANCELED, Reason.CANCELLED_BY_OWNER)
+        self.close(order, _CANCELED, _BY_OWNER)
         if order.account.limits is not None:
             order.account.limits.message(self._state.now_ns)
         if order.instrument is not None:
