@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from exchange.core.client_ids import CLIENT_ID_BYTES, CONTENT_BYTES, Known
+from exchange.core.client_ids import CLIENT_ID_BYTES, Known, restore_known
 from exchange.core.commands import AccountKind
 from exchange.core.message_limits import MessageLimits
 from matching.columns import cut, pack, unpack
@@ -149,7 +149,7 @@ class Account:
         account.limits = MessageLimits.restored(limits) if limits else None
         count = len(joint) // CLIENT_ID_BYTES
         ids = cut(joint, CLIENT_ID_BYTES, count)
-        what = map(Known.restored, cut(contents, CONTENT_BYTES, count), unpack(results, count))
+        what = restore_known(contents, unpack(results, count))
         account.client_ids = dict(zip(ids, what, strict=True))
         return account
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from hashlib import blake2b
+from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mypy_extensions import i64
@@ -36,8 +37,7 @@ _TIME_BYTES: Final = 6
 
 CLIENT_ID_BYTES: Final = 16
 """A UUID."""
-_DIGEST_BYTES: Final = 8
-CONTENT_BYTES: Final = 1 + _DIGEST_BYTES
+_CONTENT: Final = Struct("<Bq")
 """What a state holds of a content: the command's kind, and its digest."""
 
 
@@ -61,13 +61,23 @@ class Known:
 
     def content(self) -> bytes:
         """Kind and digest, as a state holds them."""
-        digest: int = self.digest
-        return self.kind.to_bytes() + digest.to_bytes(_DIGEST_BYTES, "little", signed=True)
+        return _CONTENT.pack(self.kind, self.digest)
 
-    @classmethod
-    def restored(cls, content: bytes, result_id: int) -> Known:
-        """What a state says of an id; its order, where it is open, comes later."""
-        return Known(content[0], int.from_bytes(content[1:], "little", signed=True), result_id)
+
+def restore_known(contents: bytes, results: Sequence[int]) -> list[Known]:
+    """What a state says of ids; the orders, where they are open, come later.
+
+    Raises:
+        ValueError: these are not as many contents as results.
+    """
+    if len(contents) != _CONTENT.size * len(results):
+        msg = f"{len(contents)} bytes are not {len(results)} contents"
+        raise ValueError(msg)
+    pairs = _CONTENT.iter_unpack(contents)
+    return [
+        Known(kind, digest, result_id)
+        for (kind, digest), result_id in zip(pairs, results, strict=True)
+    ]
 
 
 class Remembered(NamedTuple):
@@ -79,7 +89,7 @@ class Remembered(NamedTuple):
 
 def content_digest(command: Record) -> i64:
     """What must be equal, beside the kind, for a repeat to be a repeat."""
-    digest = blake2b(command.content(), digest_size=_DIGEST_BYTES).digest()
+    digest = blake2b(command.content(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from exchange.core.events import AnyEvent
     from exchange.core.reasons import Reason
 
+KEPT_BYTES_MAX: Final = 1 << 20
+"""Memory of a group's bytes that the next one's may use again."""
 _SHORT_ARRAY_MAX: Final = 15
 """Elements of an array whose head is one byte."""
 
@@ -56,8 +58,8 @@ class EventTape:
 
     Attributes:
         count: Events of the present command so far.
-        results: The events of each command so far, where somebody listens.
-        digesting: Whether bytes are kept from the next group on.
+        digesting: Whether somebody wants the bytes of the groups from now on.
+        told: The last group's events as MessagePack, where somebody does.
     """
 
     __slots__ = (
@@ -65,36 +67,46 @@ class EventTape:
         "_events",
         "_listening",
         "_parts",
+        "_results",
         "_start",
         "_writing",
         "_written",
         "count",
         "digesting",
-        "results",
+        "told",
     )
 
     def __init__(self) -> None:
         self.digesting = False
+        self.told = b""
+        self._written = BytesWriter()
         self.begin(True)
 
     def begin(self, listening: bool) -> None:
-        """A group begins. Interpreted, its bytes are made of its events."""
+        """A group begins. Interpreted, its bytes are made of its events, in any case."""
         self._writing = self.digesting and COMPILED
         self._listening = listening or not COMPILED
-        self.results: list[list[AnyEvent]] = []
+        self._results: list[list[AnyEvent]] = []
         self.count = 0
         self._commands = 0
         self._start: i64 = 0
         self._events: list[AnyEvent] = []
         self._parts: list[bytes] = []
-        self._written = BytesWriter()
+        self._clear()
+
+    def _clear(self) -> None:
+        """Write from the beginning, into the same memory unless it is much."""
+        if len(self._written) <= KEPT_BYTES_MAX:
+            self._written.truncate(0)
+        else:
+            self._written = BytesWriter()
 
     def begin_command(self) -> None:
         """The next command's turn."""
         self.count = 0
         if self._listening:
             self._events = []
-            self.results.append(self._events)
+            self._results.append(self._events)
         if self._writing:
             self._commands += 1
             self._start = len(self._written)
@@ -113,14 +125,17 @@ class EventTape:
         written = self._written.getvalue()
         start: int = self._start
         self._parts += [written[:start], array_head(self.count), written[start + 1 :]]
-        self._written = BytesWriter()
+        self._clear()
 
-    def told(self) -> bytes:
-        """The group's events as MessagePack; `digesting` since before it began."""
-        assert self.digesting, "nobody asked for the group's bytes"
-        if not self._writing:
-            return encode(self.results)
-        return array_head(self._commands) + b"".join(self._parts) + self._written.getvalue()
+    def end(self) -> list[list[AnyEvent]]:
+        """The group is over: the events of each command, where anybody listened."""
+        results, self._results, self._events = self._results, [], []
+        if self._writing:
+            self._parts.append(self._written.getvalue())
+            self.told = array_head(self._commands) + b"".join(self._parts)
+        elif self.digesting:
+            self.told = encode(results)
+        return results
 
     def tell(self, event: AnyEvent) -> None:
         """Any event, one without a method of its own here."""

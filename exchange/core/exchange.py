@@ -153,7 +153,7 @@ class Exchange(State):
         else:
             for command in commands:
                 self._apply(command)
-        return self.tape.results
+        return self.tape.end()
 
     def replay(self, records: bytes) -> None:
         """As `apply` for the commands that these records are, where nobody reads the events.
@@ -167,6 +167,7 @@ class Exchange(State):
         else:
             for command in c.decode(records):
                 self._apply(command)
+        self.tape.end()
 
     def _carry_out(self, records: bytes) -> None:
         """Apply records; plain orders and cancels, which most are, as they lie in the bytes."""

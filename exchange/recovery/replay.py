@@ -40,7 +40,7 @@ class Replica:
         """Apply one group; the events of each command. `records`: see `Exchange.apply`."""
         assert first_sequence == self.core.sequence + 1, "the journal does not follow the state"
         events = self.core.apply(commands, records)
-        self.outcomes = sha256(self.outcomes + self.core.tape.told()).digest()
+        self.outcomes = sha256(self.outcomes + self.core.tape.told).digest()
         return events
 
     def replay(self, group: GroupRecord) -> None:
@@ -53,7 +53,7 @@ class Replica:
             "the journal does not follow the state"
         )
         self.core.replay(group.payload)
-        self.outcomes = sha256(self.outcomes + self.core.tape.told()).digest()
+        self.outcomes = sha256(self.outcomes + self.core.tape.told).digest()
 
 
 @contextlib.contextmanager

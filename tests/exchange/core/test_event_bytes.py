@@ -67,8 +67,9 @@ def test_a_group_is_an_array_of_arrays(counts: list[int]) -> None:
                 else:
                     tape.tell(e.Repeated(number, 5))
             tape.end_command()
-        assert [len(told) for told in tape.results] == counts
-        assert tape.told() == written.encode(tape.results)
+        results = tape.end()
+        assert [len(told) for told in results] == counts
+        assert tape.told == written.encode(results)
 
 
 @pytest.mark.parametrize("count", [0, 15, 16, 2**16 - 1, 2**16])
