@@ -546,11 +546,7 @@ _decoder: Final = Decoder(COMMANDS)
 
 
 def decode_first(data: bytes, at: int) -> tuple[Command, int]:
-    """The command whose record begins there, and the record's size.
-
-    Raises:
-        RecordError: unknown kind or damaged bytes.
-    """
+    """The command whose record begins there, and the record's size; errors as `decode`."""
     record, size = _decoder.decode_first(memoryview(data), at)
     return cast("Command", record), size
 
