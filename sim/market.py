@@ -2,7 +2,7 @@
 
 Nothing of the market is modelled here. The driver gives commands and time, as the live exchange
 does, and plays the workers: each takes what it is offered at once, computes for as long as its
-class promises, and sends a true receipt.
+class promises, and sends a true receipt; unless the conduct says otherwise (`sim.agents`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ from typing import Final, NamedTuple
 
 from exchange.core import commands as c
 from exchange.core.accounts import EXTERNAL
-from exchange.core.events import Cleared, JobEnded, JobQueued, JobState, LeaseOffered, Refused
+from exchange.core.events import (
+    Cleared,
+    JobEnded,
+    JobQueued,
+    JobState,
+    LeaseEnded,
+    LeaseOffered,
+    Refused,
+)
 from exchange.core.exchange import Exchange
 from exchange.core.limits import (
     BALANCE_MAX_NANOS,
@@ -26,10 +34,12 @@ from exchange.core.limits import (
     PRICE_MAX_NANOS,
     QUOTE_TTL_MAX_NS,
 )
+from exchange.core.reasons import Reason
 from exchange.core.rules import LIVE_RULES, Rules
 from exchange.metering.cards import ModelCard
 from exchange.metering.traces import DenseTrace, flops
-from sim.agents.conduct import Conduct
+from sim.agents.cast import cast
+from sim.agents.conduct import Claim, Conduct, Ending
 from sim.collecting import collecting_paused
 from sim.demand import Demand, Job
 from sim.outcome import Outcome
@@ -46,13 +56,28 @@ CREDIT_NANOS: Final = 10**17
 """Of each account, where the exchange can hold so much: no buyer runs out of money."""
 MILLI: Final = 1_000
 _ZERO: Final = bytes(32)
-_HEARD: Final = frozenset({Cleared, JobEnded, JobQueued, LeaseOffered, Refused})
+_HEARD: Final = frozenset({Cleared, JobEnded, JobQueued, LeaseEnded, LeaseOffered, Refused})
+CLAIMED_TOO_MUCH: Final = 1.5
+"""FLOPs that a lying receipt states, over those of its own trace."""
 
 
 class _Running(NamedTuple):
+    """A lease at work: what will be computed of it, and between when and when."""
+
     offer: LeaseOffered
     input_tokens: int
     output_tokens: int
+    begin_ns: int
+    end_ns: int
+    slowness: float = 1.0
+    claim: Claim = Claim.TRUE
+    cancels_ns: int = 0
+
+    def done_tokens(self, now_ns: int) -> int:
+        """Computed by now, rounded up: a token that was begun is made."""
+        whole_ns = self.end_ns - self.begin_ns
+        tokens = self.input_tokens + self.output_tokens
+        return -(-tokens * min(now_ns - self.begin_ns, whole_ns) // whole_ns)
 
 
 def run_market(
@@ -67,7 +92,8 @@ def run_market(
     Args:
         demand: The jobs.
         scenario: Its fleet and how it asks.
-        conduct: What buyers say, and what workers compute of it; honest where it is not given.
+        conduct: What buyers say and workers do; where it is not given, that of the scenario's
+            agents, and honest without any.
         rules: Of clearing; the live ones where not given.
         changes: Losses and returns of workers, in the order of their times.
 
@@ -76,7 +102,7 @@ def run_market(
         engine's state at the end.
     """
     with collecting_paused():
-        return _Market(demand, scenario, conduct or Conduct(), rules, changes).run()
+        return _Market(demand, scenario, conduct or cast(demand, scenario), rules, changes).run()
 
 
 class _Market:
@@ -94,8 +120,10 @@ class _Market:
         self._changes = changes
         self._changing = 0  # the next of them
         self._comings: list[tuple[c.RegisterWorker, c.SetQuote]] = []  # by worker
+        self._quotes: dict[int, c.SetQuote] = {}  # by worker's id
         self._last_ns = BEGIN_NS + max(job.deadline_ns for job in demand.jobs)
-        self._running: list[tuple[int, int, _Running]] = []  # by their end, then by entry
+        self._at_work: dict[int, _Running] = {}  # by lease
+        self._ends: list[tuple[int, int, int]] = []  # (end, entry, lease); of those too that moved
         self._entered = 0
         self._told: dict[int, Job] = {}  # by number, as their buyers tell them
         self._jobs: dict[int, Job] = {}  # the same by the exchange's id
@@ -112,8 +140,8 @@ class _Market:
                 now_ns = min(now_ns, BEGIN_NS + jobs[self._arriving].arrival_ns)
             if self._changing < len(self._changes):
                 now_ns = min(now_ns, BEGIN_NS + self._changes[self._changing].at_ns)
-            if self._running:
-                now_ns = min(now_ns, self._running[0][0])
+            if self._ends:
+                now_ns = min(now_ns, self._ends[0][0])
             elif now_ns > self._last_ns:
                 break
             self._turn(now_ns)
@@ -123,6 +151,8 @@ class _Market:
         outcome.digest = digest.hexdigest()
         outcome.events = self._events
         self._core.check()
+        assert not self._core.imbalance_nanos(), "the ledger does not add up"
+        assert not self._core.overspend_nanos(), "a job cost more than it may"
         return outcome
 
     def _open(self) -> None:
@@ -137,7 +167,11 @@ class _Market:
             *accounts,
             c.OpenAccount(c.AccountKind.REAL, "seller"),
             *(
-                c.Deposit(self._first_account + i, _id16(BEGIN_NS, i), credit_nanos)
+                c.Deposit(
+                    self._first_account + i,
+                    _id16(BEGIN_NS, i),
+                    min(self._conduct.credit_nanos(i) or credit_nanos, credit_nanos),
+                )
                 for i in range(count)
             ),
             c.AddModel(CARD.encode()),
@@ -156,6 +190,7 @@ class _Market:
                 worker_id = len(self._comings) + 1
                 quote = c.SetQuote(worker_id, instrument_id, 0, QUOTE_TTL_MAX_NS, prices)
                 self._comings.append((register, quote))
+                self._quotes[worker_id] = quote
                 self._apply(BEGIN_NS, [register, quote])
 
     def _instrument(self, kind: HardwareClass) -> c.AddInstrument:
@@ -188,24 +223,86 @@ class _Market:
                 # A buyer may tell a later deadline than its job has.
                 self._last_ns = max(self._last_ns, BEGIN_NS + told.deadline_ns)
                 commands.append(self._submit(told))
-        while self._running and self._running[0][0] <= now_ns:
-            running = heapq.heappop(self._running)[2]
-            if self._core.leases[running.offer.lease_id].is_open:  # else it was lost
-                commands.append(_receipt(running))
+        if self._conduct.revises and commands:
+            for running in list(self._at_work.values()):
+                self._revise(running, now_ns)
+        commands += self._finished(now_ns)
         offers = self._apply(now_ns, commands)
         while offers:
             answers: list[c.Command] = []
             for offer in offers:
-                fence = offer.fence_epoch, offer.fence_sequence
-                answers.append(c.AcceptLease(offer.worker_id, offer.lease_id, *fence))
-                answers.append(c.StartLease(offer.worker_id, offer.lease_id, *fence))
-                tokens = self._conduct.computed(self._jobs[offer.job_id], now_ns - BEGIN_NS)
-                instrument = self._core.instruments[offer.instrument_id]
-                takes_ns = instrument.run_time_ns(*tokens)
-                self._entered += 1
-                running = _Running(offer, *tokens)
-                heapq.heappush(self._running, (now_ns + takes_ns, self._entered, running))
+                answers += self._answer(offer, now_ns)
             offers = self._apply(now_ns, answers)
+
+    def _answer(self, offer: LeaseOffered, now_ns: int) -> list[c.Command]:
+        """What the worker says to a lease."""
+        lease = offer.worker_id, offer.lease_id, offer.fence_epoch, offer.fence_sequence
+        told = self._jobs[offer.job_id]
+        deed = self._conduct.deed(offer.worker_id - 1, told)
+        if not deed.takes:
+            decline = c.DeclineLease(*lease, Reason.WORKER_DECLINED)
+            return [decline, self._quotes[offer.worker_id]]
+        if deed.delivers:
+            tokens = self._conduct.computed(told, now_ns - BEGIN_NS)
+            running = self._planned(_Running(offer, *tokens, now_ns, 0, deed.slowness, deed.claim))
+            ends = now_ns - BEGIN_NS, running.end_ns - BEGIN_NS
+            cancels_ns = self._conduct.cancels_ns(told, *ends)
+            if cancels_ns is not None:
+                running = running._replace(cancels_ns=BEGIN_NS + cancels_ns)
+            self._keep(running)
+        return [c.AcceptLease(*lease), c.StartLease(*lease)]
+
+    def _planned(self, running: _Running) -> _Running:
+        """With the end that follows from its tokens."""
+        instrument = self._core.instruments[running.offer.instrument_id]
+        takes_ns = instrument.run_time_ns(running.input_tokens, running.output_tokens)
+        if running.slowness != 1:
+            takes_ns = round(takes_ns * running.slowness)
+        return running._replace(end_ns=running.begin_ns + takes_ns)
+
+    def _keep(self, running: _Running) -> None:
+        """The lease is at work until then; what was planned of it before is void."""
+        self._entered += 1
+        self._at_work[running.offer.lease_id] = running
+        at_ns = running.cancels_ns or running.end_ns
+        heapq.heappush(self._ends, (at_ns, self._entered, running.offer.lease_id))
+
+    def _revise(self, running: _Running, now_ns: int) -> _Running:
+        """Ask whether so much is still to be computed."""
+        told = self._jobs[running.offer.job_id]
+        done = running.done_tokens(now_ns)
+        tokens = self._conduct.revised(told, done, now_ns - BEGIN_NS)
+        if tokens is None or tokens == (running.input_tokens, running.output_tokens):
+            return running
+        running = running._replace(input_tokens=tokens[0], output_tokens=tokens[1])
+        running = self._planned(running)
+        self._keep(running)
+        return running
+
+    def _finished(self, now_ns: int) -> list[c.Command]:
+        """Receipts of the work that ends now, and cancellations of work that its buyer stops."""
+        commands: list[c.Command] = []
+        while self._ends and self._ends[0][0] <= now_ns:
+            at_ns, _, lease_id = heapq.heappop(self._ends)
+            running = self._at_work.get(lease_id)
+            if running is None or at_ns not in (running.end_ns, running.cancels_ns):
+                continue  # it was to end then, and does not
+            lease = self._core.leases[lease_id]
+            if not lease.is_open:  # it was lost
+                del self._at_work[lease_id]
+            elif at_ns == running.cancels_ns:
+                del self._at_work[lease_id]
+                done = running.done_tokens(now_ns)
+                cut = running._replace(
+                    input_tokens=min(done, running.input_tokens),
+                    output_tokens=max(done - running.input_tokens, 1),
+                )
+                commands.append(c.CancelJob(lease.account_id, lease.job_id))
+                commands.append(_receipt(cut, self._jobs[lease.job_id], c.StopCause.CANCELLED))
+            elif not self._conduct.revises or self._revise(running, now_ns).end_ns <= now_ns:
+                done_now = self._at_work.pop(lease_id)
+                commands.append(_receipt(done_now, self._jobs[lease.job_id]))
+        return commands
 
     def _changed(self, now_ns: int) -> list[c.Command]:
         """The losses and returns of workers that are due."""
@@ -238,13 +335,22 @@ class _Market:
                     self._conduct.cleared(
                         self._class_of[event.instrument_id], event.price_nanos, now_ns - BEGIN_NS
                     )
+                elif isinstance(event, LeaseEnded):
+                    if event.reason:
+                        self._outcome.faults[event.reason.name] += 1
                 elif isinstance(event, Refused):
                     assert isinstance(command, c.SubmitJob), f"{command} was refused: {event}"
+                    told = self._told.pop(_number(command.client_job_id))
+                    self._outcome.faults[event.reason.name] += 1
+                    self._conduct.ended(told, Ending(0, 0, answered=False), now_ns - BEGIN_NS)
         return offers
 
     def _ended(self, event: JobEnded, now_ns: int) -> None:
         job, settled = self._jobs.pop(event.job_id), self._core.jobs[event.job_id]
-        if event.state != JobState.SETTLED:
+        answered = event.state == JobState.SETTLED
+        self._conduct.ended(job, Ending(event.flops, event.paid_nanos, answered), now_ns - BEGIN_NS)
+        self._outcome.paid_nanos[job.number] = event.paid_nanos
+        if not answered:
             return
         lease = self._core.leases[settled.lease_id]
         self._outcome.serve(
@@ -272,18 +378,27 @@ class _Market:
         )
 
 
-def _receipt(running: _Running) -> c.SettleLease:
-    offer = running.offer
-    trace = DenseTrace(running.input_tokens, running.output_tokens - 1)
+def _receipt(
+    running: _Running, told: Job, cause: c.StopCause = c.StopCause.FINISHED
+) -> c.SettleLease:
+    """What the worker says that it did, and what the gateway saw of it."""
+    offer, claim = running.offer, running.claim
+    tokens = running.input_tokens, running.output_tokens
+    received = running.output_tokens
+    if claim in (Claim.TRACE, Claim.FILLER):
+        tokens = told.input_tokens, told.output_tokens
+        received = told.output_tokens if claim == Claim.FILLER else received
+    trace = DenseTrace(tokens[0], tokens[1] - 1)
+    counted = flops(CARD, trace)
     return c.SettleLease(
         worker_id=offer.worker_id,
         lease_id=offer.lease_id,
         fence_epoch=offer.fence_epoch,
         fence_sequence=offer.fence_sequence,
-        cause=c.StopCause.FINISHED,
+        cause=cause,
         signature_valid=1,
-        flops=flops(CARD, trace),
-        tokens_received=running.output_tokens,
+        flops=round(counted * CLAIMED_TOO_MUCH) if claim == Claim.FLOPS else counted,
+        tokens_received=received,
         model_digest=CARD_DIGEST,
         input_digest=_ZERO,
         output_digest=_ZERO,
