@@ -17,13 +17,7 @@ from sim.scenario import Losses, Scenario, ScenarioError, checked
 from sim.scenario_file import Fleet, classes_of, load_scenario
 from sim.studies.worker_loss import Attempts, cut, lost_share
 from sim.supply import Change, changes_of, slots_present
-from tests.sim.demands import SMALL, small_demand
-
-OFFERS = """snapshot_utc,gpu_name,num_gpus,ask_usd_h,min_bid_usd_h,reliability
-2026-02-27T13:36:32+00:00,H100 SXM,4,8.0,1.0,0.99
-2026-02-27T13:36:32+00:00,L4,2,0.6,0.1,0.99
-"""
-PREEMPTIONS = "0,add,a\n0,add,b\n0,add,c\n1000,remove,b\n3000,add,b\n9000,remove,c\n"
+from tests.sim.demands import OFFERS, PREEMPTIONS, SMALL, small_demand
 
 
 def losing(**told: Any) -> Scenario:
