@@ -9,8 +9,6 @@ that fills such a slot for a second is worth `value_mean` units. Money is intege
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
@@ -81,6 +79,24 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     as many tokens."""
 
 
+class Losses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Workers that are lost and come back: by chance, or as the nodes of a trace did.
+
+    By chance: each worker, or where `whole_classes` all workers of a class together, is lost after
+    an exponential time of mean `life_s`, and back after one of mean `away_s`. `nodes` are those of
+    a trace: (milliseconds, node, whether it is there from then on), in the order of the times;
+    `times_faster` than recorded, or where it is 0 so that the trace lasts as long as the market.
+    """
+
+    life_s: float = 0
+    away_s: float = 60
+    whole_classes: bool = False
+    found_after_s: float = 10
+    """Until the exchange gives a silent worker up; ten seconds are the live default."""
+    nodes: tuple[tuple[int, str, bool], ...] = ()
+    times_faster: float = 0
+
+
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything but the trace. The defaults are those of the published studies."""
 
@@ -111,25 +127,14 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the last free slot of a full worker asks, units per unit of work."""
     ask_exponent: float = 8
     """Of the inventory policy; 0 asks the plain cost for every slot."""
-
+    losses: Losses | None = None
+    """None: workers stay."""
     agents: tuple[Agent, ...] = ()
-    """Who is not plainly honest; a study with liars of its own leaves them out."""
+    """Who is not plainly honest; a study whose buyers are of their own kind leaves them out."""
 
     def capacity(self) -> float:
         """Units of work that all slots do in a second."""
         return sum(c.workers * c.slots * c.speed for c in self.classes)
-
-
-def load_scenario(path: Path) -> Scenario:
-    """The scenario of a TOML file; what it does not say is as in `Scenario`.
-
-    Raises:
-        ScenarioError: no such file, no TOML, an unknown or wrong field.
-    """
-    try:
-        return checked(msgspec.convert(tomllib.loads(path.read_text()), Scenario))
-    except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise ScenarioError(f"{path}: {error}") from error
 
 
 def checked(scenario: Scenario) -> Scenario:
@@ -165,12 +170,20 @@ def checked(scenario: Scenario) -> Scenario:
                 and a.slowness >= 1 for a in scenario.agents)),
             ("sigmas and times must not be negative", min(
                 scenario.value_sigma, scenario.account_sigma, scenario.ask_exponent) >= 0),
+            ("losses need a life_s or nodes, and times above 0",
+                scenario.losses is None or _sane(scenario.losses)),
         )
         if not holds
     ]  # fmt: skip
     if wrong:
         raise ScenarioError("; ".join(wrong))
     return scenario
+
+
+def _sane(losses: Losses) -> bool:
+    """Whether such losses can happen."""
+    times = losses.life_s, losses.found_after_s, losses.times_faster
+    return min(times) >= 0 and losses.away_s > 0 and bool(losses.life_s or losses.nodes)
 
 
 def _exists(agent: Agent, scenario: Scenario) -> bool:

@@ -6,7 +6,7 @@ all of it is computed in the time that the class promises, and the receipt says 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -67,6 +67,17 @@ class Conduct:
         """What an account deposits before the market opens; None: more than it can spend."""
         del account
         return None
+
+    def legs(self, told: Job) -> Sequence[int] | None:
+        """By class, the input tokens that the job bids for there, or 0 for no leg in the class.
+
+        None: one bid for all classes.
+        """
+        del told
+        return None
+
+    def taken(self, told: Job, class_index: int, now_ns: int) -> None:
+        """Hears where a job begins, before it is asked what is computed of it."""
 
     def computed(self, told: Job, now_ns: int) -> tuple[int, int]:
         """Input and output tokens that the worker computes, at most those told."""

@@ -14,9 +14,10 @@ from sim.agents.cast import Cast
 from sim.agents.cheaters import BadWorker, Canceller
 from sim.agents.conduct import Conduct, Ending
 from sim.demand import Demand, Job
-from sim.market import CARD, run_market
+from sim.market import run_market
 from sim.outcome import UNSERVED, Outcome
 from sim.scenario import Agent, Scenario, ScenarioError, checked
+from sim.workers import CARD
 from tests.sim.demands import SMALL, small_demand
 
 
