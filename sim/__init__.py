@@ -10,13 +10,15 @@ result.verdict  # what it shows
 
 from __future__ import annotations
 
-from sim.scenario import HardwareClass, Scenario, ScenarioError, Urgency, load_scenario
+from sim.scenario import HardwareClass, Losses, Scenario, ScenarioError, Urgency
+from sim.scenario_file import load_scenario
 from sim.studies.run import Result, run, run_study
 from sim.studies.study import Plan
 from sim.traces import Request, TraceFileError, read_trace
 
 __all__ = [
     "HardwareClass",
+    "Losses",
     "Plan",
     "Request",
     "Result",

@@ -1,5 +1,7 @@
 """The clairvoyant bound: no schedule of any rule can be worth more.
 
+Where workers are lost, a class has the slots of those that are there; work is lost with nobody.
+
 The relaxation: the future is known, jobs can be cut at any moment, moved between classes, and done
 in part for a part of their value; a job runs on one slot at a time. Time is cut into steps, inside
 which nothing is said about order. Each of these gives up what a real schedule must keep, so the
@@ -30,6 +32,7 @@ bound), the curve is given as segments of falling slope that lie nowhere below i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -42,6 +45,7 @@ from scipy.sparse import coo_array
 from exchange.core.limits import NS_PER_S
 from sim.demand import Demand, Job
 from sim.scenario import UNIT_NANOS, Scenario
+from sim.supply import changes_of, slots_present
 
 Floats = NDArray[np.float64]
 Curve = tuple[tuple[float, float], ...]
@@ -117,7 +121,6 @@ def window_prices(
     steps = np.array([step for _, step, _ in pieces], int)
     shared = ((steps - low)[:, None] * kinds + np.arange(kinds)).ravel() + own.shape[0]
     columns = np.arange(count * kinds)
-    slots = np.array([c.workers * c.slots for c in scenario.classes], float)
     size = own.shape[0] + (high - low) * kinds
     both = coo_array(
         (
@@ -126,8 +129,8 @@ def window_prices(
         ),
         shape=(size, own.shape[1]),
     )
-    capacity = np.tile(slots * step_s, high - low)
-    duals = _duals(gain, both, np.concatenate([limits, capacity]))
+    capacity = _capacity(demand, scenario, low, high, step_s)
+    duals = _duals(gain, both, np.concatenate([limits, capacity.ravel()]))
     p = duals[own.shape[0] :].reshape(-1, kinds)
     return Prices(first, p[first - low : end - low])
 
@@ -149,9 +152,9 @@ def window_bound(
     by_step = {
         held.first_step + i: row for held in prices for i, row in enumerate(np.maximum(held.p, 0))
     }
-    slots = np.array([c.workers * c.slots for c in scenario.classes], float)
     first, end = _steps(demand, window, step_s)
-    rent = sum(float(by_step[step] @ slots) * step_s for step in range(first, end))
+    capacity = _capacity(demand, scenario, first, end, step_s)
+    rent = sum(float(by_step[step] @ capacity[step - first]) for step in range(first, end))
     jobs = [job for job in demand.jobs if job.window == window]
     pieces = _pieces(jobs, step_s)
     own, limits, gain = _constraints(jobs, pieces, scenario, curves)
@@ -161,6 +164,19 @@ def window_bound(
     charged[: rents.size] -= rents.ravel()
     surplus = float(limits @ _duals(charged, own, limits))
     return (rent + surplus) * UNIT_NANOS
+
+
+def _capacity(demand: Demand, scenario: Scenario, first: int, end: int, step_s: float) -> Floats:
+    """Seconds of slots of each class in each step: those of workers that are there."""
+    changes = changes_of(scenario, demand.window_starts_ns[-1] / NS_PER_S)
+    timeline = slots_present(scenario, changes)
+    edges = np.arange(first, end + 1) * step_s
+    ends = [at_ns / NS_PER_S for at_ns, _ in timeline[1:]] + [math.inf]
+    capacity = np.zeros((end - first, len(scenario.classes)))
+    for (begin_ns, slots), until_s in zip(timeline, ends, strict=True):
+        inside = np.minimum(edges[1:], until_s) - np.maximum(edges[:-1], begin_ns / NS_PER_S)
+        capacity += np.maximum(inside, 0)[:, None] * np.array(slots, float)
+    return capacity
 
 
 def _steps(demand: Demand, window: int, step_s: float) -> tuple[int, int]:

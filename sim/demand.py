@@ -35,6 +35,7 @@ class Job(NamedTuple):
     output_tokens: int
     work_ns: int  # run time on a slot of speed 1
     value_nanos: int
+    blocks: tuple[int, ...] = ()  # of the prompt, where the trace tells
 
 
 class Demand(NamedTuple):
@@ -95,7 +96,7 @@ def make_demand(requests: list[Request], scenario: Scenario) -> Demand:
             deadline_ns = arrival_ns + round(DEADLINE_WORK * work_ns + slack_s * NS_PER_S)
             value_nanos = max(1, round(density * work_ns * UNIT_NANOS / NS_PER_S))
             terms = account, kind.name, arrival_ns, deadline_ns, prompt, answer
-            jobs.append(Job(len(jobs), window, *terms, work_ns, value_nanos))
+            jobs.append(Job(len(jobs), window, *terms, work_ns, value_nanos, one.blocks))
     return Demand(millitokens_per_s, tuple(starts), tuple(jobs))
 
 

@@ -6,12 +6,13 @@ The readers are those of `sim.traces.supply`.
 from __future__ import annotations
 
 import itertools
+import random
 import re
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from exchange.core.limits import NS_PER_S
+from exchange.core.limits import NS_PER_MS, NS_PER_S
 from matching.types import CLASSES_MAX
 from sim.scenario import HardwareClass, Scenario, ScenarioError
 from sim.traces.supply import (
@@ -30,11 +31,14 @@ __all__ = [
     "Presence",
     "SpotPrice",
     "SupplyFileError",
+    "changes_of",
     "fleet",
     "losses",
     "read_offers",
     "read_presence",
     "read_spot_prices",
+    "slots_present",
+    "spot_offers",
 ]
 
 _APART: Final = re.compile(r"[^a-z0-9]+")
@@ -102,6 +106,19 @@ def fleet(
     )
 
 
+def spot_offers(prices: Iterable[SpotPrice]) -> list[Offer]:
+    """Spot machines as offers: of each type, one in each zone, at its last price there.
+
+    A type of machine stands for a GPU, whatever is in it; how many can be had is in no price.
+    """
+    last = {(price.machine, price.zone): price for price in prices}
+    at_ns = max((price.at_ns for price in last.values()), default=0)
+    return [
+        Offer(at_ns, machine, 1, price.usd_h, price.usd_h, 1.0)
+        for (machine, _), price in sorted(last.items())
+    ]
+
+
 def losses(presence: Iterable[Presence], scenario: Scenario, seconds: float) -> list[Change]:
     """When a scenario's workers are lost and come back, as the nodes of a trace did.
 
@@ -130,6 +147,61 @@ def losses(presence: Iterable[Presence], scenario: Scenario, seconds: float) -> 
                 was[worker] = worker in seats
                 changes.append(Change(now_ns, worker, was[worker]))
     return changes
+
+
+def changes_of(scenario: Scenario, seconds: float) -> list[Change]:
+    """When the workers of a scenario are lost and come back in a market of so many seconds.
+
+    Chance goes by the scenario's seed, and each worker has its own: a longer market loses the same
+    workers at the same times, and more.
+    """
+    told = scenario.losses
+    if told is None:
+        return []
+    if told.nodes:
+        presence = [Presence(ms * NS_PER_MS, node, there) for ms, node, there in told.nodes]
+        span_s = presence[-1].at_ns / NS_PER_S
+        length_s = span_s / told.times_faster if told.times_faster else seconds
+        changes = losses(presence, scenario, length_s)
+        return [change for change in changes if change.at_ns <= seconds * NS_PER_S]
+    groups: list[Sequence[int]] = []
+    first = 0
+    for kind in scenario.classes:
+        workers = range(first, first + kind.workers)
+        groups += [workers] if told.whole_classes else [[worker] for worker in workers]
+        first += kind.workers
+    changes = []
+    for group in groups:
+        rng = random.Random(f"losses/{scenario.seed}/{group[0]}")
+        for at_ns, present in _by_chance(rng, told.life_s, told.away_s, seconds):
+            changes += [Change(at_ns, worker, present) for worker in group]
+    return sorted(changes)
+
+
+def _by_chance(
+    rng: random.Random, life_s: float, away_s: float, seconds: float
+) -> Iterator[tuple[int, bool]]:
+    """When one is lost and comes back, in turn."""
+    at_s = 0.0
+    for present in itertools.cycle((False, True)):
+        at_s += rng.expovariate(1 / (away_s if present else life_s))
+        if at_s > seconds:
+            return
+        yield round(at_s * NS_PER_S), present
+
+
+def slots_present(
+    scenario: Scenario, changes: Iterable[Change]
+) -> list[tuple[int, tuple[int, ...]]]:
+    """From which time on, nanoseconds, how many slots of each class are there; rising."""
+    owner = [index for index, kind in enumerate(scenario.classes) for _ in range(kind.workers)]
+    there = [kind.workers * kind.slots for kind in scenario.classes]
+    timeline = [(0, tuple(there))]
+    for at_ns, worker, present in changes:
+        slots = scenario.classes[owner[worker]].slots
+        there[owner[worker]] += slots if present else -slots
+        timeline.append((at_ns, tuple(there)))
+    return timeline
 
 
 def _slug(name: str) -> str:

@@ -7,8 +7,9 @@ import tomllib
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import msgspec
 import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -19,10 +20,35 @@ from flopex.cli.exits import CommandError, ExitCode
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from sim.scenario import Scenario
     from sim.studies.run import Result
     from sim.studies.study import Plan
 
+FLEET_WORKERS: Final = 24
+"""Of a fleet that is made of offers, unless somebody says otherwise."""
+
 app = typer.Typer(no_args_is_help=True, help="Simulate: demand traces through the live engine.")
+
+
+Offers = Annotated[
+    Path | None,
+    typer.Option(help="Offers of machines (Vast.ai, or AWS spot prices) as the fleet, with --gpu."),
+]
+Gpus = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--gpu",
+        metavar="NAME=SPEED",
+        help="A GPU (or type of machine) that takes part, and its speed; may be repeated.",
+    ),
+]
+Workers = Annotated[
+    int, typer.Option(min=0, help="Most workers of such a fleet; 0 for one per GPU offered.")
+]
+Lost = Annotated[
+    Path | None,
+    typer.Option("--losses", help="Preemptions, as whose nodes workers are lost and come back."),
+]
 
 
 @command(
@@ -31,7 +57,9 @@ app = typer.Typer(no_args_is_help=True, help="Simulate: demand traces through th
     example="flopex sim study list\n"
     "flopex sim study welfare --trace AzureLLMInferenceTrace_conv.csv --load 1.3\n"
     "flopex sim study incentives --trace conv.csv.gz --trace code.csv.gz --out results\n"
-    "flopex sim study welfare --trace trace.csv.gz --scenario fleet.toml --json",
+    "flopex sim study welfare --trace trace.csv.gz --scenario fleet.toml --json\n"
+    "flopex sim study sellers --trace conv.csv --offers offers.csv --gpu 'H100 SXM=1'\n"
+    "flopex sim study worker_loss --trace conv.csv --losses p3-trace.csv",
 )
 async def study(
     session: Session,
@@ -57,6 +85,10 @@ async def study(
     scenario: Annotated[
         Path | None, typer.Option(help="TOML file with the rest: fleet, values, quotes.")
     ] = None,
+    offers: Offers = None,
+    gpu: Gpus = None,
+    workers: Workers = FLEET_WORKERS,
+    losses: Lost = None,
     curves: Annotated[
         Path | None, typer.Option(help="What `flopex quality --json` printed, for `gating`.")
     ] = None,
@@ -84,6 +116,8 @@ async def study(
         return
     try:
         plan = _plan(trace or [], scenario, curves, windows, tuple(load or ()), tuple(seed or ()))
+        settings = _supplied(plan.scenario, offers, gpu or [], workers, losses)
+        plan = msgspec.structs.replace(plan, scenario=settings)
         result = await _run(session, name, plan, out, processes)
     except (TraceFileError, ScenarioError) as error:
         raise CommandError(str(error), code=ExitCode.USAGE, reason="SCENARIO") from error
@@ -112,8 +146,6 @@ def _plan(
     loads: tuple[float, ...],
     seeds: tuple[int, ...],
 ) -> Plan:
-    import msgspec
-
     import sim
 
     settings = sim.Scenario()
@@ -127,6 +159,36 @@ def _plan(
         settings = msgspec.structs.replace(settings, windows=windows)
     paths = tuple(str(path) for path in traces)
     return sim.Plan(settings, paths, loads, seeds, str(curves or ""))
+
+
+def _supplied(
+    settings: Scenario, offers: Path | None, gpus: list[str], workers: int, losses: Path | None
+) -> Scenario:
+    """The scenario with the fleet of the offers, and with the losses of the preemptions.
+
+    Raises:
+        ScenarioError: a file cannot be read, or no fleet can be made of it.
+    """
+    from sim.scenario import Losses, ScenarioError, checked
+    from sim.scenario_file import Fleet, classes_of, nodes_of
+
+    if bool(offers) != bool(gpus):
+        raise ScenarioError("a fleet needs --offers FILE and --gpu NAME=SPEED")
+    if offers:
+        speeds = {}
+        for text in gpus:
+            name, _, speed = text.rpartition("=")
+            try:
+                speeds[name] = float(speed)
+            except ValueError as error:
+                raise ScenarioError(f"--gpu {text}: write NAME=SPEED") from error
+        slots = settings.classes[0].slots
+        classes = classes_of(Fleet(str(offers), speeds, slots, workers))
+        settings = msgspec.structs.replace(settings, classes=classes)
+    if losses:
+        told = msgspec.structs.replace(settings.losses or Losses(), nodes=nodes_of(losses))
+        settings = msgspec.structs.replace(settings, losses=told)
+    return checked(settings)
 
 
 async def _run(session: Session, name: str, plan: Plan, out: Path, processes: int) -> Result:

@@ -18,15 +18,15 @@ NAMES: Final = {
     "unknown_work": "sim.studies.unknown_work",
     "fairness": "sim.studies.fairness",
     "heavy_jobs": "sim.studies.heavy_jobs",
+    "affinity": "sim.studies.affinity",
+    "messages": "sim.studies.messages",
+    "worker_loss": "sim.studies.worker_loss",
     "sellers": "sim.studies.sellers",
     "auction": "sim.studies.auction",
 }
 """The studies that can be run, and where they are."""
 
 WAITING: Final = {
-    "affinity": "S9, waits for a driver with several models on one worker",
-    "messages": "S11, waits for a driver that counts what sessions carry",
-    "worker_loss": "S12, waits for a driver whose workers fail",
     "audits": "S15, waits for audits of receipts by a second worker",
 }
 """Planned studies, and what they wait for."""

@@ -80,9 +80,17 @@ def write_report(
         f"<h2>Figures</h2>{figures}"
         f"<h2>Means over windows</h2>{_means(plan, study, frame)}"
         f"<h2>To run it again</h2><pre>{html.escape(_command(study, plan))}</pre>"
-        f"<pre>{html.escape(json.dumps(msgspec.to_builtins(plan.scenario), indent=1))}</pre>"
+        f"<pre>{html.escape(_settings(plan.scenario))}</pre>"
         f"<p class='kind'>Digest of the results: {verdict['digest']}</p></body></html>\n"
     )
+
+
+def _settings(scenario: Scenario) -> str:
+    """The scenario as JSON; the nodes of a trace of losses are only counted."""
+    shown = msgspec.to_builtins(scenario)
+    if scenario.losses and scenario.losses.nodes:
+        shown["losses"]["nodes"] = f"{len(scenario.losses.nodes)} comings and goings of a trace"
+    return json.dumps(shown, indent=1)
 
 
 def _data(plan: Plan) -> str:

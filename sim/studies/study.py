@@ -77,15 +77,15 @@ class Plan(msgspec.Struct, frozen=True):
             self.scenario, load=float(cell["load"]), seed=int(cell["seed"])
         )
 
-    def demand(self, cell: Cell) -> Demand:
-        """The jobs of a cell.
+    def demand(self, cell: Cell, scenario: Scenario | None = None) -> Demand:
+        """The jobs of a cell, for its own scenario or one of another fleet.
 
         Raises:
             TraceFileError: the trace cannot be read.
             ScenarioError: the trace is too short.
         """
         path = next(trace for trace in self.traces if Path(trace).name == cell["trace"])
-        return _demand(path, file_digest(path), self.settings(cell))
+        return _demand(path, file_digest(path), scenario or self.settings(cell))
 
 
 class Claim(NamedTuple):

@@ -12,19 +12,24 @@ class Request(NamedTuple):
     """One request of a trace.
 
     `arrival_ns` counts from the trace's first request, nanoseconds; tokens are counted as the
-    source counted them, at least one each.
+    source counted them, at least one each. `blocks` name the pieces of the prompt, of equal length
+    but for the last: two prompts that begin with the same blocks begin with the same text. Most
+    traces do not tell.
     """
 
     arrival_ns: int
     input_tokens: int
     output_tokens: int
+    blocks: tuple[int, ...] = ()
 
 
 class TraceFileError(ValueError):
     """A file cannot be read as a trace; the text is for people."""
 
 
-def request(arrival_ns: int, input_tokens: int, output_tokens: int) -> Request:
+def request(
+    arrival_ns: int, input_tokens: int, output_tokens: int, blocks: tuple[int, ...] = ()
+) -> Request:
     """A request, checked. An empty prompt or answer counts as one token.
 
     Raises:
@@ -35,7 +40,7 @@ def request(arrival_ns: int, input_tokens: int, output_tokens: int) -> Request:
             f"{input_tokens} prompt and {output_tokens} output tokens: "
             f"0 to {REQUEST_TOKENS_MAX} are possible"
         )
-    return Request(arrival_ns, max(input_tokens, 1), max(output_tokens, 1))
+    return Request(arrival_ns, max(input_tokens, 1), max(output_tokens, 1), blocks)
 
 
 def from_first(requests: list[Request]) -> list[Request]:

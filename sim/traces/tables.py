@@ -14,6 +14,7 @@ from exchange.core.limits import NS_PER_MS, NS_PER_S
 from sim.traces.request import Request, TraceFileError, request
 
 Row = dict[str, str]
+_BLOCKS: Final = "prefix_block_ids_512"
 Reader = Callable[[TextIO, int], Iterator[Request]]
 
 
@@ -41,12 +42,16 @@ def _table(convert: Callable[[Row], Request]) -> Reader:
 
 
 def _plain_s(row: Row) -> Request:
-    return request(_ns(row["arrival_s"]), int(row["prompt_tokens"]), int(row["output_tokens"]))
+    return _plain(row, _ns(row["arrival_s"]))
 
 
 def _plain_ms(row: Row) -> Request:
-    arrival_ns = int(row["arrival_ms"]) * NS_PER_MS
-    return request(arrival_ns, int(row["prompt_tokens"]), int(row["output_tokens"]))
+    return _plain(row, int(row["arrival_ms"]) * NS_PER_MS)
+
+
+def _plain(row: Row, arrival_ns: int) -> Request:
+    blocks = tuple(map(int, (row.get(_BLOCKS) or "").split()))
+    return request(arrival_ns, int(row["prompt_tokens"]), int(row["output_tokens"]), blocks)
 
 
 def _azure(row: Row) -> Request:
@@ -69,7 +74,9 @@ def _mooncake(text: TextIO, limit: int) -> Iterator[Request]:
         try:
             entry = json.loads(line)
             arrival_ns = int(entry["timestamp"]) * NS_PER_MS
-            yield request(arrival_ns, int(entry["input_length"]), int(entry["output_length"]))
+            blocks = tuple(map(int, entry.get("hash_ids", ())))
+            tokens = int(entry["input_length"]), int(entry["output_length"])
+            yield request(arrival_ns, *tokens, blocks)
         except (KeyError, TypeError, ValueError) as error:
             raise TraceFileError(f"line {number}: {error}") from error
 

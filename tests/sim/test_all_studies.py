@@ -12,7 +12,7 @@ import pytest
 
 from sim import Plan, ScenarioError, run_study
 from sim.intervals import jackknife, ratio
-from sim.studies import catalog, fairness, gating, heavy_jobs, period
+from sim.studies import affinity, catalog, fairness, gating, heavy_jobs, period
 from tests.sim.demands import SMALL, small_demand, trace
 
 SCENARIO = msgspec.structs.replace(SMALL, windows=2, window_requests=0)
@@ -37,8 +37,12 @@ CURVES: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("traces") / "small.csv"
-    rows = [f"{r.arrival_ns / 1e9},{r.input_tokens},{r.output_tokens}" for r in trace(80)]
-    path.write_text("\n".join(["arrival_s,prompt_tokens,output_tokens", *rows]) + "\n")
+    rows = [
+        f"{r.arrival_ns / 1e9},{r.input_tokens},{r.output_tokens},{i % 7} {i % 3 + 9} {i + 99}"
+        for i, r in enumerate(trace(80))
+    ]
+    head = "arrival_s,prompt_tokens,output_tokens,prefix_block_ids_512"
+    path.write_text("\n".join([head, *rows]) + "\n")
     return path
 
 
@@ -171,3 +175,12 @@ def test_a_file_that_holds_no_curves_is_said_to(path: Path, tmp_path: Path) -> N
         run_study("gating", Plan(SCENARIO), tmp_path)
     with pytest.raises(ScenarioError, match="is not what"):
         run_study("gating", Plan(SCENARIO, curves=str(path)), tmp_path)
+
+
+def test_a_trace_without_blocks_has_no_affinity(tmp_path: Path) -> None:
+    rows = [f"{r.arrival_ns / 1e9},{r.input_tokens},{r.output_tokens}" for r in trace(40)]
+    path = tmp_path / "plain.csv"
+    path.write_text("\n".join(["arrival_s,prompt_tokens,output_tokens", *rows]) + "\n")
+    plan = Plan(SCENARIO, (str(path),), (1.0,))
+    with pytest.raises(ScenarioError, match="does not tell which prompts begin alike"):
+        affinity.measure(plan, affinity.cells(plan)[0], map)

@@ -11,7 +11,8 @@ import pytest
 
 from exchange.core.limits import NS_PER_S
 from sim.demand import make_demand
-from sim.scenario import UNIT_NANOS, Scenario, ScenarioError, checked, load_scenario
+from sim.scenario import UNIT_NANOS, Scenario, ScenarioError, checked
+from sim.scenario_file import load_scenario
 from sim.traces.request import Request
 from tests.sim.demands import SMALL, small_demand, trace
 
