@@ -25,6 +25,8 @@ from exchange.client.account_types import (
 from exchange.client.aio import AsyncClient
 from exchange.client.channel import Tls, open_channel
 from exchange.client.enums import (
+    AlertCondition,
+    AlertState,
     BookEventKind,
     ClearingMode,
     EntryKind,
@@ -40,6 +42,7 @@ from exchange.client.enums import (
     StopCause,
     TimeInForce,
     TradingState,
+    WebhookState,
     WorkerAction,
     WorkerState,
 )
@@ -113,6 +116,7 @@ from exchange.client.order_types import (
 )
 from exchange.client.retry import RetryPolicy
 from exchange.client.sync import Client, OrderStream
+from exchange.client.webhook_types import Alert, NewWebhook, Webhook
 from exchange.client.why_types import (
     JobAttempt,
     JobExplanation,
@@ -138,6 +142,9 @@ from exchange.units import (
 __all__ = [
     "Account",
     "AccountLimits",
+    "Alert",
+    "AlertCondition",
+    "AlertState",
     "Answer",
     "AsyncClient",
     "AsyncOrderStream",
@@ -189,6 +196,7 @@ __all__ = [
     "MessageLimits",
     "Model",
     "NewKey",
+    "NewWebhook",
     "NotFound",
     "NotImplementedYet",
     "NotNow",
@@ -232,6 +240,8 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "Update",
+    "Webhook",
+    "WebhookState",
     "Worker",
     "WorkerAction",
     "WorkerExplanation",

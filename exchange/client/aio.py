@@ -18,6 +18,7 @@ from exchange.client.jobs import AsyncJobs
 from exchange.client.market import AsyncMarket
 from exchange.client.orders import AsyncOrders
 from exchange.client.retry import RETRY_DEFAULT, RetryPolicy
+from exchange.client.webhooks import AsyncAlerts, AsyncWebhooks
 from exchange.client.workers import AsyncWorkers
 
 TARGET_DEFAULT: Final = "127.0.0.1:7411"
@@ -51,6 +52,8 @@ class AsyncClient:
         account: The caller's money, receipts and keys.
         admin: The operator's commands.
         workers: The caller's workers.
+        webhooks: URLs that are called when the caller's jobs end.
+        alerts: Prices that the caller wants to be told of.
     """
 
     def __init__(
@@ -73,6 +76,8 @@ class AsyncClient:
         self.account = AsyncAccounts(self._connection)
         self.admin = AsyncAdmin(self._connection)
         self.workers = AsyncWorkers(self._connection)
+        self.webhooks = AsyncWebhooks(self._connection)
+        self.alerts = AsyncAlerts(self._connection)
 
     @classmethod
     def from_env(cls, **settings: Any) -> Self:

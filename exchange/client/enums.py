@@ -295,3 +295,41 @@ class WorkerAction(OpenEnum):
     """Take no new leases."""
     DRAIN = 3
     """Finish what is held, then leave."""
+
+
+@unique
+class WebhookState(OpenEnum):
+    """How a webhook does."""
+
+    UNSPECIFIED = 0
+    """Not given."""
+    OK = 1
+    """Nothing waits to be tried again."""
+    FAILING = 2
+    """The last attempt failed, and is repeated."""
+    GONE = 3
+    """Its endpoint answered 410: it is told nothing until its owner asks for a test."""
+
+
+@unique
+class AlertCondition(OpenEnum):
+    """Which prices set an alert off."""
+
+    UNSPECIFIED = 0
+    """Not given: refused."""
+    ABOVE = 1
+    """The alert's price or above."""
+    BELOW = 2
+    """The alert's price or below."""
+
+
+@unique
+class AlertState(OpenEnum):
+    """Whether an alert has gone off."""
+
+    UNSPECIFIED = 0
+    """Not given."""
+    ARMED = 1
+    """It waits for its price."""
+    TRIGGERED = 2
+    """It has gone off, and does so no more."""

@@ -26,6 +26,7 @@ from exchange.client.order_stream import AsyncOrderStream
 from exchange.client.order_types import OrderResult, OrderTerms
 from exchange.client.orders import AsyncOrders
 from exchange.client.retry import RETRY_DEFAULT, RetryPolicy
+from exchange.client.webhooks import AsyncAlerts, AsyncWebhooks
 from exchange.client.workers import AsyncWorkers
 
 A = TypeVar("A")
@@ -133,6 +134,23 @@ class Workers(Blocking[AsyncWorkers]):
     resume = blocking(AsyncWorkers.resume)
     drain = blocking(AsyncWorkers.drain)
     explain = blocking(AsyncWorkers.explain)
+
+
+class Webhooks(Blocking[AsyncWebhooks]):
+    """URLs that are called when the account's jobs end. Reached as `client.webhooks`."""
+
+    add = blocking(AsyncWebhooks.add)
+    list = blocking(AsyncWebhooks.list)
+    remove = blocking(AsyncWebhooks.remove)
+    test = blocking(AsyncWebhooks.test)
+
+
+class Alerts(Blocking[AsyncAlerts]):
+    """Prices that the account wants to be told of. Reached as `client.alerts`."""
+
+    add = blocking(AsyncAlerts.add)
+    list = blocking(AsyncAlerts.list)
+    remove = blocking(AsyncAlerts.remove)
 
 
 class OrderStream(Blocking[AsyncOrderStream]):
@@ -252,6 +270,8 @@ class Client:
         account: The caller's money, receipts and keys.
         admin: The operator's commands.
         workers: The caller's workers.
+        webhooks: URLs that are called when the caller's jobs end.
+        alerts: Prices that the caller wants to be told of.
     """
 
     def __init__(
@@ -271,6 +291,8 @@ class Client:
         self.account = Accounts(self._thread, self._client.account)
         self.admin = Admin(self._thread, self._client.admin)
         self.workers = Workers(self._thread, self._client.workers)
+        self.webhooks = Webhooks(self._thread, self._client.webhooks)
+        self.alerts = Alerts(self._thread, self._client.alerts)
 
     @classmethod
     def from_env(cls, **settings: Any) -> Self:

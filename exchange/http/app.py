@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 from prometheus_client.registry import Collector
 
-from exchange.http import errors, pages, rest, webhooks
+from exchange.http import errors, pages, rest
 from exchange.http.bodies import BODY_BYTES_MAX, Bodies
 from exchange.http.calls import Calls
 from exchange.http.errors import ApiError
@@ -94,7 +94,6 @@ class HttpServer:
         app.router.add_get("/ws/v1/overview", self._sockets.handle, allow_head=False)
         app.router.add_routes(self._market.routes)
         app.router.add_routes(rest.routes(self._calls))
-        app.router.add_routes(webhooks.routes(self._calls))
         app.on_response_prepare.append(_secure)
         return app
 

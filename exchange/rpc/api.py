@@ -27,7 +27,7 @@ from exchange.rpc.inside import INSIDE, JOBS, KEYS, PUBLIC, KeyServicer
 from exchange.rpc.job_blobs import JobBlobs
 from exchange.rpc.jobs import JobServicer
 from exchange.rpc.market_data import MarketDataServicer
-from exchange.rpc.methods import METHODS, Behaviour, Method
+from exchange.rpc.methods import METHODS, WEBHOOKS, Behaviour, Method
 from exchange.rpc.open_calls import Call
 from exchange.rpc.orders import OrderServicer
 from exchange.rpc.services import DEADLINE_DEFAULT_S, Services
@@ -49,14 +49,14 @@ class LocalApi:
     Args:
         services: What the servicers work with; its hubs are made here.
         sessions: How long workers may be silent or away.
-        inside: Who answers further services of `exchange.rpc.inside`, by their names.
+        webhooks: Who answers `WEBHOOKS`; None: nobody here.
     """
 
     def __init__(
         self,
         services: Services,
         sessions: SessionConfig | None = None,
-        inside: Mapping[str, object] | None = None,
+        webhooks: object | None = None,
     ) -> None:
         self._services = services
         engine = services.engine
@@ -85,7 +85,7 @@ class LocalApi:
                 JOBS: jobs,
                 KEYS: KeyServicer(services.drain),
                 PUBLIC: market_data,
-                **(inside or {}),
+                **({WEBHOOKS: webhooks} if webhooks is not None else {}),
             }
         )
 
@@ -108,7 +108,7 @@ class LocalApi:
         """See `Api`."""
         method = METHODS.get(call.method) or INSIDE.get(call.method)
         if method is None or method.path not in self._behaviours:
-            raise RpcError(Code.UNIMPLEMENTED, "UNIMPLEMENTED", "there is no such method")
+            raise _unanswered(method)
         name = call.method.removeprefix("/")
         self._services.counters[f"calls {name}"] += 1
         try:
@@ -178,7 +178,7 @@ def _behaviours(servicers: Mapping[str, object]) -> dict[str, Behaviour]:
     return {
         path: getattr(servicers[method.service], method.name)
         for path, method in {**METHODS, **INSIDE}.items()
-        if path in METHODS or method.service in servicers
+        if method.service != WEBHOOKS or method.service in servicers
     }
 
 
@@ -204,6 +204,14 @@ async def _within(seconds: float, doing: Awaitable[T], reason: str, what: str) -
             f"{what} took over {seconds:g} s",
             {"deadline_s": seconds},
         ) from error
+
+
+def _unanswered(method: Method | None) -> RpcError:
+    """Nobody here answers this method."""
+    text = "there is no such method"
+    if method is not None and method.service == WEBHOOKS:
+        text = "this exchange keeps no read model, so it has neither webhooks nor alerts"
+    return RpcError(Code.UNIMPLEMENTED, "UNIMPLEMENTED", text)
 
 
 def _known(error: Exception, method: str) -> RpcError:

@@ -12,7 +12,7 @@ from typing import Final
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
-from google.protobuf.wrappers_pb2 import BytesValue, UInt64Value
+from google.protobuf.wrappers_pb2 import UInt64Value
 
 from exchange.rpc import auth
 from exchange.rpc.calls import IncomingCall as Context
@@ -28,13 +28,6 @@ ABANDON_JOB: Final = f"/{JOBS}/Abandon"
 """Cancels a job that the door submitted and nobody reads: its key may have been revoked since."""
 _MARKET_DATA: Final = "exchange.v1.MarketDataService"
 PUBLIC: Final = "flopex.internal.MarketData"
-WEBHOOKS: Final = "flopex.internal.Webhooks"
-"""What accounts want to be told; requests and responses are JSON."""
-
-
-def webhooks(name: str) -> str:
-    """The path of a method of `WEBHOOKS`."""
-    return f"/{WEBHOOKS}/{name}"
 
 
 def public(path: str) -> str:
@@ -70,18 +63,6 @@ def _method(
 INSIDE: Final[Mapping[str, Method]] = {
     HOLD_KEY: _method(KEYS, "Hold", Empty, UInt64Value, responses_stream=True),
     ABANDON_JOB: _method(JOBS, "Abandon", UInt64Value, Empty, needs_key=False),
-    **{
-        webhooks(name): _method(WEBHOOKS, name, BytesValue, BytesValue)
-        for name in (
-            "AddWebhook",
-            "ListWebhooks",
-            "RemoveWebhook",
-            "TestWebhook",
-            "AddAlert",
-            "ListAlerts",
-            "RemoveAlert",
-        )
-    },
     **{
         public(method.path): replace(method, service=PUBLIC, needs_key=False)
         for method in METHODS.values()

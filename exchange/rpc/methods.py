@@ -18,6 +18,7 @@ from exchange.v1 import (
     job_service_pb2,
     market_data_service_pb2,
     order_service_pb2,
+    webhook_service_pb2,
     worker_service_pb2,
 )
 
@@ -30,6 +31,7 @@ _FILES: Final = (
     job_service_pb2,
     market_data_service_pb2,
     order_service_pb2,
+    webhook_service_pb2,
     worker_service_pb2,
 )
 
@@ -136,3 +138,5 @@ METHODS: Final[Mapping[str, Method]] = _read_description()
 """Every method by its path."""
 SERVICE_NAMES: Final = tuple(dict.fromkeys(method.service for method in METHODS.values()))
 """Full names of the services, in the order of their files."""
+WEBHOOKS: Final = "exchange.v1.WebhookService"
+"""The one service that not every exchange answers: what is told comes from the read model."""

@@ -26,7 +26,6 @@ from exchange.receipts import ReceiptStore
 from exchange.recovery import SnapshotConfig, SnapshotKeeper
 from exchange.rpc.api import LocalApi
 from exchange.rpc.history import History
-from exchange.rpc.inside import WEBHOOKS
 from exchange.rpc.outputs import OutputHub
 from exchange.rpc.services import Services
 from exchange.server.bootstrap import ensure_operator
@@ -182,11 +181,8 @@ class Server:
         self._closing.callback(receipts.close)
         self.services = Services(engine, blobs, receipts, history, self._clock, outputs, read_model)
         # Before the first turn of the engine, so that the readers of its feed miss nothing.
-        inside = {}
-        if read_model is not None:
-            url = read_model_url(config.directory, config.read_model)
-            inside[WEBHOOKS] = self._open_webhooks(engine, url).servicer
-        api = self._api = LocalApi(self.services, config.sessions, inside)
+        webhooks = self._open_webhooks(engine, url).servicer if read_model is not None else None
+        api = self._api = LocalApi(self.services, config.sessions, webhooks)
         edges = self._edges = self._make_edges(api)
         self.operator_secret = await ensure_operator(
             engine, config.operator_key_path, config.operator_secret

@@ -27,6 +27,7 @@ from exchange.metering.cards import ModelCard
 from exchange.rpc import auth
 from exchange.rpc.sessions import SessionConfig
 from exchange.server import GATEWAY_COMMAND, Server, ServerConfig
+from exchange.server.read_model import OFF
 from exchange.testing.clock import ManualClock
 from exchange.testing.ids import uuid7
 
@@ -59,6 +60,7 @@ class InProcessExchange:
         http: Whether it serves HTTP, too.
         gateway: Whether gRPC and HTTP are in a process of their own; the engine is in this one.
             By default only if the environment's FLOPEX_TEST_PROCESSES is 2.
+        read_model: Whether it keeps one: without, there is no history, and nobody is told anything.
         read_model_process: Whether a process of its own feeds the read model, as behind
             `flopex serve`, and not a thread of this one.
         webhooks_private: Whether webhooks may lead to this machine.
@@ -72,6 +74,7 @@ class InProcessExchange:
         segment_bytes: int = SEGMENT_BYTES,
         http: bool = False,
         gateway: bool | None = None,
+        read_model: bool = True,
         read_model_process: bool = False,
         webhooks_private: bool = False,
     ) -> None:
@@ -85,6 +88,7 @@ class InProcessExchange:
             operator_secret=auth.new_secret(),
             segment_bytes=segment_bytes,
             sessions=sessions or SessionConfig(),
+            read_model="" if read_model else OFF,
             read_model_process=read_model_process,
             gateway_command=GATEWAY_COMMAND if gateway else (),
             webhooks_private=webhooks_private,

@@ -11,6 +11,8 @@ from exchange.core.limits import NS_PER_S
 from exchange.readmodel.queries import EndingRow
 from exchange.v1 import job_service_pb2 as jobs_pb
 from exchange.v1 import reason_pb2
+from exchange.v1 import webhook_service_pb2 as pb
+from exchange.webhooks import messages
 from exchange.webhooks.store import Alert, Webhook
 
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
@@ -58,7 +60,7 @@ def alert_triggered(alert: Alert) -> Event:
     data = {
         "alert_id": str(alert.alert_id),
         "instrument": alert.instrument,
-        "condition": "above" if alert.above else "below",
+        "condition": pb.AlertCondition.Name(messages.condition(alert)),
         "price_nanos": str(alert.price_nanos),
         "trade_price_nanos": str(alert.trade_price_nanos),
         "trade_time_ns": str(alert.trade_time_ns),

@@ -84,8 +84,9 @@ class Sender:
         except TimeoutError:
             return Answer(taken=False, gone=False, status=f"no answer within {WITHIN_S} s")
         except (aiohttp.ClientError, OSError, TargetRefused, ValueError) as error:
-            text = f"{type(error).__name__}: {error}"[:STATUS_CHARS_MAX]
-            return Answer(taken=False, gone=False, status=text)
+            # On one line, as it stands in lists.
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            return Answer(taken=False, gone=False, status=text[:STATUS_CHARS_MAX])
         return Answer(
             taken=HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES,
             gone=status == HTTPStatus.GONE,

@@ -1,16 +1,10 @@
-"""How accounts say what they want to be told: JSON objects, for the server's own HTTP door.
-
-These are no methods of the API (`exchange.rpc.inside`), but guarded as if: the key was checked.
-"""
+"""WebhookService: what accounts want to be told, and how telling them goes."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Literal, TypeVar
-
-import msgspec
-from google.protobuf.wrappers_pb2 import BytesValue
+from typing import Final, TypeVar
 
 from exchange.core.commands import Role
 from exchange.core.exchange import Exchange
@@ -19,31 +13,16 @@ from exchange.core.reasons import Reason
 from exchange.rpc import auth
 from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.errors import Code, RpcError, invalid, refusal
-from exchange.webhooks import signing
+from exchange.v1 import webhook_service_pb2 as pb
+from exchange.webhooks import messages, signing
 from exchange.webhooks.errors import StoreUnavailable, TargetRefused, TooMany
-from exchange.webhooks.store import Alert, Store, Webhook
+from exchange.webhooks.store import Store
 from exchange.webhooks.targets import check_url
 
 T = TypeVar("T")
-Json = dict[str, Any]
 
-
-class _NewWebhook(msgspec.Struct, forbid_unknown_fields=True):
-    url: str
-
-
-class _NewAlert(msgspec.Struct, forbid_unknown_fields=True):
-    instrument: str
-    condition: Literal["above", "below"]
-    price_nanos: int | str
-    webhook_id: int | str = 0
-
-
-class _Named(msgspec.Struct, forbid_unknown_fields=True):
-    id: int
-
-
-_ENCODER: Final = msgspec.json.Encoder()
+ID_MAX: Final = 2**63 - 1
+"""The greatest id that the store can look for; it gives none so great."""
 
 
 class WebhookServicer:
@@ -70,80 +49,96 @@ class WebhookServicer:
         self._ensure_told = ensure_told
         self._asking = asyncio.Lock()
 
-    async def AddWebhook(self, request: BytesValue, context: Context) -> BytesValue:
-        """{url}: the new webhook, and once its secret."""
-        account_id = _caller(context)
-        asked = _read(request, _NewWebhook)
+    async def AddWebhook(
+        self, request: pb.AddWebhookRequest, context: Context
+    ) -> pb.AddWebhookResponse:
+        """A new one, and once its secret."""
+        account_id, core = _caller(context), self._core
+        url = request.url
         try:
-            check_url(asked.url, allow_private=self._allow_private)
+            check_url(url, allow_private=self._allow_private)
         except TargetRefused as error:
             raise invalid("url", str(error)) from error
-        secret, core = signing.new_secret(), self._core
-        now_ns, sequence = core.now_ns, core.sequence
+        secret, now_ns, sequence = signing.new_secret(), core.now_ns, core.sequence
         added = await self._ask(
-            lambda: self._store.add_webhook(account_id, asked.url, secret, now_ns, sequence)
+            lambda: self._store.add_webhook(account_id, url, secret, now_ns, sequence)
         )
         await self._ensure_told()
-        return _answer({**_webhook(added), "secret": secret})
+        return pb.AddWebhookResponse(webhook=messages.webhook(added), secret=secret)
 
-    async def ListWebhooks(self, request: BytesValue, context: Context) -> BytesValue:
+    async def ListWebhooks(
+        self, request: pb.ListWebhooksRequest, context: Context
+    ) -> pb.ListWebhooksResponse:
         """All of the account's."""
         account_id = _caller(context)
         found = await self._ask(lambda: self._store.webhooks(account_id))
-        return _answer({"webhooks": [_webhook(one) for one in found]})
+        return pb.ListWebhooksResponse(webhooks=map(messages.webhook, found))
 
-    async def RemoveWebhook(self, request: BytesValue, context: Context) -> BytesValue:
-        """{id}: it and its alerts are gone."""
+    async def RemoveWebhook(
+        self, request: pb.RemoveWebhookRequest, context: Context
+    ) -> pb.RemoveWebhookResponse:
+        """It and its alerts are gone."""
         account_id = _caller(context)
-        asked = _read(request, _Named)
-        await self._found("webhook", self._store.remove_webhook, account_id, asked.id)
-        return _answer({})
+        await self._find("webhook", self._store.remove_webhook, account_id, request.webhook_id)
+        return pb.RemoveWebhookResponse()
 
-    async def TestWebhook(self, request: BytesValue, context: Context) -> BytesValue:
-        """{id}: it is told a test, whatever failed before; how it went is told by the list."""
+    async def TestWebhook(
+        self, request: pb.TestWebhookRequest, context: Context
+    ) -> pb.TestWebhookResponse:
+        """It is told a test, whatever failed before; how it went is told by the list."""
         account_id = _caller(context)
-        asked = _read(request, _Named)
-        await self._found("webhook", self._store.ask_test, account_id, asked.id)
-        return _answer({})
+        await self._find("webhook", self._store.ask_test, account_id, request.webhook_id)
+        return pb.TestWebhookResponse()
 
-    async def AddAlert(self, request: BytesValue, context: Context) -> BytesValue:
-        """{instrument, condition, price_nanos, webhook_id}: the new alert."""
+    async def AddAlert(self, request: pb.AddAlertRequest, context: Context) -> pb.AddAlertResponse:
+        """A new one, for trades from now on."""
         account_id, core = _caller(context), self._core
-        asked = _read(request, _NewAlert)
-        instrument_id = core.instrument_by_name.get(asked.instrument)
+        instrument_id = core.instrument_by_name.get(request.instrument)
         if instrument_id is None:
             raise refusal(Reason.UNKNOWN_INSTRUMENT)
-        price = _number("price_nanos", asked.price_nanos, 1, PRICE_MAX_NANOS)
-        webhook_id = _number("webhook_id", asked.webhook_id, 0, 2**63 - 1)
-        instrument = instrument_id, asked.instrument
-        above, now_ns, sequence = asked.condition == "above", core.now_ns, core.sequence
+        above = messages.is_above(request.condition)
+        price_nanos, webhook_id = request.price_nanos, request.webhook_id
+        if not 1 <= price_nanos <= PRICE_MAX_NANOS:
+            raise invalid("price_nanos", f"must lie between 1 and {PRICE_MAX_NANOS}")
+        if webhook_id > ID_MAX:
+            raise _unknown("webhook")
+        instrument = instrument_id, request.instrument
+        now_ns, sequence = core.now_ns, core.sequence
         added = await self._ask(
             lambda: self._store.add_alert(
-                account_id, webhook_id, instrument, above, price, now_ns, sequence
+                account_id, webhook_id, instrument, above, price_nanos, now_ns, sequence
             )
         )
         if added is None:
             raise _unknown("webhook")
         await self._ensure_told()
-        return _answer(_alert(added))
+        return pb.AddAlertResponse(alert=messages.alert(added))
 
-    async def ListAlerts(self, request: BytesValue, context: Context) -> BytesValue:
+    async def ListAlerts(
+        self, request: pb.ListAlertsRequest, context: Context
+    ) -> pb.ListAlertsResponse:
         """All of the account's, those that have gone off included."""
         account_id = _caller(context)
         found = await self._ask(lambda: self._store.alerts(account_id))
-        return _answer({"alerts": [_alert(one) for one in found]})
+        return pb.ListAlertsResponse(alerts=map(messages.alert, found))
 
-    async def RemoveAlert(self, request: BytesValue, context: Context) -> BytesValue:
-        """{id}: it is gone."""
+    async def RemoveAlert(
+        self, request: pb.RemoveAlertRequest, context: Context
+    ) -> pb.RemoveAlertResponse:
+        """It is gone."""
         account_id = _caller(context)
-        asked = _read(request, _Named)
-        await self._found("alert", self._store.remove_alert, account_id, asked.id)
-        return _answer({})
+        await self._find("alert", self._store.remove_alert, account_id, request.alert_id)
+        return pb.RemoveAlertResponse()
 
-    async def _found(
+    async def _find(
         self, what: str, action: Callable[[int, int], bool], account_id: int, number: int
     ) -> None:
-        if not await self._ask(lambda: action(account_id, number)):
+        """Do something with one that the account has.
+
+        Raises:
+            RpcError: It has none with this id, or as `_ask`.
+        """
+        if number > ID_MAX or not await self._ask(lambda: action(account_id, number)):
             raise _unknown(what)
 
     async def _ask(self, question: Callable[[], T]) -> T:
@@ -164,63 +159,11 @@ class WebhookServicer:
 
 
 def _caller(context: Context) -> int:
-    """The caller's account; his key must be one that trades or works."""
+    """The caller's account; his key must be one that trades, works or operates."""
     caller = auth.caller(context)
     caller.require(Role.TRADER, Role.WORKER, Role.OPERATOR)
     return caller.account_id
 
 
-def _read(request: BytesValue, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(request.value, type=kind)
-    except msgspec.DecodeError as error:
-        raise refusal(Reason.FIELD_INVALID, str(error)) from error
-
-
-def _number(field: str, value: int | str, least: int, most: int) -> int:
-    """An integer, written as a number or in digits."""
-    if isinstance(value, str):
-        if not (value.isascii() and value.isdecimal() and len(value) <= 20):
-            raise invalid(field, "must be an integer, as a number or a string")
-        value = int(value)
-    if not least <= value <= most:
-        raise invalid(field, f"must lie between {least} and {most}")
-    return value
-
-
 def _unknown(what: str) -> RpcError:
     return RpcError(Code.NOT_FOUND, f"UNKNOWN_{what.upper()}", f"the account has no such {what}")
-
-
-def _answer(found: Json) -> BytesValue:
-    return BytesValue(value=_ENCODER.encode(found))
-
-
-def _webhook(found: Webhook) -> Json:
-    state = "gone" if found.gone else "failing" if found.failures else "ok"
-    return {
-        "webhook_id": str(found.webhook_id),
-        "url": found.url,
-        "state": state,
-        "create_time_ns": str(found.create_time_ns),
-        "sequence": str(found.sequence),
-        "told": str(found.told),
-        "failures": found.failures,
-        "given_up": str(found.given_up),
-        "last_status": found.last_status,
-        "last_time_ns": str(found.last_time_ns),
-    }
-
-
-def _alert(found: Alert) -> Json:
-    return {
-        "alert_id": str(found.alert_id),
-        "webhook_id": str(found.webhook_id),
-        "instrument": found.instrument,
-        "condition": "above" if found.above else "below",
-        "price_nanos": str(found.price_nanos),
-        "state": "triggered" if found.trade_sequence else "armed",
-        "create_time_ns": str(found.create_time_ns),
-        "trade_price_nanos": str(found.trade_price_nanos),
-        "trade_time_ns": str(found.trade_time_ns),
-    }

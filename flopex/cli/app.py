@@ -9,6 +9,7 @@ import typer
 from flopex.cli import (
     account,
     admin,
+    alerts,
     backup,
     bench,
     demo,
@@ -31,6 +32,7 @@ from flopex.cli import (
     submit,
     trading,
     train,
+    webhooks,
     why,
     workers,
 )
@@ -92,6 +94,8 @@ market_history.app.registered_commands += market_export.app.registered_commands
 app.add_typer(market_history.app, name="market")
 app.add_typer(why.app, name="why")
 app.add_typer(receipt.app, name="receipt")
+app.add_typer(alerts.app, name="alert")
+app.add_typer(webhooks.app, name="webhook")
 app.add_typer(workers.app, name="worker")
 app.add_typer(models.app, name="model")
 admin.app.registered_commands += trading.app.registered_commands

@@ -32,17 +32,26 @@ _STATE_STYLES = {
 }
 
 
-def plain_table(*columns: str, right: Sequence[str] = (), stretch: str = "") -> Table:
-    """A table whose cells stay on one line; `stretch` is the column that gives way."""
+def plain_table(*columns: str, right: Sequence[str] = (), stretch: Sequence[str] = ()) -> Table:
+    """A table whose cells stay whole and on one line.
+
+    Where there is no room the columns in `stretch` give way: `cut` their cells, or they wrap.
+    """
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     for column in columns:
         table.add_column(
             column,
             justify="right" if column in right else "left",
-            no_wrap=True,
-            overflow="ellipsis" if column == stretch else "fold",
+            # Rich takes room from columns that may wrap before it takes it from others.
+            no_wrap=column not in stretch,
+            overflow="fold",
         )
     return table
+
+
+def cut(text: str) -> Text:
+    """A cell that stays on one line and ends with an ellipsis where there is no room for it."""
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _state(name: str) -> Text:
@@ -64,7 +73,7 @@ def jobs_table(jobs: Iterable[Job]) -> Table:
     table = plain_table(
         *("job", "state", "tier", "worker", "tokens", "paid", "submitted", "ending"),
         right=("job", "tokens", "paid"),
-        stretch="ending",
+        stretch=("ending",),
     )
     for job in jobs:
         table.add_row(
@@ -75,7 +84,7 @@ def jobs_table(jobs: Iterable[Job]) -> Table:
             str(job.output_tokens or ""),
             money(job.paid_nanos) if not job.is_open else f"holds {money(job.escrow_nanos)}",
             date_time(job.create_time_ns),
-            job_ending(job),
+            cut(job_ending(job)),
         )
     return table
 

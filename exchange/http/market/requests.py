@@ -78,6 +78,7 @@ class Ping(msgspec.Struct, tag_field="method", tag="ping", forbid_unknown_fields
 Request = Auth | Subscribe | Unsubscribe | Ping
 
 _DECODER: Final[msgspec.json.Decoder[Request]] = msgspec.json.Decoder(Request)
+_STRANGERS: Final[msgspec.json.Decoder[Auth | Ping]] = msgspec.json.Decoder(Auth | Ping)
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -91,6 +92,19 @@ def decode(text: str) -> Request:
         return _DECODER.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise ApiError(400, "MESSAGE_MALFORMED", f"the message cannot be read: {error}") from error
+
+
+def decode_stranger(text: str) -> Auth | Ping:
+    """What a client says that has given no key; the rest of what may be said is not looked at.
+
+    Raises:
+        ApiError: 401: it is something else.
+    """
+    try:
+        return _STRANGERS.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        remedy = 'first say {"method": "auth", "key": "flx_..."}'
+        raise ApiError(401, "KEY_MISSING", remedy) from error
 
 
 def of_id(text: str) -> Id:

@@ -236,7 +236,8 @@ class Connection:
 
     async def _hear(self, text: str) -> None:
         try:
-            request = requests.decode(text)
+            decode = requests.decode if self.account_id else requests.decode_stranger
+            request = decode(text)
         except ApiError as error:
             self.outbox.answer(requests.refusal(requests.of_id(text), error))
             return
@@ -258,8 +259,6 @@ class Connection:
             self.outbox.answer(requests.result(request.id, {}))
         elif isinstance(request, Auth):
             await self._authenticate(request)
-        elif not self.account_id:
-            raise ApiError(401, "KEY_MISSING", 'first say {"method": "auth", "key": "flx_..."}')
         elif isinstance(request, Subscribe):
             await self._subscribe(request)
         else:

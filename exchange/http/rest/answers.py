@@ -9,7 +9,6 @@ from google.protobuf.message import Message
 
 from exchange.http import pages
 from exchange.http.calls import Calls
-from exchange.http.errors import ApiError
 from exchange.http.rest import messages, requests, streams
 from exchange.http.rest.export import Exports
 from exchange.http.rest.table import ROUTES, Route
@@ -54,10 +53,8 @@ class _Answer:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Read a request, make the call, send what comes back."""
         # First of all, and before a stranger's body is read.
-        if not request.headers.get("Authorization", "").startswith("Bearer "):
-            raise ApiError(401, "KEY_MISSING", "send 'Authorization: Bearer flx_...'")
+        metadata = requests.read_key(request)
         message = await requests.read(self._route, request)
-        metadata = {"authorization": request.headers.get("Authorization", "")}
         if not self._route.method.responses_stream:
             answer = await self._calls.unary(self._path, message, metadata)
             return _json(request, answer)

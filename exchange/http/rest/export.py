@@ -19,7 +19,7 @@ from aiohttp import web
 from exchange import tables
 from exchange.http.calls import Calls
 from exchange.http.errors import ApiError
-from exchange.http.rest import messages
+from exchange.http.rest import messages, requests
 from exchange.http.rest.messages import invalid
 from exchange.http.rest.streams import SEND_WITHIN_S
 from exchange.rpc.errors import RpcError
@@ -131,11 +131,12 @@ class Exports:
         return serve
 
     async def _serve(self, name: str, request: web.Request) -> web.StreamResponse:
+        metadata = requests.read_key(request)
         kind = KINDS[name]
         form = request.query.get("format", "csv")
         if form not in CONTENT_TYPES:
             raise invalid("format", f"must be one of {', '.join(CONTENT_TYPES)}")
-        pages = self._pages(kind, request)
+        pages = self._pages(kind, _read(kind, request), metadata)
         async with contextlib.aclosing(pages):
             # A refusal comes with the first page, and is a plain error then.
             first = await anext(pages)
@@ -161,14 +162,14 @@ class Exports:
         finally:
             self._making -= 1
 
-    async def _pages(self, kind: Kind, request: web.Request) -> AsyncGenerator[list[Row], None]:
+    async def _pages(
+        self, kind: Kind, asked: Any, metadata: Mapping[str, str]
+    ) -> AsyncGenerator[list[Row], None]:
         """Pages of rows, until the oldest.
 
         Raises:
             RpcError: a call was refused.
         """
-        metadata = {"authorization": request.headers.get("Authorization", "")}
-        asked = _read(kind, request)
         listing = pb.ListInstrumentsRequest()
         found = await self._calls.unary(f"{_SERVICE}/ListInstruments", listing, metadata)
         names = {instrument.instrument_id: instrument.name for instrument in found.instruments}

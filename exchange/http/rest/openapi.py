@@ -25,6 +25,7 @@ TAGS: Final = {
     "OrderService": "Orders",
     "MarketDataService": "Market",
     "AccountService": "Account",
+    "WebhookService": "Webhooks",
     "WorkerService": "Workers",
     "AdminService": "Operator",
 }

@@ -32,9 +32,9 @@ HEAD: Final[Schema] = {
         {"name": "Orders", "description": "Explicit orders on continuous books."},
         {"name": "Market", "description": "Instruments, books, trades; a key of any role."},
         {"name": "Account", "description": "The caller's own account."},
+        {"name": "Webhooks", "description": "What the account is told: webhooks, price alerts."},
         {"name": "Workers", "description": "What a worker's owner may ask and do."},
         {"name": "Operator", "description": "What only a key with the operator's role may do."},
-        {"name": "Notices", "description": "Webhooks and price alerts, in outline."},
         {"name": "OpenAI", "description": "The OpenAI form, in outline."},
         {"name": "Public", "description": "Needs no key."},
     ],
@@ -147,15 +147,6 @@ _PUBLIC: Final = (
     ("/v1/openapi.json", "This document", "application/json"),
     ("/v1/asyncapi.json", "The document of the WebSockets", "application/json"),
 )
-_NOTICES: Final = (
-    ("post", "/v1/webhooks", 201, "Have the endings of jobs sent to a URL"),
-    ("get", "/v1/webhooks", 200, "The account's webhooks"),
-    ("delete", "/v1/webhooks/{number}", 200, "End a webhook"),
-    ("post", "/v1/webhooks/{number}/test", 202, "Send a trial event to a webhook"),
-    ("post", "/v1/alerts", 201, "Have it told when a price is reached"),
-    ("get", "/v1/alerts", 200, "The account's price alerts"),
-    ("delete", "/v1/alerts/{number}", 200, "End a price alert"),
-)
 _EXPORT_PARAMETERS: Final = {
     "instrument": "Instrument's name; trades without it are those of all.",
     "width_s": "Width of candles, seconds; 60 by default.",
@@ -183,8 +174,6 @@ def operations() -> Iterator[tuple[str, str, Schema]]:
         yield path, "get", operation | {"operationId": f"get_{name}", "responses": responses}
     for name in ("trades", "candles", "quotes"):
         yield f"/v1/export/{name}", "get", _export(name)
-    for verb, path, status, says in _NOTICES:
-        yield path, verb, _notice(verb, path, status, says)
     for verb, path, says in _OPENAI:
         yield path, verb, _openai(verb, path, says)
 
@@ -219,25 +208,6 @@ def _export(name: str) -> Schema:
         "parameters": parameters,
         "responses": {"200": {"description": says, "content": content}} | refusals(body=False),
     }
-
-
-def _notice(verb: str, path: str, status: int, says: str) -> Schema:
-    """A request about webhooks or alerts."""
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Object"}}}
-    name = path.removeprefix("/v1/").translate(str.maketrans("/", "_", "{}"))
-    operation: Schema = {
-        "operationId": f"{verb}_{name}",
-        "tags": ["Notices"],
-        "summary": says,
-        "responses": {str(status): {"description": says, "content": content}}
-        | refusals(body=verb == "post"),
-    }
-    if "{number}" in path:
-        parameter = {"name": "number", "in": "path", "required": True, "description": "Its id."}
-        operation["parameters"] = [parameter | {"schema": {"type": "integer", "minimum": 1}}]
-    elif verb == "post":
-        operation["requestBody"] = {"required": True, "content": content}
-    return operation
 
 
 def _openai(verb: str, path: str, says: str) -> Schema:

@@ -20,6 +20,18 @@ from exchange.http.rest.table import Route
 KEY_HEADER: Final = "Idempotency-Key"
 
 
+def read_key(request: web.Request) -> dict[str, str]:
+    """What calls send to be known.
+
+    Raises:
+        ApiError: 401: the request has no key; others are the exchange's to refuse.
+    """
+    authorization = request.headers.get("Authorization", "")
+    if not authorization.startswith("Bearer "):
+        raise ApiError(401, "KEY_MISSING", "send 'Authorization: Bearer flx_...'")
+    return {"authorization": authorization}
+
+
 async def read(route: Route, request: web.Request) -> Message:
     """The message.
 

@@ -120,6 +120,14 @@ ROUTES: Final = (
     Route("GET", "/v1/ledger", "AccountService/ListLedgerEntries"),
     Route("GET", "/v1/keys", "AccountService/ListKeys"),
     Route("GET", "/v1/receipts/{lease_id}", "AccountService/GetReceipt", instead=("job_id",)),
+    # What the account is told
+    Route("POST", "/v1/webhooks", "WebhookService/AddWebhook"),
+    Route("GET", "/v1/webhooks", "WebhookService/ListWebhooks"),
+    Route("DELETE", "/v1/webhooks/{webhook_id}", "WebhookService/RemoveWebhook"),
+    Route("POST", "/v1/webhooks/{webhook_id}/test", "WebhookService/TestWebhook"),
+    Route("POST", "/v1/alerts", "WebhookService/AddAlert"),
+    Route("GET", "/v1/alerts", "WebhookService/ListAlerts"),
+    Route("DELETE", "/v1/alerts/{alert_id}", "WebhookService/RemoveAlert"),
     # Workers
     Route("GET", "/v1/workers", "WorkerService/ListWorkers"),
     Route("POST", "/v1/workers/{worker_id}", "WorkerService/SetWorker", instead=("name",)),

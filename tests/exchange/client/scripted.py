@@ -19,6 +19,7 @@ from exchange.v1 import (
     job_service_pb2_grpc,
     market_data_service_pb2_grpc,
     order_service_pb2_grpc,
+    webhook_service_pb2_grpc,
     worker_service_pb2_grpc,
 )
 
@@ -32,6 +33,7 @@ _SERVICES: Final[dict[str, Any]] = {
     "JobService": job_service_pb2_grpc,
     "MarketDataService": market_data_service_pb2_grpc,
     "OrderService": order_service_pb2_grpc,
+    "WebhookService": webhook_service_pb2_grpc,
     "WorkerService": worker_service_pb2_grpc,
 }
 

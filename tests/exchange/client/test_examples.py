@@ -14,6 +14,7 @@ from exchange.core.commands import Role
 from exchange.metering.cards import INSTANT
 from exchange.testing import InProcessExchange
 from exchange.testing.fake_worker import FakeWorker
+from tests.exchange.client.scripted import free_port
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 QUOTED = f"{INSTANT.name}/cpu/interactive"
@@ -21,7 +22,7 @@ QUOTED = f"{INSTANT.name}/cpu/interactive"
 
 @pytest.fixture
 async def exchange(tmp_path: Path) -> AsyncIterator[InProcessExchange]:
-    async with InProcessExchange(tmp_path) as running:
+    async with InProcessExchange(tmp_path, webhooks_private=True) as running:
         await running.batch_instrument(INSTANT)
         await running.paper_instrument("paper", tick_nanos=5)
         key = await running.key("seller", Role.WORKER)
@@ -78,6 +79,13 @@ async def test_watch_the_book(exchange: InProcessExchange) -> None:
     key = await exchange.trader("bob")
     printed = await run(exchange, key, "watch_the_book.py", QUOTED, "1")
     assert printed == "bid nothing | ask 1 at $0.000001/CU\n"
+
+
+async def test_receive_webhooks(exchange: InProcessExchange) -> None:
+    key, port = await exchange.trader("bob"), str(free_port())
+    url = f"http://127.0.0.1:{port}/"
+    printed = await run(exchange, key, "receive_webhooks.py", url, port, "1")
+    assert printed == "flopex.webhook.test webhooks/1 \n"
 
 
 def test_every_example_is_run() -> None:

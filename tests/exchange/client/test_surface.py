@@ -20,6 +20,7 @@ from exchange.v1 import (
     market_data_service_pb2,
     market_pb2,
     order_service_pb2,
+    webhook_service_pb2,
     worker_service_pb2,
 )
 
@@ -29,9 +30,10 @@ SERVICES: tuple[ModuleType, ...] = (
     job_service_pb2,
     market_data_service_pb2,
     order_service_pb2,
+    webhook_service_pb2,
     worker_service_pb2,
 )
-PARTS = ("jobs", "orders", "market", "account", "admin", "workers")
+PARTS = ("jobs", "orders", "market", "account", "admin", "workers", "webhooks", "alerts")
 # Spoken by the package `worker`, over a channel of this client.
 NOT_OURS = {"Session"}
 # Fields that have another name here, or that an answer's index replaces.
@@ -149,6 +151,9 @@ def test_enums_are_those_of_the_api(kind: type[enums.OpenEnum]) -> None:
         ("Conditions", order_service_pb2.OrderConditions),
         ("Leg", order_service_pb2.OrderLeg),
         ("Report", order_service_pb2.ExecutionReport),
+        ("Webhook", webhook_service_pb2.Webhook),
+        ("NewWebhook", webhook_service_pb2.AddWebhookResponse),
+        ("Alert", webhook_service_pb2.Alert),
         ("Worker", worker_service_pb2.Worker),
         ("Quote", worker_service_pb2.Quote),
         ("OrderExplanation", market_data_service_pb2.ExplainOrderResponse),

@@ -134,9 +134,10 @@ async def ask(
 
 async def register(site: Site, endpoint: Endpoint, key: str = "") -> dict[str, Any]:
     """A webhook that leads to an endpoint."""
-    found = await ask(site, "POST", "/v1/webhooks", 201, key, url=endpoint.url)
+    found = await ask(site, "POST", "/v1/webhooks", 200, key, url=endpoint.url)
     endpoint.secret = found["secret"]
-    return found
+    made: dict[str, Any] = found["webhook"]
+    return made
 
 
 async def end_jobs(site: Site, count: int) -> list[str]:

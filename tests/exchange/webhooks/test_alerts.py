@@ -13,6 +13,7 @@ from exchange.readmodel.queries import TradeRow
 from exchange.webhooks import store as store_module
 from exchange.webhooks.alerts import is_reached
 from exchange.webhooks.errors import TooMany
+from exchange.webhooks.servicer import ID_MAX
 from exchange.webhooks.store import Alert, Store
 from tests.exchange.http.market.watching import Crowd
 from tests.exchange.http.site import PAPER, Site
@@ -23,6 +24,9 @@ from tests.exchange.webhooks.endpoint import (
     open_exchange,
     register,
 )
+
+ABOVE, BELOW = "ALERT_CONDITION_ABOVE", "ALERT_CONDITION_BELOW"
+ARMED, TRIGGERED = "ALERT_STATE_ARMED", "ALERT_STATE_TRIGGERED"
 
 
 @pytest.fixture
@@ -39,7 +43,8 @@ async def endpoint() -> AsyncIterator[Endpoint]:
 
 async def add(site: Site, condition: str, price: int, **more: Any) -> dict[str, Any]:
     said = {"instrument": PAPER, "condition": condition, "price_nanos": price, **more}
-    return await ask(site, "POST", "/v1/alerts", 201, **said)
+    made: dict[str, Any] = (await ask(site, "POST", "/v1/alerts", 200, **said))["alert"]
+    return made
 
 
 async def states(site: Site) -> dict[str, str]:
@@ -62,8 +67,8 @@ async def test_an_alert_is_told_of_the_first_trade_at_its_price_or_beyond(
     await crowd.enter()
     await crowd.trade(2_000)
     made = await register(site, endpoint)
-    above = await add(site, "above", 1_500, webhook_id=made["webhook_id"])
-    below = await add(site, "below", 500, webhook_id=made["webhook_id"])
+    above = await add(site, ABOVE, 1_500, webhook_id=made["webhook_id"])
+    below = await add(site, BELOW, 500, webhook_id=made["webhook_id"])
     # The trade before it sets nothing off, nor does one in between.
     await crowd.trade(1_000)
     await crowd.trade(1_500)
@@ -71,9 +76,9 @@ async def test_an_alert_is_told_of_the_first_trade_at_its_price_or_beyond(
     assert (event["type"], event["id"]) == ("flopex.alert.triggered", f"alert-{above['alert_id']}")
     data = event["data"]
     assert (data["instrument"], data["condition"], data["trade_price_nanos"]) == (
-        PAPER, "above", "1500",
+        PAPER, ABOVE, "1500",
     )  # fmt: skip
-    await until(site, {above["alert_id"]: "triggered", below["alert_id"]: "armed"})
+    await until(site, {above["alert_id"]: TRIGGERED, below["alert_id"]: ARMED})
     # It goes off once.
     await crowd.trade(1_600)
     await crowd.trade(499)
@@ -83,9 +88,9 @@ async def test_an_alert_is_told_of_the_first_trade_at_its_price_or_beyond(
 async def test_an_alert_without_a_webhook_is_looked_at(site: Site) -> None:
     crowd = Crowd(site, 1)
     await crowd.enter()
-    made = await add(site, "below", 1_000)
+    made = await add(site, BELOW, 1_000)
     await crowd.trade(1_000)
-    await until(site, {made["alert_id"]: "triggered"})
+    await until(site, {made["alert_id"]: TRIGGERED})
     assert await ask(site, "DELETE", f"/v1/alerts/{made['alert_id']}", 200) == {}
     assert await states(site) == {}
 
@@ -98,7 +103,7 @@ async def test_trades_while_nobody_looks_are_compared_after_it(
         crowd = Crowd(site, 1)
         await crowd.enter()
         made = await register(site, endpoint)
-        await add(site, "above", 1_500, webhook_id=made["webhook_id"])
+        await add(site, ABOVE, 1_500, webhook_id=made["webhook_id"])
         await site.exchange.server._webhooks._helper.stop()  # type: ignore[union-attr]
         await crowd.trade(1_600)
         await crowd.trade(1_000)
@@ -108,17 +113,19 @@ async def test_trades_while_nobody_looks_are_compared_after_it(
 
 
 async def test_what_cannot_be_is_refused_by_name(site: Site, endpoint: Endpoint) -> None:
-    right: dict[str, Any] = {"instrument": PAPER, "condition": "above", "price_nanos": 1}
+    right: dict[str, Any] = {"instrument": PAPER, "condition": ABOVE, "price_nanos": 1}
     for wrong, status, code in (
         ({"instrument": "no/such/thing"}, 404, "UNKNOWN_INSTRUMENT"),
         ({"condition": "near"}, 400, "FIELD_INVALID"),
+        ({"condition": "ALERT_CONDITION_UNSPECIFIED"}, 400, "FIELD_INVALID"),
         ({"price_nanos": 0}, 400, "FIELD_INVALID"),
         ({"price_nanos": "1.5"}, 400, "FIELD_INVALID"),
         ({"price_nanos": 10**10}, 400, "FIELD_INVALID"),
         ({"price_nanos": 10**30}, 400, "FIELD_INVALID"),
         ({"price_nanos": True}, 400, "FIELD_INVALID"),
         ({"webhook_id": "17"}, 404, "UNKNOWN_WEBHOOK"),
-        ({"more": 1}, 400, "FIELD_INVALID"),
+        ({"webhook_id": ID_MAX + 1}, 404, "UNKNOWN_WEBHOOK"),
+        ({"more": 1}, 400, "FIELD_UNKNOWN"),
     ):
         found = await ask(site, "POST", "/v1/alerts", status, **(right | wrong))
         assert found["error"]["code"] == code, wrong
@@ -128,7 +135,7 @@ async def test_what_cannot_be_is_refused_by_name(site: Site, endpoint: Endpoint)
     assert (await ask(site, "POST", "/v1/alerts", 404, other, **said))["error"]["code"] == (
         "UNKNOWN_WEBHOOK"
     )
-    await add(site, "above", 1, webhook_id=made["webhook_id"])
+    await add(site, ABOVE, 1, webhook_id=made["webhook_id"])
     await ask(site, "DELETE", f"/v1/webhooks/{made['webhook_id']}", 200)
     assert await states(site) == {}
 

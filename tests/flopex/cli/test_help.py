@@ -42,6 +42,7 @@ def test_the_commands_are_those_that_the_documents_name() -> None:
     named = """
         demo submit jobs cancel instruments book account serve backup restore
         order-place order-cancel order-replace order-list receipt-show receipt-verify
+        webhook-add webhook-list webhook-test webhook-remove alert-add alert-list alert-remove
         worker-run worker-status worker-pause worker-resume worker-drain model-add
         admin-account admin-key admin-deposit admin-withdraw admin-model admin-instrument
         admin-halt admin-resume admin-invariants admin-export

@@ -200,6 +200,10 @@ def with_real_names(running: Running) -> dict[str, Any]:
         "order_id": [running.order_id, 77],
         "worker_id": [1, 77],
         "lease_id": [1, 77],
+        # A name that leads to no public address: nothing is ever called.
+        "url": ["https://localhost:1/hook", "http://localhost:1/"],
+        "webhook_id": [1, 77, 0],
+        "alert_id": [1, 77],
         "price_nanos": [1, 500, 10**10, -1],
         "quantity_mflop": [1, 1000, 10**16, 0],
         "client_job_id": [str(fresh_id()), "AAAA"],
@@ -245,7 +249,6 @@ def test_what_is_served_is_what_is_described(
             *("--exclude-checks", "positive_data_acceptance"),
             # Streams of events have no end, and what is told in outline has tests of its own.
             *("--exclude-path-regex", "/events$", "--exclude-tag", "OpenAI"),
-            *("--exclude-tag", "Notices"),
         ],
         cwd=tmp_path,
         capture_output=True,
