@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 
 from exchange.core.limits import NS_PER_S
 from sim.demand import Demand, Job
-from sim.outcome import Outcome
-from sim.scenario import UNIT_NANOS, Scenario, ScenarioError
+from sim.outcome import UNSERVED, Outcome
+from sim.scenario import UNIT_NANOS, Scenario
+from sim.supply import changes_of
 
 POSTED_GRID: Final = (0.0, 0.3, 0.6, 0.9, 1.2)
 """Prices, in units of value per unit of work, of which `posted` keeps the best in hindsight."""
@@ -52,11 +53,9 @@ def run_rivals(
 ) -> dict[str, Outcome]:
     """The outcomes of rules, by their names: of all, or of those named.
 
-    Raises:
-        ScenarioError: the scenario loses workers; queues here do not know what to do then.
+    Rules that give a job to a slot's own queue have nothing to do with it when the slot is lost:
+    where the scenario loses workers, they are left out.
     """
-    if scenario.losses:
-        raise ScenarioError("the rules beside the market lose no workers: leave out the losses")
     ranks = _priorities(demand)
     queues = {
         "fifo": Rule(_arrival, drops=False),
@@ -71,9 +70,9 @@ def run_rivals(
     for name in names:
         if name in queues:
             outcomes[name] = _queue(name, demand, scenario, queues[name])
-        elif name in choices:
+        elif name in choices and not scenario.losses:
             outcomes[name] = _assigned(name, demand, scenario, choices[name])
-        else:
+        elif name == "posted":
             outcomes[name] = _posted(demand, scenario)
     return outcomes
 
@@ -109,43 +108,96 @@ def _posted(demand: Demand, scenario: Scenario) -> Outcome:
     return best[1]
 
 
+class _Slots:
+    """Free slots, by class and worker, and what runs on them.
+
+    A lost worker's jobs are missed, and wait again, as late as the market misses them.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        kinds = scenario.classes
+        self.free = [kind.workers * kind.slots for kind in kinds]
+        self._class_of = [place for place, kind in enumerate(kinds) for _ in range(kind.workers)]
+        self._slots = [kinds[place].slots for place in self._class_of]
+        self._open = [*self._slots]  # by worker; nothing where it is away
+        self._first = [self._class_of.index(place) for place in range(len(kinds))]
+        self._running: dict[int, tuple[int, int]] = {}  # job -> worker, end
+
+    def start(self, number: int, place: int, done_ns: int) -> None:
+        """A job takes a slot of a class that has one free."""
+        self.free[place] -= 1
+        worker = next(w for w in range(self._first[place], len(self._open)) if self._open[w])
+        self._open[worker] -= 1
+        self._running[number] = worker, done_ns
+
+    def end(self, number: int, now_ns: int) -> None:
+        """A job's time is over: its slot is free, unless the job was lost."""
+        worker, done_ns = self._running.get(number, (0, 0))
+        if done_ns == now_ns:
+            del self._running[number]
+            self._open[worker] += 1
+            self.free[self._class_of[worker]] += 1
+
+    def change(self, worker: int, present: bool) -> list[int]:
+        """A worker is lost, or is back; returns the jobs that are lost with it."""
+        place = self._class_of[worker]
+        self.free[place] -= self._open[worker]
+        self._open[worker] = self._slots[worker] if present else 0
+        self.free[place] += self._open[worker]
+        gone = [number for number, (by, _) in self._running.items() if by == worker]
+        for number in gone:
+            del self._running[number]
+        return gone
+
+
+_ARRIVES: Final = -1
+_CHANGES: Final = -2
+
+
 def _queue(
     name: str, demand: Demand, scenario: Scenario, rule: Rule, buyers: Sequence[Job] | None = None
 ) -> Outcome:
     """All jobs of the demand through one queue, or those of `buyers` alone."""
     outcome = Outcome.empty(name, len(demand.jobs))
-    classes = scenario.classes
-    free = [c.workers * c.slots for c in classes]
+    classes, slots = scenario.classes, _Slots(scenario)
     measure = [c.cost if rule.cheapest else -c.speed for c in classes]
     order = sorted(range(len(classes)), key=lambda i: measure[i])
+    fastest = max(c.speed for c in classes)
     jobs = demand.jobs if buyers is None else buyers
-    # By time: a slot gets free (its class), or a job may start (-1).
-    events = [(job.arrival_ns + rule.auction_ns, job.number, -1) for job in jobs]
+    changes = changes_of(scenario, demand.window_starts_ns[-1] / NS_PER_S)
+    found_ns = round(scenario.losses.found_after_s * NS_PER_S) if scenario.losses else 0
+    # By time: a slot gets free (its class), a job may start, or a worker is lost or back.
+    events = [(job.arrival_ns + rule.auction_ns, job.number, _ARRIVES) for job in jobs]
+    events += [(change.at_ns, number, _CHANGES) for number, change in enumerate(changes)]
     heapq.heapify(events)
     waiting: list[tuple[tuple[float, ...], int]] = []
     while events:
         now_ns = events[0][0]
         while events and events[0][0] == now_ns:
-            _, number, index = heapq.heappop(events)
-            if index < 0:
+            _, number, what = heapq.heappop(events)
+            if what == _ARRIVES:
                 heapq.heappush(waiting, (rule.key(demand.jobs[number]), number))
+            elif what == _CHANGES:
+                for lost in slots.change(changes[number].worker, changes[number].present):
+                    outcome.serve(lost, UNSERVED, 0)
+                    heapq.heappush(events, (now_ns + found_ns + rule.auction_ns, lost, _ARRIVES))
             else:
-                free[index] += 1
+                slots.end(number, now_ns)
         kept = []
-        while waiting and (any(free) or rule.auction_ns):
+        while waiting and (any(slots.free) or rule.auction_ns):
             entry = heapq.heappop(waiting)
             job = demand.jobs[entry[1]]
-            if rule.drops and _ends(job, now_ns, max(c.speed for c in classes)) > job.deadline_ns:
+            if rule.drops and _ends(job, now_ns, fastest) > job.deadline_ns:
                 continue
-            open_to = (i for i in order if free[i] and _fits(job, now_ns, i, scenario, rule))
+            open_to = (i for i in order if slots.free[i] and _fits(job, now_ns, i, scenario, rule))
             place = next(open_to, -1)
             if place >= 0:
-                free[place] -= 1
                 done_ns = _ends(job, now_ns, classes[place].speed)
+                slots.start(job.number, place, done_ns)
                 outcome.serve(job.number, place, done_ns)
                 heapq.heappush(events, (done_ns, job.number, place))
             elif rule.auction_ns:
-                heapq.heappush(events, (now_ns + rule.auction_ns, job.number, -1))
+                heapq.heappush(events, (now_ns + rule.auction_ns, job.number, _ARRIVES))
             else:
                 kept.append(entry)
         for entry in kept:

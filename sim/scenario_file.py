@@ -1,9 +1,9 @@
 """A scenario as a TOML file states it, with its fleet and its losses from files of supply.
 
 Beside the fields of `Scenario` a file may have a table `fleet` in place of `classes`: `offers`, a
-list of offers of machines, `speeds` by GPU, and what `sim.supply.fleet` takes beside; and in the
-table `losses` a `file` in place of `nodes`. Paths are relative to the TOML file. What was read is
-in the scenario, so that a study of it stands by itself.
+list of offers of machines or of spot prices, `speeds` by GPU or type of machine, and what
+`sim.supply.fleet` takes beside; and in the table `losses` a `file` in place of `nodes`. Paths are
+relative to the TOML file. What was read is in the scenario, so that a study of it stands by itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ import msgspec
 
 from exchange.core.limits import NS_PER_MS
 from sim.scenario import HardwareClass, Losses, Scenario, ScenarioError, checked
-from sim.supply import SupplyFileError, fleet, read_offers, read_presence
+from sim.supply import (
+    SupplyFileError,
+    fleet,
+    read_offers,
+    read_presence,
+    read_spot_prices,
+    spot_offers,
+)
 
 
 class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,10 +68,14 @@ def classes_of(named: Fleet) -> tuple[HardwareClass, ...]:
     """
     if min(named.slots, named.bands, *named.speeds.values()) <= 0 or named.workers < 0:
         raise ScenarioError("slots, bands and speeds of a fleet must be positive")
+    path = Path(named.offers)
     try:
-        offers = read_offers(Path(named.offers))
+        offers = read_offers(path)
     except SupplyFileError as error:
-        raise ScenarioError(str(error)) from error
+        try:
+            offers = spot_offers(read_spot_prices(path))
+        except SupplyFileError:
+            raise ScenarioError(str(error)) from error
     return fleet(
         offers, named.speeds, slots=named.slots, workers=named.workers, bands=named.bands,
         cheapest=named.cheapest,

@@ -38,6 +38,7 @@ __all__ = [
     "read_presence",
     "read_spot_prices",
     "slots_present",
+    "spot_offers",
 ]
 
 _APART: Final = re.compile(r"[^a-z0-9]+")
@@ -103,6 +104,19 @@ def fleet(
         HardwareClass(name, max(1, round(n * share)), slots, speed, cost / least * cheapest)
         for name, n, speed, cost in classes
     )
+
+
+def spot_offers(prices: Iterable[SpotPrice]) -> list[Offer]:
+    """Spot machines as offers: of each type, one in each zone, at its last price there.
+
+    A type of machine stands for a GPU, whatever is in it; how many can be had is in no price.
+    """
+    last = {(price.machine, price.zone): price for price in prices}
+    at_ns = max((price.at_ns for price in last.values()), default=0)
+    return [
+        Offer(at_ns, machine, 1, price.usd_h, price.usd_h, 1.0)
+        for (machine, _), price in sorted(last.items())
+    ]
 
 
 def losses(presence: Iterable[Presence], scenario: Scenario, seconds: float) -> list[Change]:

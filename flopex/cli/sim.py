@@ -32,14 +32,14 @@ app = typer.Typer(no_args_is_help=True, help="Simulate: demand traces through th
 
 Offers = Annotated[
     Path | None,
-    typer.Option(help="Offers of machines (Vast.ai) that make the fleet, with --gpu."),
+    typer.Option(help="Offers of machines (Vast.ai, or AWS spot prices) as the fleet, with --gpu."),
 ]
 Gpus = Annotated[
     list[str] | None,
     typer.Option(
         "--gpu",
         metavar="NAME=SPEED",
-        help="A GPU of the offers that takes part, and its speed; may be repeated.",
+        help="A GPU (or type of machine) that takes part, and its speed; may be repeated.",
     ),
 ]
 Workers = Annotated[

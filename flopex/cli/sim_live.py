@@ -128,6 +128,8 @@ def _scenario(path: Path | None, given: dict[str, Any]) -> Scenario:
     import sim
 
     base = sim.load_scenario(path) if path else sim.Scenario()
+    if base.losses:
+        raise sim.ScenarioError("workers of a live run are not lost: leave out the losses")
     return msgspec.structs.replace(base, **given)
 
 

@@ -46,6 +46,8 @@ _TEXTS: Final = {
     Sight.LEGS: "a leg for each worker",
     Sight.SHARED: "one cache for all workers",
 }
+APART: Final = 1.08
+"""Of neighbouring points in the picture, so that their bars do not hide each other."""
 CLAIMED: Final = Sight.STICKY
 """The sight that the claims are about; it was chosen on seed 101."""
 _GREAT: Final = 95
@@ -236,17 +238,18 @@ def draw(frame: pl.DataFrame) -> list[Plot]:
     for place, ((trace, load), market) in enumerate(markets):
         top, bottom = axes[place], axes[len(markets) + place]
         by_size = [_Ways(market, blocks) for blocks in CAPACITIES]
-        for colour, (way, text) in zip(figures.COLOURS, _TEXTS.items(), strict=False):
+        for i, (way, text) in enumerate(_TEXTS.items()):
+            colour, sizes = figures.COLOURS[i], [blocks * APART**i for blocks in CAPACITIES]
             cached = [ways.share(way, "cached", "tokens") for ways in by_size]
-            figures.line(bottom, CAPACITIES, cached, text, colour)
+            figures.line(bottom, sizes, cached, text, colour)
             if way != Sight.NOTHING:
                 gains = [ways.gain(way) for ways in by_size]
-                figures.line(top, CAPACITIES, gains, text, colour)
+                figures.line(top, sizes, gains, text, colour)
         top.set_xscale("log")
         title = f"{str(trace).split('.')[0]}, load {load:g}"
         figures.named(top, "", "" if place else "welfare above blind bids'", title)
         figures.named(bottom, "blocks per worker", "" if place else "share of tokens cached")
-    figures.legend(axes[len(markets)], loc="upper left", fontsize=8.5)
+    figures.shared_legend(figure, axes[-1], 2)
     caption = "What it brings that bids see where their prompts are cached. Above: welfare beyond "
     caption += "that of one bid for all workers, as a share of it; below: tokens that were cached, "
     caption += "of those of all jobs that began. Bars: 95 % over windows."

@@ -65,6 +65,13 @@ def legend(axes: Any, **settings: Any) -> None:
         axes.legend(**settings)
 
 
+def shared_legend(figure: Any, axes: Any, columns: int) -> None:
+    """One legend below all panels, of what one of them shows."""
+    with mpl.rc_context(STYLE):
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
 def line(
     axes: Any,
     xs: Sequence[float],

@@ -52,6 +52,8 @@ SILENT_WORKER_NS: Final = 1 * NS_PER_S
 """A live worker says something at least this often."""
 SILENT_EXCHANGE_NS: Final = 2 * NS_PER_S
 """So does the exchange to each worker."""
+SILENT_WATCH_NS: Final = 10 * NS_PER_S
+"""So does it to whoever watches a job."""
 QUOTED_AGAIN_NS: Final = 20 * NS_PER_S
 """A third of a quote's usual time to live."""
 SLOTS: Final = 2
@@ -81,6 +83,7 @@ class Ledger:
         self._prices: dict[int, int] = {}
         self._heard: dict[int, int] = {}  # of each worker, when last
         self._told: dict[int, int] = {}
+        self._watched: dict[int, int] = {}  # of each open job, when its buyer last heard
 
     def see(self, now_ns: int, command: c.Command, events: Sequence[AnyEvent]) -> None:
         """One command and its events."""
@@ -103,9 +106,9 @@ class Ledger:
                 case InstrumentAdded():
                     self._instruments.append(event.instrument_id)
                 case JobQueued() | LeaseStarted() | JobEnded():
-                    here["buyer"] += 1
+                    self._state(event.job_id, market_ns, here)
                 case LeaseOffered():
-                    here["buyer"] += 1
+                    self._state(event.job_id, market_ns, here)
                     here["lease"] += 1
                     self._to(event.worker_id, market_ns, here)
                 case ReceiptSettled() | ReceiptRefused():
@@ -125,6 +128,12 @@ class Ledger:
         for place, here in enumerate(self.counts):
             span_ns = self._starts[place + 1] - self._starts[place]
             here["quote"] += sum(self._workers) * span_ns // QUOTED_AGAIN_NS
+
+    def _state(self, job_id: int, now_ns: int, here: dict[str, int]) -> None:
+        """Whoever watches a job is told its new state, and heard heartbeats before."""
+        here["buyer"] += 1
+        here["silence"] += (now_ns - self._watched.get(job_id, now_ns)) // SILENT_WATCH_NS
+        self._watched[job_id] = now_ns
 
     def _from(self, worker_id: int, now_ns: int, here: dict[str, int]) -> None:
         here["silence"] += (now_ns - self._heard.get(worker_id, 0)) // SILENT_WORKER_NS
@@ -309,7 +318,7 @@ def draw(frame: pl.DataFrame) -> list[Plot]:
         title = f"{str(trace).split('.')[0]}, load {load:g}"
         figures.named(axis, "workers", "messages per job" if axis is axes[0] else "", title)
     figures.threshold(axes[0], MOST, f"{MOST:g}")
-    figures.legend(axes[0], loc="upper left", fontsize=8.5)
+    figures.shared_legend(figure, axes[0], min(3, len(markets) + 1))
     caption = "Messages per job against the number of workers, each of two slots, on log scales."
     return [Plot(figure, caption), _parts(frame)]
 
@@ -318,9 +327,9 @@ def _parts(frame: pl.DataFrame) -> Plot:
     """What the market's messages are, by load, in the largest fleet."""
     here = frame.filter(pl.col("workers") == max(WORKERS))
     markets = list(here.group_by("trace", "load", maintain_order=True))
-    figure, (axis,) = figures.panels(1, width=6.6, height=1.4 + 0.5 * len(markets))
+    figure, (axis,) = figures.panels(1, width=6.6, height=1.7 + 0.45 * len(markets))
     names = {"buyer": "with the buyer", "lease": "with the worker, for leases",
-             "silence": "with workers, in silence", "quote": "quotes, to renew them"}  # fmt: skip
+             "silence": "heartbeats in silence", "quote": "quotes, to renew them"}  # fmt: skip
     for place, (_, part) in enumerate(markets):
         left = 0.0
         for colour, (kind, text) in zip(figures.COLOURS, names.items(), strict=False):
@@ -331,7 +340,7 @@ def _parts(frame: pl.DataFrame) -> Plot:
     axis.set_yticks([-i for i in range(len(markets))], labels)
     axis.grid(False, axis="y")
     figures.named(axis, "messages per job", "")
-    figures.legend(axis, loc="upper center", bbox_to_anchor=(0.4, -0.22), ncols=2)
+    figures.legend(axis, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2)
     return Plot(figure, f"What the market's messages are, with {max(WORKERS):,} workers.")
 
 

@@ -133,6 +133,8 @@ def draw(frame: pl.DataFrame) -> list[Plot]:
         here = frame.filter(pl.col("trace") == trace)
         loads = sorted(here["load"].unique())
         for place, rule in enumerate(RULES):
+            if rule not in here.columns:
+                continue  # it has nothing to do with jobs of workers that are lost
             points = [_of(here.filter(pl.col("load") == load), rule) for load in loads]
             ours = rule == "market"
             figures.line(
@@ -155,7 +157,7 @@ def _gains(frame: pl.DataFrame) -> Plot:
     """What the market reaches more than each rule, at the highest load."""
     names = frame["trace"].unique(maintain_order=True).to_list()
     top = frame.filter(pl.col("load") == frame["load"].max())
-    rivals = [rule for rule in reversed(RULES) if rule != "market"]
+    rivals = [rule for rule in reversed(RULES) if rule != "market" and rule in frame.columns]
     figure, (axis,) = figures.panels(1, width=6.6, height=3.8)
     for place, trace in enumerate(names):
         part = top.filter(pl.col("trace") == trace)

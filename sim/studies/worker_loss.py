@@ -38,6 +38,8 @@ from sim.studies.study import Cell, Claim, Each, Plan, Plot, Row, Study
 from sim.supply import changes_of, slots_present
 
 MOST: Final = 0.03
+STEP_S: Final = 4.0
+"""Of the bound: twice the usual one, which takes off less than a tenth of the threshold (S1)."""
 PARTS: Final = 8
 """Workers that each worker of the scenario is cut into, where it has so many slots."""
 AWAY_OF_LIFE: Final = 0.25
@@ -151,7 +153,7 @@ def measure(plan: Plan, cell: Cell, each: Each) -> list[Row]:
     for began_ns, place, work_s in seen.void:
         window = bisect.bisect_right(demand.window_starts_ns, began_ns, hi=demand.windows) - 1
         welfare[window] -= scenario.classes[place].cost * work_s * UNIT_NANOS
-    best = welfare_bound(demand, scenario, each=each)
+    best = welfare_bound(demand, scenario, STEP_S, each)
     seconds = demand.window_starts_ns[-1] / NS_PER_S
     whole = {
         "lost": lost_share(scenario, seconds),
@@ -272,7 +274,7 @@ def draw(frame: pl.DataFrame) -> list[Plot]:
     figures.named(left, "welfare / bound on the workers that are there", "")
     figures.named(right, "share of welfare lost / share of capacity lost", "")
     right.axvline(1, color=figures.GREY, linewidth=1, linestyle=(0, (4, 3)))
-    figures.legend(left, loc="lower left", fontsize=8.5)
+    figures.legend(left, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=9)
     caption = "What losing a fifth of the workers costs. Left: of what could be had with those "
     caption += "that are there; right: beside the capacity that is away (upright strokes: what the "
     caption += "bound itself loses). Bars: 95 % over windows."

@@ -12,18 +12,12 @@ from exchange.core.limits import NS_PER_S
 from flopex.cli.sim import _supplied
 from sim.bound import welfare_bound
 from sim.market import run_market
-from sim.rivals import run_rivals
+from sim.rivals import NAMES, run_rivals
 from sim.scenario import Losses, Scenario, ScenarioError, checked
-from sim.scenario_file import load_scenario
+from sim.scenario_file import Fleet, classes_of, load_scenario
 from sim.studies.worker_loss import Attempts, cut, lost_share
 from sim.supply import Change, changes_of, slots_present
-from tests.sim.demands import SMALL, small_demand
-
-OFFERS = """snapshot_utc,gpu_name,num_gpus,ask_usd_h,min_bid_usd_h,reliability
-2026-02-27T13:36:32+00:00,H100 SXM,4,8.0,1.0,0.99
-2026-02-27T13:36:32+00:00,L4,2,0.6,0.1,0.99
-"""
-PREEMPTIONS = "0,add,a\n0,add,b\n0,add,c\n1000,remove,b\n3000,add,b\n9000,remove,c\n"
+from tests.sim.demands import OFFERS, PREEMPTIONS, SMALL, small_demand
 
 
 def losing(**told: Any) -> Scenario:
@@ -68,8 +62,25 @@ def test_losses_that_cannot_be_are_refused() -> None:
     for wrong in ({}, {"life_s": -1.0}, {"life_s": 5.0, "away_s": 0.0}):
         with pytest.raises(ScenarioError, match="losses need"):
             losing(**wrong)
-    with pytest.raises(ScenarioError, match="lose no workers"):
-        run_rivals(small_demand(), losing(life_s=20))
+
+
+def test_queues_lose_workers_too() -> None:
+    demand = small_demand()
+    half_ns = demand.window_starts_ns[-1] // 2
+    nodes = (*((0, f"n{i}", True) for i in range(3)),
+             *((half_ns // 10**6, f"n{i}", False) for i in range(3)))  # fmt: skip
+    gone = losing(nodes=nodes, times_faster=1, found_after_s=0)
+    outcomes = run_rivals(demand, gone)
+    assert sorted(outcomes) == sorted(set(NAMES) - {"least_loaded", "cheapest_spill"})
+    for outcome in outcomes.values():
+        assert 0 < max(outcome.done_ns) <= half_ns
+    some = losing(life_s=15, away_s=5)
+    calm, lossy = run_rivals(demand, SMALL), run_rivals(demand, some)
+    for name in ("density", "fifo_drop", "edf_drop"):
+        welfare = [sum(o[name].welfare_nanos(demand, some)) for o in (lossy, calm)]
+        assert welfare[0] < welfare[1]
+    never = losing(life_s=10**9)
+    assert run_rivals(demand, never) == {name: calm[name] for name in outcomes}
 
 
 def test_the_bound_falls_with_the_capacity() -> None:
@@ -166,6 +177,27 @@ def test_a_wrong_file_is_said_to_be(tmp_path: Path, text: str, says: str) -> Non
     path.write_text(text)
     with pytest.raises(ScenarioError, match=says):
         load_scenario(path)
+
+
+def test_spot_prices_are_a_fleet(tmp_path: Path) -> None:
+    path = tmp_path / "spot.csv"
+    rows = [
+        "timestamp_utc,availability_zone,instance_type,spot_usd_h",
+        "2020-01-01T00:00:00Z,a,p3.2xlarge,9.0",
+        "2020-01-02T00:00:00Z,a,p3.2xlarge,1.0",
+        "2020-01-01T00:00:00Z,b,p3.2xlarge,3.0",
+        "2020-01-01T00:00:00Z,b,p2.xlarge,0.3",
+    ]
+    path.write_text("\n".join(rows) + "\n")
+    speeds = {"p3.2xlarge": 1.0, "p2.xlarge": 0.15}
+    classes = classes_of(Fleet(str(path), speeds, bands=2, slots=1))
+    told = [(c.name, c.workers, c.speed, round(c.cost, 6)) for c in classes]
+    # Per unit of work 2.0, and 1.0 and 3.0 where the last prices count.
+    assert told == [
+        ("p2-xlarge-1", 1, 0.15, 0.2),
+        ("p3-2xlarge-1", 1, 1.0, 0.1),
+        ("p3-2xlarge-2", 1, 1.0, 0.3),
+    ]
 
 
 def test_wrong_options_are_said_to_be(tmp_path: Path) -> None:

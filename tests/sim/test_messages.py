@@ -38,7 +38,7 @@ def test_a_served_job_takes_twelve_messages_and_another_five() -> None:
 def test_silence_is_broken_by_heartbeats() -> None:
     demand = small_demand(ONE)
     nobody = demand._replace(jobs=demand.jobs[:1])
-    late = nobody.jobs[0]._replace(arrival_ns=10 * NS_PER_S, deadline_ns=90 * NS_PER_S)
+    late = nobody.jobs[0]._replace(arrival_ns=10 * NS_PER_S, deadline_ns=19 * NS_PER_S)
     market = Demand(demand.millitokens_per_s, (0, 60 * NS_PER_S), (late._replace(window=0),))
     ledger, _ = counted(market, ONE)
     ledger.end(60 * NS_PER_S)
@@ -46,6 +46,17 @@ def test_silence_is_broken_by_heartbeats() -> None:
     # About sixty from the worker and thirty from the exchange, but for what is said meanwhile.
     assert 60 + 30 - 5 <= here["silence"] <= 60 + 30
     assert here["quote"] == 1 + 3
+
+
+def test_a_job_that_waits_is_watched() -> None:
+    demand = small_demand(ONE)
+    job = demand.jobs[0]._replace(arrival_ns=0, window=0, work_ns=NS_PER_S, value_nanos=1)
+    # Worth less than its work, it never begins: it is told so at its latest start.
+    worthless = job._replace(deadline_ns=45 * NS_PER_S)
+    ledger, _ = counted(Demand(demand.millitokens_per_s, (0, 60 * NS_PER_S), (worthless,)), ONE)
+    (here,) = ledger.counts
+    assert here["buyer"] == 5
+    assert here["silence"] == 4
 
 
 def test_quotes_sent_anew_are_counted_and_decide_alike_with_one_slot() -> None:

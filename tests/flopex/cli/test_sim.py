@@ -10,7 +10,7 @@ import pytest
 
 from flopex.cli.exits import ExitCode
 from tests.flopex.cli.runner import run
-from tests.sim.demands import trace
+from tests.sim.demands import OFFERS, PREEMPTIONS, trace
 
 SCENARIO = """
 accounts = 3
@@ -57,6 +57,37 @@ def test_the_last_line_is_the_verdict(files: tuple[Path, Path], tmp_path: Path) 
     assert one["study"] == "welfare"
     assert one["met"] == (one["figure"] >= 0.96)
     assert one["claims"][0]["figure"] == one["figure"] == one["ratio_mean"]
+
+
+def test_a_study_runs_on_another_fleet_that_loses_workers(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    path, _ = files
+    offers, losses = tmp_path / "offers.csv", tmp_path / "p3.csv"
+    offers.write_text(OFFERS)
+    losses.write_text(PREEMPTIONS)
+    arguments: list[str | Path] = ["study", "welfare", "--trace", path, "--windows", "2"]
+    arguments += [
+        "--load",
+        "1.1",
+        "--offers",
+        offers,
+        "--gpu",
+        "H100 SXM=1.0",
+        "--gpu",
+        "L4=0.15",
+        "--json",
+    ]
+    arguments += ["--losses", losses, "--out", tmp_path / "out", "--processes", "1"]
+    done = flopex(*arguments)
+    assert done.exit_code == 0
+    line = json.loads(done.stdout.splitlines()[-1])
+    assert "fifo_drop" in line["baselines"]
+    assert "least_loaded" not in line["baselines"]
+    (report,) = (tmp_path / "out").glob("welfare-*/report.html")
+    assert "6 comings and goings of a trace" in report.read_text()
+    wrong = flopex("study", "welfare", "--trace", path, "--offers", offers)
+    assert wrong.exit_code == ExitCode.USAGE
 
 
 def test_people_get_tables_and_a_report(files: tuple[Path, Path], tmp_path: Path) -> None:
