@@ -32,15 +32,14 @@ class Replica:
     def __init__(self, core: Exchange, outcomes: bytes = NO_OUTCOMES) -> None:
         self.core = core
         self.outcomes = outcomes
-        core.tape.digesting = True
 
     def apply(
         self, commands: Sequence[Command], first_sequence: int, records: bytes = b""
     ) -> list[list[AnyEvent]]:
         """Apply one group; the events of each command. `records`: see `Exchange.apply`."""
-        assert first_sequence == self.core.sequence + 1, "the journal does not follow the state"
+        self._follow(first_sequence)
         events = self.core.apply(commands, records)
-        self.outcomes = sha256(self.outcomes + self.core.tape.told).digest()
+        self._chain()
         return events
 
     def replay(self, group: GroupRecord) -> None:
@@ -49,10 +48,15 @@ class Replica:
         Raises:
             RecordError: it holds what is no command.
         """
-        assert group.first_sequence == self.core.sequence + 1, (
-            "the journal does not follow the state"
-        )
+        self._follow(group.first_sequence)
         self.core.replay(group.payload)
+        self._chain()
+
+    def _follow(self, first_sequence: int) -> None:
+        assert first_sequence == self.core.sequence + 1, "the journal does not follow the state"
+        self.core.tape.digesting = True
+
+    def _chain(self) -> None:
         self.outcomes = sha256(self.outcomes + self.core.tape.told).digest()
 
 

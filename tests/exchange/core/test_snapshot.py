@@ -49,7 +49,7 @@ ORDER_FREE: Final = {
     "Exchange": frozenset({"keys", "quotes"}),
     "Timers": frozenset({"_due"}),  # the heap decides
     "ClearingGroup": frozenset({"_bids"}),  # every walk sorts
-    "Sheet": frozenset({"orders"}),  # the queues have the order
+    "OrderIndex": frozenset({"by_id"}),  # the queues have the order
     "BookSide": frozenset({"levels"}),  # and the sorted keys
     "AskLadder": frozenset({"by_pool"}),
     "LegDesk": frozenset({"_orders", "_order_of"}),
