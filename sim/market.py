@@ -24,6 +24,7 @@ from exchange.core.events import (
     JobState,
     LeaseOffered,
     Refused,
+    WorkerState,
 )
 from exchange.core.exchange import Exchange
 from exchange.core.limits import (
@@ -45,7 +46,7 @@ from sim.collecting import collecting_paused
 from sim.demand import Demand, Job
 from sim.outcome import Outcome
 from sim.scenario import FLOPS_PER_TOKEN, HardwareClass, Scenario
-from sim.supply import Change, changes_of
+from sim.supply import Change, changes_of, cost_factors
 from worker.quoting import Inventory, QuotePolicy, Static
 
 BEGIN_NS: Final = 1_780_000_000 * NS_PER_S
@@ -131,6 +132,8 @@ class _Market:
         self._found_after_ns = round(losses.found_after_s * NS_PER_S) if losses else 0
         self._silent: dict[int, int] = {}  # lost workers -> when the exchange finds out
         self._in_use: list[int] = []  # slots, by worker
+        self._factors = cost_factors(scenario, demand.window_starts_ns[-1] / NS_PER_S)
+        self._repricing = 1  # the next of them; workers open with the first
         self._comings: list[tuple[c.RegisterWorker, c.SetQuote]] = []  # by worker
         self._last_ns = BEGIN_NS + max(j.deadline_ns for j in demand.jobs) + self._grace_ns
         self._running: list[tuple[int, int, _Running]] = []  # by their end, then by entry
@@ -150,6 +153,8 @@ class _Market:
                 now_ns = min(now_ns, BEGIN_NS + jobs[self._arriving].arrival_ns)
             if self._changing < len(self._changes):
                 now_ns = min(now_ns, BEGIN_NS + self._changes[self._changing].at_ns)
+            if self._repricing < len(self._factors):
+                now_ns = min(now_ns, BEGIN_NS + self._factors[self._repricing][0])
             if self._silent:
                 now_ns = min(now_ns, BEGIN_NS + min(self._silent.values()))
             if self._running:
@@ -183,12 +188,11 @@ class _Market:
             c.AddModel(CARD.encode()),
             *map(self._instrument, self._scenario.classes),
         ])  # fmt: skip
-        for index, (instrument_id, kind) in enumerate(
-            zip(sorted(self._core.instruments), self._scenario.classes, strict=True)
+        asks = self._asks(self._factors[0][1])
+        for index, (instrument_id, kind, prices) in enumerate(
+            zip(sorted(self._core.instruments), self._scenario.classes, asks, strict=True)
         ):
             self._class_of[instrument_id] = index
-            policy = policy_of(kind, self._scenario, self._demand.unit_price_nanos)
-            prices = policy.prices_nanos(kind.slots)
             for number in range(kind.workers):
                 name = f"{kind.name}-{number}"
                 key = hashlib.sha256(name.encode()).digest()
@@ -198,6 +202,35 @@ class _Market:
                 self._comings.append((register, quote))
                 self._in_use.append(0)
                 self._apply(BEGIN_NS, [register, self._quote(worker_id)])
+
+    def _asks(self, factor: float) -> list[tuple[int, ...]]:
+        """What a worker of each class asks where work costs so many times the class's cost."""
+        unit_nanos = self._demand.unit_price_nanos
+        policies = [
+            policy_of(k, self._scenario, unit_nanos, factor) for k in self._scenario.classes
+        ]
+        return [
+            policy.prices_nanos(kind.slots)
+            for policy, kind in zip(policies, self._scenario.classes, strict=True)
+        ]
+
+    def _repriced(self, now_ns: int) -> list[c.Command]:
+        """The quotes of all workers that are there, where costs have moved."""
+        moved = False
+        while self._repricing < len(self._factors) and self._factors[self._repricing][0] <= now_ns:
+            self._repricing, moved = self._repricing + 1, True
+        if not moved:
+            return []
+        asks = self._asks(self._factors[self._repricing - 1][1])
+        commands: list[c.Command] = []
+        for worker_id, (register, quote) in enumerate(self._comings, 1):
+            prices = asks[self._class_of[quote.instrument_id]]
+            fresh = msgspec.structs.replace(quote, prices_nanos=prices)
+            self._comings[worker_id - 1] = register, fresh
+            there = self._core.workers[worker_id].state == WorkerState.READY
+            if there and worker_id not in self._silent:
+                commands.append(self._quote(worker_id))
+        return commands
 
     def _instrument(self, kind: HardwareClass) -> c.AddInstrument:
         rate = max(1, round(self._demand.millitokens_per_s * kind.speed))
@@ -220,6 +253,7 @@ class _Market:
     def _turn(self, now_ns: int) -> None:
         """All that is due now, then what the workers answer to it."""
         commands = self._changed(now_ns - BEGIN_NS)
+        commands += self._repriced(now_ns - BEGIN_NS)
         jobs, arrived_ns = self._demand.jobs, now_ns - BEGIN_NS
         while self._arriving < len(jobs) and jobs[self._arriving].arrival_ns <= arrived_ns:
             told = self._conduct.told(jobs[self._arriving], arrived_ns)
@@ -389,12 +423,18 @@ def _receipt(running: _Running) -> c.SettleLease:
     )
 
 
-def policy_of(kind: HardwareClass, scenario: Scenario, unit_price_nanos: float) -> QuotePolicy:
-    """What a worker of this kind asks: the live policies, in nano-dollars per CU."""
-    cost_nanos = max(1, round(kind.cost * unit_price_nanos))
+def policy_of(
+    kind: HardwareClass, scenario: Scenario, unit_price_nanos: float, factor: float = 1.0
+) -> QuotePolicy:
+    """What a worker of this kind asks: the live policies, in nano-dollars per CU.
+
+    Its costs are `factor` times those of its class, and the ceiling is never below them.
+    """
+    cost_nanos = max(1, round(kind.cost * factor * unit_price_nanos))
     if not scenario.ask_exponent:
         return Static((cost_nanos,))
     ceiling_nanos = min(PRICE_MAX_NANOS, round(scenario.ask_ceiling * unit_price_nanos))
+    ceiling_nanos = max(ceiling_nanos, cost_nanos)
     return Inventory(cost_nanos, ceiling_nanos, round(scenario.ask_exponent * MILLI))
 
 
