@@ -1,18 +1,14 @@
 """A demand through the engine that runs live: `exchange.core`, in virtual time.
 
 Nothing of the market is modelled here. The driver gives commands and time, as the live exchange
-does, and plays the workers: each takes what it is offered at once, computes for as long as its
-class promises, and sends a true receipt.
+does, and plays the workers (`sim.workers`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import heapq
 from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol
-
-import msgspec
+from typing import Final, Protocol
 
 from exchange.core import commands as c
 from exchange.core.accounts import EXTERNAL
@@ -22,9 +18,9 @@ from exchange.core.events import (
     JobEnded,
     JobQueued,
     JobState,
+    LeaseEnded,
     LeaseOffered,
     Refused,
-    WorkerState,
 )
 from exchange.core.exchange import Exchange
 from exchange.core.limits import (
@@ -39,26 +35,25 @@ from exchange.core.limits import (
     SETTLE_AFTER_STOP_NS,
 )
 from exchange.core.rules import LIVE_RULES, Rules
-from exchange.metering.cards import ModelCard
 from exchange.metering.traces import DenseTrace, flops
-from sim.agents.conduct import Conduct
+from sim.agents.cast import cast
+from sim.agents.conduct import Conduct, Ending
 from sim.collecting import collecting_paused
 from sim.demand import Demand, Job
 from sim.outcome import Outcome
-from sim.scenario import FLOPS_PER_TOKEN, HardwareClass, Scenario
+from sim.scenario import HardwareClass, Scenario
 from sim.supply import Change, changes_of, cost_factors
+from sim.workers import CARD, Workers
 from worker.quoting import Inventory, QuotePolicy, Static
 
 BEGIN_NS: Final = 1_780_000_000 * NS_PER_S
 """When every simulated market begins, nanoseconds since the epoch."""
-CARD: Final = ModelCard(name="simulated", family="instant", flops_per_token=FLOPS_PER_TOKEN)
-CARD_DIGEST: Final = CARD.digest()
 TIER: Final = "simulated"
 CREDIT_NANOS: Final = 10**17
 """Of each account, where the exchange can hold so much: no buyer runs out of money."""
 MILLI: Final = 1_000
 _ZERO: Final = bytes(32)
-_HEARD: Final = frozenset({Cleared, JobEnded, JobQueued, LeaseOffered, Refused})
+_HEARD: Final = frozenset({Cleared, JobEnded, JobQueued, LeaseEnded, LeaseOffered, Refused})
 
 
 class Observer(Protocol):
@@ -67,12 +62,6 @@ class Observer(Protocol):
     def see(self, now_ns: int, command: c.Command, events: Sequence[AnyEvent]) -> None:
         """One command, in its order, and its events; time counts from the epoch."""
         ...
-
-
-class _Running(NamedTuple):
-    offer: LeaseOffered
-    input_tokens: int
-    output_tokens: int
 
 
 def run_market(
@@ -90,7 +79,8 @@ def run_market(
     Args:
         demand: The jobs.
         scenario: Its fleet and how it asks.
-        conduct: What buyers say, and what workers compute of it; honest where it is not given.
+        conduct: What buyers say and workers do; where it is not given, that of the scenario's
+            agents, and honest without any.
         rules: Of clearing; the live ones where not given.
         changes: Losses and returns of workers, in the order of their times; those of the scenario
             where not given.
@@ -105,8 +95,8 @@ def run_market(
     with collecting_paused():
         if changes is None:
             changes = changes_of(scenario, demand.window_starts_ns[-1] / NS_PER_S)
-        market = _Market(demand, scenario, conduct or Conduct(), rules, changes)
-        market.standing, market.observer = standing, observer
+        market = _Market(demand, scenario, conduct or cast(demand, scenario), rules, changes)
+        market.workers.standing, market.observer = standing, observer
         return market.run()
 
 
@@ -122,27 +112,21 @@ class _Market:
         self._demand, self._scenario, self._conduct = demand, scenario, conduct
         self._core = Exchange(rules)
         self._arriving = 0  # the next of the demand's jobs
-        self.standing = True
         self.observer: Observer | None = None
-        self._changes = changes
-        self._changing = 0  # the next of them
-        # A lease of a lost worker may be settled until so long after its job's deadline.
-        self._grace_ns = SETTLE_AFTER_STOP_NS if changes else 0
-        losses = scenario.losses
-        self._found_after_ns = round(losses.found_after_s * NS_PER_S) if losses else 0
-        self._silent: dict[int, int] = {}  # lost workers -> when the exchange finds out
-        self._in_use: list[int] = []  # slots, by worker
-        self._factors = cost_factors(scenario, demand.window_starts_ns[-1] / NS_PER_S)
-        self._repricing = 1  # the next of them; workers open with the first
-        self._comings: list[tuple[c.RegisterWorker, c.SetQuote]] = []  # by worker
+        # A lease of a worker that is lost or cheats may last so long beyond its job's deadline.
+        self._grace_ns = SETTLE_AFTER_STOP_NS if changes or scenario.agents else 0
         self._last_ns = BEGIN_NS + max(j.deadline_ns for j in demand.jobs) + self._grace_ns
-        self._running: list[tuple[int, int, _Running]] = []  # by their end, then by entry
-        self._entered = 0
         self._told: dict[int, Job] = {}  # by number, as their buyers tell them
         self._jobs: dict[int, Job] = {}  # the same by the exchange's id
         self._outcome = Outcome.empty("market", len(demand.jobs))
         self._class_of: dict[int, int] = {}  # instrument -> index of the class
         self._events = 0
+        self.workers = Workers(self._core, conduct, self._jobs, self._class_of, BEGIN_NS)
+        losses = scenario.losses
+        self.workers.changes = changes
+        self.workers.found_after_ns = round(losses.found_after_s * NS_PER_S) if losses else 0
+        factors = cost_factors(scenario, demand.window_starts_ns[-1] / NS_PER_S)
+        self.workers.asks = [(at_ns, self._asks(factor)) for at_ns, factor in factors]
 
     def run(self) -> Outcome:
         self._open()
@@ -151,15 +135,8 @@ class _Market:
             now_ns = min(self._core.next_timer_ns() or self._last_ns + 1, self._last_ns + 1)
             if self._arriving < len(jobs):
                 now_ns = min(now_ns, BEGIN_NS + jobs[self._arriving].arrival_ns)
-            if self._changing < len(self._changes):
-                now_ns = min(now_ns, BEGIN_NS + self._changes[self._changing].at_ns)
-            if self._repricing < len(self._factors):
-                now_ns = min(now_ns, BEGIN_NS + self._factors[self._repricing][0])
-            if self._silent:
-                now_ns = min(now_ns, BEGIN_NS + min(self._silent.values()))
-            if self._running:
-                now_ns = min(now_ns, self._running[0][0])
-            elif now_ns > self._last_ns:
+            now_ns = min(now_ns, self.workers.next_ns() or now_ns)
+            if now_ns > self._last_ns and not self.workers.busy:
                 break
             self._turn(now_ns)
         outcome = self._outcome
@@ -168,6 +145,8 @@ class _Market:
         outcome.digest = digest.hexdigest()
         outcome.events = self._events
         self._core.check()
+        assert not self._core.imbalance_nanos(), "the ledger does not add up"
+        assert not self._core.overspend_nanos(), "a job cost more than it may"
         return outcome
 
     def _open(self) -> None:
@@ -182,13 +161,18 @@ class _Market:
             *accounts,
             c.OpenAccount(c.AccountKind.REAL, "seller"),
             *(
-                c.Deposit(self._first_account + i, _id16(BEGIN_NS, i), credit_nanos)
+                c.Deposit(
+                    self._first_account + i,
+                    _id16(BEGIN_NS, i),
+                    min(self._conduct.credit_nanos(i) or credit_nanos, credit_nanos),
+                )
                 for i in range(count)
             ),
             c.AddModel(CARD.encode()),
             *map(self._instrument, self._scenario.classes),
         ])  # fmt: skip
-        asks = self._asks(self._factors[0][1])
+        workers = 0
+        _, asks = self.workers.asks[0]
         for index, (instrument_id, kind, prices) in enumerate(
             zip(sorted(self._core.instruments), self._scenario.classes, asks, strict=True)
         ):
@@ -197,40 +181,17 @@ class _Market:
                 name = f"{kind.name}-{number}"
                 key = hashlib.sha256(name.encode()).digest()
                 register = c.RegisterWorker(self._seller, 0, key, name, (kind.slots,), b"{}")
-                worker_id = len(self._comings) + 1
-                quote = c.SetQuote(worker_id, instrument_id, 0, QUOTE_TTL_MAX_NS, prices)
-                self._comings.append((register, quote))
-                self._in_use.append(0)
-                self._apply(BEGIN_NS, [register, self._quote(worker_id)])
+                workers += 1
+                quote = c.SetQuote(workers, instrument_id, 0, QUOTE_TTL_MAX_NS, prices)
+                self._apply(BEGIN_NS, self.workers.join(register, quote))
 
     def _asks(self, factor: float) -> list[tuple[int, ...]]:
         """What a worker of each class asks where work costs so many times the class's cost."""
         unit_nanos = self._demand.unit_price_nanos
-        policies = [
-            policy_of(k, self._scenario, unit_nanos, factor) for k in self._scenario.classes
-        ]
         return [
-            policy.prices_nanos(kind.slots)
-            for policy, kind in zip(policies, self._scenario.classes, strict=True)
+            policy_of(kind, self._scenario, unit_nanos, factor).prices_nanos(kind.slots)
+            for kind in self._scenario.classes
         ]
-
-    def _repriced(self, now_ns: int) -> list[c.Command]:
-        """The quotes of all workers that are there, where costs have moved."""
-        moved = False
-        while self._repricing < len(self._factors) and self._factors[self._repricing][0] <= now_ns:
-            self._repricing, moved = self._repricing + 1, True
-        if not moved:
-            return []
-        asks = self._asks(self._factors[self._repricing - 1][1])
-        commands: list[c.Command] = []
-        for worker_id, (register, quote) in enumerate(self._comings, 1):
-            prices = asks[self._class_of[quote.instrument_id]]
-            fresh = msgspec.structs.replace(quote, prices_nanos=prices)
-            self._comings[worker_id - 1] = register, fresh
-            there = self._core.workers[worker_id].state == WorkerState.READY
-            if there and worker_id not in self._silent:
-                commands.append(self._quote(worker_id))
-        return commands
 
     def _instrument(self, kind: HardwareClass) -> c.AddInstrument:
         rate = max(1, round(self._demand.millitokens_per_s * kind.speed))
@@ -252,8 +213,7 @@ class _Market:
 
     def _turn(self, now_ns: int) -> None:
         """All that is due now, then what the workers answer to it."""
-        commands = self._changed(now_ns - BEGIN_NS)
-        commands += self._repriced(now_ns - BEGIN_NS)
+        commands = self.workers.changed(now_ns)
         jobs, arrived_ns = self._demand.jobs, now_ns - BEGIN_NS
         while self._arriving < len(jobs) and jobs[self._arriving].arrival_ns <= arrived_ns:
             told = self._conduct.told(jobs[self._arriving], arrived_ns)
@@ -264,67 +224,13 @@ class _Market:
                 last_ns = BEGIN_NS + told.deadline_ns + self._grace_ns
                 self._last_ns = max(self._last_ns, last_ns)
                 commands.append(self._submit(told))
-        while self._running and self._running[0][0] <= now_ns:
-            running = heapq.heappop(self._running)[2]
-            worker_id, lease_id = running.offer.worker_id, running.offer.lease_id
-            if worker_id not in self._silent and self._core.leases[lease_id].is_open:
-                commands.append(_receipt(running))
-                commands += self._requoted(worker_id, -1)
+        if self._conduct.revises and commands:
+            self.workers.revised(now_ns)
+        commands += self.workers.finished(now_ns)
         offers = self._apply(now_ns, commands)
         while offers:
-            answers = [answer for offer in offers for answer in self._taken(offer, now_ns)]
+            answers = [answer for offer in offers for answer in self.workers.answer(offer, now_ns)]
             offers = self._apply(now_ns, answers)
-
-    def _taken(self, offer: LeaseOffered, now_ns: int) -> list[c.Command]:
-        """What a worker answers to an offer; it begins at once."""
-        if offer.worker_id in self._silent:
-            return []
-        job, market_ns = self._jobs[offer.job_id], now_ns - BEGIN_NS
-        self._conduct.taken(job, self._class_of[offer.instrument_id], market_ns)
-        tokens = self._conduct.computed(job, market_ns)
-        takes_ns = self._core.instruments[offer.instrument_id].run_time_ns(*tokens)
-        self._entered += 1
-        running = _Running(offer, *tokens)
-        heapq.heappush(self._running, (now_ns + takes_ns, self._entered, running))
-        lease = offer.worker_id, offer.lease_id, offer.fence_epoch, offer.fence_sequence
-        return [
-            c.AcceptLease(*lease), c.StartLease(*lease), *self._requoted(offer.worker_id, +1),
-        ]  # fmt: skip
-
-    def _requoted(self, worker_id: int, more: int) -> list[c.Command]:
-        """The quote of a worker whose slots in use have changed, where one does not stand."""
-        if self.standing:
-            return []
-        self._in_use[worker_id - 1] += more
-        return [self._quote(worker_id)]
-
-    def _quote(self, worker_id: int) -> c.SetQuote:
-        quote, used = self._comings[worker_id - 1][1], self._in_use[worker_id - 1]
-        prices = quote.prices_nanos
-        if not self.standing:
-            prices = (prices[min(used, len(prices) - 1)],) * len(prices)
-        return msgspec.structs.replace(quote, prices_nanos=prices)
-
-    def _changed(self, now_ns: int) -> list[c.Command]:
-        """The losses and returns of workers that are due, and the losses that are found out."""
-        commands: list[c.Command] = []
-        while self._changing < len(self._changes):
-            at_ns, worker, present = self._changes[self._changing]
-            if at_ns > now_ns:
-                break
-            self._changing += 1
-            worker_id = worker + 1
-            if present:
-                self._silent.pop(worker_id, None)  # registering again tells it, too
-                self._in_use[worker] = 0
-                commands += [self._comings[worker][0], self._quote(worker_id)]
-            else:
-                self._silent[worker_id] = at_ns + self._found_after_ns
-        found = [worker_id for worker_id, due_ns in self._silent.items() if due_ns <= now_ns]
-        for worker_id in found:
-            del self._silent[worker_id]
-            commands.append(c.WorkerLost(worker_id))
-        return commands
 
     def _apply(self, now_ns: int, commands: list[c.Command]) -> list[LeaseOffered]:
         """One commit group; returns the leases that were offered in it."""
@@ -348,13 +254,22 @@ class _Market:
                     self._conduct.cleared(
                         self._class_of[event.instrument_id], event.price_nanos, now_ns - BEGIN_NS
                     )
+                elif isinstance(event, LeaseEnded):
+                    if event.reason:
+                        self._outcome.faults[event.reason.name] += 1
                 elif isinstance(event, Refused):
                     assert isinstance(command, c.SubmitJob), f"{command} was refused: {event}"
+                    told = self._told.pop(_number(command.client_job_id))
+                    self._outcome.faults[event.reason.name] += 1
+                    self._conduct.ended(told, Ending(0, 0, answered=False), now_ns - BEGIN_NS)
         return offers
 
     def _ended(self, event: JobEnded, now_ns: int) -> None:
         job, settled = self._jobs.pop(event.job_id), self._core.jobs[event.job_id]
-        if event.state != JobState.SETTLED:
+        answered = event.state == JobState.SETTLED
+        self._conduct.ended(job, Ending(event.flops, event.paid_nanos, answered), now_ns - BEGIN_NS)
+        self._outcome.paid_nanos[job.number] = event.paid_nanos
+        if not answered:
             return
         lease = self._core.leases[settled.lease_id]
         self._outcome.serve(
@@ -400,27 +315,6 @@ class _Market:
 def _quantity_mflop(input_tokens: int, output_tokens: int) -> int:
     """Budget for so many tokens."""
     return -(-flops(CARD, DenseTrace(input_tokens, output_tokens - 1)) // FLOPS_PER_MFLOP)
-
-
-def _receipt(running: _Running) -> c.SettleLease:
-    offer = running.offer
-    trace = DenseTrace(running.input_tokens, running.output_tokens - 1)
-    return c.SettleLease(
-        worker_id=offer.worker_id,
-        lease_id=offer.lease_id,
-        fence_epoch=offer.fence_epoch,
-        fence_sequence=offer.fence_sequence,
-        cause=c.StopCause.FINISHED,
-        signature_valid=1,
-        flops=flops(CARD, trace),
-        tokens_received=running.output_tokens,
-        model_digest=CARD_DIGEST,
-        input_digest=_ZERO,
-        output_digest=_ZERO,
-        output_digest_received=_ZERO,
-        receipt_digest=hashlib.sha256(offer.lease_id.to_bytes(8, "big")).digest(),
-        trace=trace.encode(),
-    )
 
 
 def policy_of(

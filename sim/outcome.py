@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from typing import Final, Self
 
 from exchange.core.limits import NS_PER_S
@@ -21,9 +22,10 @@ class Outcome:
         rule: Who decided.
         served_by: Index of the class; UNSERVED where the job was not done.
         done_ns: From the market's begin, nanoseconds; 0 where it was not done.
-        paid_nanos: What the buyer paid.
+        paid_nanos: What the buyer paid, for work of a job that it cancelled, too.
         digest: Of the live engine's state at the end; empty for other rules.
         events: That the live engine gave; 0 for other rules.
+        faults: How often the live engine ended a lease or refused a job, by its reason's name.
     """
 
     rule: str
@@ -32,6 +34,7 @@ class Outcome:
     paid_nanos: list[int]
     digest: str = ""
     events: int = 0
+    faults: Counter[str] = dataclasses.field(default_factory=Counter)
 
     @classmethod
     def empty(cls, rule: str, jobs: int) -> Self:

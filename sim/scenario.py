@@ -9,7 +9,7 @@ that fills such a slot for a second is worth `value_mean` units. Money is intege
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -48,6 +48,35 @@ class Urgency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slack_min_s: float
     slack_max_s: float
     work: int = 1
+
+
+BUYERS: Final = ("unpaced", "paced", "canceller")
+WORKERS: Final = ("decliner", "vanisher", "late", "overclaimer")
+"""Kinds of agents; what each does: docs/guides/simulate.md."""
+
+
+class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Some accounts, or some workers, that are not plainly honest (`sim.agents`).
+
+    Workers count from 0, class by class. Only the numbers of its own kind matter.
+    """
+
+    kind: Literal["unpaced", "paced", "canceller", "decliner", "vanisher", "late", "overclaimer"]
+    accounts: tuple[int, ...] = ()
+    workers: tuple[int, ...] = ()
+    budget: float = 10.0
+    """Of `unpaced` and `paced`: units of value that each account has for the whole market."""
+    horizon_s: float = 10.0
+    """Of `paced`: so many seconds of budget ahead of the plan raise the multiplier by 1."""
+    chance: float = 1.0
+    """Of cheaters: share of the leases, or of the jobs, that it happens to."""
+    after: float = 0.95
+    """Of `canceller`: share of the work after which it cancels."""
+    slowness: float = 2.0
+    """Of `late`: times the run time that the class promises."""
+    claim: Literal["flops", "trace", "filler"] = "filler"
+    """Of `overclaimer`: more FLOPs than its trace has, a trace as long as the budget, or that and
+    as many tokens."""
 
 
 class Losses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,6 +143,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: workers stay."""
     spot: Spot | None = None
     """None: costs stay."""
+    agents: tuple[Agent, ...] = ()
+    """Who is not plainly honest; a study whose buyers are of their own kind leaves them out."""
 
     def capacity(self) -> float:
         """Units of work that all slots do in a second."""
@@ -146,6 +177,11 @@ def checked(scenario: Scenario) -> Scenario:
                 0 <= u.slack_min_s <= u.slack_max_s and u.work >= 1 for u in scenario.urgencies)),
             ("work, values and accounts must be positive", min(
                 scenario.work_mean_s, scenario.value_mean, scenario.accounts) > 0),
+            ("an agent needs accounts or workers that exist, as its kind says", all(
+                _exists(agent, scenario) for agent in scenario.agents)),
+            ("an agent's numbers are out of range", all(
+                a.budget > 0 and a.horizon_s > 0 and 0 <= a.chance <= 1 and 0 < a.after < 1
+                and a.slowness >= 1 for a in scenario.agents)),
             ("sigmas and times must not be negative", min(
                 scenario.value_sigma, scenario.account_sigma, scenario.ask_exponent) >= 0),
             ("losses need a life_s or nodes, and times above 0",
@@ -171,3 +207,14 @@ def _moves(spot: Spot) -> bool:
     times = [at_ms for at_ms, _ in spot.prices]
     prices = [price for _, price in spot.prices]
     return bool(prices) and min(prices) > 0 and times == sorted(times) and spot.times_faster >= 0
+
+
+def _exists(agent: Agent, scenario: Scenario) -> bool:
+    """Whether an agent has accounts where it buys, workers where it sells, and they exist."""
+    workers = sum(c.workers for c in scenario.classes)
+    mine, others, count = (
+        (agent.accounts, agent.workers, scenario.accounts)
+        if agent.kind in BUYERS
+        else (agent.workers, agent.accounts, workers)
+    )
+    return bool(mine) and not others and all(0 <= i < count for i in mine)

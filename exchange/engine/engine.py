@@ -18,6 +18,7 @@ import structlog
 
 from exchange.core.commands import Advance, Command
 from exchange.core.limits import NS_PER_MS
+from exchange.engine.fine_timer import FineTimer
 from exchange.engine.histogram import COUNT_BOUNDS, LATENCY_BOUNDS_NS, Histogram
 from exchange.engine.opening import EngineConfig, Recovery, apply, open_state
 from exchange.engine.types import (
@@ -45,6 +46,9 @@ CATCH_UP_DIVISOR: Final = 4
 
 COLLECT_MAX_NS: Final = 4_000_000
 """Longest time for which commands are collected after a commit, however long its sync took."""
+
+FINE_NS: Final = 20_000
+"""A rest that is shorter is not worth a timer."""
 
 _log = structlog.get_logger(__name__)
 
@@ -105,6 +109,7 @@ class Engine:
         self._pending_bytes = 0
         self._subscribers: list[Subscriber] = []
         self._collect_until_ns = 0
+        self._timer: FineTimer | None = None
         self._wakeup: asyncio.Future[None] | None = None
         self._stopping = False
         self._failure: BaseException | None = None
@@ -245,6 +250,7 @@ class Engine:
             JournalError: the journal could not be written: end the process.
             Exception: the state machine broke an invariant: end the process.
         """
+        self._timer = FineTimer.open(asyncio.get_running_loop())
         try:
             while self._pending or not self._stopping:
                 await self._collect()
@@ -258,6 +264,8 @@ class Engine:
             raise
         finally:
             self._stopping = True
+            if self._timer is not None:
+                self._timer.close()
             self._log.close()
             self._ended.set()
 
@@ -284,15 +292,18 @@ class Engine:
         """After a sync, let others work for as long as it held them up; then commit what came.
 
         So at most half of the time goes to the disk, and a slow disk makes larger groups instead of
-        a longer queue. A command that comes later than that after the last commit does not wait. A
-        timer of the loop counts whole milliseconds (epoll does): those it sleeps, the rest it
-        yields.
+        a longer queue. A command that comes later than that after the last commit does not wait.
+        Without a fine timer it sleeps whole milliseconds (a timer of the loop counts those, as
+        epoll does) and yields for the rest.
         """
         while self._pending and self._pending_commands < GROUP_COMMANDS_MAX:
             left_ns = self._collect_until_ns - time.perf_counter_ns()
             if left_ns <= 0:
                 break
-            await asyncio.sleep(left_ns // NS_PER_MS / 1_000)
+            if self._timer is not None and left_ns > FINE_NS:
+                await self._timer.sleep(left_ns)
+            else:
+                await asyncio.sleep(left_ns // NS_PER_MS / 1_000)
 
     def _prepare(self) -> bool:
         """Nothing waits: make a part of the journal's next segment, so that no group has to.

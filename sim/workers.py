@@ -1,0 +1,280 @@
+"""Workers, played: what they answer to leases, and the receipts and quotes that they send.
+
+A worker takes what it is offered at once, computes for as long as its class promises, and sends a
+true receipt, unless the conduct says otherwise. A lost one is silent until the exchange finds out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from exchange.core import commands as c
+from exchange.core.events import LeaseOffered, WorkerState
+from exchange.core.exchange import Exchange
+from exchange.core.reasons import Reason
+from exchange.metering.cards import ModelCard
+from exchange.metering.traces import DenseTrace, flops
+from sim.agents.conduct import Claim, Conduct
+from sim.demand import Job
+from sim.scenario import FLOPS_PER_TOKEN
+from sim.supply import Change
+
+CARD: Final = ModelCard(name="simulated", family="instant", flops_per_token=FLOPS_PER_TOKEN)
+CARD_DIGEST: Final = CARD.digest()
+CLAIMED_TOO_MUCH: Final = 1.5
+"""FLOPs that a lying receipt states, over those of its own trace."""
+_ZERO: Final = bytes(32)
+
+
+class Running(NamedTuple):
+    """A lease at work: what will be computed of it, and between when and when."""
+
+    offer: LeaseOffered
+    input_tokens: int
+    output_tokens: int
+    begin_ns: int
+    end_ns: int
+    slowness: float = 1.0
+    claim: Claim = Claim.TRUE
+    cancels_ns: int = 0
+
+    def done_tokens(self, now_ns: int) -> int:
+        """Computed by now, rounded up: a token that was begun is made."""
+        whole_ns = self.end_ns - self.begin_ns
+        tokens = self.input_tokens + self.output_tokens
+        return -(-tokens * min(now_ns - self.begin_ns, whole_ns) // whole_ns)
+
+
+class Workers:
+    """All workers of a market.
+
+    Args:
+        core: The live engine.
+        conduct: What they do that an honest worker would not, and how much they compute.
+        jobs: Those in the market, as their buyers tell them, by the exchange's id.
+        class_of: Index of the class, by instrument.
+        begin_ns: The market's begin; the conduct's times count from it.
+    """
+
+    def __init__(
+        self,
+        core: Exchange,
+        conduct: Conduct,
+        jobs: Mapping[int, Job],
+        class_of: Mapping[int, int],
+        begin_ns: int,
+    ) -> None:
+        self._core, self._conduct, self._jobs = core, conduct, jobs
+        self._class_of, self._begin_ns = class_of, begin_ns
+        self.standing = True  # quotes state an ask for every slot
+        self.changes: Sequence[Change] = ()
+        self.found_after_ns = 0
+        self._changing = 0  # the next of the changes
+        self.asks: Sequence[tuple[int, Sequence[tuple[int, ...]]]] = ()  # by time, then by class
+        self._asking = 1  # the next of them; workers come with the first
+        self._silent: dict[int, int] = {}  # lost workers -> when the exchange finds out
+        self._in_use: list[int] = []  # slots, by worker
+        self._comings: list[tuple[c.RegisterWorker, c.SetQuote]] = []  # by worker
+        self._at_work: dict[int, Running] = {}  # by lease
+        self._ends: list[tuple[int, int, int]] = []  # (end, entry, lease), also of void plans
+        self._entered = 0
+
+    def join(self, register: c.RegisterWorker, quote: c.SetQuote) -> list[c.Command]:
+        """One more worker; the engine knows them by the order in which they come, from 1 on."""
+        self._comings.append((register, quote))
+        self._in_use.append(0)
+        return [register, self._quote(quote.worker_id)]
+
+    def next_ns(self) -> int | None:
+        """When one of them does something next; None: never, as far as is known."""
+        times = [self._begin_ns + due_ns for due_ns in self._silent.values()]
+        if self._changing < len(self.changes):
+            times.append(self._begin_ns + self.changes[self._changing].at_ns)
+        if self._asking < len(self.asks):
+            times.append(self._begin_ns + self.asks[self._asking][0])
+        if self._ends:
+            times.append(self._ends[0][0])
+        return min(times, default=None)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is at work."""
+        return bool(self._ends)
+
+    def changed(self, now_ns: int) -> list[c.Command]:
+        """New quotes, losses and returns of workers that are due, and losses that are found out."""
+        market_ns = now_ns - self._begin_ns
+        commands = self._repriced(market_ns)  # so that who comes back now asks the same
+        while self._changing < len(self.changes):
+            at_ns, worker, present = self.changes[self._changing]
+            if at_ns > market_ns:
+                break
+            self._changing += 1
+            worker_id = worker + 1
+            if present:
+                self._silent.pop(worker_id, None)  # registering again tells it, too
+                self._in_use[worker] = 0
+                commands += [self._comings[worker][0], self._quote(worker_id)]
+            else:
+                self._silent[worker_id] = at_ns + self.found_after_ns
+        found = [worker_id for worker_id, due_ns in self._silent.items() if due_ns <= market_ns]
+        for worker_id in found:
+            del self._silent[worker_id]
+            commands.append(c.WorkerLost(worker_id))
+        return commands
+
+    def _repriced(self, market_ns: int) -> list[c.Command]:
+        """The quotes of all workers that are there, where what they ask has changed."""
+        first = self._asking
+        while self._asking < len(self.asks) and self.asks[self._asking][0] <= market_ns:
+            self._asking += 1
+        if self._asking == first:
+            return []
+        _, asks = self.asks[self._asking - 1]
+        commands: list[c.Command] = []
+        for worker_id, (register, quote) in enumerate(self._comings, 1):
+            prices = asks[self._class_of[quote.instrument_id]]
+            fresh = msgspec.structs.replace(quote, prices_nanos=prices)
+            self._comings[worker_id - 1] = register, fresh
+            there = self._core.workers[worker_id].state == WorkerState.READY
+            if there and worker_id not in self._silent:
+                commands.append(self._quote(worker_id))
+        return commands
+
+    def answer(self, offer: LeaseOffered, now_ns: int) -> list[c.Command]:
+        """What the worker says to a lease; one that takes it begins at once."""
+        if offer.worker_id in self._silent:
+            return []
+        lease = offer.worker_id, offer.lease_id, offer.fence_epoch, offer.fence_sequence
+        told, market_ns = self._jobs[offer.job_id], now_ns - self._begin_ns
+        deed = self._conduct.deed(offer.worker_id - 1, told)
+        if not deed.takes:
+            decline = c.DeclineLease(*lease, Reason.WORKER_DECLINED)
+            return [decline, self._quote(offer.worker_id)]
+        if deed.delivers:
+            self._conduct.taken(told, self._class_of[offer.instrument_id], market_ns)
+            tokens = self._conduct.computed(told, market_ns)
+            running = self._planned(Running(offer, *tokens, now_ns, 0, deed.slowness, deed.claim))
+            ends_ns = running.end_ns - self._begin_ns
+            cancels_ns = self._conduct.cancels_ns(told, market_ns, ends_ns)
+            if cancels_ns is not None:
+                running = running._replace(cancels_ns=self._begin_ns + cancels_ns)
+            self._keep(running)
+        return [
+            c.AcceptLease(*lease), c.StartLease(*lease), *self._requoted(offer.worker_id, +1),
+        ]  # fmt: skip
+
+    def revised(self, now_ns: int) -> None:
+        """Ask of all that is at work whether so much is still to be computed."""
+        for running in list(self._at_work.values()):
+            self._revise(running, now_ns)
+
+    def finished(self, now_ns: int) -> list[c.Command]:
+        """Receipts of the work that ends now, and cancellations of work that its buyer stops."""
+        commands: list[c.Command] = []
+        while self._ends and self._ends[0][0] <= now_ns:
+            at_ns, _, lease_id = heapq.heappop(self._ends)
+            running = self._at_work.get(lease_id)
+            if running is None or at_ns != (running.cancels_ns or running.end_ns):
+                continue  # the plan is void
+            told = self._jobs.get(running.offer.job_id)
+            if running.offer.worker_id in self._silent or not self._core.leases[lease_id].is_open:
+                del self._at_work[lease_id]  # it was lost
+                continue
+            assert told is not None, "a lease is open and its job is not"
+            if running.cancels_ns:
+                commands += self._cut(self._at_work.pop(lease_id), told, now_ns)
+            elif self._revise(running, now_ns).end_ns > now_ns:
+                continue
+            else:
+                commands.append(_receipt(self._at_work.pop(lease_id), told))
+            commands += self._requoted(running.offer.worker_id, -1)
+        return commands
+
+    def _cut(self, running: Running, told: Job, now_ns: int) -> list[c.Command]:
+        """The buyer cancels; the worker stops at once and says what was done."""
+        done = running.done_tokens(now_ns)
+        cut = running._replace(
+            input_tokens=min(done, running.input_tokens),
+            output_tokens=max(done - running.input_tokens, 1),
+        )
+        cancel = c.CancelJob(running.offer.buyer_account_id, running.offer.job_id)
+        return [cancel, _receipt(cut, told, c.StopCause.CANCELLED)]
+
+    def _planned(self, running: Running) -> Running:
+        """With the end that follows from its tokens."""
+        instrument = self._core.instruments[running.offer.instrument_id]
+        takes_ns = instrument.run_time_ns(running.input_tokens, running.output_tokens)
+        if running.slowness != 1:
+            takes_ns = round(takes_ns * running.slowness)
+        return running._replace(end_ns=running.begin_ns + takes_ns)
+
+    def _keep(self, running: Running) -> None:
+        """This is the plan for the lease from now on."""
+        self._entered += 1
+        lease_id = running.offer.lease_id
+        self._at_work[lease_id] = running
+        heapq.heappush(self._ends, (running.cancels_ns or running.end_ns, self._entered, lease_id))
+
+    def _revise(self, running: Running, now_ns: int) -> Running:
+        """Ask whether so much of one is still to be computed."""
+        told = self._jobs.get(running.offer.job_id)
+        if not self._conduct.revises or told is None:
+            return running
+        done = running.done_tokens(now_ns)
+        tokens = self._conduct.revised(told, done, now_ns - self._begin_ns)
+        if tokens is None or tokens == (running.input_tokens, running.output_tokens):
+            return running
+        changed = running._replace(input_tokens=tokens[0], output_tokens=tokens[1])
+        changed = self._planned(changed)
+        self._keep(changed)
+        return changed
+
+    def _requoted(self, worker_id: int, more: int) -> list[c.Command]:
+        """The quote of a worker whose slots in use have changed, where one does not stand."""
+        if self.standing:
+            return []
+        self._in_use[worker_id - 1] += more
+        return [self._quote(worker_id)]
+
+    def _quote(self, worker_id: int) -> c.SetQuote:
+        quote, used = self._comings[worker_id - 1][1], self._in_use[worker_id - 1]
+        prices = quote.prices_nanos
+        if not self.standing:
+            prices = (prices[min(used, len(prices) - 1)],) * len(prices)
+        return msgspec.structs.replace(quote, prices_nanos=prices)
+
+
+def _receipt(
+    running: Running, told: Job, cause: c.StopCause = c.StopCause.FINISHED
+) -> c.SettleLease:
+    """What the worker says that it did, and what the gateway saw of it."""
+    offer, claim = running.offer, running.claim
+    tokens = running.input_tokens, running.output_tokens
+    received = running.output_tokens
+    if claim in (Claim.TRACE, Claim.FILLER):
+        tokens = told.input_tokens, told.output_tokens
+        received = told.output_tokens if claim == Claim.FILLER else received
+    trace = DenseTrace(tokens[0], tokens[1] - 1)
+    counted = flops(CARD, trace)
+    return c.SettleLease(
+        worker_id=offer.worker_id,
+        lease_id=offer.lease_id,
+        fence_epoch=offer.fence_epoch,
+        fence_sequence=offer.fence_sequence,
+        cause=cause,
+        signature_valid=1,
+        flops=round(counted * CLAIMED_TOO_MUCH) if claim == Claim.FLOPS else counted,
+        tokens_received=received,
+        model_digest=CARD_DIGEST,
+        input_digest=_ZERO,
+        output_digest=_ZERO,
+        output_digest_received=_ZERO,
+        receipt_digest=hashlib.sha256(offer.lease_id.to_bytes(8, "big")).digest(),
+        trace=trace.encode(),
+    )
