@@ -48,6 +48,7 @@ class EngineConfig:
         genesis: What the exchange started from; the hash chain begins with it.
         cut_damaged_tail: The operator's decision to give up a damaged last group.
         snapshots: The snapshots' folder; None for a start from the journal alone.
+        collect_divisor: After a commit, the next collects for this part of the time its sync took.
     """
 
     directory: Path
@@ -55,6 +56,7 @@ class EngineConfig:
     genesis: bytes = GENESIS
     cut_damaged_tail: bool = False
     snapshots: Path | None = None
+    collect_divisor: int = 1
 
 
 @dataclass(frozen=True, slots=True)
