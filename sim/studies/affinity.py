@@ -247,7 +247,7 @@ def draw(frame: pl.DataFrame) -> list[Plot]:
                 figures.line(top, sizes, gains, text, colour)
         top.set_xscale("log")
         title = f"{str(trace).split('.')[0]}, load {load:g}"
-        figures.named(top, "", "" if place else "welfare above blind bids'", title)
+        figures.named(top, "", "" if place else "welfare gained", title)
         figures.named(bottom, "blocks per worker", "" if place else "share of tokens cached")
     figures.shared_legend(figure, axes[-1], 2)
     caption = "What it brings that bids see where their prompts are cached. Above: welfare beyond "
