@@ -60,6 +60,8 @@ SLOTS: Final = 2
 """Of every worker: enough for an ask that depends on how many are in use."""
 QUEUE_MESSAGES: Final = 4
 """The job to the queue and on to a worker, and the answer back: no dispatcher does with fewer."""
+OF_LEASE: Final = 5
+"""Messages with the worker for a lease: offer, acceptance, start, receipt and its result."""
 RULES: Final = {
     "market": "the market",
     "queue": "a queue, at least",
@@ -288,6 +290,16 @@ def growth(few: pl.DataFrame, many: pl.DataFrame) -> Interval:
     return jackknife(statistic, few.height)
 
 
+def _why_grown(few: pl.DataFrame, many: pl.DataFrame) -> str:
+    served = [ratio(part["lease"].to_list(), part["jobs"].to_list()).mean for part in (few, many)]
+    seconds = [part["seconds"].sum() for part in (few, many)]
+    return (
+        f"a served job takes twelve messages and another five: {served[0] / OF_LEASE:.2f} of all "
+        f"begin with {min(WORKERS)} workers in {seconds[0]:.0f} s, {served[1] / OF_LEASE:.2f} with "
+        f"{max(WORKERS):,} in {seconds[1]:.0f} s, which are too few for an overload to be felt"
+    )
+
+
 def conclude(plan: Plan, frame: pl.DataFrame) -> list[Claim]:
     """By market: messages per job in the largest fleet, and their growth from the smallest."""
     del plan
@@ -303,11 +315,13 @@ def conclude(plan: Plan, frame: pl.DataFrame) -> list[Claim]:
         lost = ratio(
             (sizes[1]["welfare"] - sizes[1]["own_welfare"]).to_list(), sizes[1]["welfare"].to_list()
         )
+        idle = "" if figure.mean <= MOST else "workers that do nothing send heartbeats"
+        grown = "" if more.mean <= GROWTH else _why_grown(*sizes)
         claims += [
             Claim(f"{largest}: at most {MOST:g} messages per job ({trading.mean:.1f} of its own, "
-                  "the rest in silence and to renew quotes)", figure, figure.mean <= MOST),
+                  "the rest in silence and to renew quotes)", figure, not idle, idle),
             Claim(f"{where}: messages per job are at most {GROWTH} times those of {min(WORKERS)} "
-                  "workers", more, more.mean <= GROWTH),
+                  "workers", more, not grown, grown),
             *(
                 Claim(f"{largest}: {RULES[rule]}: so many per job, for comparison",
                       _per_job(sizes[1], rule), None)
