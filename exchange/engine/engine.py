@@ -1,8 +1,8 @@
 """The engine: one loop that commits what has come in since the last commit.
 
 Apply, journal, publish, answer: in this order and in one thread, so that nobody can see what is not
-durable. While one group is being written the next one collects, and for as long again afterwards;
-that is the whole batching policy.
+durable. While one group is being written the next one collects, and for as long again afterwards or
+a part of that; this is the whole batching policy.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import structlog
 
 from exchange.core.commands import Advance, Command
 from exchange.core.limits import NS_PER_MS
-from exchange.engine.fine_timer import FineTimer
 from exchange.engine.histogram import COUNT_BOUNDS, LATENCY_BOUNDS_NS, Histogram
 from exchange.engine.opening import EngineConfig, Recovery, apply, open_state
 from exchange.engine.types import (
@@ -46,9 +45,6 @@ CATCH_UP_DIVISOR: Final = 4
 
 COLLECT_MAX_NS: Final = 4_000_000
 """Longest time for which commands are collected after a commit, however long its sync took."""
-
-FINE_NS: Final = 20_000
-"""A rest that is shorter is not worth a timer."""
 
 _log = structlog.get_logger(__name__)
 
@@ -95,7 +91,14 @@ class Engine:
     Use `Engine.open`, then run `run()` in a task; when it raises, the process must end.
     """
 
-    def __init__(self, replica: Replica, log: LogStore, clock: Clock, recovered: Recovery) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        log: LogStore,
+        clock: Clock,
+        recovered: Recovery,
+        collect_divisor: int = 1,
+    ) -> None:
         self.replica = replica
         self.core = core = replica.core
         self.recovered = recovered
@@ -109,7 +112,7 @@ class Engine:
         self._pending_bytes = 0
         self._subscribers: list[Subscriber] = []
         self._collect_until_ns = 0
-        self._timer: FineTimer | None = None
+        self._collect_divisor = collect_divisor
         self._wakeup: asyncio.Future[None] | None = None
         self._stopping = False
         self._failure: BaseException | None = None
@@ -140,7 +143,7 @@ class Engine:
             JournalBehind: it ends before a good snapshot.
         """
         opened = open_state(config, clock, on_replay, log, replay_from)
-        return cls(opened.replica, opened.log, clock, opened.recovery)
+        return cls(opened.replica, opened.log, clock, opened.recovery, config.collect_divisor)
 
     @property
     def running(self) -> bool:
@@ -250,7 +253,6 @@ class Engine:
             JournalError: the journal could not be written: end the process.
             Exception: the state machine broke an invariant: end the process.
         """
-        self._timer = FineTimer.open(asyncio.get_running_loop())
         try:
             while self._pending or not self._stopping:
                 await self._collect()
@@ -264,8 +266,6 @@ class Engine:
             raise
         finally:
             self._stopping = True
-            if self._timer is not None:
-                self._timer.close()
             self._log.close()
             self._ended.set()
 
@@ -292,18 +292,16 @@ class Engine:
         """After a sync, let others work for as long as it held them up; then commit what came.
 
         So at most half of the time goes to the disk, and a slow disk makes larger groups instead of
-        a longer queue. A command that comes later than that after the last commit does not wait.
-        Without a fine timer it sleeps whole milliseconds (a timer of the loop counts those, as
-        epoll does) and yields for the rest.
+        a longer queue. Where another process reads meanwhile nobody is held up, and a part of that
+        time will do (`EngineConfig.collect_divisor`), in which answers go out. A command that comes
+        later than that after the last commit does not wait. A timer of the loop counts whole
+        milliseconds (epoll does): those it sleeps, the rest it yields.
         """
         while self._pending and self._pending_commands < GROUP_COMMANDS_MAX:
             left_ns = self._collect_until_ns - time.perf_counter_ns()
             if left_ns <= 0:
                 break
-            if self._timer is not None and left_ns > FINE_NS:
-                await self._timer.sleep(left_ns)
-            else:
-                await asyncio.sleep(left_ns // NS_PER_MS / 1_000)
+            await asyncio.sleep(left_ns // NS_PER_MS / 1_000)
 
     def _prepare(self) -> bool:
         """Nothing waits: make a part of the journal's next segment, so that no group has to.
@@ -364,7 +362,7 @@ class Engine:
         payload = b"".join([advance.encode(), *(s.payload for s in taken)])
         began = time.perf_counter_ns()
         try:
-            group = apply(self.replica, commands, self.core.sequence + 1)
+            group = apply(self.replica, commands, self.core.sequence + 1, payload)
             applied = time.perf_counter_ns()
             self._log.append(
                 GroupRecord(group.first_sequence, len(commands), self.core.epoch, payload)
@@ -378,7 +376,9 @@ class Engine:
             raise
         durable = time.perf_counter_ns()
         self._publish(taken, group)
-        self._collect_until_ns = durable + min(durable - applied, COLLECT_MAX_NS)
+        self._collect_until_ns = durable + min(
+            (durable - applied) // self._collect_divisor, COLLECT_MAX_NS
+        )
         stats = self.stats
         stats.groups += 1
         stats.commands += len(commands)
