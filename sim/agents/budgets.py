@@ -64,8 +64,9 @@ class Budgeted(Conduct, ABC):
             input_tokens=tokens[0], output_tokens=tokens[1], value_nanos=value_nanos
         )
 
-    def computed(self, told: Job, now_ns: int) -> tuple[int, int]:
+    def computed(self, told: Job, now_ns: int, fits: int) -> tuple[int, int]:
         """As much as is needed, at most the budget."""
+        del fits
         job = self._jobs[told.number]
         wanted = _tokens(job, self.needed(job, now_ns))
         tokens = min(wanted[0], told.input_tokens), min(wanted[1], told.output_tokens)

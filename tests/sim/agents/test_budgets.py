@@ -37,7 +37,7 @@ def test_a_budget_is_hard_and_fits_the_deadline() -> None:
         share = (told.input_tokens + told.output_tokens) / (job.input_tokens + job.output_tokens)
         # Tokens are whole.
         assert share * job.work_ns <= job.deadline_ns - job.arrival_ns + 2e-2 * job.work_ns
-        tokens = conduct.computed(told, job.arrival_ns)
+        tokens = conduct.computed(told, job.arrival_ns, 10**9)
         assert tokens <= (told.input_tokens, told.output_tokens)
         assert conduct.computed_share[job.number] <= min(share, 1) + 1e-9
 

@@ -96,8 +96,8 @@ class Overheard(Cast):
     def told(self, job: Job, now_ns: int) -> Job | None:
         return self.buyers.told(job, now_ns)
 
-    def computed(self, told: Job, now_ns: int) -> tuple[int, int]:
-        return self.buyers.computed(told, now_ns)
+    def computed(self, told: Job, now_ns: int, fits: int) -> tuple[int, int]:
+        return self.buyers.computed(told, now_ns, fits)
 
     def ended(self, told: Job, ending: Ending, now_ns: int) -> None:
         self.heard.append((told, ending))
