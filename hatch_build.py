@@ -25,6 +25,9 @@ INTERPRETED = re.compile("__init__|events|interpreted|types|reference.*")
 # What every order and every job goes through.
 CORE = (
     "accounts",
+    "client_ids",
+    "event_bytes",
+    "event_tape",
     "exchange",
     "guards",
     "instruments",

@@ -47,7 +47,7 @@ def place_plain(sheet: Sheet, order: Order) -> None:
     if (
         0 < order.price <= PRICE_MAX
         and 0 < order.leaves <= QUANTITY_MAX
-        and order.order_id not in sheet.orders
+        and sheet.orders.get(order.order_id) is None
         and sheet.is_simple()
     ):
         entry.enter_plain(sheet, order)

@@ -132,7 +132,7 @@ def enter_plain(sheet: Sheet, order: Order) -> None:
         return
     if time_in_force < _IOC:
         own.append(order, order.leaves)
-        sheet.orders[order.order_id] = order
+        sheet.orders.add(order)
         sheet.tape.rested_plain(order)
     else:
         sheet.tape.cancelled(order, CancelReason.IOC_REST, False)
@@ -175,7 +175,7 @@ def _take(sheet: Sheet, taker: Order, makers: BookSide, limit: int) -> bool:
         if maker.leaves:
             sheet.refresh(maker)
         else:
-            del sheet.orders[maker.order_id]
+            sheet.orders.remove(maker)
             level.pop_oldest()
         if leaves == 0:
             taker.leaves = 0

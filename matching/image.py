@@ -60,7 +60,10 @@ def restore_image(sheet: Sheet, image: Sequence[Any]) -> None:
     for order in _unpack_orders(resting):
         sheet.put(order)
     for order_id in unpack(minimums, count_of(minimums)):
-        sheet.minimums[order_id] = sheet.orders[order_id]
+        found = sheet.orders.get(order_id)
+        if found is None:
+            raise LookupError(f"order {order_id} has a minimum and is not in the image")
+        sheet.minimums[order_id] = found
     for order in _unpack_orders(stops):
         sheet.stops.add(order)
     sheet.stops.low, sheet.stops.high = low, high

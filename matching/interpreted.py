@@ -49,7 +49,7 @@ ApplyRow = Callable[[Sheet, bytes, int, int, int, int, int, int], None]
 
 def apply_rows(sheet: Sheet, rows: bytes, apply_row: ApplyRow) -> None:
     """Carry out whole rows; `apply_row` does those that are not plain."""
-    orders, tape, bids, asks = sheet.orders, sheet.tape, sheet.bids, sheet.asks
+    orders, tape, bids, asks = sheet.orders.by_id, sheet.tape, sheet.bids, sheet.asks
     take_out, find_plain, deletes = orders.pop, PLAIN.get, _DELETES
     find_bids, find_asks = bids.levels.get, asks.levels.get
     new_order, pack, write = object.__new__, PLAIN_EVENT.pack, tape.packed.append
@@ -136,7 +136,7 @@ def _enter(
     """A plain order where all is shown: trade it, then rest or cancel what is left."""
     side, time_in_force, self_trade = plain
     if (
-        order_id in sheet.orders
+        order_id in sheet.orders.by_id
         or not 0 < price <= PRICE_MAX
         or not 0 < quantity <= QUANTITY_MAX
         or time_in_force == _FOK
@@ -161,7 +161,7 @@ def _enter(
         entry.enter_plain(sheet, order)
         return
     own.append(order, leaves)
-    sheet.orders[order_id] = order
+    sheet.orders.add(order)
     sheet.tape.rested_plain(order)
 
 
@@ -172,7 +172,7 @@ def _trade(
 
     Returns what is left.
     """
-    orders, tape = sheet.orders, sheet.tape
+    orders, tape = sheet.orders.by_id, sheet.tape
     pack, write = EVENT_WORDS.pack, tape.packed.append
     level, sequence = makers.best, tape.sequence
     head = _EXECUTE_BID if makers.sign == 1 else _EXECUTE_ASK

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
+from matching.packed import COMPILED
+
 if TYPE_CHECKING:
     from matching.levels import Level
 
@@ -72,6 +74,7 @@ class Order:
         "self_trade",
         "side",
         "time_in_force",
+        *(("chain",) if COMPILED else ()),  # of `matching.index`
     )
 
     def __init__(
@@ -89,13 +92,16 @@ class Order:
         stop_price: int = 0,
         budget: int = 0,
     ) -> None:
-        # Compiled, it lies in memory like this: what a cancel changes in its neighbours first.
+        # Compiled, it lies in memory like this: what finds it, then what a cancel changes in its
+        # neighbours.
+        if COMPILED:
+            self.chain: Order | None = None
+        self.order_id = order_id
         self.level: Level | None = None
         self.older: Order | None = None
         self.newer: Order | None = None
         self.conditions: Conditions | None = None
         self.leaves = quantity
-        self.order_id = order_id
         self.price = price
         self.side = side
         self.account_id = account_id

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from matching.index import OrderIndex
 from matching.levels import BookSide, Level
 from matching.order import AT_LEAST, ICEBERG, UNSEEN, Order
 from matching.stops import StopOrders
@@ -46,7 +47,7 @@ class Sheet:
         self.asks = BookSide(-1)
         self.hidden_bids = BookSide(1)
         self.hidden_asks = BookSide(-1)
-        self.orders: dict[int, Order] = {}
+        self.orders = OrderIndex()
         self.minimums: dict[int, Order] = {}  # those of `orders` with a minimum, oldest first
         self.stops = StopOrders()
         self.tape = Tape()
@@ -88,7 +89,7 @@ class Sheet:
 
     def put(self, order: Order) -> None:
         """Put an order into the index and its queue, an iceberg with the reserve that it has."""
-        self.orders[order.order_id] = order
+        self.orders.add(order)
         conditions = order.conditions
         if conditions is None:
             self.side(order.side).append(order, order.leaves)
@@ -99,7 +100,7 @@ class Sheet:
 
     def take_out(self, order: Order) -> bool:
         """Take a resting order out of its queue and the index; True if it was shown."""
-        del self.orders[order.order_id]
+        self.orders.remove(order)
         level = order.level
         assert level is not None
         conditions = order.conditions
@@ -123,7 +124,7 @@ class Sheet:
             self.stops.remove(order)
             self.tape.cancelled(order, reason, False)
         elif order.conditions is None:
-            del self.orders[order.order_id]
+            self.orders.remove(order)
             level.quantity -= order.leaves
             level.remove(order)
             if self.tape.listening:
@@ -175,7 +176,7 @@ class Sheet:
 
     def emptied(self, order: Order) -> None:
         """Forget a resting order of which nothing is left."""
-        del self.orders[order.order_id]
+        self.orders.remove(order)
         level = order.level
         assert level is not None
         level.remove(order)
@@ -277,8 +278,9 @@ class Sheet:
                         found[order.order_id] = order
                         total += order.leaves if unseen else order.shown
                     assert level.quantity == total, f"total of level {level.price}"
-        assert found.keys() == self.orders.keys(), "an order is lost, or was not removed"
-        assert all(found[order_id] is order for order_id, order in self.orders.items())
+        self.orders.check()
+        assert len(found) == len(self.orders), "an order is lost, or was not removed"
+        assert all(self.orders.get(order_id) is order for order_id, order in found.items())
         with_minimum = {o.order_id for o in found.values() if o.terms & AT_LEAST}
         assert self.minimums.keys() == with_minimum
         if self.open:

@@ -44,6 +44,8 @@ from matching.types import BookState, CancelReason, RejectReason
 
 _SELF_TRADE: Final = 3
 _pack: Final = EVENT_WORDS.pack
+KEPT_BYTES_MAX: Final = 1 << 16
+"""Memory of a command's rows that the next one's may use again."""
 _new: Final = tuple.__new__
 """Makes a named tuple of a tuple: calling its class runs Python code of its own, and takes four
 times as long."""
@@ -60,14 +62,20 @@ class Tape:
 
     def __init__(self) -> None:
         self.sequence = 0
+        self.packed: list[bytes] = []
+        self.written = BytesWriter()
         self.begin(True)
 
     def begin(self, listening: bool) -> None:
         """Forget the command before."""
         self.listening = self.telling_rests = listening
-        self.events: list[BookEvent] = []
-        self.packed: list[bytes] = []
-        self.written = BytesWriter()
+        self.events: list[BookEvent] = []  # the one before may be in somebody's hands
+        if not COMPILED:
+            self.packed = []
+        elif len(self.written) <= KEPT_BYTES_MAX:
+            self.written.truncate(0)
+        else:
+            self.written = BytesWriter()
 
     def rows(self) -> bytes:
         """The packed rows since `begin`."""

@@ -45,7 +45,7 @@ from scipy.sparse import coo_array
 from exchange.core.limits import NS_PER_S
 from sim.demand import Demand, Job
 from sim.scenario import UNIT_NANOS, Scenario
-from sim.supply import changes_of, slots_present
+from sim.supply import changes_of, cost_factors, factor_at, slots_present
 
 Floats = NDArray[np.float64]
 Curve = tuple[tuple[float, float], ...]
@@ -117,7 +117,8 @@ def window_prices(
     ]
     pieces = [piece for piece in _pieces(jobs, step_s) if low <= piece[1] < high]
     kinds, count = len(scenario.classes), len(pieces)
-    own, limits, gain = _constraints(jobs, pieces, scenario, curves)
+    factors = _least_factors(demand, scenario, pieces, step_s)
+    own, limits, gain = _constraints(jobs, pieces, scenario, curves, factors)
     steps = np.array([step for _, step, _ in pieces], int)
     shared = ((steps - low)[:, None] * kinds + np.arange(kinds)).ravel() + own.shape[0]
     columns = np.arange(count * kinds)
@@ -157,7 +158,8 @@ def window_bound(
     rent = sum(float(by_step[step] @ capacity[step - first]) for step in range(first, end))
     jobs = [job for job in demand.jobs if job.window == window]
     pieces = _pieces(jobs, step_s)
-    own, limits, gain = _constraints(jobs, pieces, scenario, curves)
+    factors = _least_factors(demand, scenario, pieces, step_s)
+    own, limits, gain = _constraints(jobs, pieces, scenario, curves, factors)
     free = np.zeros(len(scenario.classes))
     charged = gain.copy()
     rents = np.array([by_step.get(step, free) for _, step, _ in pieces])
@@ -177,6 +179,19 @@ def _capacity(demand: Demand, scenario: Scenario, first: int, end: int, step_s: 
         inside = np.minimum(edges[1:], until_s) - np.maximum(edges[:-1], begin_ns / NS_PER_S)
         capacity += np.maximum(inside, 0)[:, None] * np.array(slots, float)
     return capacity
+
+
+def _least_factors(
+    demand: Demand, scenario: Scenario, pieces: list[tuple[int, int, float]], step_s: float
+) -> Floats:
+    """By piece, the least that costs are multiplied by in its step."""
+    timeline = cost_factors(scenario, demand.window_starts_ns[-1] / NS_PER_S)
+    least: dict[int, float] = {}
+    for step in {step for _, step, _ in pieces}:
+        begin_ns, end_ns = (round((step + i) * step_s * NS_PER_S) for i in (0, 1))
+        inside = [factor for at_ns, factor in timeline if begin_ns < at_ns < end_ns]
+        least[step] = min([factor_at(timeline, begin_ns), *inside])
+    return np.array([least[step] for _, step, _ in pieces], float)
 
 
 def _steps(demand: Demand, window: int, step_s: float) -> tuple[int, int]:
@@ -208,18 +223,19 @@ def _constraints(
     pieces: list[tuple[int, int, float]],
     scenario: Scenario,
     curves: Sequence[Curve] | None,
+    factors: Floats,
 ) -> tuple[coo_array, Floats, Floats]:
     """Constraints of the jobs alone, their limits, and the gain of every column.
 
     The first columns are those of the pieces, by class.
     """
     if curves is None:
-        return _of_jobs(jobs, pieces, scenario)
-    return _of_elastic_jobs(jobs, pieces, scenario, curves)
+        return _of_jobs(jobs, pieces, scenario, factors)
+    return _of_elastic_jobs(jobs, pieces, scenario, curves, factors)
 
 
 def _of_jobs(
-    jobs: list[Job], pieces: list[tuple[int, int, float]], scenario: Scenario
+    jobs: list[Job], pieces: list[tuple[int, int, float]], scenario: Scenario, factors: Floats
 ) -> tuple[coo_array, Floats, Floats]:
     """Each job has one constraint for its work and one for each piece."""
     classes = scenario.classes
@@ -229,7 +245,7 @@ def _of_jobs(
     overlaps = np.array([overlap_s for _, _, overlap_s in pieces], float)
     work_s = np.array([job.work_ns for job in jobs], float) / NS_PER_S
     value = np.array([job.value_nanos for job in jobs], float) / UNIT_NANOS
-    gain = speeds[None, :] * ((value / work_s)[places, None] - costs[None, :])
+    gain = speeds[None, :] * ((value / work_s)[places, None] - factors[:, None] * costs[None, :])
     count, kinds = len(pieces), len(classes)
     columns = np.arange(count * kinds)
     rows = np.concatenate([np.repeat(places, kinds), len(jobs) + columns // kinds])
@@ -245,6 +261,7 @@ def _of_elastic_jobs(
     pieces: list[tuple[int, int, float]],
     scenario: Scenario,
     curves: Sequence[Curve],
+    factors: Floats,
 ) -> tuple[coo_array, Floats, Floats]:
     """As above, with a column and a constraint for each segment of a job's curve."""
     classes = scenario.classes
@@ -271,7 +288,7 @@ def _of_elastic_jobs(
     ])  # fmt: skip
     own = coo_array((entries, (rows, columns)), shape=(first_segment + more, count * kinds + more))
     limits = np.concatenate([np.zeros(len(jobs)), overlaps, lengths])
-    gain = np.concatenate([np.tile(-speeds * costs, count), slopes])
+    gain = np.concatenate([(-factors[:, None] * (speeds * costs)[None, :]).ravel(), slopes])
     return own, limits, gain
 
 

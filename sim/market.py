@@ -42,7 +42,7 @@ from sim.collecting import collecting_paused
 from sim.demand import Demand, Job
 from sim.outcome import Outcome
 from sim.scenario import HardwareClass, Scenario
-from sim.supply import Change, changes_of
+from sim.supply import Change, changes_of, cost_factors
 from sim.workers import CARD, Workers
 from worker.quoting import Inventory, QuotePolicy, Static
 
@@ -125,6 +125,8 @@ class _Market:
         losses = scenario.losses
         self.workers.changes = changes
         self.workers.found_after_ns = round(losses.found_after_s * NS_PER_S) if losses else 0
+        factors = cost_factors(scenario, demand.window_starts_ns[-1] / NS_PER_S)
+        self.workers.asks = [(at_ns, self._asks(factor)) for at_ns, factor in factors]
 
     def run(self) -> Outcome:
         self._open()
@@ -170,12 +172,11 @@ class _Market:
             *map(self._instrument, self._scenario.classes),
         ])  # fmt: skip
         workers = 0
-        for index, (instrument_id, kind) in enumerate(
-            zip(sorted(self._core.instruments), self._scenario.classes, strict=True)
+        _, asks = self.workers.asks[0]
+        for index, (instrument_id, kind, prices) in enumerate(
+            zip(sorted(self._core.instruments), self._scenario.classes, asks, strict=True)
         ):
             self._class_of[instrument_id] = index
-            policy = policy_of(kind, self._scenario, self._demand.unit_price_nanos)
-            prices = policy.prices_nanos(kind.slots)
             for number in range(kind.workers):
                 name = f"{kind.name}-{number}"
                 key = hashlib.sha256(name.encode()).digest()
@@ -183,6 +184,14 @@ class _Market:
                 workers += 1
                 quote = c.SetQuote(workers, instrument_id, 0, QUOTE_TTL_MAX_NS, prices)
                 self._apply(BEGIN_NS, self.workers.join(register, quote))
+
+    def _asks(self, factor: float) -> list[tuple[int, ...]]:
+        """What a worker of each class asks where work costs so many times the class's cost."""
+        unit_nanos = self._demand.unit_price_nanos
+        return [
+            policy_of(kind, self._scenario, unit_nanos, factor).prices_nanos(kind.slots)
+            for kind in self._scenario.classes
+        ]
 
     def _instrument(self, kind: HardwareClass) -> c.AddInstrument:
         rate = max(1, round(self._demand.millitokens_per_s * kind.speed))
@@ -309,12 +318,18 @@ def _quantity_mflop(input_tokens: int, output_tokens: int) -> int:
     return -(-flops(CARD, DenseTrace(input_tokens, output_tokens - 1)) // FLOPS_PER_MFLOP)
 
 
-def policy_of(kind: HardwareClass, scenario: Scenario, unit_price_nanos: float) -> QuotePolicy:
-    """What a worker of this kind asks: the live policies, in nano-dollars per CU."""
-    cost_nanos = max(1, round(kind.cost * unit_price_nanos))
+def policy_of(
+    kind: HardwareClass, scenario: Scenario, unit_price_nanos: float, factor: float = 1.0
+) -> QuotePolicy:
+    """What a worker of this kind asks: the live policies, in nano-dollars per CU.
+
+    Its costs are `factor` times those of its class, and the ceiling is never below them.
+    """
+    cost_nanos = max(1, round(kind.cost * factor * unit_price_nanos))
     if not scenario.ask_exponent:
         return Static((cost_nanos,))
     ceiling_nanos = min(PRICE_MAX_NANOS, round(scenario.ask_ceiling * unit_price_nanos))
+    ceiling_nanos = max(ceiling_nanos, cost_nanos)
     return Inventory(cost_nanos, ceiling_nanos, round(scenario.ask_exponent * MILLI))
 
 

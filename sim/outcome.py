@@ -9,6 +9,7 @@ from typing import Final, Self
 from exchange.core.limits import NS_PER_S
 from sim.demand import Demand
 from sim.scenario import UNIT_NANOS, Scenario
+from sim.supply import cost_factors, factor_at
 
 UNSERVED: Final = -1
 
@@ -49,13 +50,15 @@ class Outcome:
     def welfare_nanos(self, demand: Demand, scenario: Scenario) -> list[int]:
         """By window: value of what was done in time, less the marginal cost of all that was done.
 
-        A job counts for the window in which it arrived.
+        A job counts for the window in which it arrived; its work costs what it cost when it began.
         """
         welfare = [0] * demand.windows
+        factors = cost_factors(scenario, demand.window_starts_ns[-1] / NS_PER_S)
         for job, served_by, done_ns in zip(demand.jobs, self.served_by, self.done_ns, strict=True):
             if served_by == UNSERVED:
                 continue
-            cost = scenario.classes[served_by].cost
+            kind = scenario.classes[served_by]
+            cost = kind.cost * factor_at(factors, done_ns - round(job.work_ns / kind.speed))
             welfare[job.window] -= round(cost * job.work_ns * UNIT_NANOS / NS_PER_S)
             if done_ns <= job.deadline_ns:
                 welfare[job.window] += job.value_nanos

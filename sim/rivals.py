@@ -70,10 +70,10 @@ def run_rivals(
     for name in names:
         if name in queues:
             outcomes[name] = _queue(name, demand, scenario, queues[name])
-        elif name in choices and not scenario.losses:
-            outcomes[name] = _assigned(name, demand, scenario, choices[name])
         elif name == "posted":
             outcomes[name] = _posted(demand, scenario)
+        elif not scenario.losses:
+            outcomes[name] = _assigned(name, demand, scenario, choices[name])
     return outcomes
 
 

@@ -117,6 +117,18 @@ class Losses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     times_faster: float = 0
 
 
+class Spot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A price that the cost of work follows, in all classes alike, and with it what workers ask.
+
+    `prices` are (milliseconds, price), in the order of the times; costs are multiplied by the price
+    over its mean in the market. `times_faster` than recorded, or where it is 0 so that the prices
+    last as long as the market.
+    """
+
+    prices: tuple[tuple[int, float], ...]
+    times_faster: float = 0
+
+
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything but the trace. The defaults are those of the published studies."""
 
@@ -149,6 +161,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of the inventory policy; 0 asks the plain cost for every slot."""
     losses: Losses | None = None
     """None: workers stay."""
+    spot: Spot | None = None
+    """None: costs stay."""
     agents: tuple[Agent, ...] = ()
     """Who is not plainly honest; a study whose buyers are of their own kind leaves them out."""
 
@@ -193,6 +207,8 @@ def checked(scenario: Scenario) -> Scenario:
                 scenario.value_sigma, scenario.account_sigma, scenario.ask_exponent) >= 0),
             ("losses need a life_s or nodes, and times above 0",
                 scenario.losses is None or _sane(scenario.losses)),
+            ("spot needs prices above 0, in the order of their times",
+                scenario.spot is None or _moves(scenario.spot)),
         )
         if not holds
     ]  # fmt: skip
@@ -205,6 +221,13 @@ def _sane(losses: Losses) -> bool:
     """Whether such losses can happen."""
     times = losses.life_s, losses.found_after_s, losses.times_faster
     return min(times) >= 0 and losses.away_s > 0 and bool(losses.life_s or losses.nodes)
+
+
+def _moves(spot: Spot) -> bool:
+    """Whether a cost can follow such prices."""
+    times = [at_ms for at_ms, _ in spot.prices]
+    prices = [price for _, price in spot.prices]
+    return bool(prices) and min(prices) > 0 and times == sorted(times) and spot.times_faster >= 0
 
 
 def _exists(agent: Agent, scenario: Scenario) -> bool:

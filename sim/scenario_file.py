@@ -2,8 +2,9 @@
 
 Beside the fields of `Scenario` a file may have a table `fleet` in place of `classes`: `offers`, a
 list of offers of machines or of spot prices, `speeds` by GPU or type of machine, and what
-`sim.supply.fleet` takes beside; and in the table `losses` a `file` in place of `nodes`. Paths are
-relative to the TOML file. What was read is in the scenario, so that a study of it stands by itself.
+`sim.supply.fleet` takes beside; in the table `losses` a `file` in place of `nodes`; in the table
+`spot` a `file`, a `zone` and a type of `machine` in place of `prices`. Paths are relative to the
+TOML file. What was read is in the scenario, so that a study of it stands by itself.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import msgspec
 
 from exchange.core.limits import NS_PER_MS
-from sim.scenario import HardwareClass, Losses, Scenario, ScenarioError, checked
+from sim.scenario import HardwareClass, Losses, Scenario, ScenarioError, Spot, checked
 from sim.supply import (
     SupplyFileError,
     fleet,
@@ -37,6 +38,15 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cheapest: float = 0.10
 
 
+class _SpotFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Spot prices of one machine in one zone."""
+
+    file: str
+    zone: str
+    machine: str
+    times_faster: float = 0
+
+
 def load_scenario(path: Path) -> Scenario:
     """The scenario of a TOML file; what it does not say is as in `Scenario`.
 
@@ -55,6 +65,9 @@ def load_scenario(path: Path) -> Scenario:
         told = stated.get("losses")
         if isinstance(told, dict) and "file" in told:
             stated["losses"] = _losses(told, path.parent)
+        told = stated.get("spot")
+        if isinstance(told, dict) and "file" in told:
+            stated["spot"] = _spot(msgspec.convert(told, _SpotFile), path.parent)
         return checked(msgspec.convert(msgspec.to_builtins(stated), Scenario))
     except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ScenarioError(f"{path}: {error}") from error
@@ -100,3 +113,15 @@ def _losses(stated: dict[str, Any], folder: Path) -> Losses:
         raise ScenarioError("losses: either nodes or a file")
     rest = {name: value for name, value in stated.items() if name != "file"}
     return msgspec.convert({**rest, "nodes": nodes_of(folder / str(stated["file"]))}, Losses)
+
+
+def _spot(named: _SpotFile, folder: Path) -> Spot:
+    path = folder / named.file
+    try:
+        prices = read_spot_prices(path)
+    except SupplyFileError as error:
+        raise ScenarioError(str(error)) from error
+    own = [p for p in prices if (p.zone, p.machine) == (named.zone, named.machine)]
+    if not own:
+        raise ScenarioError(f"{path}: holds no price of {named.machine} in {named.zone}")
+    return Spot(tuple((p.at_ns // NS_PER_MS, p.usd_h) for p in own), named.times_faster)

@@ -5,7 +5,9 @@ The readers are those of `sim.traces.supply`.
 
 from __future__ import annotations
 
+import bisect
 import itertools
+import math
 import random
 import re
 import statistics
@@ -32,6 +34,8 @@ __all__ = [
     "SpotPrice",
     "SupplyFileError",
     "changes_of",
+    "cost_factors",
+    "factor_at",
     "fleet",
     "losses",
     "read_offers",
@@ -202,6 +206,31 @@ def slots_present(
         there[owner[worker]] += slots if present else -slots
         timeline.append((at_ns, tuple(there)))
     return timeline
+
+
+def cost_factors(scenario: Scenario, seconds: float) -> list[tuple[int, float]]:
+    """From which time on, nanoseconds, costs are so many times those of the classes; rising.
+
+    Their mean over a market of so many seconds is 1. The first price holds before its time, too.
+    """
+    if scenario.spot is None:
+        return [(0, 1.0)]
+    end_ns, prices = round(seconds * NS_PER_S), scenario.spot.prices
+    first_ms, last_ms = prices[0][0], prices[-1][0]
+    span_ns = max(last_ms - first_ms, 1) * NS_PER_MS
+    pace = scenario.spot.times_faster or span_ns / end_ns
+    times = [round((at_ms - first_ms) * NS_PER_MS / pace) for at_ms, _ in prices]
+    steps = [(at, price) for at, (_, price) in zip(times, prices, strict=True) if at < end_ns]
+    ends = [at for at, _ in steps[1:]] + [end_ns]
+    spent = [(end - at) * price for (at, price), end in zip(steps, ends, strict=True)]
+    mean = math.fsum(spent) / end_ns
+    return [(at, price / mean) for at, price in steps]
+
+
+def factor_at(factors: Sequence[tuple[int, float]], now_ns: int) -> float:
+    """Which of the factors holds at a time. O(log factors)."""
+    place = bisect.bisect_right(factors, now_ns, key=lambda step: step[0]) - 1
+    return factors[max(place, 0)][1]
 
 
 def _slug(name: str) -> str:

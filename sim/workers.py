@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from exchange.core import commands as c
-from exchange.core.events import LeaseOffered
+from exchange.core.events import LeaseOffered, WorkerState
 from exchange.core.exchange import Exchange
 from exchange.core.limits import NS_PER_S
 from exchange.core.reasons import Reason
@@ -76,6 +76,8 @@ class Workers:
         self.changes: Sequence[Change] = ()
         self.found_after_ns = 0
         self._changing = 0  # the next of the changes
+        self.asks: Sequence[tuple[int, Sequence[tuple[int, ...]]]] = ()  # by time, then by class
+        self._asking = 1  # the next of them; workers come with the first
         self._silent: dict[int, int] = {}  # lost workers -> when the exchange finds out
         self._in_use: list[int] = []  # slots, by worker
         self._comings: list[tuple[c.RegisterWorker, c.SetQuote]] = []  # by worker
@@ -94,6 +96,8 @@ class Workers:
         times = [self._begin_ns + due_ns for due_ns in self._silent.values()]
         if self._changing < len(self.changes):
             times.append(self._begin_ns + self.changes[self._changing].at_ns)
+        if self._asking < len(self.asks):
+            times.append(self._begin_ns + self.asks[self._asking][0])
         if self._ends:
             times.append(self._ends[0][0])
         return min(times, default=None)
@@ -104,9 +108,9 @@ class Workers:
         return bool(self._ends)
 
     def changed(self, now_ns: int) -> list[c.Command]:
-        """The losses and returns of workers that are due, and the losses that are found out."""
-        commands: list[c.Command] = []
+        """New quotes, losses and returns of workers that are due, and losses that are found out."""
         market_ns = now_ns - self._begin_ns
+        commands = self._repriced(market_ns)  # so that who comes back now asks the same
         while self._changing < len(self.changes):
             at_ns, worker, present = self.changes[self._changing]
             if at_ns > market_ns:
@@ -123,6 +127,24 @@ class Workers:
         for worker_id in found:
             del self._silent[worker_id]
             commands.append(c.WorkerLost(worker_id))
+        return commands
+
+    def _repriced(self, market_ns: int) -> list[c.Command]:
+        """The quotes of all workers that are there, where what they ask has changed."""
+        first = self._asking
+        while self._asking < len(self.asks) and self.asks[self._asking][0] <= market_ns:
+            self._asking += 1
+        if self._asking == first:
+            return []
+        _, asks = self.asks[self._asking - 1]
+        commands: list[c.Command] = []
+        for worker_id, (register, quote) in enumerate(self._comings, 1):
+            prices = asks[self._class_of[quote.instrument_id]]
+            fresh = msgspec.structs.replace(quote, prices_nanos=prices)
+            self._comings[worker_id - 1] = register, fresh
+            there = self._core.workers[worker_id].state == WorkerState.READY
+            if there and worker_id not in self._silent:
+                commands.append(self._quote(worker_id))
         return commands
 
     def answer(self, offer: LeaseOffered, now_ns: int) -> list[c.Command]:

@@ -545,6 +545,12 @@ COMMANDS: Final[dict[int, type[Record]]] = {cls.KIND: cls for cls in get_args(Co
 _decoder: Final = Decoder(COMMANDS)
 
 
+def decode_first(data: bytes, at: int) -> tuple[Command, int]:
+    """The command whose record begins there, and the record's size; errors as `decode`."""
+    record, size = _decoder.decode_first(memoryview(data), at)
+    return cast("Command", record), size
+
+
 def decode(data: bytes | memoryview) -> list[Command]:
     """The commands of one commit group.
 

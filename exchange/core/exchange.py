@@ -11,9 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from librt.strings import read_i64_le
+from mypy_extensions import i64
 
 from exchange.core import commands as c
-from exchange.core.events import EpochBegan, JobState, Refused, TimeAdvanced
+from exchange.core.event_tape import array_head
+from exchange.core.events import EpochBegan, JobState
 from exchange.core.jobs import Job, JobDesk, bid_id_of
 from exchange.core.leases import LeaseDesk
 from exchange.core.limits import OUTAGE_MAX_NS, RECOVERY_GRACE_NS, RULES_VERSION
@@ -21,12 +24,15 @@ from exchange.core.open_orders import OpenOrder, orders_state
 from exchange.core.operator import OperatorDesk
 from exchange.core.order_fills import FillDesk
 from exchange.core.orders import OrderDesk
+from exchange.core.placements import Placement, read_cancel
 from exchange.core.reasons import Reason
+from exchange.core.records import HEAD
 from exchange.core.rules import LIVE_RULES, Rules
 from exchange.core.state import State
 from exchange.core.timers import TimerKind
 from exchange.core.trading import BOOK_STATE, TradingDesk
 from exchange.core.workers import WorkerDesk
+from matching.packed import COMPILED
 from matching.types import NoTradeReason, Side
 
 if TYPE_CHECKING:
@@ -64,6 +70,13 @@ _WAITING_ORDER: Final = (
 )
 """A job with several legs waits for what its luckiest one waits for."""
 
+_HEAD_BYTES: Final = HEAD.size
+_PLACE_BYTES: Final = c.PlaceOrder.layout().whole.size
+_PLACE_HEAD: Final = c.PlaceOrder.KIND | (_PLACE_BYTES - _HEAD_BYTES) << 32
+_CANCEL_BYTES: Final = c.CancelOrder.layout().whole.size
+_CANCEL_HEAD: Final = c.CancelOrder.KIND | (_CANCEL_BYTES - _HEAD_BYTES) << 32
+"""A record's head as one number, and the size of the whole."""
+
 Depth = list[tuple[int, int, int]]
 """Levels, best first: (price, quantity, orders)."""
 
@@ -94,7 +107,7 @@ class Exchange(State):
             c.SetProtections: trading.set_protections,
             c.SetAccountLimits: operator.set_account_limits,
             c.PlaceOrder: orders.place,
-            c.CancelOrder: orders.cancel,
+            c.CancelOrder: orders.cancel_order,
             c.ReplaceOrder: orders.replace,
             c.PlaceConditionalOrder: orders.place,
             c.PlaceMultiLegOrder: orders.place,
@@ -114,6 +127,7 @@ class Exchange(State):
             c.LeaveWorker: leases.leave,
         }
         self._orders = orders
+        self._placed = Placement()  # the order under way, where it comes as a record
         self._trading = trading
         self._uncross = leases.uncross_due
         self._timer_handlers: dict[TimerKind, Callable[[int], None]] = {
@@ -125,24 +139,76 @@ class Exchange(State):
             TimerKind.JOB_FORGET: jobs.forget_due,
         }
 
-    def apply(self, commands: Sequence[Command]) -> list[list[AnyEvent]]:
-        """Apply a commit group; one list of events for each command, never empty."""
-        results = []
-        for command in commands:
-            self.sequence += 1
-            events: list[AnyEvent] = []
-            self.events = events
-            if type(command) is c.PlaceOrder:  # most are; a compiled method is called at once
-                reason = self._orders.place(command)
+    def apply(self, commands: Sequence[Command], records: bytes = b"") -> list[list[AnyEvent]]:
+        """Apply a commit group; one list of events for each command, never empty.
+
+        Args:
+            commands: In order.
+            records: The same encoded and joined, where the caller has them: what is compiled reads
+                these, and faster.
+        """
+        self.tape.begin(True)
+        if records and COMPILED:
+            self._carry_out(records)
+        else:
+            for command in commands:
+                self._apply(command)
+        return self.tape.end()
+
+    def replay(self, records: bytes) -> None:
+        """As `apply` for the commands that these records are, where nobody reads the events.
+
+        Raises:
+            RecordError: unknown kind or damaged bytes; what came before them is applied.
+        """
+        self.tape.begin(False)
+        if COMPILED:
+            self._carry_out(records)
+        else:
+            for command in c.decode(records):
+                self._apply(command)
+        self.tape.end()
+
+    def _carry_out(self, records: bytes) -> None:
+        """Apply records; plain orders and cancels, which most are, as they lie in the bytes."""
+        placed, orders = self._placed, self._orders
+        at: i64 = 0
+        end: i64 = len(records)
+        while at < end:
+            head: i64 = read_i64_le(records, at) if at + _HEAD_BYTES <= end else 0
+            if head == _PLACE_HEAD and at + _PLACE_BYTES <= end:
+                self._begin_command()
+                placed.read_record(records, at + _HEAD_BYTES)
+                self._end_command(orders.take_in(placed), placed.account_id)
+                at += _PLACE_BYTES
+            elif head == _CANCEL_HEAD and at + _CANCEL_BYTES <= end:
+                self._begin_command()
+                account_id, order_id, client_order_id = read_cancel(records, at + _HEAD_BYTES)
+                self._end_command(orders.cancel(account_id, order_id, client_order_id), account_id)
+                at += _CANCEL_BYTES
             else:
-                reason = self._handlers[type(command)](command)
-            if reason:
-                assert not events, f"{type(command).__name__} was refused after it had acted"
-                account_id = getattr(command, "account_id", 0)
-                events.append(Refused(reason, account_id, self.retry_at_ns))
-                self.retry_at_ns = 0
-            results.append(events)
-        return results
+                command, size = c.decode_first(records, at)
+                self._apply(command)
+                at += size
+
+    def _apply(self, command: Command) -> None:
+        self._begin_command()
+        if type(command) is c.PlaceOrder:  # most are; a compiled method is called at once
+            reason = self._orders.place(command)
+        else:
+            reason = self._handlers[type(command)](command)
+        self._end_command(reason, getattr(command, "account_id", 0) if reason else 0)
+
+    def _begin_command(self) -> None:
+        self.sequence += 1
+        self.tape.begin_command()
+
+    def _end_command(self, reason: Reason, account_id: int) -> None:
+        if reason:
+            assert not self.tape.count, "a command was refused after it had acted"
+            self.tape.refused(reason, account_id, self.retry_at_ns)
+            self.retry_at_ns = 0
+        self.tape.end_command()
 
     def _advance(self, command: c.Advance) -> Reason:
         """Time goes on: timers that are due fire, late client ids are forgotten."""
@@ -163,8 +229,8 @@ class Exchange(State):
             self._trading.auction_due(instrument_id)
         self.client_ids.sweep(self.now_ns)
         self.order_ids.sweep(self.now_ns)
-        if not self.events:
-            self.emit(TimeAdvanced(self.now_ns))
+        if not self.tape.count:
+            self.tape.advanced(self.now_ns)
         return Reason.NONE
 
     def _recovered(self, command: c.Recovered) -> Reason:
@@ -406,20 +472,11 @@ class Exchange(State):
         """
         encode = msgspec.msgpack.Encoder().encode
         parts, rows = self._parts(), self._rows()
-        sha = hashlib.sha256(_array_head(len(parts) + len(rows)))
+        sha = hashlib.sha256(array_head(len(parts) + len(rows)))
         for part in parts:
             sha.update(encode(part))
         for kind in rows:
-            sha.update(_array_head(len(kind)))
+            sha.update(array_head(len(kind)))
             for one in kind:
                 sha.update(encode(one.state_tuple()))
         return sha.digest()
-
-
-def _array_head(count: int) -> bytes:
-    """How MessagePack begins an array."""
-    if count < 16:
-        return bytes([0x90 | count])
-    if count < 1 << 16:
-        return b"\xdc" + count.to_bytes(2, "big")
-    return b"\xdd" + count.to_bytes(4, "big")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from exchange.metering.cards import ModelCard
+    from matching.book import Book
 
 
 # Members stand here by themselves: looking one up in its enum costs a tenth of an order's entry.
@@ -51,6 +52,7 @@ class Instrument:
     """What is traded, with its hardware class's promises per slot."""
 
     __slots__ = (
+        "book",
         "call",
         "clearing_group_id",
         "guards",
@@ -80,6 +82,7 @@ class Instrument:
         self.price_max_nanos = terms.price_max_nanos
         self.quantity_max_mflop = terms.quantity_max_mflop
         self.clearing_group_id = clearing_group_id  # 0 for a continuous book
+        self.book: Book | None = None  # of a continuous one
         self.state = TradingState.OPEN
         self.last_price_nanos = 0
         self.guards: Guards | None = None  # what keeps a continuous book orderly

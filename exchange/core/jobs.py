@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from exchange.core.accounts import content_digest
+from exchange.core.client_ids import Known, content_digest
 from exchange.core.commands import AccountKind, SubmitJob, TradingState, decode
 from exchange.core.events import (
     Fault,
@@ -193,8 +193,8 @@ class JobDesk:
         account = state.accounts.get(command.account_id)
         if account is None:
             return Reason.UNKNOWN_ACCOUNT
-        content = content_digest(command)
-        known = state.client_ids.find(account, command.client_job_id, content, state.now_ns)
+        client_id, digest = command.client_job_id, content_digest(command)
+        known = state.client_ids.find(account, client_id, command.KIND, digest, state.now_ns)
         if known is not None:
             if not known.reason:
                 state.emit(Repeated(account.account_id, known.result_id))
@@ -214,7 +214,7 @@ class JobDesk:
         state.counters.job = job.job_id
         state.jobs[job.job_id] = job
         account.job_ids[job.job_id] = None
-        state.client_ids.remember(account, command.client_job_id, content, job.job_id)
+        account.client_ids[client_id] = Known(command.KIND, digest, job.job_id)
         account.open_jobs += 1
         account.queued_bytes += command.payload_bytes
         if limits:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from exchange.core.accounts import Stake
+from exchange.core.client_ids import Known
 from exchange.core.commands import AccountKind, OrderType, PlaceMultiLegOrder, TradingState
 from exchange.core.events import OrderAccepted, OrderState
 from exchange.core.limits import OPEN_ORDERS_PER_ACCOUNT_MAX, POSITION_MAX_MFLOP
@@ -39,9 +41,7 @@ class MultiLegDesk:
         self._fills = fills
         self._trading = trading
 
-    def place(
-        self, account: Account, command: PlaceMultiLegOrder, placed: Placement, content: bytes
-    ) -> Reason:
+    def place(self, account: Account, command: PlaceMultiLegOrder, placed: Placement) -> Reason:
         """A new multi-leg bid: it fills one leg at once, rests all of them, or ends."""
         state = self._state
         reason = self._refusal(account, command, placed)
@@ -64,7 +64,7 @@ class MultiLegDesk:
         if not transfer_id:
             return Reason.INSUFFICIENT_FUNDS
         state.counters.order = order_id
-        order = self._enter(account, placed, legs, content, transfer_id)
+        order = self._enter(account, placed, legs, transfer_id)
         steps = state.legs.place(legged)
         self._trading.carry_out(steps)
         if not steps:
@@ -78,15 +78,16 @@ class MultiLegDesk:
         account: Account,
         placed: Placement,
         legs: tuple[BookLeg, ...],
-        content: bytes,
         transfer_id: int,
     ) -> OpenOrder:
         state = self._state
         order_id = state.counters.order
-        order = OpenOrder(account, placed, no_book_order(order_id, placed), transfer_id)
+        known = Known(placed.kind, placed.digest, order_id)
+        account.client_ids[placed.client_order_id] = known
+        resting = no_book_order(order_id, placed)
+        order = OpenOrder(account, None, Stake(), placed, resting, transfer_id, known)
         order.legs = legs
         state.orders[order_id] = account.orders[order_id] = order
-        state.order_ids.remember(account, placed.client_order_id, content, order_id)
         expose_legs(order, 1)
         if order.expire_time_ns:
             state.timers.set(TimerKind.ORDER_EXPIRY, order_id, order.expire_time_ns)

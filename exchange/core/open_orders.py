@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from exchange.core.accounts import CLIENT_ID_BYTES, Stake
-from exchange.core.commands import PlaceOrder
+from exchange.core.accounts import Stake
+from exchange.core.client_ids import CLIENT_ID_BYTES
 from exchange.core.placements import Placement
 from exchange.metering.costs import escrow_nanos
 from matching.book_legs import BookLeg
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from exchange.core.accounts import Account
-    from matching.book import Book
+    from exchange.core.client_ids import Known
+    from exchange.core.instruments import Instrument
 
 _BID: Final = int(Side.BID)
 _GTD: Final = int(TimeInForce.GTD)
@@ -27,11 +28,13 @@ class OpenOrder:
     """An order that works, as its owner sees it; `resting` is the book's part of it.
 
     Attributes:
+        instrument: What it is for; None for a multi-leg bid.
         stake: Where its leaves count towards the account's position; a multi-leg bid's count
             with each leg's instrument.
         max_cost_nanos: Money cap; 0 for none.
         expire_time_ns: When it expires, nanoseconds since the epoch; 0 for never.
         stream_id: The order stream whose end cancels it; 0 for none.
+        known: What its client id led to, which is this order.
         legs: The legs of a multi-leg bid; its own instrument, price and quantities are 0.
         waiting: Whether it is a stop order that nothing has triggered yet.
         transfer_id: The pending transfer that holds its money; 0 for an ask.
@@ -44,7 +47,9 @@ class OpenOrder:
         "account_id",
         "client_order_id",
         "expire_time_ns",
+        "instrument",
         "instrument_id",
+        "known",
         "legs",
         "max_cost_nanos",
         "notional",
@@ -61,17 +66,25 @@ class OpenOrder:
     )
 
     def __init__(
-        self, account: Account, placed: Placement, resting: Order, transfer_id: int
+        self,
+        account: Account,
+        instrument: Instrument | None,
+        stake: Stake,
+        placed: Placement,
+        resting: Order,
+        transfer_id: int,
+        known: Known,
     ) -> None:
         self.order_id = resting.order_id
         self.account = account
         self.account_id = account.account_id
         self.client_order_id = placed.client_order_id
+        self.instrument = instrument
         self.instrument_id = placed.instrument_id
         self.side = placed.side
         self.order_type = placed.order_type
         self.time_in_force = placed.time_in_force
-        self.stake = account.stake(placed.instrument_id) if placed.instrument_id else Stake()
+        self.stake = stake
         self.max_cost_nanos = placed.max_cost_nanos
         self.expire_time_ns = placed.expire_time_ns if placed.time_in_force == _GTD else 0
         self.stream_id = placed.stream_id
@@ -81,6 +94,8 @@ class OpenOrder:
         self.transfer_id = transfer_id
         self.notional = 0
         self.posted_nanos = 0
+        self.known = known
+        known.order = self  # until it ends
 
     def is_on(self, instrument_id: int) -> bool:
         """Whether it, or a leg of it, is for an instrument; 0 for any."""
@@ -139,28 +154,29 @@ def orders_state(orders: Mapping[int, OpenOrder]) -> tuple[object, ...]:
 
 
 def restore_orders(
-    state: Sequence[Any], accounts: Mapping[int, Account], books: Mapping[int, Book]
+    state: Sequence[Any], accounts: Mapping[int, Account], instruments: Mapping[int, Instrument]
 ) -> dict[int, OpenOrder]:
     """The orders whose state it was, by id; each stands with its account again.
 
     Raises:
-        KeyError: an order's account, book or place in it is missing.
+        KeyError: an order's account or client id is missing.
         ValueError: it is no such state.
     """
     joint, *columns, streams, notionals, legged = state
     count = count_of(columns[0])
-    ids, owners, instruments, sides, types, in_force, *rest = (
+    ids, owners, traded, sides, types, in_force, *rest = (
         unpack(column, count) for column in columns
     )
     max_costs, expiries, waiting, transfers, posted = rest
     client_ids = cut(joint, CLIENT_ID_BYTES, count)
     wide = [joined(high, low, count) for high, low in (streams, notionals)]
-    terms = (owners, client_ids, instruments, sides, types, in_force, max_costs, expiries)
+    terms = (owners, client_ids, traded, sides, types, in_force, max_costs, expiries)
     said = zip(*terms, strict=True)
     became = zip(ids, transfers, waiting, posted, *wide, strict=True)
     orders: dict[int, OpenOrder] = {}
     # What an order's command said makes most of it again: one is filled in for all of them.
-    placed = Placement(PlaceOrder(0, bytes(CLIENT_ID_BYTES), 0, 1, 1, 1, 1, 0, 0, 0, 0))
+    placed = Placement()
+    placed.self_trade = 1  # a multi-leg bid's, which no book looks at
     for its_terms, (order_id, transfer_id, waits, paid, stream_id, notional) in zip(
         said, became, strict=True
     ):
@@ -169,8 +185,11 @@ def restore_orders(
             placed.order_type, placed.time_in_force, placed.max_cost_nanos, placed.expire_time_ns,
         ) = its_terms  # fmt: skip
         account = accounts[placed.account_id]
-        resting = _resting(books.get(placed.instrument_id), order_id, placed)
-        order = OpenOrder(account, placed, resting, transfer_id)
+        instrument = instruments.get(placed.instrument_id)
+        stake = Stake() if instrument is None else account.stake(placed.instrument_id)
+        resting = _resting(instrument, order_id, placed)
+        known = account.client_ids[placed.client_order_id]
+        order = OpenOrder(account, instrument, stake, placed, resting, transfer_id, known)
         order.stream_id = stream_id
         order.waiting = bool(waits)
         order.notional = notional
@@ -181,11 +200,11 @@ def restore_orders(
     return orders
 
 
-def _resting(book: Book | None, order_id: int, placed: Placement) -> Order:
+def _resting(instrument: Instrument | None, order_id: int, placed: Placement) -> Order:
     """The book's part of an order; a multi-leg bid has none of its own."""
-    if book is None:
+    if instrument is None:
         return no_book_order(order_id, placed)
-    resting = book.order(order_id)
+    resting = instrument.book.order(order_id) if instrument.book is not None else None
     if resting is None:
         msg = f"order {order_id} is not in its book"
         raise ValueError(msg)

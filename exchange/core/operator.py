@@ -10,8 +10,8 @@ from exchange.core.accounts import (
     EXTERNAL_PAPER_ID,
     Account,
     Key,
-    content_digest,
 )
+from exchange.core.client_ids import Known, content_digest
 from exchange.core.commands import (
     AccountKind,
     AddInstrument,
@@ -142,8 +142,8 @@ class OperatorDesk:
         account = state.accounts.get(command.account_id)
         if account is None or command.account_id in EXTERNAL:
             return Reason.UNKNOWN_ACCOUNT
-        content = content_digest(command)
-        known = state.client_ids.find(account, command.request_id, content, state.now_ns)
+        request_id, digest = command.request_id, content_digest(command)
+        known = state.client_ids.find(account, request_id, command.KIND, digest, state.now_ns)
         if known is not None:
             if not known.reason:
                 state.emit(Repeated(account.account_id, known.result_id))
@@ -159,8 +159,8 @@ class OperatorDesk:
         refusal = state.ledger.transfer(debit, credit, command.amount_nanos)
         if refusal:
             return refusal
-        state.client_ids.remember(account, command.request_id, content, state.sequence)
-        state.client_ids.ended(account, command.request_id, state.now_ns)
+        account.client_ids[request_id] = Known(command.KIND, digest, state.sequence)
+        state.client_ids.ended(account, request_id, state.now_ns)
         state.emit(Posted(kind, debit, credit, command.amount_nanos, 0))
         return Reason.NONE
 
@@ -207,7 +207,7 @@ class OperatorDesk:
             state.group_classes[group_id].append(instrument.instrument_id)
         else:
             book = Book(command.tick_nanos, command.lot_mflop)
-            state.books[instrument.instrument_id] = book
+            state.books[instrument.instrument_id] = instrument.book = book
         state.emit(InstrumentAdded(instrument.instrument_id, command.name))
         return Reason.NONE
 

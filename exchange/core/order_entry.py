@@ -16,7 +16,7 @@ from matching.order import Order
 from matching.types import RejectReason, SelfTradePrevention, Side, Terms, TimeInForce
 
 if TYPE_CHECKING:
-    from exchange.core.accounts import Account
+    from exchange.core.accounts import Account, Stake
     from exchange.core.instruments import Instrument
     from exchange.core.placements import Placement
     from exchange.core.state import State
@@ -114,7 +114,12 @@ def _terms(asked: PlaceConditionalOrder) -> int:
 
 
 def refusal(
-    state: State, account: Account, instrument: Instrument, placed: Placement, price: int
+    state: State,
+    account: Account,
+    instrument: Instrument,
+    stake: Stake,
+    placed: Placement,
+    price: int,
 ) -> Reason:
     """Why the order cannot be taken, or NONE. Nothing has changed yet."""
     if account.halted:
@@ -139,7 +144,7 @@ def refusal(
         reason = _cap_refusal(placed, price)
         if reason:
             return reason
-    worst = account.stake(placed.instrument_id).worst(placed.side) + placed.quantity_mflop
+    worst = stake.worst(placed.side) + placed.quantity_mflop
     return Reason.POSITION_TOO_LARGE if worst > POSITION_MAX_MFLOP else _NONE
 
 

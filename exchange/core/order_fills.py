@@ -11,12 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from exchange.core.events import (
     EntryKind,
-    OrderClosed,
-    OrderFilled,
     OrderReplaced,
     OrderState,
     OrderTriggered,
-    Posted,
 )
 from exchange.core.open_orders import OpenOrder, expose_legs
 from exchange.core.reasons import Reason
@@ -28,6 +25,7 @@ from matching.types import CancelReason
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from exchange.core.instruments import Instrument
     from exchange.core.state import State
     from matching.events import BookEvent
 
@@ -41,6 +39,7 @@ _CANCEL_REASON: Final = {
     CancelReason.MINIMUM_UNFILLABLE: Reason.MIN_QUANTITY,
 }
 _TRADE: Final = EntryKind.TRADE
+_CANCELED: Final = OrderState.CANCELED
 
 
 class FillDesk:
@@ -49,11 +48,11 @@ class FillDesk:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def settle(self, instrument_id: int, events: Iterable[BookEvent]) -> None:
-        """Carry out what a book says, in its order."""
+    def settle(self, instrument: Instrument, events: Iterable[BookEvent]) -> None:
+        """Carry out what an instrument's book says, in its order."""
         for event in events:
             if type(event) is Fill:
-                self._fill(instrument_id, event)
+                self._fill(instrument, event)
             elif type(event) is Cancelled:
                 self._cancelled(event)
             elif type(event) is Decremented:
@@ -86,15 +85,8 @@ class FillDesk:
         else:
             order.stake.expose(order.side, -leaves_mflop)
         self._forget(order)
-        self._state.emit(
-            OrderClosed(
-                order.order_id,
-                order.account_id,
-                order.instrument_id,
-                ending,
-                reason,
-                leaves_mflop,
-            )
+        self._state.tape.closed(
+            order.order_id, order.account_id, order.instrument_id, ending, reason, leaves_mflop
         )
 
     def _cancelled(self, event: Cancelled) -> None:
@@ -104,10 +96,10 @@ class FillDesk:
             assert event.reason is CancelReason.REQUESTED, "an order ended twice"
             return  # one more leg of a bid that has ended
         leaves = 0 if order.legs else event.quantity
-        self.end(order, OrderState.CANCELED, _CANCEL_REASON[event.reason], leaves)
+        self.end(order, _CANCELED, _CANCEL_REASON[event.reason], leaves)
 
-    def _fill(self, instrument_id: int, fill: Fill) -> None:
-        state = self._state
+    def _fill(self, instrument: Instrument, fill: Fill) -> None:
+        state, instrument_id = self._state, instrument.instrument_id
         (
             maker_id, maker_account_id, taker_id, taker_account_id,
             price, quantity, maker_leaves, taker_leaves,
@@ -126,20 +118,18 @@ class FillDesk:
         bought.bids -= quantity
         seller.stake.position -= quantity
         seller.stake.asks -= quantity
-        state.instruments[instrument_id].last_price_nanos = price
-        state.emit(
-            OrderFilled(
-                trade_id, instrument_id, price, quantity,
-                maker_id, maker_account_id, maker_leaves,
-                taker_id, taker_account_id, taker_leaves, taker.side,
-            )
+        instrument.last_price_nanos = price
+        state.tape.filled(
+            trade_id, instrument_id, price, quantity,
+            maker_id, maker_account_id, maker_leaves,
+            taker_id, taker_account_id, taker_leaves, taker.side,
         )  # fmt: skip
         now_ns = state.now_ns
         if buyer.account.limits is not None:
             buyer.account.limits.trade(now_ns)
         if seller.account.limits is not None:
             seller.account.limits.trade(now_ns)
-        state.emit(Posted(_TRADE, buyer.account_id, seller.account_id, amount, trade_id))
+        state.tape.posted(_TRADE, buyer.account_id, seller.account_id, amount, trade_id)
         if not maker_leaves:
             self._filled(maker, instrument_id)
         if not taker_leaves:
@@ -177,4 +167,5 @@ class FillDesk:
         if order.expire_time_ns:
             state.timers.cancel(TimerKind.ORDER_EXPIRY, order.order_id)
         del order.account.orders[order.order_id]
+        order.known.order = None
         state.order_ids.ended(order.account, order.client_order_id, state.now_ns)

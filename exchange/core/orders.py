@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from exchange.core.accounts import Account
+from exchange.core.client_ids import Known
 from exchange.core.commands import (
-    PLACEMENTS,
     CancelOrder,
     EndOrderStream,
     MassCancel,
@@ -22,7 +22,6 @@ from exchange.core.commands import (
     TradingState,
 )
 from exchange.core.events import (
-    OrderAccepted,
     OrderReplaced,
     OrdersCancelled,
     OrderState,
@@ -46,6 +45,7 @@ from matching.events import Cancelled, Rejected
 from matching.types import Side, Terms, TimeInForce
 
 if TYPE_CHECKING:
+    from exchange.core.accounts import Stake
     from exchange.core.instruments import Instrument
     from exchange.core.order_fills import FillDesk
     from exchange.core.state import State
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
 # Members stand here by themselves: looking one up in its enum costs a tenth of an order's entry.
 _NONE: Final = Reason.NONE
+_BY_OWNER: Final = Reason.CANCELLED_BY_OWNER
+_CANCELED: Final = OrderState.CANCELED
 _BID: Final = int(Side.BID)
 _FOK: Final = int(TimeInForce.FOK)
 _IOC: Final = int(TimeInForce.IOC)
@@ -71,53 +73,55 @@ class OrderDesk:
         self._fills = fills
         self._trading = trading
         self._multi_leg = MultiLegDesk(state, fills, trading)
+        self._placed = Placement()  # the command under way
 
     def place(self, command: PlaceOrder) -> Reason:
         """A new order, or the first result of the same client id."""
+        self._placed.read(command)
+        return self.take_in(self._placed)
+
+    def take_in(self, placed: Placement) -> Reason:
+        """`place` for a command that was read."""
         state = self._state
-        account = state.accounts.get(command.account_id)
+        account = state.accounts.get(placed.account_id)
         if account is None:
             return Reason.UNKNOWN_ACCOUNT
-        placed = Placement(command)
-        content = placed.content()
-        known = state.order_ids.find(account, placed.client_order_id, content, state.now_ns)
+        known = state.order_ids.find(
+            account, placed.client_order_id, placed.kind, placed.digest, state.now_ns
+        )
         if known is not None:
             if not known.reason:
                 state.emit(Repeated(account.account_id, known.result_id))
             return known.reason
         limits = account.limits
         if limits is None:
-            return self._place_new(account, placed, content)
-        reason = limits.refusal(state) or self._place_new(account, placed, content)
+            return self._place_new(account, placed)
+        reason = limits.refusal(state) or self._place_new(account, placed)
         if not reason:
             limits.message(state.now_ns)
         return reason
 
-    def _place_new(self, account: Account, placed: Placement, content: bytes) -> Reason:
+    def _place_new(self, account: Account, placed: Placement) -> Reason:
         state = self._state
         if not placed.is_plain and isinstance(placed.command, PlaceMultiLegOrder):
-            return self._multi_leg.place(account, placed.command, placed, content)
+            return self._multi_leg.place(account, placed.command, placed)
         instrument = state.instruments.get(placed.instrument_id)
         if instrument is None:
             return Reason.UNKNOWN_INSTRUMENT
         limited = placed.order_type == _LIMIT
         price = placed.price_nanos if limited else limit_price(placed, instrument)
-        reason = refusal(state, account, instrument, placed, price)
+        stake = account.stake(placed.instrument_id)
+        reason = refusal(state, account, instrument, stake, placed, price)
         if reason:
             return reason
         if instrument.guards is None:
-            entered = self._enter(account, instrument, placed, price, content)
+            entered = self._enter(account, instrument, stake, placed, price)
         else:
-            entered = self._enter_guarded(account, instrument, placed, price, content)
+            entered = self._enter_guarded(account, instrument, stake, placed, price)
         return _NONE if isinstance(entered, OpenOrder) else entered
 
     def _enter(
-        self,
-        account: Account,
-        instrument: Instrument,
-        placed: Placement,
-        price: int,
-        content: bytes,
+        self, account: Account, instrument: Instrument, stake: Stake, placed: Placement, price: int
     ) -> OpenOrder | Reason:
         """Let the book take the order; nothing has changed where it, or the money, refuses."""
         state = self._state
@@ -132,7 +136,9 @@ class OrderDesk:
             if not transfer_id:
                 return Reason.INSUFFICIENT_FUNDS
         resting = book_order(placed, order_id, price)
-        events = state.books[instrument_id].place(resting, tell_rests=False)
+        book = instrument.book
+        assert book is not None, "orders are for continuous books"
+        events = book.place(resting, tell_rests=False)
         if events and isinstance(events[0], Rejected):
             if transfer_id:
                 state.ledger.take_back(transfer_id)
@@ -140,22 +146,21 @@ class OrderDesk:
         if state.heard:
             state.hear(instrument_id)
         state.counters.order = order_id
-        order = state.orders[order_id] = OpenOrder(account, placed, resting, transfer_id)
-        state.order_ids.remember(account, placed.client_order_id, content, order_id)
-        account.orders[order_id] = order
-        order.stake.expose(side, quantity)
+        known = Known(placed.kind, placed.digest, order_id)
+        account.client_ids[placed.client_order_id] = known
+        order = OpenOrder(account, instrument, stake, placed, resting, transfer_id, known)
+        state.orders[order_id] = account.orders[order_id] = order
+        stake.expose(side, quantity)
         if order.expire_time_ns:
             state.timers.set(TimerKind.ORDER_EXPIRY, order_id, order.expire_time_ns)
-        state.emit(
-            OrderAccepted(
-                order_id,
-                placed.account_id,
-                placed.client_order_id,
-                instrument_id,
-                side,
-                price,
-                quantity,
-            )
+        state.tape.accepted(
+            order_id,
+            placed.account_id,
+            placed.client_order_id,
+            instrument_id,
+            side,
+            price,
+            quantity,
         )
         if events:  # most orders rest, and nothing else happens
             self._trading.settle(instrument, events)
@@ -164,12 +169,7 @@ class OrderDesk:
         return order
 
     def _enter_guarded(
-        self,
-        account: Account,
-        instrument: Instrument,
-        placed: Placement,
-        price: int,
-        content: bytes,
+        self, account: Account, instrument: Instrument, stake: Stake, placed: Placement, price: int
     ) -> OpenOrder | Reason:
         """As `_enter`, within what the book's protections allow."""
         state = self._state
@@ -187,10 +187,10 @@ class OrderDesk:
                 return Reason.BEYOND_BAND
             low, high = guards.allowed(instrument.tick_nanos)
             edge = min(price, high) if placed.side == _BID else max(price, low)
-        order = self._enter(account, instrument, placed, edge, content)
+        order = self._enter(account, instrument, stake, placed, edge)
         if isinstance(order, Reason):
             return order
-        self._count_message(order, instrument_id)
+        self._count_message(order, instrument)
         if edge != price and self._would_trade_on(order, price):
             self._trading.stop(instrument, Reason.BEYOND_BAND)
         return order
@@ -203,35 +203,38 @@ class OrderDesk:
         best = self._state.books[order.instrument_id].best(3 - order.side)
         return best is not None and (best <= price if order.side == _BID else best >= price)
 
-    def cancel(self, command: CancelOrder) -> Reason:
+    def cancel_order(self, command: CancelOrder) -> Reason:
         """Cancel what is left of an order."""
-        order = self.find(command.account_id, command.order_id, command.client_order_id)
-        if isinstance(order, Reason):
-            return order
-        self.close(order, OrderState.CANCELED, Reason.CANCELLED_BY_OWNER)
-        if order.account.limits is not None:
-            order.account.limits.message(self._state.now_ns)
-        for leg in order.legs:
-            self._count_message(order, leg.instrument_id)
-        if not order.legs:
-            self._count_message(order, order.instrument_id)
-        return _NONE
+        return self.cancel(command.account_id, command.order_id, command.client_order_id)
 
-    def _count_message(self, order: OpenOrder, instrument_id: int) -> None:
-        guards = self._state.instruments[instrument_id].guards
-        if guards and guards.ratio:
-            guards.ratio.message(order.account_id, instrument_id, self._state.now_ns)
-
-    def find(self, account_id: int, order_id: int, client_order_id: bytes) -> OpenOrder | Reason:
-        """An open order by either id, if it is the account's."""
-        state = self._state
-        if not order_id:
-            account = state.accounts.get(account_id)
-            order_id = account.result_of(PLACEMENTS, client_order_id) or 0 if account else 0
-        order = state.orders.get(order_id)
+    def cancel(self, account_id: int, order_id: int, client_order_id: bytes) -> Reason:
+        """`cancel_order` for a command that was read."""
+        order = self._named(account_id, order_id, client_order_id)
         if order is None:
             return Reason.UNKNOWN_ORDER
-        return order if order.account_id == account_id else Reason.NOT_OWNER
+        if order.account_id != account_id:
+            return Reason.NOT_OWNER
+        self.close(order, _CANCELED, _BY_OWNER)
+        if order.account.limits is not None:
+            order.account.limits.message(self._state.now_ns)
+        if order.instrument is not None:
+            self._count_message(order, order.instrument)
+        for leg in order.legs:
+            self._count_message(order, self._state.instruments[leg.instrument_id])
+        return _NONE
+
+    def _count_message(self, order: OpenOrder, instrument: Instrument) -> None:
+        guards = instrument.guards
+        if guards is not None and guards.ratio is not None:
+            guards.ratio.message(order.account_id, instrument.instrument_id, self._state.now_ns)
+
+    def _named(self, account_id: int, order_id: int, client_order_id: bytes) -> OpenOrder | None:
+        """The open order of either id; by its own id anybody's."""
+        if order_id:
+            return self._state.orders.get(order_id)
+        account = self._state.accounts.get(account_id)
+        known = account.client_ids.get(client_order_id) if account is not None else None
+        return known.order if known is not None else None
 
     def mass_cancel(self, command: MassCancel) -> Reason:
         """Cancel an account's open orders, the oldest first. O(orders of the account)."""
@@ -290,12 +293,14 @@ class OrderDesk:
     def replace(self, command: ReplaceOrder) -> Reason:
         """New price and new total quantity; priority is kept only where the size shrinks."""
         state = self._state
-        order = self.find(command.account_id, command.order_id, b"")
-        if isinstance(order, Reason):
-            return order
-        if order.legs:
+        order = state.orders.get(command.order_id)
+        if order is None:
+            return Reason.UNKNOWN_ORDER
+        if order.account_id != command.account_id:
+            return Reason.NOT_OWNER
+        instrument = order.instrument
+        if instrument is None:
             return Reason.ORDER_TYPE_UNSUPPORTED
-        instrument = state.instruments[order.instrument_id]
         resting, quantity = order.resting, command.quantity_mflop
         # An order without a limit keeps the edge that protects it.
         price = command.price_nanos if order.order_type in _LIMITED else resting.price
@@ -333,7 +338,7 @@ class OrderDesk:
             )
         if order.account.limits is not None:
             order.account.limits.message(state.now_ns)
-        self._count_message(order, order.instrument_id)
+        self._count_message(order, instrument)
         self._trading.settle(instrument, events)
         if resting.price != price and order.order_id in state.orders:
             self._fills.changed(order, resting.leaves)
@@ -376,16 +381,18 @@ class OrderDesk:
 
     def close(self, order: OpenOrder, ending: OrderState, reason: Reason) -> None:
         """Take an open order out of its book, or its books, and end it."""
-        if order.legs:
+        instrument = order.instrument
+        if instrument is None:
             steps = self._state.legs.cancel(order.order_id)
             self._fills.end(order, ending, reason, 0)
             self._trading.carry_out(steps)
             return
-        events = self._state.books[order.instrument_id].cancel(order.order_id)
+        assert instrument.book is not None
+        events = instrument.book.cancel(order.order_id)
         first = events[0]
         assert isinstance(first, Cancelled), "an open order is not in its book"
         if self._state.heard:
             self._state.hear(order.instrument_id)
         self._fills.end(order, ending, reason, first.quantity)
         if len(events) > 1:
-            self._trading.settle(self._state.instruments[order.instrument_id], events[1:])
+            self._trading.settle(instrument, events[1:])

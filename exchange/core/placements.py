@@ -5,28 +5,41 @@ from __future__ import annotations
 from typing import Final, cast
 
 import msgspec
+from librt.strings import read_i32_be, read_i32_le, read_i64_le
+from mypy_extensions import i64
 
-from exchange.core.accounts import content_digest, placement_digest
+from exchange.core.client_ids import content_digest, placement_digest
 from exchange.core.commands import PlaceConditionalOrder, PlaceMultiLegOrder, PlaceOrder
 
 _Fields = tuple[int, bytes, int, int, int, int, int, int, int, int, int]
 _FIELDS: Final = len(PlaceOrder.__struct_fields__)
+_PLAIN: Final = PlaceOrder.KIND
+_NO_ID: Final = bytes(16)
+_U32: Final = 0xFFFFFFFF
 
 
 class Placement:
-    """The fields of a `PlaceOrder` of any kind as slots; `command` has what only some kinds have.
+    """The fields of a `PlaceOrder` of any kind as slots.
 
     An order's entry looks at each of them several times, and a slot costs compiled code a tenth of
-    what a record's attribute does.
+    what a record's attribute does. One placement is read into again and again.
+
+    Attributes:
+        command: What it was read from, with what only some kinds have; None for a plain order.
+        kind: With `digest` what a repeat must have, too: all but the stream, as a repeat may come
+            over another one. Conditions that ask nothing make a plain order.
+        digest: See `Known`.
     """
 
     __slots__ = (
         "account_id",
         "client_order_id",
         "command",
+        "digest",
         "expire_time_ns",
         "instrument_id",
         "is_plain",
+        "kind",
         "max_cost_nanos",
         "order_type",
         "price_nanos",
@@ -37,44 +50,91 @@ class Placement:
         "time_in_force",
     )
 
-    def __init__(self, command: PlaceOrder) -> None:
-        self.command = command
-        self.is_plain = type(command) is PlaceOrder
+    def __init__(self) -> None:
+        self.command: PlaceOrder | None = None
+        self.is_plain = True
+        self.kind = _PLAIN
+        self.digest: i64 = 0
+        self.account_id = 0
+        self.client_order_id = _NO_ID
+        self.instrument_id = 0
+        self.side = 0
+        self.order_type = 0
+        self.time_in_force = 0
+        self.self_trade = 0
+        self.price_nanos = 0
+        self.quantity_mflop = 0
+        self.expire_time_ns = 0
+        self.max_cost_nanos = 0
         self.stream_id = 0
-        fields = msgspec.structs.astuple(command)
-        if not self.is_plain:
-            assert isinstance(command, PlaceConditionalOrder | PlaceMultiLegOrder)
-            self.stream_id = command.stream_id
-            fields = fields[:_FIELDS]
-        (
-            account_id, client_order_id, instrument_id, side, order_type, time_in_force,
-            self_trade, price_nanos, quantity_mflop, expire_time_ns, max_cost_nanos,
-        ) = cast("_Fields", fields)  # fmt: skip
-        self.account_id = account_id
-        self.client_order_id = client_order_id
-        self.instrument_id = instrument_id
-        self.side = side
-        self.order_type = order_type
-        self.time_in_force = time_in_force
-        self.self_trade = self_trade
-        self.price_nanos = price_nanos
-        self.quantity_mflop = quantity_mflop
-        self.expire_time_ns = expire_time_ns
-        self.max_cost_nanos = max_cost_nanos
 
-    def content(self) -> bytes:
-        """What a repeat must have, too: all but the stream, as it may come over another one."""
-        command = self.command
-        has_terms = not self.is_plain
-        if type(command) is PlaceConditionalOrder:
-            has_terms = any(msgspec.structs.astuple(command)[_FIELDS:-1])
-        if has_terms:
-            return content_digest(msgspec.structs.replace(command, stream_id=0))
+    def read(self, command: PlaceOrder) -> None:
+        """Become what a command says."""
+        (
+            self.account_id, self.client_order_id, self.instrument_id, self.side, self.order_type,
+            self.time_in_force, self.self_trade, self.price_nanos, self.quantity_mflop,
+            self.expire_time_ns, self.max_cost_nanos,
+        ) = cast("_Fields", msgspec.structs.astuple(command)[:_FIELDS])  # fmt: skip
+        if type(command) is PlaceOrder:
+            self.command, self.is_plain, self.stream_id = None, True, 0
+            self._digest_plain()
+        else:
+            self._read_more(command)
+
+    def read_record(self, record: bytes, at: i64) -> None:
+        """Become the plain order whose fields lie there, as `PlaceOrder` has them in bytes."""
+        account_id: i64 = i64(read_i32_le(record, at)) & _U32
+        instrument_id: i64 = i64(read_i32_le(record, at + 20)) & _U32
+        words: i64 = i64(read_i32_be(record, at + 24)) & _U32  # as the digest wants them
+        price: i64 = read_i64_le(record, at + 28)
+        quantity: i64 = read_i64_le(record, at + 36)
+        expire_time_ns: i64 = read_i64_le(record, at + 44)
+        max_cost: i64 = read_i64_le(record, at + 52)
+        self.command, self.is_plain, self.stream_id = None, True, 0
+        self.account_id = account_id
+        self.client_order_id = record[at + 4 : at + 20]
+        self.instrument_id = instrument_id
+        self.side = words >> 24
+        self.order_type = words >> 16 & 0xFF
+        self.time_in_force = words >> 8 & 0xFF
+        self.self_trade = words & 0xFF
+        self.price_nanos = price
+        self.quantity_mflop = quantity
+        self.expire_time_ns = expire_time_ns
+        self.max_cost_nanos = max_cost
+        self.kind = _PLAIN
+        self.digest = placement_digest(
+            instrument_id, words, price, quantity, expire_time_ns, max_cost
+        )
+
+    def _read_more(self, command: PlaceOrder) -> None:
+        assert isinstance(command, PlaceConditionalOrder | PlaceMultiLegOrder)
+        self.command, self.is_plain, self.stream_id = command, False, command.stream_id
+        if type(command) is PlaceConditionalOrder and not any(
+            msgspec.structs.astuple(command)[_FIELDS:-1]
+        ):
+            self._digest_plain()
+        else:
+            self.kind = command.KIND
+            self.digest = content_digest(msgspec.structs.replace(command, stream_id=0))
+
+    def _digest_plain(self) -> None:
         words = (self.side << 8 | self.order_type) << 8 | self.time_in_force
-        return placement_digest(
-            (self.instrument_id << 24 | words) << 8 | self.self_trade,
+        self.kind = _PLAIN
+        self.digest = placement_digest(
+            self.instrument_id,
+            words << 8 | self.self_trade,
             self.price_nanos,
             self.quantity_mflop,
             self.expire_time_ns,
             self.max_cost_nanos,
         )
+
+
+def read_cancel(record: bytes, at: i64) -> tuple[int, int, bytes]:
+    """Account, order and client order of the `CancelOrder` whose fields lie there."""
+    account_id: i64 = i64(read_i32_le(record, at)) & _U32
+    order_id: int = read_i64_le(record, at + 4)
+    if order_id < 0:
+        order_id += 1 << 64  # an unsigned field
+    return account_id, order_id, record[at + 12 : at + 28]

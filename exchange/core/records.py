@@ -214,13 +214,22 @@ class Decoder:
                     records.append(known[0](*fields))
                     offset += known[2]
                     continue
-            kind, body = record_at(view, offset)
-            cls = self._kinds.get(kind)
-            if cls is None:
-                raise RecordError(f"no record has kind {kind}")
-            records.append(cls.decode_body(body))
-            offset += HEAD.size + len(body)
+            record, size = self.decode_first(view, offset)
+            records.append(record)
+            offset += size
         return records
+
+    def decode_first(self, view: memoryview, offset: int) -> tuple[Record, int]:
+        """The record that begins there, and its size, head included.
+
+        Raises:
+            RecordError: unknown kind or damaged bytes.
+        """
+        kind, body = record_at(view, offset)
+        cls = self._kinds.get(kind)
+        if cls is None:
+            raise RecordError(f"no record has kind {kind}")
+        return cls.decode_body(body), HEAD.size + len(body)
 
 
 def dtype(cls: type[Record]) -> Any:

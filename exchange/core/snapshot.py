@@ -85,9 +85,9 @@ def _restore(exchange: Exchange, tree: Sequence[Any]) -> None:
     for instrument_id, image in books:
         terms = exchange.instruments[instrument_id].terms
         book = Book.from_image(image, terms.tick_nanos, terms.lot_mflop)
-        exchange.books[instrument_id] = book
+        exchange.books[instrument_id] = exchange.instruments[instrument_id].book = book
     exchange.legs.restore(legs)
-    exchange.orders.update(restore_orders(orders, exchange.accounts, exchange.books))
+    exchange.orders.update(restore_orders(orders, exchange.accounts, exchange.instruments))
     _restore_jobs(exchange, jobs, leases)
     _restore_workers(exchange, workers)
     pools = {pool_id: pool.slots for pool_id, pool in exchange.pools.items()}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from exchange.core.accounts import ClientIds
+from exchange.core.client_ids import ClientIds
+from exchange.core.event_tape import EventTape
 from exchange.core.ledger import Ledger
 from exchange.core.limits import CLIENT_ID_RETENTION_NS, ORDER_ID_RETENTION_NS
 from exchange.core.rules import LIVE_RULES, Rules
@@ -75,7 +76,7 @@ class Counters:
 
 
 class State:
-    """The exchange's memory. `events` collects those of the command under way."""
+    """The exchange's memory. `tape` collects what the commands under way do."""
 
     def __init__(self, rules: Rules = LIVE_RULES) -> None:
         self.rules = rules
@@ -84,7 +85,7 @@ class State:
         self.sequence = 0
         self.grace_until_ns = 0  # faults before this are the operator's: it was away
         self.counters = Counters()
-        self.events: list[AnyEvent] = []
+        self.tape = EventTape()
         self.ledger = Ledger()
         self.timers = Timers()
         self.client_ids = ClientIds(CLIENT_ID_RETENTION_NS)
@@ -127,4 +128,4 @@ class State:
 
     def emit(self, event: AnyEvent) -> None:
         """Say that something happened."""
-        self.events.append(event)
+        self.tape.tell(event)

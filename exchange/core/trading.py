@@ -68,9 +68,7 @@ class TradingDesk:
         if wanted == TradingState.AUCTION:
             self._call(instrument, call_ns, Reason.NONE)
         elif wanted != TradingState.OPEN:
-            self._fills.settle(
-                instrument.instrument_id, self._move(instrument, wanted, Reason.NONE)
-            )
+            self._fills.settle(instrument, self._move(instrument, wanted, Reason.NONE))
         elif instrument.state == TradingState.HALTED and guards and guards.terms.reopening_call_ns:
             self._call(instrument, guards.terms.reopening_call_ns, Reason.NONE)
         elif instrument.state == TradingState.OPEN:
@@ -95,7 +93,7 @@ class TradingDesk:
             self._settle_one(self._state.instruments[step.instrument_id], step.events)
 
     def _settle_one(self, instrument: Instrument, events: list[BookEvent]) -> None:
-        self._fills.settle(instrument.instrument_id, events)
+        self._fills.settle(instrument, events)
         guards = instrument.guards
         if guards is None:
             return
@@ -136,7 +134,7 @@ class TradingDesk:
         """Begin an auction; without a length it lasts until the operator opens the book."""
         state = self._state
         events = self._move(instrument, TradingState.AUCTION, reason)
-        self._fills.settle(instrument.instrument_id, events)
+        self._fills.settle(instrument, events)
         if not call_ns:
             state.emit(AuctionCalled(instrument.instrument_id, 0))
             return
@@ -176,7 +174,7 @@ class TradingDesk:
             events = book.uncross(clearing.price)
             assert events, "an uncross separates accounts or trades"
             self._state.hear(instrument.instrument_id)
-            self._fills.settle(instrument.instrument_id, events)
+            self._fills.settle(instrument, events)
             quantity = sum(event.quantity for event in events if isinstance(event, Fill))
             if quantity:
                 price = clearing.price

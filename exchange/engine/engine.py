@@ -1,8 +1,8 @@
 """The engine: one loop that commits what has come in since the last commit.
 
 Apply, journal, publish, answer: in this order and in one thread, so that nobody can see what is not
-durable. While one group is being written the next one collects, and for as long again afterwards;
-that is the whole batching policy.
+durable. While one group is being written the next one collects, and for as long again afterwards or
+a part of that; this is the whole batching policy.
 """
 
 from __future__ import annotations
@@ -91,7 +91,14 @@ class Engine:
     Use `Engine.open`, then run `run()` in a task; when it raises, the process must end.
     """
 
-    def __init__(self, replica: Replica, log: LogStore, clock: Clock, recovered: Recovery) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        log: LogStore,
+        clock: Clock,
+        recovered: Recovery,
+        collect_divisor: int = 1,
+    ) -> None:
         self.replica = replica
         self.core = core = replica.core
         self.recovered = recovered
@@ -105,6 +112,7 @@ class Engine:
         self._pending_bytes = 0
         self._subscribers: list[Subscriber] = []
         self._collect_until_ns = 0
+        self._collect_divisor = collect_divisor
         self._wakeup: asyncio.Future[None] | None = None
         self._stopping = False
         self._failure: BaseException | None = None
@@ -135,7 +143,7 @@ class Engine:
             JournalBehind: it ends before a good snapshot.
         """
         opened = open_state(config, clock, on_replay, log, replay_from)
-        return cls(opened.replica, opened.log, clock, opened.recovery)
+        return cls(opened.replica, opened.log, clock, opened.recovery, config.collect_divisor)
 
     @property
     def running(self) -> bool:
@@ -284,9 +292,10 @@ class Engine:
         """After a sync, let others work for as long as it held them up; then commit what came.
 
         So at most half of the time goes to the disk, and a slow disk makes larger groups instead of
-        a longer queue. A command that comes later than that after the last commit does not wait. A
-        timer of the loop counts whole milliseconds (epoll does): those it sleeps, the rest it
-        yields.
+        a longer queue. Where another process reads meanwhile nobody is held up, and a part of that
+        time will do (`EngineConfig.collect_divisor`), in which answers go out. A command that comes
+        later than that after the last commit does not wait. A timer of the loop counts whole
+        milliseconds (epoll does): those it sleeps, the rest it yields.
         """
         while self._pending and self._pending_commands < GROUP_COMMANDS_MAX:
             left_ns = self._collect_until_ns - time.perf_counter_ns()
@@ -353,7 +362,7 @@ class Engine:
         payload = b"".join([advance.encode(), *(s.payload for s in taken)])
         began = time.perf_counter_ns()
         try:
-            group = apply(self.replica, commands, self.core.sequence + 1)
+            group = apply(self.replica, commands, self.core.sequence + 1, payload)
             applied = time.perf_counter_ns()
             self._log.append(
                 GroupRecord(group.first_sequence, len(commands), self.core.epoch, payload)
@@ -367,7 +376,9 @@ class Engine:
             raise
         durable = time.perf_counter_ns()
         self._publish(taken, group)
-        self._collect_until_ns = durable + min(durable - applied, COLLECT_MAX_NS)
+        self._collect_until_ns = durable + min(
+            (durable - applied) // self._collect_divisor, COLLECT_MAX_NS
+        )
         stats = self.stats
         stats.groups += 1
         stats.commands += len(commands)

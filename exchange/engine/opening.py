@@ -48,6 +48,7 @@ class EngineConfig:
         genesis: What the exchange started from; the hash chain begins with it.
         cut_damaged_tail: The operator's decision to give up a damaged last group.
         snapshots: The snapshots' folder; None for a start from the journal alone.
+        collect_divisor: After a commit, the next collects for this part of the time its sync took.
     """
 
     directory: Path
@@ -55,6 +56,7 @@ class EngineConfig:
     genesis: bytes = GENESIS
     cut_damaged_tail: bool = False
     snapshots: Path | None = None
+    collect_divisor: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ def _replay(config: EngineConfig, started: Started[LogStore], on_replay: Subscri
             started.replica.replay(record)
         else:
             commands = decode(record.payload)
-            on_replay(apply(started.replica, commands, record.first_sequence))
+            on_replay(apply(started.replica, commands, record.first_sequence, record.payload))
         try:
             comparison.check(started.replica)
         except Differs as error:
@@ -173,9 +175,11 @@ def _replay(config: EngineConfig, started: Started[LogStore], on_replay: Subscri
     return differs
 
 
-def apply(replica: Replica, commands: Sequence[Command], first_sequence: int) -> Group:
-    """Apply one group."""
-    events = replica.apply(commands, first_sequence)
+def apply(
+    replica: Replica, commands: Sequence[Command], first_sequence: int, records: bytes
+) -> Group:
+    """Apply one group, of which the caller has commands and records."""
+    events = replica.apply(commands, first_sequence, records)
     return Group(commands, Outcomes(first_sequence, replica.core.now_ns, events))
 
 
@@ -184,6 +188,7 @@ def _begin_epoch(replica: Replica, log: LogStore, outage_ns: int) -> Group:
     core = replica.core
     command = Recovered(core.epoch + 1, outage_ns)
     first_sequence = core.sequence + 1
-    group = apply(replica, [command], first_sequence)
-    log.append(GroupRecord(first_sequence, 1, core.epoch, command.encode()))
+    record = command.encode()
+    group = apply(replica, [command], first_sequence, record)
+    log.append(GroupRecord(first_sequence, 1, core.epoch, record))
     return group

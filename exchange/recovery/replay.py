@@ -8,17 +8,13 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import Final
 
-import msgspec
-
-from exchange.core.commands import Command, decode
+from exchange.core.commands import Command
 from exchange.core.events import AnyEvent
 from exchange.core.exchange import Exchange
 from exchange.journal import GroupRecord
 
 NO_OUTCOMES: Final = bytes(32)
 """The digest before the first command."""
-
-_encode: Final = msgspec.msgpack.Encoder().encode
 
 
 class Replica:
@@ -37,20 +33,31 @@ class Replica:
         self.core = core
         self.outcomes = outcomes
 
-    def apply(self, commands: Sequence[Command], first_sequence: int) -> list[list[AnyEvent]]:
-        """Apply one group; the events of each command."""
-        assert first_sequence == self.core.sequence + 1, "the journal does not follow the state"
-        events = self.core.apply(commands)
-        self.outcomes = sha256(self.outcomes + _encode(events)).digest()
+    def apply(
+        self, commands: Sequence[Command], first_sequence: int, records: bytes = b""
+    ) -> list[list[AnyEvent]]:
+        """Apply one group; the events of each command. `records`: see `Exchange.apply`."""
+        self._follow(first_sequence)
+        events = self.core.apply(commands, records)
+        self._chain()
         return events
 
-    def replay(self, group: GroupRecord) -> list[list[AnyEvent]]:
-        """Apply one group of a journal.
+    def replay(self, group: GroupRecord) -> None:
+        """Apply one group of a journal, whose events nobody reads.
 
         Raises:
             RecordError: it holds what is no command.
         """
-        return self.apply(decode(group.payload), group.first_sequence)
+        self._follow(group.first_sequence)
+        self.core.replay(group.payload)
+        self._chain()
+
+    def _follow(self, first_sequence: int) -> None:
+        assert first_sequence == self.core.sequence + 1, "the journal does not follow the state"
+        self.core.tape.digesting = True
+
+    def _chain(self) -> None:
+        self.outcomes = sha256(self.outcomes + self.core.tape.told).digest()
 
 
 @contextlib.contextmanager

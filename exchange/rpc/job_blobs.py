@@ -153,7 +153,7 @@ class JobBlobs:
         if found is None or account is None:
             return False
         known = account.client_ids.get(bytes.fromhex(found[2]))
-        job = self._services.core.jobs.get(known[1]) if known is not None else None
+        job = self._services.core.jobs.get(known.result_id) if known is not None else None
         if job is None or payload_name(job.terms) != name:
             return False
         # A repeat of a job that ended long ago has stored its prompt once more.

@@ -212,7 +212,8 @@ class JobServicer:
         if request.job_id:
             raise invalid("client_job_id", "stands in place of job_id: leave one out")
         account = self._services.core.accounts[caller.account_id]
-        _, found = account.client_ids.get(request.client_job_id, (b"", 0))
+        known = account.client_ids.get(request.client_job_id)
+        found = known.result_id if known is not None else 0
         job = self._services.core.jobs.get(found)
         # The account's orders and deposits have client ids, too.
         if job is None or job.terms.client_job_id != request.client_job_id:

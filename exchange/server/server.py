@@ -42,6 +42,8 @@ from exchange.server.webhooks import Webhooks
 from exchange.webhooks.store import FILE as WEBHOOKS_FILE
 
 GRACE_DEFAULT_S: Final = 10.0
+COLLECT_DIVISOR_APART: Final = 4
+"""The engine's `collect_divisor` where the gateway is a process of its own (docs/adr/0022)."""
 GC_THRESHOLDS: Final = (50_000, 5, 1_000_000)
 """Of `gc.set_threshold`. The hot path makes many short-lived lists and no cycles, so the youngest
 objects are looked at seldom. The oldest never are: among millions that takes a good part of a
@@ -164,6 +166,7 @@ class Server:
             segment_bytes=config.segment_bytes,
             cut_damaged_tail=config.cut_damaged_tail,
             snapshots=config.directory / "snapshots",
+            collect_divisor=COLLECT_DIVISOR_APART if config.gateway_command else 1,
         )
         engine = self._engine = Engine.open(engine_config, self._clock, on_replay)
         self._snapshots = _keep_snapshots(engine, engine_config, config.snapshots)

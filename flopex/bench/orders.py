@@ -3,9 +3,10 @@
 Method. One process, no network and no disk: seeded batches of both forms (messages and packed rows)
 go through the server's own functions, and the CPU time of each part is taken. The forms alternate
 batch by batch, each with an exchange of its own, so that both see the same machine. Rows become the
-journal's bytes together with commands, so they have no `encode` of their own. Per round, the
-mean per order; of the rounds, the median with the least and the most. What gRPC, the journal and
-the event feed cost comes on top: `flopex bench exchange` measures the whole.
+journal's bytes together with commands, so they have no `encode` of their own. `core` is the
+engine's share: applying them, and the digest over the answers. Per round, the mean per order; of
+the rounds, the median with the least and the most. What gRPC, the journal and the event feed cost
+comes on top: `flopex bench exchange` measures the whole.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from exchange.core.commands import (
 )
 from exchange.core.exchange import Exchange
 from exchange.engine import Outcomes
+from exchange.recovery import Replica
 from exchange.rpc.convert import orders, packed
 from exchange.testing import uuid7
 from exchange.v1 import order_service_pb2 as pb
@@ -57,7 +59,8 @@ class _Desk:
 
     def __init__(self, form: str, seed: int) -> None:
         self.form = form
-        self.core = Exchange()
+        self.replica = Replica(Exchange())
+        self.core = self.replica.core
         now_ns = time.time_ns()
         self.core.apply([Advance(now_ns), _instrument()])
         self._traders: list[tuple[int, Flow]] = []
@@ -82,8 +85,8 @@ class _Desk:
         clock = _Stopwatch(self.spent_ns)
         read = clock.part("parse", lambda: pb.TradeRequest.FromString(data))
         made = clock.part("commands", lambda: self._commands(account_id, read))
-        clock.part("encode", lambda: made.payload or _payload(made))
-        outcomes = clock.part("core", lambda: self._apply(made))
+        payload = clock.part("encode", lambda: made.payload or _payload(made))
+        outcomes = clock.part("core", lambda: self._apply(made, payload))
         clock.part("answer", lambda: self._answer(read.request_id, account_id, made, outcomes))
 
     def _commands(self, account_id: int, request: pb.TradeRequest) -> orders.Batch:
@@ -91,11 +94,11 @@ class _Desk:
             return packed.batch(account_id, request.packed)
         return orders.batch(account_id, request.instructions)
 
-    def _apply(self, made: orders.Batch) -> Outcomes:
-        core = self.core
-        first = core.sequence + 2  # the Advance comes first
-        events = core.apply([Advance(time.time_ns()), *made.commands])[1:]
-        return Outcomes(first, core.now_ns, events)
+    def _apply(self, made: orders.Batch, payload: bytes) -> Outcomes:
+        first, advance = self.core.sequence + 1, Advance(time.time_ns())
+        records = advance.encode() + payload
+        events = self.replica.apply([advance, *made.commands], first, records)[1:]
+        return Outcomes(first + 1, self.core.now_ns, events)
 
     def _answer(
         self, request_id: int, account_id: int, made: orders.Batch, outcomes: Outcomes

@@ -188,5 +188,11 @@ def _flopex(result: dict[str, Any]) -> Table:
     ):
         value = result[name]
         table.add_row(name, "absent" if value is None else f"{value:,.2f}")
+    floor = result["depth_floor"]
+    if floor:
+        table.add_row(
+            "depth_floor: one more step to a random order",
+            f"{floor['step_us']:,.3f} us; a command waits for {floor['steps']:,.1f} of them",
+        )
     table.add_row("best PyPI peer", result["best_pypi_peer"] or "absent")
     return table

@@ -128,8 +128,8 @@ def _scenario(path: Path | None, given: dict[str, Any]) -> Scenario:
     import sim
 
     base = sim.load_scenario(path) if path else sim.Scenario()
-    if base.losses:
-        raise sim.ScenarioError("workers of a live run are not lost: leave out the losses")
+    if base.losses or base.spot:
+        raise sim.ScenarioError("workers of a live run are not lost, and their costs stay")
     return msgspec.structs.replace(base, **given)
 
 

@@ -99,4 +99,5 @@ STUDY: Final = Study(
     measure=measure,
     conclude=conclude,
     draw=draw,
+    costs_move=True,
 )

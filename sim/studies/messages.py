@@ -70,7 +70,7 @@ RULES: Final = {
 }
 
 
-class Ledger:
+class MessageCounter:
     """Counts messages by window: those of buyers, of leases, of quotes, and of silence."""
 
     KINDS: Final = ("buyer", "lease", "quote", "silence", "command", "event", "price_change")
@@ -181,16 +181,16 @@ def measure(plan: Plan, cell: Cell, each: Each) -> list[Row]:
     workers = int(cell["workers"])
     scenario = sized(plan.settings(cell), workers)
     demand = plan.demand(cell, scenario)
-    ledger, anew = Ledger(demand, scenario), Ledger(demand, scenario)
-    standing = run_market(demand, scenario, observer=ledger)
+    counter, anew = MessageCounter(demand, scenario), MessageCounter(demand, scenario)
+    standing = run_market(demand, scenario, observer=counter)
     requoted = run_market(demand, scenario, standing=False, observer=anew)
-    for one in (ledger, anew):
+    for one in (counter, anew):
         one.end(demand.window_starts_ns[-1])
     auction = run_rivals(demand, scenario, ("reverse_auction",))["reverse_auction"]
     calls = auction_messages(demand, scenario, auction)
     welfare = [outcome.welfare_nanos(demand, scenario) for outcome in (standing, requoted)]
     rows: list[Row] = []
-    for w, (here, there) in enumerate(zip(ledger.counts, anew.counts, strict=True)):
+    for w, (here, there) in enumerate(zip(counter.counts, anew.counts, strict=True)):
         span_ns = demand.window_starts_ns[w + 1] - demand.window_starts_ns[w]
         jobs = sum(job.window == w for job in demand.jobs)
         trading, market = here["buyer"] + here["lease"], _all(here)

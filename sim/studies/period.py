@@ -124,4 +124,5 @@ STUDY: Final = Study(
     measure=measure,
     conclude=conclude,
     draw=draw,
+    costs_move=True,
 )

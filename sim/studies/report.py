@@ -86,10 +86,12 @@ def write_report(
 
 
 def _settings(scenario: Scenario) -> str:
-    """The scenario as JSON; the nodes of a trace of losses are only counted."""
+    """The scenario as JSON; what traces of supply gave is only counted."""
     shown = msgspec.to_builtins(scenario)
     if scenario.losses and scenario.losses.nodes:
         shown["losses"]["nodes"] = f"{len(scenario.losses.nodes)} comings and goings of a trace"
+    if scenario.spot:
+        shown["spot"]["prices"] = f"{len(scenario.spot.prices)} prices of a trace"
     return json.dumps(shown, indent=1)
 
 

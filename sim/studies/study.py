@@ -130,6 +130,7 @@ class Study:
         draw: The figures, from all rows.
         lines: What is printed beside the verdict: more JSON objects, if any.
         reads: `traces`, `curves`, or nothing.
+        costs_move: Whether it can be run where costs follow a spot price.
         version: Raised when the same plan would give other rows, so that old ones are not used.
     """
 
@@ -146,6 +147,7 @@ class Study:
     draw: Callable[[pl.DataFrame], list[Plot]]
     lines: Callable[[Plan, pl.DataFrame], list[dict[str, Any]]] = lambda _plan, _frame: []
     reads: str = "traces"
+    costs_move: bool = False
     version: int = 1
 
 
@@ -153,7 +155,8 @@ def checked_plan(study: Study, plan: Plan) -> Plan:
     """The plan, if the study can be run on it.
 
     Raises:
-        ScenarioError: what it reads is missing, or two traces have one name.
+        ScenarioError: what it reads is missing, two traces have one name, or costs move that must
+            not.
     """
     names = [Path(trace).name for trace in plan.traces]
     if study.reads == "traces" and not plan.traces:
@@ -162,6 +165,8 @@ def checked_plan(study: Study, plan: Plan) -> Plan:
         raise ScenarioError(
             f"{study.name} needs the output of `flopex quality --json`: --curves FILE"
         )
+    if plan.scenario.spot and not study.costs_move:
+        raise ScenarioError(f"{study.name} knows no spot prices: its costs stay")
     if len(set(names)) < len(names):
         raise ScenarioError("two traces of the same name")
     return plan

@@ -245,5 +245,6 @@ STUDY: Final = Study(
     measure=measure,
     conclude=conclude,
     draw=draw,
+    costs_move=True,
     lines=lines,
 )

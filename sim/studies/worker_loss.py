@@ -243,8 +243,8 @@ def _of_kind(where: str, kind: str, pair: _Pair) -> list[Claim]:
     says += f"at most {MOST} of the bound on" if claimed else "so much, for comparison, beside"
     says += f" what is left ({row['lost']:.2f} of the capacity away, {row['failed']:.3f} of the "
     says += f"attempts failed, {row['attempts']:.3f} attempts per job)"
-    why = "a lost job is begun again from nothing, and its slot is not missed for ten seconds; the "
-    why += "bound loses no work"
+    why = "a lost job is missed after ten seconds and begun again from nothing; the bound loses no "
+    why += "work, and knows before which workers will go"
     per = f"{where}, {kind}: welfare lost per capacity lost, for comparison (of the bound: "
     per += f"{bound:.2f})"
     return [

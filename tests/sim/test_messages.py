@@ -11,28 +11,30 @@ from sim.market import run_market
 from sim.outcome import UNSERVED, Outcome
 from sim.rivals import run_rivals
 from sim.scenario import HardwareClass, Scenario, ScenarioError
-from sim.studies.messages import Ledger, auction_messages, sized
+from sim.studies.messages import MessageCounter, auction_messages, sized
 from tests.sim.demands import SMALL, small_demand
 
 ONE = msgspec.structs.replace(SMALL, classes=(HardwareClass("only", 1, 1, 1.0, 0.1),))
 
 
-def counted(demand: Demand, scenario: Scenario, standing: bool = True) -> tuple[Ledger, Outcome]:
-    ledger = Ledger(demand, scenario)
-    outcome = run_market(demand, scenario, standing=standing, observer=ledger)
-    return ledger, outcome
+def counted(
+    demand: Demand, scenario: Scenario, standing: bool = True
+) -> tuple[MessageCounter, Outcome]:
+    counter = MessageCounter(demand, scenario)
+    outcome = run_market(demand, scenario, standing=standing, observer=counter)
+    return counter, outcome
 
 
 def test_a_served_job_takes_twelve_messages_and_another_five() -> None:
     demand = small_demand()
-    ledger, outcome = counted(demand, SMALL)
+    counter, outcome = counted(demand, SMALL)
     served = sum(place != UNSERVED for place in outcome.served_by)
     jobs = len(demand.jobs)
     # Call, answer, watch, queued, ended; leased and running; and for the worker five.
-    assert sum(here["buyer"] for here in ledger.counts) == 5 * jobs + 2 * served
-    assert sum(here["lease"] for here in ledger.counts) == 5 * served
-    assert sum(here["quote"] for here in ledger.counts) == 3  # one for each worker, at the begin
-    assert sum(here["event"] for here in ledger.counts) == outcome.events
+    assert sum(here["buyer"] for here in counter.counts) == 5 * jobs + 2 * served
+    assert sum(here["lease"] for here in counter.counts) == 5 * served
+    assert sum(here["quote"] for here in counter.counts) == 3  # one for each worker, at the begin
+    assert sum(here["event"] for here in counter.counts) == outcome.events
 
 
 def test_silence_is_broken_by_heartbeats() -> None:
@@ -40,9 +42,9 @@ def test_silence_is_broken_by_heartbeats() -> None:
     nobody = demand._replace(jobs=demand.jobs[:1])
     late = nobody.jobs[0]._replace(arrival_ns=10 * NS_PER_S, deadline_ns=19 * NS_PER_S)
     market = Demand(demand.millitokens_per_s, (0, 60 * NS_PER_S), (late._replace(window=0),))
-    ledger, _ = counted(market, ONE)
-    ledger.end(60 * NS_PER_S)
-    (here,) = ledger.counts
+    counter, _ = counted(market, ONE)
+    counter.end(60 * NS_PER_S)
+    (here,) = counter.counts
     # About sixty from the worker and thirty from the exchange, but for what is said meanwhile.
     assert 60 + 30 - 5 <= here["silence"] <= 60 + 30
     assert here["quote"] == 1 + 3
@@ -53,8 +55,8 @@ def test_a_job_that_waits_is_watched() -> None:
     job = demand.jobs[0]._replace(arrival_ns=0, window=0, work_ns=NS_PER_S, value_nanos=1)
     # Worth less than its work, it never begins: it is told so at its latest start.
     worthless = job._replace(deadline_ns=45 * NS_PER_S)
-    ledger, _ = counted(Demand(demand.millitokens_per_s, (0, 60 * NS_PER_S), (worthless,)), ONE)
-    (here,) = ledger.counts
+    counter, _ = counted(Demand(demand.millitokens_per_s, (0, 60 * NS_PER_S), (worthless,)), ONE)
+    (here,) = counter.counts
     assert here["buyer"] == 5
     assert here["silence"] == 4
 

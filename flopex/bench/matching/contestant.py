@@ -5,8 +5,9 @@
 Tasks: `rate` (CPU time of all commands, and the digest of the trades), `latency` (percentiles per
 command after FIRST), `steady` (CPU time of what comes after FIRST), `memory` (growth of the
 resident set by the first FIRST commands). Flopex alone is asked for more (`flopex_only`):
-`market-data`, `rules`, and the uncrosses `auction` and `managed`, which take a number of orders for
-FIRST and read no file. Standard library only, because a peer's interpreter runs it.
+`market-data`, `rules`, and three that take a number of orders for FIRST and read no file: the
+uncrosses `auction` and `managed`, and `floor`, the memory's part in what depth costs. Standard
+library only, because a peer's interpreter runs it.
 
 With FLOPEX_BENCH_SOURCE set, Flopex's engine runs from source where it is compiled, too.
 
@@ -31,7 +32,17 @@ from flopex.bench.matching.workloads import COMMAND, trades_digest
 if TYPE_CHECKING:
     from flopex.bench.matching.engines import Engine
 
-TASKS: Final = ("rate", "latency", "steady", "memory", "market-data", "rules", "auction", "managed")
+TASKS: Final = (
+    "rate",
+    "latency",
+    "steady",
+    "memory",
+    "market-data",
+    "rules",
+    "auction",
+    "managed",
+    "floor",
+)
 SOURCE_VARIABLE: Final = "FLOPEX_BENCH_SOURCE"
 FLOPEX: Final = "flopex"
 MISSING_STATUS: Final = 3
@@ -129,11 +140,18 @@ def _managed(_: bytes, first: int) -> dict[str, Any]:
     return managed(first, seed=1)
 
 
+def _floor(_: bytes, first: int) -> dict[str, Any]:
+    from flopex.bench.matching.flopex_only import depth_floor
+
+    return depth_floor(first, seed=1)
+
+
 _FLOPEX_ONLY: Final[dict[str, Callable[[bytes, int], dict[str, Any]]]] = {
     "market-data": _market_data,
     "rules": _rules,
     "auction": _auction,
     "managed": _managed,
+    "floor": _floor,
 }
 
 

@@ -146,6 +146,36 @@ def rules(data: bytes) -> dict[str, float]:
     return spent
 
 
+FLOOR_STEPS: Final = 40_000
+"""As many as a deep workload has commands."""
+
+
+def depth_floor(orders: int, seed: int) -> dict[str, Any]:
+    """Microseconds to go from one order to another of so many, by a reference to a random one.
+
+    A command at a random place of a book has to take several such steps, each of which knows its
+    address from the one before. How much dearer a step is among many orders than among few is the
+    memory's doing: no engine that keeps orders as objects goes below it.
+    """
+    from matching.order import Order
+    from matching.types import SelfTradePrevention, Side, TimeInForce
+
+    terms = (Side.BID, MIDDLE, 1, TimeInForce.GTC, SelfTradePrevention.CANCEL_OLDEST)
+    chain = [Order(order_id, order_id, *terms) for order_id in range(orders)]
+    Random(seed).shuffle(chain)
+    for order, newer in zip(chain, chain[1:] + chain[:1], strict=True):
+        order.newer = newer
+    at: Order | None = chain[0]
+    with _quiet() as watch:
+        for _ in range(FLOOR_STEPS):
+            assert at is not None
+            at = at.newer
+    assert at is chain[FLOOR_STEPS % orders]
+    for order in chain:
+        order.newer = None
+    return {"us": watch.spent / FLOOR_STEPS * 1e6}
+
+
 AUCTIONS: Final = 5
 AUCTION_WIDTH: Final = 200
 """Prices of a call auction lie this many ticks around the middle, evenly on both sides of it."""

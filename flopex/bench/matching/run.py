@@ -94,6 +94,7 @@ class Contestant:
     bytes_per_order: float | None = None
     depth_us: dict[int, list[float]] = field(default_factory=dict)
     deep_flow_us: dict[int, list[float]] = field(default_factory=dict)
+    floor_us: dict[int, list[float]] = field(default_factory=dict)
 
     @property
     def is_peer(self) -> bool:
@@ -116,6 +117,7 @@ class Contestant:
             "bytes_per_order": self.bytes_per_order and round(self.bytes_per_order, 1),
             "depth_us": {n: round(median(us), 3) for n, us in self.depth_us.items()},
             "deep_flow_us": {n: round(median(us), 3) for n, us in self.deep_flow_us.items()},
+            "depth_floor_us": {n: round(median(us), 3) for n, us in self.floor_us.items()},
         }
 
 
@@ -271,6 +273,10 @@ class Bench:
                     if answer is not None:
                         each = answer["cpu_s"] / answer["commands"] * 1e6
                         found.setdefault(resting, []).append(each)
+                if contestant.command[-1] == FLOPEX:
+                    answer = self._ask(contestant, "floor", "small", resting)
+                    if answer is not None:
+                        contestant.floor_us.setdefault(resting, []).append(answer["us"])
         self._say(f"{contestant.name}: memory")
         answer = self._ask(contestant, "memory", f"depth{depths[-1]}", depths[-1])
         if answer is not None:
@@ -375,6 +381,7 @@ class Bench:
             "bytes_per_order": flopex.bytes_per_order and round(flopex.bytes_per_order, 1),
             "depth_cost_ratio": _deepening(flopex.deep_flow_us),
             "depth_cost_ratio_random": _deepening(flopex.depth_us),
+            "depth_floor": _floor(flopex),
             "auction_10k_ms": _median_or_none(uncrosses.get("auction", [])),
             "managed_100k_ms": _median_or_none(uncrosses.get("managed", [])),
         }
@@ -418,6 +425,23 @@ def _ratio(ours: list[float], other: Contestant | None) -> float | None:
 def _deepening(us: dict[int, list[float]]) -> float | None:
     """Cost per command in the deepest book, in those of the shallowest."""
     return round(median(us[max(us)]) / median(us[min(us)]), 2) if us else None
+
+
+def _floor(contestant: Contestant) -> dict[str, float] | None:
+    """The memory's part: what one step to a random order, and one command, cost more when deep.
+
+    The command is one at a random place; `steps` is how many such steps come to the same.
+    """
+    command, step = contestant.depth_us, contestant.floor_us
+    if not command or not step:
+        return None
+    added, of_a_step = _added(command), _added(step)
+    steps = round(added / of_a_step, 1) if of_a_step > 0 else 0.0
+    return {"step_us": round(of_a_step, 3), "command_us": round(added, 3), "steps": steps}
+
+
+def _added(us: dict[int, list[float]]) -> float:
+    return median(us[max(us)]) - median(us[min(us)])
 
 
 def _rate(contestant: Contestant, workload: str) -> int | None:

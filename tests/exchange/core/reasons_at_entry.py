@@ -263,7 +263,7 @@ def _(market: Market) -> Reason:
 
 @gives(R.TOO_MANY_CLIENT_IDS)
 def _(market: Market) -> Reason:
-    market.lower("accounts", "CLIENT_IDS_PER_ACCOUNT_MAX", 2)
+    market.lower("client_ids", "CLIENT_IDS_PER_ACCOUNT_MAX", 2)
     market.submit()
     return market.refused(market.job())
 

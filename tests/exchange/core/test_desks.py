@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from exchange.core import commands as c
-from exchange.core.accounts import EXTERNAL, is_uuid7
+from exchange.core.accounts import EXTERNAL
+from exchange.core.client_ids import is_uuid7
 from exchange.core.events import (
     AccountOpened,
     Fault,

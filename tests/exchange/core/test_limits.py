@@ -316,7 +316,7 @@ def test_queued_bytes(market: Market) -> None:
 
 @reaches("CLIENT_IDS_PER_ACCOUNT_MAX")
 def test_client_ids(market: Market) -> None:
-    market.lower("accounts", "CLIENT_IDS_PER_ACCOUNT_MAX", 4)  # one was the deposit's
+    market.lower("client_ids", "CLIENT_IDS_PER_ACCOUNT_MAX", 4)  # one was the deposit's
     for _ in range(3):
         market.do(c.CancelJob(market.buyer, market.submit()))
     assert market.refused(market.job()) == Reason.TOO_MANY_CLIENT_IDS

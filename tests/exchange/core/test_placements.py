@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exchange.core.accounts import Account, ClientIds, Remembered
+from exchange.core.accounts import Account
+from exchange.core.client_ids import ClientIds, Known, Remembered
 from exchange.core.commands import (
     AccountKind,
     PlaceConditionalOrder,
@@ -36,7 +37,9 @@ FIELDS: dict[str, st.SearchStrategy[int]] = {
 
 
 def content(order: PlaceOrder) -> bytes:
-    return Placement(order).content()
+    placed = Placement()
+    placed.read(order)
+    return Known(placed.kind, placed.digest, 0).content()
 
 
 def conditional(**changes: Any) -> PlaceConditionalOrder:
@@ -93,7 +96,7 @@ def test_the_times_of_new_ids(now_ns: int, data: st.DataObject) -> None:
     near = st.sampled_from(edges).flatmap(lambda edge: st.integers(edge - 10**7, edge + 10**7))
     made_ns = max(0, data.draw(near)) // NS_PER_MS * NS_PER_MS
     account = Account(1, AccountKind.PAPER, "a")
-    found = ClientIds(ORDER_ID_RETENTION_NS).find(account, uuid7(made_ns), b"", now_ns)
+    found = ClientIds(ORDER_ID_RETENTION_NS).find(account, uuid7(made_ns), 0, 0, now_ns)
     if made_ns < edges[0]:
         assert found == Remembered(Reason.CLIENT_ID_TOO_OLD, 0)
     elif made_ns > edges[1]:

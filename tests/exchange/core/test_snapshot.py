@@ -11,7 +11,8 @@ import pytest
 
 import matching
 from exchange.core import commands as c
-from exchange.core.exchange import Exchange, _array_head
+from exchange.core.event_tape import array_head
+from exchange.core.exchange import Exchange
 from exchange.core.limits import NS_PER_S, RULES_VERSION
 from exchange.core.rules import LIVE_RULES
 from exchange.core.snapshot import SnapshotInvalid, load
@@ -21,7 +22,8 @@ from tests.exchange.core.scenario import Market
 
 NO_STATE: Final = {
     # Whoever is under way, or listens.
-    "Exchange": frozenset({"events", "heard", "retry_at_ns"}),
+    "Exchange": frozenset({"_placed", "tape", "heard", "retry_at_ns"}),
+    "OrderDesk": frozenset({"_placed"}),
     "Tape": frozenset({"events", "packed", "written", "listening", "telling_rests"}),
     # Entries that no armed timer stands behind; the armed ones are in `_due`.
     "Timers": frozenset({"_heap"}),
@@ -47,7 +49,7 @@ ORDER_FREE: Final = {
     "Exchange": frozenset({"keys", "quotes"}),
     "Timers": frozenset({"_due"}),  # the heap decides
     "ClearingGroup": frozenset({"_bids"}),  # every walk sorts
-    "Sheet": frozenset({"orders"}),  # the queues have the order
+    "OrderIndex": frozenset({"by_id"}),  # the queues have the order
     "BookSide": frozenset({"levels"}),  # and the sorted keys
     "AskLadder": frozenset({"by_pool"}),
     "LegDesk": frozenset({"_orders", "_order_of"}),
@@ -193,7 +195,7 @@ def test_the_digest_is_that_of_the_dump(commands: int) -> None:
 
 def test_arrays_of_every_length_begin_as_messagepack_says() -> None:
     for count in (0, 1, 15, 16, 65_535, 65_536):
-        assert msgspec.msgpack.encode([None] * count).startswith(_array_head(count))
+        assert msgspec.msgpack.encode([None] * count).startswith(array_head(count))
 
 
 def test_a_market_under_other_rules_gives_no_snapshot() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,19 @@ async def test_commands_are_not_collected_for_longer_than_the_maximum(
     apart_s = 3 * COLLECT_MAX_NS / 1e9
     async with running(Engine.open(config(tmp_path), clock, log=log)) as engine:
         assert await _two_apart(engine, log, 10 * COLLECT_MAX_NS / 1e9, apart_s) == 2
+
+
+async def test_a_part_of_the_time_is_enough_where_others_read(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    """`collect_divisor`: what would have shared a group after a whole sync's time does not."""
+    made = {}
+    for divisor in (1, 4):
+        log = SlowLog()
+        settings = replace(config(tmp_path / str(divisor)), collect_divisor=divisor)
+        async with running(Engine.open(settings, clock, log=log)) as engine:
+            made[divisor] = [
+                await _two_apart(engine, log, 0.004, 0.002 + i * 1e-6) for i in range(10)
+            ]
+    # Of ten tries each, as a busy machine makes some of the syncs longer.
+    assert sum(made[1]) < sum(made[4])

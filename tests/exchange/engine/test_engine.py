@@ -260,7 +260,7 @@ class Changed:
         return getattr(self._core, name)
 
 
-def broken(_: object) -> None:
+def broken(*_: object) -> None:
     raise AssertionError("money appeared")
 
 

@@ -30,6 +30,7 @@ PROMISED = (
     "bytes_per_order",
     "depth_cost_ratio",
     "depth_cost_ratio_random",
+    "depth_floor",
     "auction_10k_ms",
     "managed_100k_ms",
 )
@@ -133,6 +134,7 @@ def test_what_only_flopex_is_asked() -> None:
     assert min(measure(FLOPEX, "rules", data, 0).values()) > 0
     assert measure(FLOPEX, "auction", b"", 200)["volume"] > 0
     assert measure(FLOPEX, "managed", b"", 50)["fills"] == 10
+    assert measure(FLOPEX, "floor", b"", 300)["us"] > 0
 
 
 def test_no_checkout_of_liquibook_is_said(tmp_path: Path) -> None:
