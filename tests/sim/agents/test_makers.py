@@ -61,7 +61,9 @@ def test_a_quote_rests_and_never_takes() -> None:
     floor.call(0, False, 2.0)
     floor.quote(1, FAIR + 100, FAIR + 200)
     # It would have bought at 2.00: it rests a tick below.
-    assert floor.best() == (pytest.approx(2.0 - 1 / TICKS_PER_DOLLAR), 2.0)
+    bid, ask = floor.best()
+    assert bid == pytest.approx(2.0 - 1 / TICKS_PER_DOLLAR)
+    assert ask == 2.0
     floor.quote(1, FAIR - 500, None)
     assert floor.best() == (1.95, 2.0)
     assert floor.call(0, False, 1.5) == (1, 0, 1.95)
