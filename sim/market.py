@@ -248,7 +248,7 @@ class _Market:
                 elif isinstance(event, JobEnded):
                     self._ended(event, now_ns)
                 elif isinstance(event, JobQueued) and isinstance(command, c.SubmitJob):
-                    told = self._told.pop(_number(command.client_job_id))
+                    told = self._told.pop(number_of(command.client_job_id))
                     self._jobs[event.job_id] = told
                 elif isinstance(event, Cleared):
                     self._conduct.cleared(
@@ -259,7 +259,7 @@ class _Market:
                         self._outcome.faults[event.reason.name] += 1
                 elif isinstance(event, Refused):
                     assert isinstance(command, c.SubmitJob), f"{command} was refused: {event}"
-                    told = self._told.pop(_number(command.client_job_id))
+                    told = self._told.pop(number_of(command.client_job_id))
                     self._outcome.faults[event.reason.name] += 1
                     self._conduct.ended(told, Ending(0, 0, answered=False), now_ns - BEGIN_NS)
         return offers
@@ -339,5 +339,6 @@ def _id16(now_ns: int, number: int) -> bytes:
     return word.to_bytes(16, "big")
 
 
-def _number(client_id: bytes) -> int:
+def number_of(client_id: bytes) -> int:
+    """Of the job that a market submits under this client id."""
     return int.from_bytes(client_id[8:], "big") & ((1 << 62) - 1)

@@ -215,9 +215,7 @@ class EventTape:
             event = OrderClosed(order_id, account_id, instrument_id, state, reason, leaves)
             self._events.append(event)
         if self._writing:
-            write_closed(
-                self._written, order_id, account_id, instrument_id, int(state), int(reason), leaves
-            )
+            write_closed(self._written, order_id, account_id, instrument_id, state, reason, leaves)
 
     def posted(
         self,
@@ -235,7 +233,7 @@ class EventTape:
             )
         if self._writing:
             write_posted(
-                self._written, int(kind), debit_account_id, credit_account_id, amount, reference_id
+                self._written, kind, debit_account_id, credit_account_id, amount, reference_id
             )
 
     def refused(self, reason: Reason, account_id: int, retry_at_ns: int) -> None:
@@ -244,7 +242,7 @@ class EventTape:
         if self._listening:
             self._events.append(Refused(reason, account_id, retry_at_ns))
         if self._writing:
-            write_refused(self._written, int(reason), account_id, retry_at_ns)
+            write_refused(self._written, reason, account_id, retry_at_ns)
 
     def advanced(self, now_ns: int) -> None:
         """See `TimeAdvanced`."""

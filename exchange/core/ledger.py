@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mypy_extensions import mypyc_attr
+
 from exchange.core.limits import BALANCE_MAX_NANOS
 from exchange.core.reasons import Reason
 from matching.columns import count_of, pack, unpack
@@ -26,6 +28,7 @@ class Balance:
         self.pending = 0
 
 
+@mypyc_attr(acyclic=True)  # it refers to nothing, so the collector need not look at it
 class Pending:
     """A two-phase transfer: `amount` was held, `posted` of it has been paid out."""
 

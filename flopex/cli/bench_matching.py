@@ -40,6 +40,14 @@ class Part(StrEnum):
     FLOPEX = "flopex"
 
 
+class Workload(StrEnum):
+    """What rates are measured on."""
+
+    FLOW = "flow"
+    SWEEP = "sweep"
+    BOOKS64 = "books64"
+
+
 async def matching(
     session: Session,
     peers: Annotated[
@@ -58,6 +66,9 @@ async def matching(
     part: Annotated[
         list[Part] | None, typer.Option(help="Only this part; may be repeated.")
     ] = None,
+    workload: Annotated[
+        list[Workload] | None, typer.Option(help="Rates on this workload only; may be repeated.")
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Small workloads; not to publish.")
     ] = False,
@@ -75,6 +86,8 @@ async def matching(
     chosen: dict[str, Any] = {"seed": seed, **(QUICK if quick else {})}
     if part:
         chosen["parts"] = tuple(one.value for one in part)
+    if workload:
+        chosen["timed"] = tuple(one.value for one in workload)
     if rounds is not None:
         chosen["rounds"] = rounds
     settings = Settings(peers=peers, liquibook=liquibook, **chosen)

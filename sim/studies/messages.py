@@ -38,7 +38,7 @@ from exchange.core.limits import NS_PER_S
 from exchange.core.rules import LIVE_RULES
 from sim.demand import Demand, Job
 from sim.intervals import Interval, jackknife, ratio
-from sim.market import BEGIN_NS, run_market
+from sim.market import BEGIN_NS, number_of, run_market
 from sim.outcome import UNSERVED, Outcome
 from sim.rivals import AUCTION_NS, run_rivals
 from sim.scenario import Scenario, ScenarioError
@@ -60,6 +60,8 @@ SLOTS: Final = 2
 """Of every worker: enough for an ask that depends on how many are in use."""
 QUEUE_MESSAGES: Final = 4
 """The job to the queue and on to a worker, and the answer back: no dispatcher does with fewer."""
+OF_LEASE: Final = 5
+"""Messages with the worker for a lease: offer, acceptance, start, receipt and its result."""
 RULES: Final = {
     "market": "the market",
     "queue": "a queue, at least",
@@ -71,83 +73,100 @@ RULES: Final = {
 
 
 class MessageCounter:
-    """Counts messages by window: those of buyers, of leases, of quotes, and of silence."""
+    """Counts messages: those about a job in the window in which it came, the others evenly.
 
-    KINDS: Final = ("buyer", "lease", "quote", "silence", "command", "event", "price_change")
+    Attributes:
+        counts: By window and kind.
+    """
+
+    OF_JOBS: Final = ("buyer", "lease", "waiting")
+    EVENLY: Final = ("quote", "silence", "price_change", "command", "event")
 
     def __init__(self, demand: Demand, scenario: Scenario) -> None:
-        self.counts = [dict.fromkeys(self.KINDS, 0) for _ in range(demand.windows)]
-        self._starts = demand.window_starts_ns
+        self.counts: list[dict[str, float]] = [
+            dict.fromkeys((*self.OF_JOBS, *self.EVENLY), 0.0) for _ in range(demand.windows)
+        ]
+        self._all = dict.fromkeys(self.EVENLY, 0)
+        self._demand = demand
         self._workers = [kind.workers for kind in scenario.classes]
         self._instruments: list[int] = []
         self._prices: dict[int, int] = {}
         self._heard: dict[int, int] = {}  # of each worker, when last
         self._told: dict[int, int] = {}
-        self._watched: dict[int, int] = {}  # of each open job, when its buyer last heard
+        self._of_job: dict[int, dict[str, float]] = {}
+        self._of_lease: dict[int, dict[str, float]] = {}
+        self._watched: dict[int, int] = {}  # of each job, when its buyer last heard
 
     def see(self, now_ns: int, command: c.Command, events: Sequence[AnyEvent]) -> None:
         """One command and its events."""
         market_ns = now_ns - BEGIN_NS
-        place = bisect.bisect_right(self._starts, market_ns, hi=len(self.counts)) - 1
-        here = self.counts[place]
-        here["command"] += not isinstance(command, c.Advance)
-        here["event"] += len(events)
+        self._all["command"] += not isinstance(command, c.Advance)
+        self._all["event"] += len(events)
         match command:
             case c.SubmitJob():
+                number = number_of(command.client_job_id)
+                here = self.counts[self._demand.jobs[number].window]
                 here["buyer"] += 3  # the call, its answer, and the watch
             case c.AcceptLease() | c.StartLease() | c.SettleLease():
-                here["lease"] += 1
-                self._from(command.worker_id, market_ns, here)
+                self._of_lease[command.lease_id]["lease"] += 1
+                self._silent(self._heard, command.worker_id, market_ns, SILENT_WORKER_NS)
             case c.SetQuote():
-                here["quote"] += 1
-                self._from(command.worker_id, market_ns, here)
+                self._all["quote"] += 1
+                self._silent(self._heard, command.worker_id, market_ns, SILENT_WORKER_NS)
         for event in events:
             match event:
                 case InstrumentAdded():
                     self._instruments.append(event.instrument_id)
                 case JobQueued() | LeaseStarted() | JobEnded():
-                    self._state(event.job_id, market_ns, here)
+                    if isinstance(event, JobQueued):
+                        window = self._demand.jobs[number_of(event.client_job_id)].window
+                        self._of_job[event.job_id] = self.counts[window]
+                    self._state(event.job_id, market_ns)
                 case LeaseOffered():
-                    self._state(event.job_id, market_ns, here)
-                    here["lease"] += 1
-                    self._to(event.worker_id, market_ns, here)
+                    self._state(event.job_id, market_ns)
+                    self._of_lease[event.lease_id] = self._of_job[event.job_id]
+                    self._from_exchange(event, market_ns)
                 case ReceiptSettled() | ReceiptRefused():
-                    here["lease"] += 1
-                    self._to(event.worker_id, market_ns, here)
-                case Cleared():
-                    self._cleared(event, here)
+                    self._from_exchange(event, market_ns)
+                case Cleared() if market_ns < self._demand.window_starts_ns[-1]:
+                    self._cleared(event)
 
-    def end(self, market_ns: int) -> None:
-        """The market is over: the last silences are counted, and the quotes that were sent again.
-
-        Quotes are sent again whatever happens, evenly over the market's time.
-        """
+    def end(self) -> None:
+        """The market is over: the last silences count, and the quotes that were sent again."""
+        starts = self._demand.window_starts_ns
         for worker_id in list(self._heard):
-            self._from(worker_id, market_ns, self.counts[-1])
-            self._to(worker_id, market_ns, self.counts[-1])
-        for place, here in enumerate(self.counts):
-            span_ns = self._starts[place + 1] - self._starts[place]
-            here["quote"] += sum(self._workers) * span_ns // QUOTED_AGAIN_NS
+            self._silent(self._heard, worker_id, starts[-1], SILENT_WORKER_NS)
+            self._silent(self._told, worker_id, starts[-1], SILENT_EXCHANGE_NS)
+        self._all["quote"] += sum(self._workers) * (starts[-1] // QUOTED_AGAIN_NS)
+        for here, (begin_ns, end_ns) in zip(self.counts, itertools.pairwise(starts), strict=True):
+            for kind, count in self._all.items():
+                here[kind] = count * (end_ns - begin_ns) / starts[-1]
 
-    def _state(self, job_id: int, now_ns: int, here: dict[str, int]) -> None:
+    def _state(self, job_id: int, now_ns: int) -> None:
         """Whoever watches a job is told its new state, and heard heartbeats before."""
+        here = self._of_job[job_id]
         here["buyer"] += 1
-        here["silence"] += (now_ns - self._watched.get(job_id, now_ns)) // SILENT_WATCH_NS
+        here["waiting"] += (now_ns - self._watched.get(job_id, now_ns)) // SILENT_WATCH_NS
         self._watched[job_id] = now_ns
 
-    def _from(self, worker_id: int, now_ns: int, here: dict[str, int]) -> None:
-        here["silence"] += (now_ns - self._heard.get(worker_id, 0)) // SILENT_WORKER_NS
-        self._heard[worker_id] = now_ns
+    def _from_exchange(
+        self, event: LeaseOffered | ReceiptSettled | ReceiptRefused, now_ns: int
+    ) -> None:
+        self._of_lease[event.lease_id]["lease"] += 1
+        self._silent(self._told, event.worker_id, now_ns, SILENT_EXCHANGE_NS)
 
-    def _to(self, worker_id: int, now_ns: int, here: dict[str, int]) -> None:
-        here["silence"] += (now_ns - self._told.get(worker_id, 0)) // SILENT_EXCHANGE_NS
-        self._told[worker_id] = now_ns
+    def _silent(self, last: dict[int, int], worker_id: int, now_ns: int, most_ns: int) -> None:
+        """Something is said: the heartbeats before it count, until the market's end."""
+        now_ns = min(now_ns, self._demand.window_starts_ns[-1])
+        self._all["silence"] += (now_ns - last.get(worker_id, 0)) // most_ns
+        last[worker_id] = now_ns
 
-    def _cleared(self, event: Cleared, here: dict[str, int]) -> None:
+    def _cleared(self, event: Cleared) -> None:
         """A worker that follows the price quotes anew, as do all of its class."""
         if self._prices.get(event.instrument_id) != event.price_nanos:
             self._prices[event.instrument_id] = event.price_nanos
-            here["price_change"] += self._workers[self._instruments.index(event.instrument_id)]
+            place = self._instruments.index(event.instrument_id)
+            self._all["price_change"] += self._workers[place]
 
 
 def sized(scenario: Scenario, workers: int) -> Scenario:
@@ -185,7 +204,7 @@ def measure(plan: Plan, cell: Cell, each: Each) -> list[Row]:
     standing = run_market(demand, scenario, observer=counter)
     requoted = run_market(demand, scenario, standing=False, observer=anew)
     for one in (counter, anew):
-        one.end(demand.window_starts_ns[-1])
+        one.end()
     auction = run_rivals(demand, scenario, ("reverse_auction",))["reverse_auction"]
     calls = auction_messages(demand, scenario, auction)
     welfare = [outcome.welfare_nanos(demand, scenario) for outcome in (standing, requoted)]
@@ -193,7 +212,7 @@ def measure(plan: Plan, cell: Cell, each: Each) -> list[Row]:
     for w, (here, there) in enumerate(zip(counter.counts, anew.counts, strict=True)):
         span_ns = demand.window_starts_ns[w + 1] - demand.window_starts_ns[w]
         jobs = sum(job.window == w for job in demand.jobs)
-        trading, market = here["buyer"] + here["lease"], _all(here)
+        trading, market = here["buyer"] + here["lease"] + here["waiting"], _all(here)
         rows.append({
             "window": w,
             "jobs": jobs,
@@ -211,8 +230,8 @@ def measure(plan: Plan, cell: Cell, each: Each) -> list[Row]:
     return rows
 
 
-def _all(counts: dict[str, int]) -> int:
-    return sum(counts[kind] for kind in ("buyer", "lease", "quote", "silence"))
+def _all(counts: dict[str, float]) -> float:
+    return sum(counts[kind] for kind in ("buyer", "lease", "waiting", "quote", "silence"))
 
 
 def auction_messages(demand: Demand, scenario: Scenario, auction: Outcome) -> list[int]:
@@ -271,6 +290,16 @@ def growth(few: pl.DataFrame, many: pl.DataFrame) -> Interval:
     return jackknife(statistic, few.height)
 
 
+def _why_grown(few: pl.DataFrame, many: pl.DataFrame) -> str:
+    served = [ratio(part["lease"].to_list(), part["jobs"].to_list()).mean for part in (few, many)]
+    seconds = [part["seconds"].sum() for part in (few, many)]
+    return (
+        f"a served job takes twelve messages and another five: {served[0] / OF_LEASE:.2f} of all "
+        f"begin with {min(WORKERS)} workers in {seconds[0]:.0f} s, {served[1] / OF_LEASE:.2f} with "
+        f"{max(WORKERS):,} in {seconds[1]:.0f} s, which are too few for an overload to be felt"
+    )
+
+
 def conclude(plan: Plan, frame: pl.DataFrame) -> list[Claim]:
     """By market: messages per job in the largest fleet, and their growth from the smallest."""
     del plan
@@ -286,11 +315,13 @@ def conclude(plan: Plan, frame: pl.DataFrame) -> list[Claim]:
         lost = ratio(
             (sizes[1]["welfare"] - sizes[1]["own_welfare"]).to_list(), sizes[1]["welfare"].to_list()
         )
+        idle = "" if figure.mean <= MOST else "workers that do nothing send heartbeats"
+        grown = "" if more.mean <= GROWTH else _why_grown(*sizes)
         claims += [
             Claim(f"{largest}: at most {MOST:g} messages per job ({trading.mean:.1f} of its own, "
-                  "the rest in silence and to renew quotes)", figure, figure.mean <= MOST),
+                  "the rest in silence and to renew quotes)", figure, not idle, idle),
             Claim(f"{where}: messages per job are at most {GROWTH} times those of {min(WORKERS)} "
-                  "workers", more, more.mean <= GROWTH),
+                  "workers", more, not grown, grown),
             *(
                 Claim(f"{largest}: {RULES[rule]}: so many per job, for comparison",
                       _per_job(sizes[1], rule), None)
@@ -329,7 +360,8 @@ def _parts(frame: pl.DataFrame) -> Plot:
     markets = list(here.group_by("trace", "load", maintain_order=True))
     figure, (axis,) = figures.panels(1, width=6.6, height=1.7 + 0.45 * len(markets))
     names = {"buyer": "with the buyer", "lease": "with the worker, for leases",
-             "silence": "heartbeats in silence", "quote": "quotes, to renew them"}  # fmt: skip
+             "waiting": "heartbeats while jobs wait", "silence": "heartbeats of workers",
+             "quote": "quotes, to renew them"}  # fmt: skip
     for place, (_, part) in enumerate(markets):
         left = 0.0
         for colour, (kind, text) in zip(figures.COLOURS, names.items(), strict=False):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import polars as pl
 import pytest
 
 from exchange.core.limits import NS_PER_S
@@ -15,6 +16,8 @@ from sim.market import run_market
 from sim.rivals import NAMES, run_rivals
 from sim.scenario import Losses, Scenario, ScenarioError, checked
 from sim.scenario_file import Fleet, classes_of, load_scenario
+from sim.studies import worker_loss
+from sim.studies.study import Plan
 from sim.studies.worker_loss import Attempts, cut, lost_share
 from sim.supply import Change, changes_of, slots_present
 from tests.sim.demands import OFFERS, PREEMPTIONS, SMALL, small_demand
@@ -206,3 +209,27 @@ def test_wrong_options_are_said_to_be(tmp_path: Path) -> None:
         _supplied(Scenario(), None, ["L4=1"], 3, None)
     with pytest.raises(ScenarioError, match="NAME=SPEED"):
         _supplied(Scenario(), tmp_path / "offers.csv", ["L4"], 3, None)
+
+
+def test_what_losses_cost_is_beside_the_bound_that_is_left() -> None:
+    rows = [
+        {"cell": kind, "trace": "t", "load": 1.3, "seed": 1, "losses": kind, "window": w,
+         "welfare": welfare, "bound": bound, "lost": lost, "failed": 0.1, "attempts": 1.1,
+         "billed_wrongly": billed, "open_jobs": 0}
+        for kind, welfare, bound, lost, billed in (
+            (worker_loss.NONE, 90.0, 100.0, 0.0, 0),
+            (worker_loss.BY_LIFE[0], 72.0, 90.0, 0.25, 0),
+            (worker_loss.CLASSES, 72.0, 82.0, 0.25, 7),
+        )
+        for w in range(3)
+    ]  # fmt: skip
+    claims = {claim.says: claim for claim in worker_loss.conclude(Plan(SMALL), pl.DataFrame(rows))}
+    found = [(claim.figure.mean, claim.met) for claim in claims.values()]
+    assert found[:2] == [(7.0, False), (0.0, True)]  # billed for failed attempts; never ended
+    cost, per_capacity, of_classes, _ = (claim for claim in list(claims.values())[2:])
+    assert cost.figure.mean == pytest.approx(0.9 - 0.8)
+    assert cost.met is False
+    assert "bound loses no work" in cost.why
+    assert per_capacity.figure.mean == pytest.approx(0.2 / 0.25)
+    assert "of the bound: 0.40" in per_capacity.says
+    assert of_classes.met  # 0.9 less 72 / 82

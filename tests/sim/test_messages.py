@@ -22,7 +22,12 @@ def counted(
 ) -> tuple[MessageCounter, Outcome]:
     counter = MessageCounter(demand, scenario)
     outcome = run_market(demand, scenario, standing=standing, observer=counter)
+    counter.end()
     return counter, outcome
+
+
+def total(counter: MessageCounter, kind: str) -> float:
+    return sum(here[kind] for here in counter.counts)
 
 
 def test_a_served_job_takes_twelve_messages_and_another_five() -> None:
@@ -31,10 +36,15 @@ def test_a_served_job_takes_twelve_messages_and_another_five() -> None:
     served = sum(place != UNSERVED for place in outcome.served_by)
     jobs = len(demand.jobs)
     # Call, answer, watch, queued, ended; leased and running; and for the worker five.
-    assert sum(here["buyer"] for here in counter.counts) == 5 * jobs + 2 * served
-    assert sum(here["lease"] for here in counter.counts) == 5 * served
-    assert sum(here["quote"] for here in counter.counts) == 3  # one for each worker, at the begin
-    assert sum(here["event"] for here in counter.counts) == outcome.events
+    assert total(counter, "buyer") == 5 * jobs + 2 * served
+    assert total(counter, "lease") == 5 * served
+    renewed = demand.window_starts_ns[-1] // (20 * NS_PER_S)
+    assert total(counter, "quote") == pytest.approx(3 + 3 * renewed)
+    assert total(counter, "event") == pytest.approx(outcome.events)
+    for window, here in enumerate(counter.counts):  # a job counts where it came
+        own = [job for job in demand.jobs if job.window == window]
+        done = sum(outcome.served_by[job.number] != UNSERVED for job in own)
+        assert (here["buyer"], here["lease"]) == (5 * len(own) + 2 * done, 5 * done)
 
 
 def test_silence_is_broken_by_heartbeats() -> None:
@@ -43,7 +53,6 @@ def test_silence_is_broken_by_heartbeats() -> None:
     late = nobody.jobs[0]._replace(arrival_ns=10 * NS_PER_S, deadline_ns=19 * NS_PER_S)
     market = Demand(demand.millitokens_per_s, (0, 60 * NS_PER_S), (late._replace(window=0),))
     counter, _ = counted(market, ONE)
-    counter.end(60 * NS_PER_S)
     (here,) = counter.counts
     # About sixty from the worker and thirty from the exchange, but for what is said meanwhile.
     assert 60 + 30 - 5 <= here["silence"] <= 60 + 30
@@ -58,7 +67,7 @@ def test_a_job_that_waits_is_watched() -> None:
     counter, _ = counted(Demand(demand.millitokens_per_s, (0, 60 * NS_PER_S), (worthless,)), ONE)
     (here,) = counter.counts
     assert here["buyer"] == 5
-    assert here["silence"] == 4
+    assert here["waiting"] == 4
 
 
 def test_quotes_sent_anew_are_counted_and_decide_alike_with_one_slot() -> None:
@@ -67,8 +76,9 @@ def test_quotes_sent_anew_are_counted_and_decide_alike_with_one_slot() -> None:
     anew, same = counted(demand, ONE, standing=False)
     served = sum(place != UNSERVED for place in outcome.served_by)
     assert same.served_by == outcome.served_by
-    assert sum(here["quote"] for here in anew.counts) == 1 + 2 * served
-    assert sum(here["buyer"] for here in anew.counts) == sum(h["buyer"] for h in standing.counts)
+    renewed = demand.window_starts_ns[-1] // (20 * NS_PER_S)
+    assert total(anew, "quote") == pytest.approx(1 + 2 * served + renewed)
+    assert total(anew, "buyer") == total(standing, "buyer")
 
 
 def test_a_flat_quote_sells_all_slots_at_one_ask() -> None:

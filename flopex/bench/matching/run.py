@@ -66,6 +66,7 @@ class Settings:
     peers: Path = Path(sys.executable)
     liquibook: Path | None = None
     parts: tuple[str, ...] = PARTS
+    timed: tuple[str, ...] = TIMED
 
 
 DEPTH_ROUNDS: Final = 3
@@ -158,7 +159,7 @@ class Bench:
         self._make_workloads()
         self._gather()
         parts = settings.parts
-        each = {"rates": len(TIMED) * settings.rounds, "latency": 1, "depth": 2}
+        each = {"rates": len(settings.timed) * settings.rounds, "latency": 1, "depth": 2}
         steps = 1 + sum(count for part, count in each.items() if part in parts)
         only = 2 * settings.rounds + 2 if "flopex" in parts else 0
         self._total = len(self.contestants) * steps + only + 2
@@ -166,7 +167,7 @@ class Bench:
             self._check(contestant)
         racing = [c for c in self.contestants if c.right]
         for _ in range(settings.rounds if "rates" in parts else 0):
-            for name in TIMED:
+            for name in settings.timed:
                 for contestant in racing:
                     self._time(contestant, name)
         for contestant in racing:
@@ -408,6 +409,7 @@ def _plain(settings: Settings) -> dict[str, Any]:
         "auction_orders": settings.auction_orders,
         "managed_bids": settings.managed_bids,
         "parts": list(settings.parts),
+        "timed": list(settings.timed),
     }
 
 

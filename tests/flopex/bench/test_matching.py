@@ -205,6 +205,17 @@ def test_a_run_names_the_absent_and_shames_the_wrong(peers_python: Path) -> None
 
 
 @pytest.mark.integration
+def test_rates_on_one_workload_alone() -> None:
+    settings = Settings(
+        rounds=1, mixed=100, sweeps=1, depths=(100,), parts=("rates",), timed=("sweep",)
+    )
+    result = run(settings, lambda done, total, what: None)
+    assert result["sweep_per_s"] > 0
+    assert result["flow_per_s"] is result["books64_per_s"] is None
+    Console(record=True, width=200).print(tables(result))
+
+
+@pytest.mark.integration
 def test_one_part_alone_leaves_the_others_unsaid(tmp_path: Path) -> None:
     settings = Settings(rounds=1, mixed=100, sweeps=1, depths=(100,), parts=("flopex",))
     result = run(settings, lambda done, total, what: None)

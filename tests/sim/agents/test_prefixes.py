@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import msgspec
+import polars as pl
 import pytest
 
 from sim.agents.prefixes import PrefixCache, Prefixes, Sight
@@ -12,6 +13,7 @@ from sim.demand import Demand
 from sim.market import run_market
 from sim.outcome import UNSERVED
 from sim.scenario import Scenario, ScenarioError
+from sim.studies import affinity
 from sim.studies.affinity import apart
 from tests.sim.demands import SMALL, small_demand
 
@@ -133,3 +135,22 @@ def test_workers_are_apart() -> None:
     many = msgspec.structs.replace(SMALL.classes[0], workers=9)
     with pytest.raises(ScenarioError, match="at most 16 are apart"):
         apart(msgspec.structs.replace(SMALL, classes=(many,)))
+
+
+def test_recovered_is_of_what_one_cache_would_bring() -> None:
+    welfare = {Sight.NOTHING: 100, Sight.STICKY: 103, Sight.LEGS: 101, Sight.SHARED: 104}
+    rows = [
+        {"trace": "t", "load": 1.0, "seed": 1, "blocks": 5, "way": str(way), "window": w,
+         "account": a, "welfare": worth / 2, "jobs": 10, "missed": 4 - way.startswith("s"),
+         "begun": 8, "cut": 1, "tokens": 100, "cached": worth - 100, "asked": 10, "served": 5,
+         "great_s": 50.0 - (worth - 100)}
+        for way, worth in welfare.items()
+        for w in range(3)
+        for a in range(2)
+    ]  # fmt: skip
+    ways = affinity._Ways(pl.DataFrame(rows), 5)
+    assert ways.recovered().mean == pytest.approx(3 / 4)
+    assert ways.gain(Sight.LEGS).mean == pytest.approx(0.01)
+    assert ways.missed_more().mean == pytest.approx(-0.1)
+    assert ways.later() == pytest.approx(47 / 50)
+    assert "shared 0.04" in ways.cached()
