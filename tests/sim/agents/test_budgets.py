@@ -43,7 +43,8 @@ def test_a_budget_is_hard_and_fits_the_deadline() -> None:
             assert tokens[0] <= conduct.allowed(told)
             assert tokens[1] <= told.output_tokens
             assert sum(tokens) <= fits
-            assert conduct.computed_share[job.number] * whole == sum(tokens) <= whole
+            assert sum(tokens) <= whole
+            assert conduct.computed_share[job.number] * whole == pytest.approx(sum(tokens))
         # It bids what the estimate is worth per unit of compute, whatever its budget.
         budget = conduct.allowed(told) + told.output_tokens
         density = told.value_nanos / budget * whole / job.value_nanos
