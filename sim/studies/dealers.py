@@ -81,9 +81,7 @@ def run_session(found: Dealer | None, rng: random.Random) -> list[Moment]:
         if found:
             floor.quote(place, *found.quotes())
         caller = rng.randrange(len(traders))
-        buys = traders[caller].buys
-        # Where a trader could have a better price it does not matter what it calls.
-        limit = traders[caller].limit
+        buys, limit = traders[caller].buys, traders[caller].limit
         price = rng.uniform(PRICE_MIN, limit) if buys else rng.uniform(limit, PRICE_MAX)
         deal = floor.call(caller, buys, price)
         if deal and found:
