@@ -278,10 +278,11 @@ class _Market:
 
     def _submit(self, job: Job) -> c.SubmitJob:
         legs = self._legs(job, self._conduct.legs(job) or ())
-        model_id, quantity_mflop, input_tokens, tier = 0, 0, 0, ""
+        model_id, quantity_mflop, input_tokens, input_tokens_max, tier = 0, 0, 0, 0, ""
         if not legs:  # else they state it
             model_id, input_tokens, tier = 1, job.input_tokens, TIER
-            quantity_mflop = _quantity_mflop(input_tokens, job.output_tokens)
+            input_tokens_max = self._conduct.allowed(job)
+            quantity_mflop = _quantity_mflop(input_tokens_max, job.output_tokens)
         return c.SubmitJob(
             account_id=self._first_account + job.account,
             client_job_id=_id16(BEGIN_NS + job.arrival_ns, job.number),
@@ -295,7 +296,7 @@ class _Market:
             payload_digest=_ZERO,
             payload_bytes=1,
             input_tokens=input_tokens,
-            input_tokens_max=input_tokens,
+            input_tokens_max=input_tokens_max,
             output_tokens_max=job.output_tokens,
             tier=tier,
             legs=legs,

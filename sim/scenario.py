@@ -52,16 +52,28 @@ class Urgency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 BUYERS: Final = ("unpaced", "paced", "canceller")
 WORKERS: Final = ("decliner", "vanisher", "late", "overclaimer")
+DEALERS: Final = ("maker", "broker")
 """Kinds of agents; what each does: docs/guides/simulate.md."""
 
 
 class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Some accounts, or some workers, that are not plainly honest (`sim.agents`).
 
-    Workers count from 0, class by class. Only the numbers of its own kind matter.
+    Or a dealer on a paper book, which has an account of its own (the study `dealers`). Workers
+    count from 0, class by class. Only the numbers of its own kind matter.
     """
 
-    kind: Literal["unpaced", "paced", "canceller", "decliner", "vanisher", "late", "overclaimer"]
+    kind: Literal[
+        "unpaced",
+        "paced",
+        "canceller",
+        "decliner",
+        "vanisher",
+        "late",
+        "overclaimer",
+        "maker",
+        "broker",
+    ]
     accounts: tuple[int, ...] = ()
     workers: tuple[int, ...] = ()
     budget: float = 10.0
@@ -77,6 +89,14 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     claim: Literal["flops", "trace", "filler"] = "filler"
     """Of `overclaimer`: more FLOPs than its trace has, a trace as long as the budget, or that and
     as many tokens."""
+    bound: int = 8
+    """Of dealers: the most lots that it is long; a maker is short by no more, either."""
+    half_spread: float = 0.02
+    """Of `maker`: between its quotes and their middle, as a share of the fair price."""
+    skew: float = 0.005
+    """Of `maker`: how far a lot that it holds moves both quotes, as a share of the fair price."""
+    margin: float = 0.03
+    """Of `broker`: below the fair price it buys, above what it paid it sells, by this share."""
 
 
 class Losses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -181,7 +201,8 @@ def checked(scenario: Scenario) -> Scenario:
                 _exists(agent, scenario) for agent in scenario.agents)),
             ("an agent's numbers are out of range", all(
                 a.budget > 0 and a.horizon_s > 0 and 0 <= a.chance <= 1 and 0 < a.after < 1
-                and a.slowness >= 1 for a in scenario.agents)),
+                and a.slowness >= 1 and a.bound >= 1 and 0 < a.half_spread < 1 and 0 <= a.skew < 1
+                and 0 < a.margin < 1 for a in scenario.agents)),
             ("sigmas and times must not be negative", min(
                 scenario.value_sigma, scenario.account_sigma, scenario.ask_exponent) >= 0),
             ("losses need a life_s or nodes, and times above 0",
@@ -211,6 +232,8 @@ def _moves(spot: Spot) -> bool:
 
 def _exists(agent: Agent, scenario: Scenario) -> bool:
     """Whether an agent has accounts where it buys, workers where it sells, and they exist."""
+    if agent.kind in DEALERS:
+        return not agent.accounts and not agent.workers
     workers = sum(c.workers for c in scenario.classes)
     mine, others, count = (
         (agent.accounts, agent.workers, scenario.accounts)

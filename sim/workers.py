@@ -16,6 +16,7 @@ import msgspec
 from exchange.core import commands as c
 from exchange.core.events import LeaseOffered, WorkerState
 from exchange.core.exchange import Exchange
+from exchange.core.limits import NS_PER_S
 from exchange.core.reasons import Reason
 from exchange.metering.cards import ModelCard
 from exchange.metering.traces import DenseTrace, flops
@@ -158,7 +159,8 @@ class Workers:
             return [decline, self._quote(offer.worker_id)]
         if deed.delivers:
             self._conduct.taken(told, self._class_of[offer.instrument_id], market_ns)
-            tokens = self._conduct.computed(told, market_ns)
+            fits = self._fits(offer, told, now_ns)
+            tokens = self._conduct.computed(told, market_ns, fits)
             running = self._planned(Running(offer, *tokens, now_ns, 0, deed.slowness, deed.claim))
             ends_ns = running.end_ns - self._begin_ns
             cancels_ns = self._conduct.cancels_ns(told, market_ns, ends_ns)
@@ -206,6 +208,13 @@ class Workers:
         cancel = c.CancelJob(running.offer.buyer_account_id, running.offer.job_id)
         return [cancel, _receipt(cut, told, c.StopCause.CANCELLED)]
 
+    def _fits(self, offer: LeaseOffered, told: Job, begin_ns: int) -> int:
+        """Tokens that the class makes between the begin and the deadline that the engine knows."""
+        terms = self._core.instruments[offer.instrument_id].terms
+        left_ns = self._begin_ns + told.deadline_ns - begin_ns
+        # Prompt and answer are made at one rate; each is rounded up to a nanosecond.
+        return left_ns * terms.decode_millitokens_per_s // (1_000 * NS_PER_S) - 1
+
     def _planned(self, running: Running) -> Running:
         """With the end that follows from its tokens."""
         instrument = self._core.instruments[running.offer.instrument_id]
@@ -227,7 +236,8 @@ class Workers:
         if not self._conduct.revises or told is None:
             return running
         done = running.done_tokens(now_ns)
-        tokens = self._conduct.revised(told, done, now_ns - self._begin_ns)
+        fits = self._fits(running.offer, told, running.begin_ns)
+        tokens = self._conduct.revised(told, done, now_ns - self._begin_ns, fits)
         if tokens is None or tokens == (running.input_tokens, running.output_tokens):
             return running
         changed = running._replace(input_tokens=tokens[0], output_tokens=tokens[1])

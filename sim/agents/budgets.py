@@ -29,16 +29,26 @@ IN_TIME: Final = 0.98
 class Budgeted(Conduct, ABC):
     """Each job is told as a share of the work that a whole answer takes, and may stop earlier.
 
-    Subclasses say the share to ask for and to compute, and what a share of the work is worth.
+    A job tells two sizes, as the live engine's jobs do: what it usually takes, which says how long
+    it runs and so when it must start, and a budget that may be much larger. Its value is told in
+    proportion to the budget, so that it bids what the usual size is worth per unit of compute. The
+    engine stops at the budget, or where it must in order to answer at the deadline.
+
+    Subclasses say the two shares, the share to compute, and what a share of the work is worth.
     """
 
     def __init__(self, demand: Demand) -> None:
         self._jobs = demand.jobs
+        self._allowed: dict[int, int] = {}  # tokens of the budget, by job
         self.computed_share: dict[int, float] = {}
 
     @abstractmethod
     def asked(self, job: Job, now_ns: int) -> float:
-        """The share of the job's work to ask for when it arrives; 0 stays away."""
+        """The share of the job's work that it usually takes, when it arrives; 0 stays away."""
+
+    @abstractmethod
+    def most(self, job: Job) -> float:
+        """The share that the budget pays for; at least the one asked for counts."""
 
     @abstractmethod
     def needed(self, job: Job, now_ns: int) -> float:
@@ -48,30 +58,42 @@ class Budgeted(Conduct, ABC):
     def worth(self, job: Job, share: float) -> float:
         """What the answer is worth after a share of the work, of the job's value."""
 
-    def told_value(self, job: Job, share: float) -> float:
-        """What the buyer says that the answer is worth, of the job's value."""
+    def told_worth(self, job: Job, share: float) -> float:
+        """The same as the buyer believes it, when it tells the job."""
         return self.worth(job, share)
 
     def told(self, job: Job, now_ns: int) -> Job | None:
-        """The job at its budget, no larger than fits its deadline on the fastest class."""
+        """The job at its usual size, no larger than fits its deadline on the fastest class."""
         fits = IN_TIME * (job.deadline_ns - now_ns) / job.work_ns
         share = min(self.asked(job, now_ns), fits)
         if share <= 0:
             return None
         tokens = _tokens(job, share)
-        value_nanos = max(1, round(self.told_value(job, share) * job.value_nanos))
+        most = max(self.most(job), share)
+        self._allowed[job.number] = max(round(most * _whole(job)), sum(tokens))
+        worth = self.told_worth(job, share) * most / share
+        value_nanos = max(1, round(worth * job.value_nanos))
         return job._replace(
             input_tokens=tokens[0], output_tokens=tokens[1], value_nanos=value_nanos
         )
 
-    def computed(self, told: Job, now_ns: int) -> tuple[int, int]:
-        """As much as is needed, at most the budget."""
+    def allowed(self, told: Job) -> int:
+        """All but the answer's tokens of the budget."""
+        return self._allowed[told.number] - told.output_tokens
+
+    def computed(self, told: Job, now_ns: int, fits: int) -> tuple[int, int]:
+        """As much as is needed, at most the budget and what is in time."""
         job = self._jobs[told.number]
-        wanted = _tokens(job, self.needed(job, now_ns))
-        tokens = min(wanted[0], told.input_tokens), min(wanted[1], told.output_tokens)
-        whole = job.input_tokens + job.output_tokens
-        self.computed_share[job.number] = sum(tokens) / whole
-        return tokens
+        return self._limited(told, self.needed(job, now_ns), fits)
+
+    def _limited(self, told: Job, share: float, fits: int, least: int = 0) -> tuple[int, int]:
+        """Tokens for a share of a job's work, within its budget and its time."""
+        job = self._jobs[told.number]
+        tokens = min(round(share * _whole(job)), self._allowed[job.number], fits)
+        tokens = max(tokens, least, 2)  # one to read, one to say
+        self.computed_share[job.number] = tokens / _whole(job)
+        output_tokens = min(told.output_tokens, tokens - 1)
+        return tokens - output_tokens, output_tokens
 
     def welfare_nanos(self, outcome: Outcome, demand: Demand, scenario: Scenario) -> list[float]:
         """By window: worth of the answers in time, less the marginal cost of all work."""
@@ -90,22 +112,33 @@ class Budgeted(Conduct, ABC):
 
 
 class Estimated(Budgeted):
-    """Work is known only by estimates. The budget is the estimate times a margin.
+    """Work is known only by estimates, which buyers believe when they tell their jobs.
 
-    An answer at the budget's end is worth the share of the work that was done (`partial`), or
-    nothing. The buyer says the value of the whole: it believes its estimate.
+    A job usually takes the estimate times `usual`, and its budget is the estimate times `most`. An
+    answer at the budget's end is worth the share of the work that was done (`partial`), or nothing.
     """
 
     def __init__(
-        self, demand: Demand, estimates: Sequence[float], margin: float, *, partial: bool = True
+        self,
+        demand: Demand,
+        estimates: Sequence[float],
+        usual: float = 1.0,
+        most: float = 1.0,
+        *,
+        partial: bool = True,
     ) -> None:
         super().__init__(demand)
-        self._estimates, self._margin, self._partial = estimates, margin, partial
+        self._estimates, self._usual, self._most = estimates, usual, most
+        self._partial = partial
 
     def asked(self, job: Job, now_ns: int) -> float:
-        """The estimate with its margin."""
+        """The estimate, or a multiple of it."""
         del now_ns
-        return self._estimates[job.number] * self._margin
+        return self._estimates[job.number] * self._usual
+
+    def most(self, job: Job) -> float:
+        """A larger multiple."""
+        return self._estimates[job.number] * self._most
 
     def needed(self, job: Job, now_ns: int) -> float:
         """All of it."""
@@ -117,10 +150,9 @@ class Estimated(Budgeted):
         del job
         return min(share, 1.0) if self._partial or share >= 1 else 0.0
 
-    def told_value(self, job: Job, share: float) -> float:
-        """The whole."""
-        del job, share
-        return 1.0
+    def told_worth(self, job: Job, share: float) -> float:
+        """In proportion to the estimate."""
+        return share / self._estimates[job.number]
 
 
 def drawn(demand: Demand, sigma: float, seed: int) -> list[float]:
@@ -156,8 +188,9 @@ class Elastic(Budgeted):
     """Answers get better with compute: worth 1 - exp(-c / tau) of what the best one is worth.
 
     A share of 1 is DEFAULT x tau. The job's value is that of the answer at a share of 1. A buyer
-    asks for as much as is worth its price, c = tau ln(V / (tau p)), and once the job starts no more
-    is computed than is worth the price then.
+    wants as much as is worth its price, c = tau ln(V / (tau p)). How much is computed is decided by
+    the price when the job starts, and again whenever another arrives: a dear moment takes the last,
+    least useful units from those who run, and gives them to those who wait.
 
     The price is one number for all, as an exchange could publish it: it grows exponentially with
     the work that was asked for and that the fleet could not have done yet (dual mirror descent:
@@ -175,6 +208,14 @@ class Elastic(Budgeted):
     """What the best answer is worth, of the one at a share of 1."""
     SHARE_LEAST: Final = 0.05
     """Of a started job: an answer needs some work."""
+    USUAL: Final = 0.7
+    """Of what is worth its price, that a job tells as its usual size: it can do with less, and so
+    may start later and on slower classes."""
+    MOST: Final = 3.0
+    LESS: Final = 0.02
+    MORE: Final = 0.05
+    """Changes of the share below these are not worth a change of plan."""
+    revises = True
 
     def __init__(self, demand: Demand, scenario: Scenario, pace_s: float, sigma: float) -> None:
         super().__init__(demand)
@@ -189,24 +230,43 @@ class Elastic(Budgeted):
         del job
         return self.WHOLE * -math.expm1(-self.DEFAULT * share)
 
-    def told_value(self, job: Job, share: float) -> float:
+    def told_worth(self, job: Job, share: float) -> float:
         """As the buyer thinks, who may be wrong about tau."""
         return self.WHOLE * -math.expm1(-self.DEFAULT * share / self._errors[job.number])
 
     def asked(self, job: Job, now_ns: int) -> float:
-        """What is worth its price now."""
+        """Most of what is worth its price now."""
         share = self._best(job, self._price(now_ns))
         work = share * job.work_ns / NS_PER_S
         self._backlog += work
         self._asked[job.number] = work
-        return share
+        return share * self.USUAL
+
+    def most(self, job: Job) -> float:
+        """More than any price makes worth while, but for the very last."""
+        del job
+        return self.MOST
 
     def needed(self, job: Job, now_ns: int) -> float:
-        """The same at the price when it starts; the backlog hears of the difference."""
+        """What is worth its price when it starts; the backlog hears of the difference."""
         share = max(self._best(job, self._price(now_ns)), self.SHARE_LEAST)
         asked = self._asked.pop(job.number, 0.0)
         self._backlog += min(share * job.work_ns / NS_PER_S - asked, 0.0)
         return share
+
+    def revised(
+        self, told: Job, done_tokens: int, now_ns: int, fits: int
+    ) -> tuple[int, int] | None:
+        """The same while it runs: it stops where more is no longer worth the price."""
+        job = self._jobs[told.number]
+        share, was = self._best(job, self._price(now_ns)), self.computed_share[job.number]
+        if -self.LESS < share - was < self.MORE:
+            return None
+        done = done_tokens / _whole(job)
+        tokens = self._limited(told, max(share, done), fits, done_tokens)
+        change = (self.computed_share[job.number] - was) * job.work_ns / NS_PER_S
+        self._backlog = max(0.0, self._backlog + change)
+        return tokens
 
     def _best(self, job: Job, price: float) -> float:
         """The share of the work whose last unit is worth the price."""
@@ -254,3 +314,8 @@ def _tokens(job: Job, share: float) -> tuple[int, int]:
         max(1, round(job.input_tokens * share)),
         max(1, round(job.output_tokens * share)),
     )
+
+
+def _whole(job: Job) -> int:
+    """Tokens of a whole answer."""
+    return job.input_tokens + job.output_tokens

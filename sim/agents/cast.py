@@ -8,7 +8,7 @@ from sim.agents.cheaters import BadWorker, Canceller
 from sim.agents.conduct import Conduct, Deed, Ending
 from sim.agents.paced import Paced, Unpaced
 from sim.demand import Demand, Job
-from sim.scenario import Agent, Scenario
+from sim.scenario import DEALERS, Agent, Scenario
 
 _HONEST: Final = Conduct()
 
@@ -42,11 +42,12 @@ class Cast(Conduct):
 
 def cast(demand: Demand, scenario: Scenario) -> Conduct:
     """The conduct of a scenario's agents. Of two that name the same one the later one counts."""
-    if not scenario.agents:
+    agents = [agent for agent in scenario.agents if agent.kind not in DEALERS]
+    if not agents:
         return _HONEST
     buyers: dict[int, Conduct] = {}
     workers: dict[int, Conduct] = {}
-    for agent in scenario.agents:
+    for agent in agents:
         conduct = _made(agent, demand, scenario)
         buyers |= dict.fromkeys(agent.accounts, conduct)
         workers |= dict.fromkeys(agent.workers, conduct)

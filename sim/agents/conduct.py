@@ -79,17 +79,30 @@ class Conduct:
     def taken(self, told: Job, class_index: int, now_ns: int) -> None:
         """Hears where a job begins, before it is asked what is computed of it."""
 
-    def computed(self, told: Job, now_ns: int) -> tuple[int, int]:
-        """Input and output tokens that the worker computes, at most those told."""
-        del now_ns
+    def allowed(self, told: Job) -> int:
+        """Input tokens that the job may have at most; those told are what it usually has.
+
+        The usual ones size its run time, the most its budget. A job with legs has no more.
+        """
+        return told.input_tokens
+
+    def computed(self, told: Job, now_ns: int, fits: int) -> tuple[int, int]:
+        """Input and output tokens that the worker computes, at most those allowed.
+
+        `fits` is how many, both together, its class makes before the deadline.
+        """
+        del now_ns, fits
         return told.input_tokens, told.output_tokens
 
-    def revised(self, told: Job, done_tokens: int, now_ns: int) -> tuple[int, int] | None:
-        """What is to be computed of a job that runs: no less than is done, no more than told.
+    def revised(
+        self, told: Job, done_tokens: int, now_ns: int, fits: int
+    ) -> tuple[int, int] | None:
+        """What is to be computed of a job that runs: no less than is done, no more than allowed.
 
-        Asked when jobs arrive, and when this one would end; None: as planned.
+        Asked when jobs arrive, and when this one would end; None: as planned. `fits` counts from
+        its begin.
         """
-        del told, done_tokens, now_ns
+        del told, done_tokens, now_ns, fits
         return None
 
     def cancels_ns(self, told: Job, begin_ns: int, end_ns: int) -> int | None:

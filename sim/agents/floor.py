@@ -1,7 +1,7 @@
 """A floor of traders on the live continuous book: calls become orders of `exchange.core`.
 
-Each trader is an account with at most one order of one lot in the book: a new call replaces the
-last one. Whether it trades, with whom and at what price is the live engine's decision.
+Each trader is an account with at most one order of one lot on either side of the book: a new call
+replaces the last one. Whether it trades, with whom and at what price is the live engine's decision.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Floor:
     def __init__(self, traders: int, price_max: float) -> None:
         self._core = Exchange()
         self._now_ns = BEGIN_NS
-        self._orders: dict[int, int] = {}  # trader -> its order in the book
+        self._orders: dict[tuple[int, bool], int] = {}  # (trader, buys) -> its order in the book
         self._called = 0
         self._first_account = max(EXTERNAL) + 1
         accounts = [c.OpenAccount(c.AccountKind.PAPER, f"trader-{i}") for i in range(traders)]
@@ -66,15 +66,54 @@ class Floor:
             max_cost_nanos=0,
         )
         deal = None
-        for event in self._apply([*self._withdrawal(trader), place]):
+        for event in self._apply([*self._withdrawal(trader, buys), place]):
             if isinstance(event, OrderAccepted):
-                self._orders[trader] = event.order_id
+                self._orders[trader, buys] = event.order_id
             elif isinstance(event, OrderFilled):
                 maker = event.maker_account_id - self._first_account
-                del self._orders[maker], self._orders[trader]
+                del self._orders[maker, not buys], self._orders[trader, buys]
                 buyer, seller = (trader, maker) if buys else (maker, trader)
                 deal = Deal(buyer, seller, event.price_nanos / NANOS_PER_DOLLAR)
         return deal
+
+    def quote(self, trader: int, bid: int | None, ask: int | None) -> None:
+        """A dealer's two quotes, in ticks, in place of its last ones; they never take.
+
+        One that would trade rests one tick behind the best price of the other side.
+        """
+        commands = [*self._withdrawal(trader, True), *self._withdrawal(trader, False)]
+        for side, price in ((Side.BID, bid), (Side.ASK, ask)):
+            if price is not None:
+                commands.append(self._resting(trader, side, price))
+        for event in self._apply(commands):
+            if isinstance(event, OrderAccepted):
+                self._orders[trader, event.side == Side.BID] = event.order_id
+
+    def position(self, trader: int) -> int:
+        """Lots that the live engine says a trader holds; below 0: short."""
+        account = self._core.accounts[self._first_account + trader]
+        return account.positions.get(self.instrument_id, 0) // LOT_MFLOP
+
+    def check(self) -> None:
+        """The engine's invariants hold, and the money of all together is zero."""
+        self._core.check()
+        assert not self._core.imbalance_nanos(), "the ledger does not add up"
+
+    def _resting(self, trader: int, side: Side, ticks: int) -> c.PlaceConditionalOrder:
+        return c.PlaceConditionalOrder(
+            account_id=self._first_account + trader,
+            client_order_id=self._id(),
+            instrument_id=self.instrument_id,
+            side=side,
+            order_type=c.OrderType.LIMIT,
+            time_in_force=TimeInForce.GTC,
+            self_trade=SelfTradePrevention.CANCEL_NEWEST,
+            price_nanos=max(ticks, 1) * TICK_NANOS,
+            quantity_mflop=LOT_MFLOP,
+            expire_time_ns=0,
+            max_cost_nanos=0,
+            post_only=c.PostOnlyMode.REPRICE,
+        )
 
     def best(self) -> tuple[float | None, float | None]:
         """The best bid and the best ask, dollars."""
@@ -85,12 +124,12 @@ class Floor:
 
     def clear(self) -> None:
         """The day is over: all orders are withdrawn."""
-        for trader in list(self._orders):
-            self._apply(self._withdrawal(trader))
-        self._core.check()
+        for trader, buys in list(self._orders):
+            self._apply(self._withdrawal(trader, buys))
+        self.check()
 
-    def _withdrawal(self, trader: int) -> list[c.Command]:
-        order_id = self._orders.pop(trader, 0)
+    def _withdrawal(self, trader: int, buys: bool) -> list[c.Command]:
+        order_id = self._orders.pop((trader, buys), 0)
         account_id = self._first_account + trader
         return [c.CancelOrder(account_id, order_id, bytes(16))] if order_id else []
 

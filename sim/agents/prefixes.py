@@ -132,9 +132,9 @@ class Prefixes(Conduct):
             cache.use(job.blocks)
         self.computed_tokens[job.number] = self._reading + job.output_tokens
 
-    def computed(self, told: Job, now_ns: int) -> tuple[int, int]:
+    def computed(self, told: Job, now_ns: int, fits: int) -> tuple[int, int]:
         """What was left of the prompt, and the answer."""
-        del now_ns
+        del now_ns, fits
         return self._reading, told.output_tokens
 
     @staticmethod

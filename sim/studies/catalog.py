@@ -23,6 +23,7 @@ NAMES: Final = {
     "worker_loss": "sim.studies.worker_loss",
     "sellers": "sim.studies.sellers",
     "auction": "sim.studies.auction",
+    "dealers": "sim.studies.dealers",
 }
 """The studies that can be run, and where they are."""
 

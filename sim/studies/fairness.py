@@ -78,7 +78,7 @@ def measure(plan: Plan, cell: Cell, each: Each) -> list[Row]:
     elif cell["way"] == "credits":
         outcome = run_market(demand, scenario, Credits(_factors(demand, scenario, size)))
     else:
-        outcome = run_market(demand, scenario)
+        outcome = run_market(demand, scenario, Conduct())
     welfare = outcome.welfare_nanos(demand, scenario)
     asked = [[0] * scenario.accounts for _ in range(demand.windows)]
     served = [[0] * scenario.accounts for _ in range(demand.windows)]

@@ -16,7 +16,7 @@ import msgspec
 import polars as pl
 
 from exchange.core.limits import NS_PER_S
-from sim.agents.conduct import Misreport
+from sim.agents.conduct import Conduct, Misreport
 from sim.demand import Demand
 from sim.intervals import Interval, ratio
 from sim.market import run_market
@@ -70,7 +70,7 @@ def measure(plan: Plan, cell: Cell, each: Each) -> list[Row]:
 @lru_cache(maxsize=2)
 def _honest(plan: Plan, trace: str, load: str, seed: str) -> Outcome:
     cell: Cell = {"trace": trace, "load": float(load), "seed": int(seed)}
-    return run_market(plan.demand(cell), plan.settings(cell))
+    return run_market(plan.demand(cell), plan.settings(cell), Conduct())
 
 
 def _withheld(demand: Demand, scenario: Scenario, honest: Outcome, slots: int) -> list[Row]:
@@ -80,7 +80,7 @@ def _withheld(demand: Demand, scenario: Scenario, honest: Outcome, slots: int) -
             continue
         fewer = msgspec.structs.replace(kind, slots=kind.slots - slots)
         classes = (*scenario.classes[:index], fewer, *scenario.classes[index + 1 :])
-        lying = run_market(demand, msgspec.structs.replace(scenario, classes=classes))
+        lying = run_market(demand, msgspec.structs.replace(scenario, classes=classes), Conduct())
         before, after = (_sellers(demand, one, index, kind.cost) for one in (honest, lying))
         rows += [
             {"window": w, "who": kind.name, "base": before[w], "honest": before[w],

@@ -1,12 +1,13 @@
 """S7, unknown work: what it costs that nobody knows beforehand how much work an answer takes.
 
-Buyers tell a budget: an estimate of the work, with a lognormal error, times a margin. The budget is
-hard, and at its end the adaptive engine answers with what it has; here such an answer is worth the
-share of the work that was done, which is what the bound pays for parts of an answer. A calibrated
-buyer has learned from its own past jobs how estimates and values go with work, and tells the
-posterior mean. For comparison: a rigid engine, whose answer is worth nothing before its end.
+Buyers tell an estimate of the work, with a lognormal error, as what the job usually takes, and a
+budget that is a multiple of it. The budget is hard, and at its end, or just before the deadline,
+the adaptive engine answers with what it has; here such an answer is worth the share of the work
+that was done, which is what the bound pays for parts of an answer. A calibrated buyer has learned
+from its own past jobs how estimates and values go with work, and tells the posterior median.
+For comparison: a rigid engine, whose answer is worth nothing before its end.
 
-The margins were chosen on seed 101, which no published figure uses.
+The multiples were chosen on seed 101, which no published figure uses.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ from sim.studies.study import Cell, Claim, Each, Plan, Plot, Row, Study
 LEAST: Final = 0.92
 SIGMA: Final = 0.6
 SIGMAS: Final = (0.0, 0.3, 0.6, 1.0)
-MARGIN: Final = 1.4
-RIGID_MARGIN: Final = 2.0
+MOST: Final = 3.0
+"""Budget over estimate."""
+RIGID: Final = 2.0
+"""The same where nothing but the whole is worth anything, and of the usual size as well."""
 WAYS: Final = {
     "calibrated": "hard budgets, calibrated estimates",
     "raw": "hard budgets, raw estimates",
@@ -62,8 +65,11 @@ def _conduct(way: str, sigma: float, demand: Demand, scenario: Scenario) -> Esti
     estimates = drawn(demand, sigma, scenario.seed)
     if way == "calibrated":
         estimates = calibrated(demand, scenario, estimates, sigma)
-    margin = 1.0 if not sigma else RIGID_MARGIN if way == "rigid" else MARGIN
-    return Estimated(demand, estimates, margin, partial=way != "rigid")
+    if not sigma:
+        return Estimated(demand, estimates, partial=way != "rigid")
+    if way == "rigid":
+        return Estimated(demand, estimates, RIGID, RIGID, partial=False)
+    return Estimated(demand, estimates, most=MOST)
 
 
 def conclude(plan: Plan, frame: pl.DataFrame) -> list[Claim]:
@@ -125,4 +131,5 @@ STUDY: Final = Study(
     measure=measure,
     conclude=conclude,
     draw=draw,
+    version=2,
 )

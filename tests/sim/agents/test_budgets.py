@@ -30,16 +30,25 @@ def test_certain_buyers_are_honest_buyers() -> None:
 
 def test_a_budget_is_hard_and_fits_the_deadline() -> None:
     demand = small_demand()
-    conduct = Estimated(demand, drawn(demand, 0.8, 1), 1.4)
+    conduct = Estimated(demand, drawn(demand, 0.8, 1), 1.0, 2.0)
     for job in demand.jobs:
         told = conduct.told(job, job.arrival_ns)
         assert told is not None
         share = (told.input_tokens + told.output_tokens) / (job.input_tokens + job.output_tokens)
         # Tokens are whole.
         assert share * job.work_ns <= job.deadline_ns - job.arrival_ns + 2e-2 * job.work_ns
-        tokens = conduct.computed(told, job.arrival_ns)
-        assert tokens <= (told.input_tokens, told.output_tokens)
-        assert conduct.computed_share[job.number] <= min(share, 1) + 1e-9
+        whole = job.input_tokens + job.output_tokens
+        for fits in (10**9, max(whole // 3, 2)):
+            tokens = conduct.computed(told, job.arrival_ns, fits)
+            assert tokens[0] <= conduct.allowed(told)
+            assert tokens[1] <= told.output_tokens
+            assert sum(tokens) <= fits
+            assert sum(tokens) <= whole
+            assert conduct.computed_share[job.number] * whole == pytest.approx(sum(tokens))
+        # It bids what the estimate is worth per unit of compute, whatever its budget.
+        budget = conduct.allowed(told) + told.output_tokens
+        density = told.value_nanos / budget * whole / job.value_nanos
+        assert density == pytest.approx(1 / conduct._estimates[job.number], rel=0.05)
 
 
 def test_rigid_answers_are_worth_nothing_before_their_end() -> None:
@@ -87,6 +96,11 @@ def test_elastic_budgets_get_less_than_the_bound_and_more_than_honest_ones() -> 
     assert 0.8 * best < welfare <= best
     shares = priced.computed_share.values()
     assert min(shares) < 0.7
+    # Some were stopped, or went on, while they ran: others had come, or none had.
+    plain = Elastic(demand, SMALL, 10.0, 0.0)
+    plain.revises = False
+    run_market(demand, SMALL, plain)
+    assert plain.computed_share != priced.computed_share
     assert max(shares) > 1.2
     whole = Estimated(demand, [1.0] * len(demand.jobs), 1.0)
     outcome = run_market(demand, SMALL, whole)

@@ -124,7 +124,7 @@ def test_a_budget_for_what_is_cached_no_more_ends_before_the_answer() -> None:
     assert left == 1
     conduct.caches[0] = PrefixCache(1_000)  # all is lost
     conduct.taken(second, 0, 0)
-    assert conduct.computed(second, 0) == (1, second.output_tokens)
+    assert conduct.computed(second, 0, 10**9) == (1, second.output_tokens)
     assert conduct.cut == {second.number}
 
 
