@@ -243,11 +243,13 @@ class NaiveBook:
     def _enter_post_only(self, order: Order) -> None:
         met: set[int] = set()
         while (found := self._next(order, met)) is not None:
-            maker, _, _ = found
+            maker, quantity, _ = found
             if maker.account_id == order.account_id:
                 if not self._prevent_self_trade(maker, order):
                     return
                 continue
+            if not quantity:  # its budget pays no lot here, so none at its limit
+                break
             away = -self.tick if order.side == Side.BID else self.tick
             price = maker.price + away
             if not order.terms & Terms.REPRICE or not 0 < price <= PRICE_MAX:

@@ -31,10 +31,14 @@ def main() -> int:
     first, count = options.first_seed, min(SEED_COMMANDS, options.size)
     start, fills, done = time.monotonic(), 0, 0
     with ProcessPoolExecutor(options.processes) as pool:
-        for seed, found in enumerate(
-            pool.map(run_long, range(first, first + seeds), [count] * seeds), first
-        ):
-            fills += found
+        results = pool.map(run_long, range(first, first + seeds), [count] * seeds)
+        for seed in range(first, first + seeds):
+            try:
+                fills += next(results)
+            except AssertionError as difference:
+                sys.stdout.write(f"seed {seed}: {difference}\n")
+                pool.shutdown(cancel_futures=True)
+                return 1
             done += count
             sys.stdout.write(
                 f"seed {seed}: {done:,} of {seeds * count:,} commands, {fills:,} fills, no "
