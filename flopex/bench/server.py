@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from exchange.readmodel.database import connect
+from exchange.readmodel.errors import ReadModelMissing
 from exchange.readmodel.progress import read_progress
 from exchange.server.gateway_process import GatewayProcess
 from exchange.server.read_model import ReadModelProcess, read_model_url
@@ -76,8 +77,11 @@ def _read_model_pid(exchange: InProcessExchange) -> int:
 
 
 def _read_model_sequence(directory: Path) -> int:
-    """The last command that the read model holds."""
-    database = connect(read_model_url(directory, ""), read_only=True)
+    """The last command that the read model holds; 0 until its process has made it."""
+    try:
+        database = connect(read_model_url(directory, ""), read_only=True)
+    except ReadModelMissing:
+        return 0
     try:
         progress = read_progress(database)
     finally:
