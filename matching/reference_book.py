@@ -242,16 +242,14 @@ class NaiveBook:
 
     def _enter_post_only(self, order: Order) -> None:
         met: set[int] = set()
-        while (found := self._next(order, met)) is not None:
-            maker, quantity, _ = found
+        # A budget that pays no lot here pays none at the order's limit.
+        while (found := self._next(order, met)) is not None and found[1]:
+            maker = found[0]
             if maker.account_id == order.account_id:
                 if not self._prevent_self_trade(maker, order):
                     return
                 continue
-            if not quantity:  # its budget pays no lot here, so none at its limit
-                break
-            away = -self.tick if order.side == Side.BID else self.tick
-            price = maker.price + away
+            price = maker.price + (-self.tick if order.side == Side.BID else self.tick)
             if not order.terms & Terms.REPRICE or not 0 < price <= PRICE_MAX:
                 self._drop(order, CancelReason.POST_ONLY_WOULD_TAKE)
                 return
