@@ -24,13 +24,17 @@ VIEWS = {
 }
 
 
+def address_of(view: str) -> str:
+    """Where a view is; the market of the instrument that trades all the time."""
+    return f"#/market/{PAPER_INSTRUMENT}" if view == "market" else f"#/{view}"
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
 async def test_pictures(open_page: Open, scene: Scene, size: str, theme: str) -> None:
     async with open_page(key=scene.cast.operator_key, size=SIZES[size], theme=theme) as page:
         for view, (title, part) in VIEWS.items():
-            address = f"#/market/{PAPER_INSTRUMENT}" if view == "market" else f"#/{view}"
-            await page.evaluate("address => { location.hash = address; }", address)
+            await page.evaluate("address => { location.hash = address; }", address_of(view))
             await expect(page.locator("nav a[aria-current]")).to_have_text(title)
             await page.locator(part).first.wait_for()
             await picture(page, f"{view}-{size}-{theme}")
@@ -47,7 +51,7 @@ async def test_axe_finds_nothing(open_page: Open, scene: Scene, size: str, theme
         await page.add_script_tag(path=AXE)
         found: dict[str, Any] = {}
         for view, (title, part) in VIEWS.items():
-            await page.evaluate("address => { location.hash = address; }", f"#/{view}")
+            await page.evaluate("address => { location.hash = address; }", address_of(view))
             await expect(page.locator("nav a[aria-current]")).to_have_text(title)
             await page.locator(part).first.wait_for()
             result = await page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
