@@ -5,6 +5,7 @@ Prices are whole ticks and inventories whole lots, so a bound on either is exact
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Final, NamedTuple
 
 from sim.scenario import Agent
@@ -20,7 +21,7 @@ class Quotes(NamedTuple):
     ask: int | None
 
 
-class Dealer:
+class Dealer(ABC):
     """Trades on its own account. It hears the price of every trade, and its own fills.
 
     `position` is in lots, `cash` in ticks: what it was paid less what it paid.
@@ -47,9 +48,9 @@ class Dealer:
         self.cash += -price if bought else price
         assert abs(self.position) <= self._bound, "a dealer holds more than it may"
 
+    @abstractmethod
     def quotes(self) -> Quotes:
         """What it quotes now."""
-        raise NotImplementedError
 
 
 class Maker(Dealer):
