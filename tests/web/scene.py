@@ -45,6 +45,7 @@ class Scene:
         self.cast = Cast(Settings(directory, "instant", http=http), Stage())
         self.keys = Keys({})
         self._playing: list[asyncio.Task[None]] = []
+        self._trading = asyncio.Lock()
 
     @property
     def url(self) -> str:
@@ -81,14 +82,21 @@ class Scene:
         for part in (self._trade(chance, pause_s), self._ask(chance, pause_s * 8)):
             self._playing.append(asyncio.create_task(part))
 
+    @contextlib.asynccontextmanager
+    async def still(self) -> AsyncIterator[None]:
+        """Nobody else trades on the paper book meanwhile: what a test reads stays true."""
+        async with self._trading:
+            yield
+
     async def _trade(self, chance: random.Random, pause_s: float) -> None:
         price = PRICE_NANOS
         async with self.client(PAPER_MAKER) as maker, self.client(PAPER_TAKER) as taker:
             while True:
                 price += chance.choice((-2, -1, 0, 0, 1, 2)) + (PRICE_NANOS - price) // 40
-                with contextlib.suppress(FlopexError):  # the exchange is being restarted
-                    await self._quote(chance, maker, price)
-                    await self._take(chance, taker)
+                async with self._trading:
+                    with contextlib.suppress(FlopexError):  # the exchange is being restarted
+                        await self._quote(chance, maker, price)
+                        await self._take(chance, taker)
                 await asyncio.sleep(pause_s * chance.expovariate(1))
 
     async def _quote(self, chance: random.Random, maker: AsyncClient, price: int) -> None:

@@ -42,14 +42,33 @@ async def test_what_is_public_is_seen_without_a_key(open_page: Open) -> None:
         assert await page.locator("nav a", has_text="Operator").count() == 0
 
 
-async def test_ladder_tape_and_clock_are_live(open_page: Open) -> None:
+async def settled_ladder(page: Page, scene: Scene) -> tuple[list[int], list[int]]:
+    """The asks and the bids that the page shows, once they are those of a book that is still."""
+
+    async def prices(side: str) -> list[int]:
+        texts = await shown(page, f".side.{side} .line-price")
+        return [int(text.replace(",", "")) for text in texts]
+
+    async def same() -> bool:
+        book = await operator.market.book(PAPER_INSTRUMENT, depth=50)
+        asks, bids = await prices("ask"), await prices("bid")
+        best_asks = [level.price_nanos for level in book.asks[: len(asks)]]
+        best_bids = [level.price_nanos for level in book.bids[: len(bids)]]
+        return bool(asks and bids) and asks[::-1] == best_asks and bids == best_bids
+
+    async with scene.operator() as operator:
+        await until(same)
+    return await prices("ask"), await prices("bid")
+
+
+async def test_ladder_tape_and_clock_are_live(open_page: Open, scene: Scene) -> None:
     async with open_page(PAPER) as page:
         first = page.locator("#trades tbody tr").first
         before = await first.text_content()
         await expect(first).not_to_have_text(before or "", timeout=20_000)
         assert {"▲ bid", "▼ ask"} & set(await shown(page, "#trades .taker"))
-        asks = [int(text.replace(",", "")) for text in await shown(page, ".side.ask .line-price")]
-        bids = [int(text.replace(",", "")) for text in await shown(page, ".side.bid .line-price")]
+        async with scene.still():
+            asks, bids = await settled_ladder(page, scene)
         assert asks == sorted(asks, reverse=True)
         assert bids == sorted(bids, reverse=True)
         assert len(asks) > 3
@@ -100,16 +119,16 @@ async def test_candles_of_the_exchange_and_the_days_figures(open_page: Open, sce
 
 
 async def test_orders_are_placed_seen_and_cancelled(open_page: Open, scene: Scene) -> None:
-    async with open_page(PAPER, key=scene.keys.paper) as page:
+    async with open_page(PAPER, key=scene.keys.paper) as page, scene.still():
         await expect(page.locator("#ladder .unit")).to_contain_text("every change")
-        assert len(await shown(page, ".side.bid .line-price")) > 5
+        asks, bids = await settled_ladder(page, scene)
+        picked = page.locator("#ticket input[name=price]")
         await page.locator(".side.ask .line-price button").last.click()
-        picked = int(await page.locator("#ticket input[name=price]").input_value())
+        await expect(picked).to_have_value(str(asks[-1]))
         await expect(page.locator("#ticket")).to_contain_text("Costs at most")
-        # At the best bid: deep enough to rest, near enough to be seen.
+        price = bids[3]  # deep enough to rest, near enough to be seen
         await page.locator(".side.bid .line-price button").nth(3).click()
-        price = int(await page.locator("#ticket input[name=price]").input_value())
-        assert price < picked
+        await expect(picked).to_have_value(str(price))
         await page.locator("#ticket input[name=quantity]").fill("0.5")
         await page.locator("#ticket [type=submit]").click()
         await expect(page.locator("#ticket [role=status]")).to_contain_text("✓ Order")
