@@ -21,9 +21,9 @@ from flopex.demo.market import PAPER_MAKER, Keys, set_up, set_up_paper
 from flopex.demo.processes import Cast, Settings
 from flopex.demo.scenario import PAPER_INSTRUMENT, WORKERS
 from flopex.demo.stage import Stage
+from tests.waiting import WITHIN_S
 from worker.model.shipped import shipped_card
 
-WITHIN_S = 60.0
 PAPER_TAKER = "paper-taker"
 PRICE_NANOS = 1_740
 ORDERS_MAX = 50

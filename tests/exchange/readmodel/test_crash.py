@@ -20,10 +20,10 @@ from exchange.readmodel.progress import read_progress
 from tests.exchange.core import sizes
 from tests.exchange.readmodel.journals import Writer, chaos_commands
 from tests.exchange.readmodel.test_feed import built, everything
+from tests.waiting import WITHIN_S
 
 NewUrl = Callable[[], str]
 KILLS = 6 * sizes.SOAK
-WAIT_S = 60.0
 
 SLOW_FEED = """
 import sys, time
@@ -31,6 +31,7 @@ from pathlib import Path
 from threading import Event
 from exchange.readmodel import feed, order_rows
 from exchange.readmodel.follow import follow
+from tests.waiting import WITHIN_S
 feed.POLL_GROUPS, feed.BATCH_ROWS_MAX = 1, 0  # a transaction for each commit group
 write = order_rows.OrderRows.write
 def slowly(self, database):
@@ -65,7 +66,7 @@ def sequence(url: str) -> int:
 
 def reach(url: str, target: int) -> None:
     """Wait until a read model contains a sequence."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + WITHIN_S
     while sequence(url) < target:
         assert time.monotonic() < deadline, "it took too long"
         time.sleep(0.002)

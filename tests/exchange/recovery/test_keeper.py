@@ -20,8 +20,8 @@ from exchange.recovery.keeper import (
 )
 from exchange.testing.clock import ManualClock
 from tests.exchange.core.scenario import T0, uuid7
+from tests.waiting import WITHIN_S
 
-WAIT_S = 60.0
 RECORDS = SNAPSHOT_RECORDS_MIN
 
 
@@ -57,7 +57,7 @@ class Live:
 
     async def followed(self) -> None:
         """Wait for the follower to end."""
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(WITHIN_S):
             await self.keeper.followed()
 
     def following(self) -> bool:

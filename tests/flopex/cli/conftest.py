@@ -20,6 +20,7 @@ import structlog
 from exchange.client import AsyncClient, ClearingMode, Instrument, Settlement
 from exchange.metering.cards import INSTANT
 from tests.flopex.cli.runner import run
+from tests.waiting import WITHIN_S
 
 MODEL = "instant"
 INTERACTIVE = "instant/cpu/interactive"
@@ -113,7 +114,7 @@ def end(process: subprocess.Popen[str]) -> int:
     """Drain a process; its exit status."""
     process.terminate()
     try:
-        process.communicate(timeout=30)
+        process.communicate(timeout=WITHIN_S)
     finally:
         process.kill()
         process.wait()
