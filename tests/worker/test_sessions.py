@@ -213,6 +213,20 @@ async def test_a_revoked_lease_stops_silently_and_frees_its_slot(
         assert (await session.next("accept")).lease_id == 2
 
 
+async def test_states_and_reasons_of_a_newer_exchange_are_taken(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    newer: Any = 9_999
+    async with running_worker(make_config(exchange.target, tmp_path, instant=STUCK)):
+        session, _ = await begin(exchange)
+        await session.send(refusal=pb.Refusal(reason=newer))
+        await session.send(revoke=pb.RevokeLease(lease_id=1, reason=newer))
+        await session.send(change=pb.WorkerChange(state=newer))
+        await session.send(change=pb.WorkerChange(state=pb.WorkerState.WORKER_STATE_READY))
+        await session.offer(2)
+        assert (await session.next("accept")).lease_id == 2
+
+
 async def test_a_refusal_of_an_old_fence_voids_the_lease(
     exchange: ScriptedExchange, tmp_path: Path
 ) -> None:
