@@ -11,7 +11,6 @@ import contextlib
 import os
 import random
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from exchange.v1.account_service_pb2_grpc import AccountServiceStub
 from exchange.v1.admin_service_pb2_grpc import AdminServiceStub
 from exchange.v1.job_service_pb2_grpc import JobServiceStub
 from exchange.v1.order_service_pb2_grpc import OrderServiceStub
+from tests.ports import reserved_port
 from tests.waiting import WITHIN_S
 
 INSTRUMENT = "instant/cpu/interactive"
@@ -60,19 +60,19 @@ class Told:
     repeats: int = 0
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def gateway_of(pid: int) -> int:
     """The gateway's process, one of the children of the engine's."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    (found,) = (c for c in children if b"gateway" in Path(f"/proc/{c}/cmdline").read_bytes())
+    (found,) = (child for child in children if b"gateway" in _command_line(child))
     return int(found)
+
+
+def _command_line(pid: str) -> bytes:
+    """Of a process; nothing of one that has ended meanwhile."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 class CrashSite:
@@ -89,7 +89,8 @@ class CrashSite:
         self.directory = directory
         self.data = directory / "data"
         self.random = random.Random(seed)
-        self.address = f"127.0.0.1:{free_port()}"
+        self._port = contextlib.ExitStack()
+        self.address = f"127.0.0.1:{self._port.enter_context(reserved_port())}"
         self.operator = new_secret()
         self.keys: dict[str, str] = {}
         self.told = Told()
@@ -169,6 +170,7 @@ class CrashSite:
 
     async def stop(self) -> None:
         """End everything that still runs."""
+        self._port.close()
         await self.channel.close()
         for process in (*self._workers, self._server):
             if process is not None and process.returncode is None:
@@ -354,7 +356,10 @@ class CrashSite:
             for job_id in self.told.jobs.values():
                 while job_id not in self.told.ended:
                     request = jobs_pb.GetJobRequest(job_id=job_id)
-                    job = (await stub.GetJob(request, metadata=sent, timeout=CALL_S)).job
+                    answer = await self.until_told(
+                        lambda asked=request: stub.GetJob(asked, metadata=sent, timeout=CALL_S)  # type: ignore[misc]
+                    )
+                    job = answer.job
                     if job.state in terminal:
                         self.told.ended[job_id] = (job.state, job.paid_nanos)
                     else:

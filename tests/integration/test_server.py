@@ -141,6 +141,12 @@ class Crowd:
         self.acknowledged: set[int] = set()
         self._tasks = [asyncio.create_task(self._place()), asyncio.create_task(self._listen())]
 
+    async def heard(self) -> None:
+        """Wait until something was acknowledged."""
+        async with asyncio.timeout(WITHIN_S):
+            while not self.acknowledged:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
     async def end(self) -> None:
         async with asyncio.timeout(WITHIN_S):
             await asyncio.gather(*self._tasks)
@@ -174,7 +180,8 @@ async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
             assert found.failure == ""
             assert len(acknowledged) <= found.open_orders <= sent
             crowd = Crowd(server.trader(key).Trade())
-            await asyncio.sleep(0.2 + 0.3 * chance.random())
+            await crowd.heard()
+            await asyncio.sleep(0.3 * chance.random())
             await server.kill()
             await crowd.end()
             sent += crowd.sent

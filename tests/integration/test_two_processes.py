@@ -139,7 +139,8 @@ async def test_a_job_outlives_the_gateway(exchange: InProcessExchange) -> None:
         await worker.register()
         await worker.quote("instant/cpu/interactive", 1_000)
         # The same offer again, or that of the next attempt where it has expired meanwhile.
-        await worker.run(await worker.offer(), "done")
+        while not (await worker.run(await worker.offer(), "done")).accepted:
+            await worker.quote("instant/cpu/interactive", 1_000)
         jobs = JobServiceStub(channel)
         watch = jobs.WatchJob(jobs_pb.WatchJobRequest(job_id=job.job_id), metadata=metadata(buyer))
         async with asyncio.timeout(WITHIN_S):

@@ -176,7 +176,7 @@ async def _torture_one(folder: Path, kills: int, seed: int, zygote: Zygote) -> C
                     await site.kill_at_start(site.random.uniform(0, START_S))
                     at_start += 1
                 await site.start()
-        await site.all_ended(within_s=240)
+        await site.all_ended(within_s=10 * WITHIN_S)
         said = await site.invariants(full=True)
         buyer = await site.account("buyer")
     finally:

@@ -25,7 +25,6 @@ from tests.waiting import WITHIN_S
 MODEL = "instant"
 INTERACTIVE = "instant/cpu/interactive"
 PAPER = "paper-h100"
-TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         directory,
         environment,
         *("serve", "--json", "--data", "data", "--address", "127.0.0.1:0"),
-        *("--http", "off", "--grace", "1", "--single-process"),
+        *("--http", "off", "--grace", "1", "--single-process", "--fresh-within", str(WITHIN_S)),
     )
     try:
         started = json.loads(read_line(serving))
@@ -173,7 +172,7 @@ async def _set_up(site: Site) -> None:
                 prefill_millitokens_per_s=10**7,
                 decode_millitokens_per_s=10**6,
                 context_tokens_max=2_048,
-                latest_start_ns=2 * 10**9,
+                latest_start_ns=60 * 10**9,
             )
         )
         for name, role in (
@@ -195,7 +194,7 @@ def worker(site: Site) -> Iterator[str]:
         key="owner",
     )
     try:
-        give_up = time.monotonic() + TIMEOUT_S
+        give_up = time.monotonic() + WITHIN_S
         while (
             not (found := site.flopex("worker", "status", "--json", key="owner").object())[
                 "workers"
