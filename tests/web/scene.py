@@ -42,7 +42,9 @@ class Scene:
     """
 
     def __init__(self, directory: Path, http: str = "127.0.0.1:0") -> None:
-        self.cast = Cast(Settings(directory, "instant", http=http), Stage())
+        # Who looks for what has just happened finds it, however busy the machine is.
+        serving = ("--fresh-within", str(WITHIN_S))
+        self.cast = Cast(Settings(directory, "instant", http=http, serving=serving), Stage())
         self.keys = Keys({})
         self._playing: list[asyncio.Task[None]] = []
         self._trading = asyncio.Lock()
