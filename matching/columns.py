@@ -76,7 +76,7 @@ def numbers(column: bytes, count: int) -> vec[i64]:
         ValueError: as `unpack`.
     """
     width: i64 = column[0] if column else _EQUAL
-    if not COMPILED or width == _EQUAL or len(column) != 1 + width * count:
+    if not COMPILED or width not in _CODES or len(column) != 1 + width * count:
         return vec[i64](unpack(column, count))
     values = vec[i64]([0] * count)
     at: i64 = 0
