@@ -219,7 +219,7 @@ class Server:
             directory / "journal", directory / "snapshots", url, self.config.traces
         )
         await self._feeding.start()
-        self._read_model = ReadModel(url, lambda: engine.core.sequence)
+        self._read_model = ReadModel(url, lambda: engine.core.sequence, self.config.fresh_within_s)
         self._read_model.start()
         return self._read_model
 
