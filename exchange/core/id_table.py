@@ -60,7 +60,8 @@ class IdTable:
 
     Rows are found by open addressing: a slot is 0, or the row's number below 31 bits of the id's
     hash, and an id stands in the first free slot from that of its hash on. Python's hash is keyed,
-    so that nobody can choose ids that share one. At most half as many ids as slots.
+    so that nobody can choose ids that share one; where an id lies shows nowhere. At most half as
+    many ids as slots.
     """
 
     __slots__ = ("_by_id", "_count", "_free", "_mask", "_rows", "_slots", "_used")
@@ -135,10 +136,10 @@ class IdTable:
             self._clear()
 
     def ids(self) -> list[bytes]:
-        """All ids, in no order that means anything."""
+        """All ids, sorted. Costs O(ids x log ids)."""
         if not COMPILED:
-            return list(self._by_id)
-        return [self._id(entry & _ROW) for entry in self._slots if entry]
+            return sorted(self._by_id)
+        return sorted([self._id(entry & _ROW) for entry in self._slots if entry])
 
     def reserve(self, count: i64) -> None:
         """Have slots and rows for so many ids."""
@@ -180,7 +181,7 @@ class IdTable:
 
     def state(self) -> tuple[bytes, bytes, bytes]:
         """Canonical state: the ids in order, their contents, and a column of their results."""
-        ids = sorted(self.ids())
+        ids = self.ids()
         known = [self._sure(client_id) for client_id in ids]
         return (
             b"".join(ids),
