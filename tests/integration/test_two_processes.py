@@ -17,6 +17,7 @@ import pytest
 from exchange.client import AsyncClient, RetryPolicy, Side
 from exchange.core.commands import Role
 from exchange.metering.cards import INSTANT
+from exchange.rpc import followed
 from exchange.server import GATEWAY_COMMAND, Server, ServerConfig, ServerFailed, gateway_process
 from exchange.server.gateway_process import GatewayProcess
 from exchange.testing import InProcessExchange, metadata
@@ -146,6 +147,31 @@ async def test_a_job_outlives_the_gateway(exchange: InProcessExchange) -> None:
         async with asyncio.timeout(WITHIN_S):
             updates = [update async for update in watch]
     assert updates[-1].job.state == jobs_pb.JOB_STATE_SETTLED
+
+
+async def test_a_streamed_answer_ends_with_the_gateway(
+    exchange: InProcessExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever dropped the connection: a job that nobody reads does not run to its budget."""
+    monkeypatch.setattr(followed, "ABANDONED_S", 0.5)
+    await exchange.batch_instrument(INSTANT)
+    buyer = await exchange.trader("buyer", paper=False)
+    asked = {"model": "instant", "prompt": "x", "stream": True, "exchange": {"limit": 1}}
+    base, headers = f"http://{exchange.http_address}", {"Authorization": f"Bearer {buyer}"}
+    services = exchange.server.services
+    async with aiohttp.ClientSession(base, headers=headers) as http:
+        asking = asyncio.create_task(http.post("/v1/completions", json=asked))
+        async with asyncio.timeout(WITHIN_S):
+            while not exchange.core.jobs or not services.streams:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        os.kill(gateway(exchange).pid, signal.SIGKILL)
+        (job,) = exchange.core.jobs.values()
+        async with asyncio.timeout(WITHIN_S):
+            while job.is_open:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    assert (job.state.name, job.paid_nanos) == ("CANCELLED", 0)
 
 
 async def test_the_page_and_the_metrics_are_the_engines(exchange: InProcessExchange) -> None:
