@@ -238,7 +238,8 @@ class IdTable:
             while slots[slot]:
                 slot = slot + 1 & mask
             slots[slot] = tag << 32 | number
-        self._count = self._used = count
+        if COMPILED:
+            self._count = self._used = count
 
     def _sure(self, client_id: bytes) -> Known:
         known = self.get(client_id)
