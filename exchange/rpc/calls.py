@@ -25,6 +25,14 @@ class IncomingCall(Protocol):
         ...
 
     @property
+    def single(self) -> bool:
+        """Whether it is sure to have one request and at most one response.
+
+        Such a call may travel in one piece; False is always right.
+        """
+        ...
+
+    @property
     def metadata(self) -> Mapping[str, str]:
         """What the caller sent before its messages."""
         ...

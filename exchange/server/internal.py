@@ -96,6 +96,7 @@ class RemoteViews:
 class _Question:
     """A call of the gateway's own: one request, one response."""
 
+    single = True
     metadata: Mapping[str, str] = {}
     left_s = None
 
