@@ -31,7 +31,7 @@ from exchange.link.frames import (
 )
 from exchange.link.lane import Lane
 from exchange.link.link import Link
-from exchange.rpc.calls import Api
+from exchange.rpc.calls import PromptApi
 from exchange.rpc.errors import Code, RpcError, too_large
 
 LANES_MAX: Final = 8_192
@@ -101,21 +101,41 @@ class LaneCall(LinkCall):
 
 
 class AskedCall(LinkCall):
-    """A call that came with its request, and goes with its response."""
+    """A call that came with its request, and goes with its response: see `calls.AskedCall`.
 
-    __slots__ = ("_request", "response")
+    Attributes:
+        request: Its request.
+        response: What `write` was given; it goes when the task that serves the call is done.
+    """
+
+    __slots__ = ("_link", "_was_read", "request", "response")
 
     single = True
 
-    def __init__(self, number: int, asking: Asking) -> None:
+    def __init__(self, number: int, asking: Asking, link: EngineEnd) -> None:
         super().__init__(number, asking)
-        self._request: bytes | None = asking.request
+        self._link = link
+        self._was_read = False
+        self.request = asking.request
         self.response: bytes | None = None
+
+    def answer(self, response: bytes) -> None:
+        """See `calls.AskedCall`; a response that no frame can hold is an error."""
+        if len(response) > PAYLOAD_BYTES_MAX:
+            self.fail(too_large(len(response), PAYLOAD_BYTES_MAX))
+        else:
+            self._link.finish(self, Kind.ANSWER, response)
+
+    def fail(self, error: RpcError) -> None:
+        """See `calls.AskedCall`."""
+        self._link.finish(self, Kind.END, pack(Ending.of(error)))
 
     async def read(self) -> bytes | None:
         """See `IncomingCall`."""
-        request, self._request = self._request, None
-        return request
+        if self._was_read:
+            return None
+        self._was_read = True
+        return self.request
 
     async def write(self, message: bytes) -> None:
         """See `IncomingCall`; raises `RpcError` where no frame can hold the message."""
@@ -133,7 +153,7 @@ class EngineEnd(Link):
         settings: What the gateway is told before anything else.
     """
 
-    def __init__(self, api: Api, settings: bytes) -> None:
+    def __init__(self, api: PromptApi, settings: bytes) -> None:
         super().__init__()
         self._api = api
         self._settings = settings
@@ -162,7 +182,7 @@ class EngineEnd(Link):
         """See `Link`."""
         kind, number, payload = frame
         if kind == Kind.ASK:
-            self._begin(AskedCall(number, unpack(ASKING, payload)))
+            self._begin(AskedCall(number, unpack(ASKING, payload), self))
         elif kind == Kind.OPEN:
             self._begin(LaneCall(number, unpack(OPENING, payload), Lane(number, self)))
         elif kind == Kind.READY and not self.ready.done():
@@ -187,8 +207,8 @@ class EngineEnd(Link):
         assert len(self._calls) <= LANES_MAX
         for number, call in self._calls.items():
             assert 0 < number == call.number <= self._newest
-            assert call.task is not None
             if isinstance(call, LaneCall):
+                assert call.task is not None
                 assert number == call.lane.number
                 call.lane.check()
 
@@ -198,6 +218,9 @@ class EngineEnd(Link):
             raise LinkError(f"call {number} after {self._newest}, {len(self._calls)} under way")
         self._newest = number
         self._calls[number] = call
+        # What is answered without a task does not wait for room either.
+        if isinstance(call, AskedCall) and not self.full and self._api.take(call):
+            return
         call.task = asyncio.get_running_loop().create_task(self._serve(call))
 
     def _go_on(self, kind: int, number: int, payload: bytes) -> None:
@@ -221,8 +244,15 @@ class EngineEnd(Link):
         """The caller has gone: what serves it is told at once, and again by its own task's end."""
         del self._calls[call.number]
         call.end(gone())
-        assert call.task is not None
-        call.task.cancel()
+        if call.task is not None:
+            call.task.cancel()
+
+    def finish(self, call: LinkCall, kind: Kind, payload: bytes) -> None:
+        """The last frame of a call, unless its caller has gone."""
+        found = self._calls.pop(call.number, None)
+        call.end()
+        if found is not None:
+            self.write(kind, call.number, payload)
 
     async def _serve(self, call: LinkCall) -> None:
         kind, payload = Kind.END, _OK
@@ -238,10 +268,7 @@ class EngineEnd(Link):
                 raise  # Not the caller: this process ends.
             return
         finally:
-            found = self._calls.pop(call.number, None)
-            call.end()
-            if found is not None:
-                self.write(kind, call.number, payload)
+            self.finish(call, kind, payload)
 
 
 def gone() -> RpcError:

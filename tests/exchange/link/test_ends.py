@@ -7,6 +7,7 @@ import contextlib
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import cast
 
 import pytest
 
@@ -16,6 +17,7 @@ from exchange.link.frames import HEADER, Asking, Frame, Hello, Kind, Opening, co
 from exchange.link.gateway_end import RemoteApi
 from exchange.link.lane import WINDOW_BYTES
 from exchange.link.link import BUFFER_BYTES_MAX, Link, attach
+from exchange.rpc import calls
 from exchange.rpc.calls import IncomingCall
 from exchange.rpc.errors import Code, RpcError, busy
 
@@ -56,6 +58,20 @@ class Script:
         self.seen: list[IncomingCall] = []
         self.cancelled = 0
         self.ended = 0
+        self.later: Callable[[], None]
+
+    def take(self, call: calls.AskedCall) -> bool:
+        """A "prompt" call is answered at once or, as "prompt_later", when `later` is called."""
+        if not call.method.startswith("prompt"):
+            return False
+        self.seen.append(cast("IncomingCall", call))
+        call.on_end(self._end)
+        self.later = lambda: call.answer(call.request)
+        if call.method == "prompt_error":
+            call.fail(RpcError(Code.NOT_FOUND, "NOTHING", "nothing"))
+        elif call.method == "prompt":
+            self.later()
+        return True
 
     async def serve(self, call: IncomingCall) -> None:
         self.seen.append(call)
@@ -204,6 +220,36 @@ async def test_asking_in_vain(method: str, reason: str) -> None:
             await gateway.serve(caller)
         assert caught.value.reason == reason
         assert not caller.responses
+
+
+async def test_what_is_taken_is_answered_without_a_task() -> None:
+    async with linked() as (gateway, engine, script):
+        caller = asker("prompt", b"one")
+        await gateway.serve(caller)
+        assert caller.responses == [b"one"]
+        with pytest.raises(RpcError, match="NOTHING"):
+            await gateway.serve(asker("prompt_error", b""))
+        later = asker("prompt_later", b"two")
+        task = asyncio.create_task(gateway.serve(later))
+        await until(lambda: len(script.seen) == 3)
+        engine.check()
+        script.later()
+        script.later()  # The second answer is none.
+        await task
+        assert later.responses == [b"two"]
+
+
+async def test_what_is_taken_may_be_answered_when_the_caller_has_gone() -> None:
+    async with linked() as (gateway, engine, script):
+        task = asyncio.create_task(gateway.serve(asker("prompt_later", b"two")))
+        await until(lambda: script.seen)
+        task.cancel()
+        await until(lambda: script.ended)
+        script.later()
+        assert not len(engine)
+        caller = asker("prompt", b"one")
+        await gateway.serve(caller)
+        assert caller.responses == [b"one"]
 
 
 async def test_a_request_that_fits_no_frame_fails_alone() -> None:
