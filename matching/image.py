@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from matching.columns import count_of, pack, unpack
+from mypy_extensions import i64
+
+from matching.columns import count_of, numbers, pack, unpack
 from matching.order import Conditions, Order
 from matching.sheet import Sheet
 from matching.types import BookState
@@ -57,7 +59,9 @@ def restore_image(sheet: Sheet, image: Sequence[Any]) -> None:
     sheet.state = BookState(state)
     sheet.open = sheet.state == BookState.OPEN
     sheet.last_price = last_price
-    for order in _unpack_orders(resting):
+    orders = _unpack_orders(resting)
+    sheet.orders.reserve(len(orders))
+    for order in orders:
         sheet.put(order)
     for order_id in unpack(minimums, count_of(minimums)):
         found = sheet.orders.get(order_id)
@@ -82,18 +86,23 @@ def _pack_orders(orders: list[Order]) -> tuple[object, ...]:
 def _unpack_orders(packed: Sequence[Any]) -> list[Order]:
     *columns, asked = packed
     count = count_of(columns[0])
-    ids, accounts, sides, prices, quantities, leaves, in_force, modes = (
-        unpack(column, count) for column in columns
-    )
-    orders = list(map(Order, ids, accounts, sides, prices, quantities, in_force, modes))
-    if leaves != quantities:
-        for order, left in zip(orders, leaves, strict=True):
-            order.leaves = left
-    for at, terms, minimum, display, stop_price, budget, reserve in asked:
+    read = [numbers(column, count) for column in columns]
+    ids, accounts, sides, prices, quantities, leaves, in_force, modes = read
+    orders: list[Order] = []
+    at: i64 = 0
+    while at < count:
+        if ids[at] < 1 or leaves[at] < 1:
+            msg = "an order without an id or without anything left"
+            raise ValueError(msg)
+        order = Order(
+            int(ids[at]), int(accounts[at]), int(sides[at]), int(prices[at]),
+            int(quantities[at]), int(in_force[at]), int(modes[at]),
+        )  # fmt: skip
+        order.leaves = int(leaves[at])
+        orders.append(order)
+        at += 1
+    for number, terms, minimum, display, stop_price, budget, reserve in asked:
         conditions = Conditions(terms, minimum, display, stop_price, int(budget))
         conditions.reserve = reserve
-        orders[at].conditions = conditions
-    if count and (min(ids) < 1 or min(leaves) < 1):
-        msg = "an order without an id or without anything left"
-        raise ValueError(msg)
+        orders[number].conditions = conditions
     return orders

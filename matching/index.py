@@ -50,7 +50,7 @@ class OrderIndex:
             return
         self._count += 1
         if self._count * 2 > self._mask:
-            self._grow()
+            self.reserve(self._count)
         self._put(order)
 
     def remove(self, order: Order) -> None:
@@ -99,10 +99,15 @@ class OrderIndex:
         order.chain = self._slots[slot]
         self._slots[slot] = order
 
-    def _grow(self) -> None:
-        """Twice as many slots."""
+    def reserve(self, count: int) -> None:
+        """Have slots for so many orders."""
+        size = len(self._slots)
+        while count * 2 >= size:
+            size *= 2
+        if not COMPILED or size == len(self._slots):
+            return
         orders = self.orders()
-        self._slots = [None] * (2 * len(self._slots))
+        self._slots = [None] * size
         self._mask = len(self._slots) - 1
         for order in orders:
             self._put(order)

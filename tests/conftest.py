@@ -8,17 +8,19 @@ from pathlib import Path
 
 import pytest
 import structlog
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import matching
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# No deadline per example: the machines that run this are shared, and a slow example is no defect.
-settings.register_profile("default", deadline=None)
-# A red run of continuous integration belongs to the change that it ran on, so it draws no new luck.
-settings.register_profile("ci", deadline=None, derandomize=True)
-settings.register_profile("nightly", deadline=None, max_examples=2_000)
+# The machines that run this are shared: that an example is slow, or slow to be drawn, is no defect.
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("explore")
+# A red run belongs to the change that it ran on, so by default it draws no new luck.
+settings.register_profile("default", derandomize=True)
+settings.register_profile("ci", derandomize=True)
+settings.register_profile("nightly", max_examples=2_000)
 settings.load_profile(os.environ.get("FLOPEX_HYPOTHESIS_PROFILE", "default"))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
+from exchange.client.reasons import reason_name
 from exchange.metering import signing
 from exchange.metering.receipts import register_bytes
 from exchange.v1 import job_service_pb2 as jobs_pb
@@ -144,7 +145,7 @@ class Session:
         await call.write(pb.SessionRequest(register=register))
         answer = await self._read(call)
         if answer is not None and answer.WhichOneof("message") == "refusal":
-            raise WorkerRefused(f"registration refused: {Reason.Name(answer.refusal.reason)}")
+            raise WorkerRefused(f"registration refused: {reason_name(answer.refusal.reason)}")
         if answer is None or answer.WhichOneof("message") != "registered":
             raise ConnectionError("the exchange did not answer the registration")
         self.registered = True
@@ -226,7 +227,7 @@ class Session:
                 offer.attempt,
             )
             return
-        log.warning("lease %d declined: %s", offer.lease_id, _reason_name(reason))
+        log.warning("lease %d declined: %s", offer.lease_id, reason_name(reason))
         if len(self._declines) >= DECLINES_MAX:
             raise ConnectionError("the exchange offers leases and does not read the answers")
         self._declines.append(pb.Decline(lease_id=offer.lease_id, fence=offer.fence, reason=reason))
@@ -240,7 +241,7 @@ class Session:
         if reason == Reason.REASON_ACCEPT_TIMEOUT:
             self._quotes.declined(asyncio.get_running_loop().time())
         if self._workshop.revoke(lease_id):
-            log.warning("lease %d revoked: %s", lease_id, _reason_name(reason))
+            log.warning("lease %d revoked: %s", lease_id, reason_name(reason))
 
     def _answered(self, result: pb.ReceiptResult) -> None:
         if not self._workshop.settle(result.lease_id):
@@ -249,11 +250,11 @@ class Session:
             log.info("lease %d paid %d nano-dollars", result.lease_id, result.paid_nanos)
         else:
             log.warning(
-                "lease %d: receipt refused: %s", result.lease_id, _reason_name(result.reason)
+                "lease %d: receipt refused: %s", result.lease_id, reason_name(result.reason)
             )
 
     def _refused(self, refusal: pb.Refusal) -> None:
-        name = _reason_name(refusal.reason)
+        name = reason_name(refusal.reason)
         if refusal.lease_id:
             if refusal.reason in GONE_REASONS:
                 self._revoked(refusal.lease_id, refusal.reason)
@@ -336,8 +337,6 @@ class Session:
 
 
 def _state_name(state: WorkerState.ValueType) -> str:
+    if state not in WorkerState.values():
+        return f"WORKER_STATE_{state}"  # of a newer exchange
     return WorkerState.Name(state).removeprefix("WORKER_STATE_")
-
-
-def _reason_name(reason: Reason.ValueType) -> str:
-    return Reason.Name(reason).removeprefix("REASON_")

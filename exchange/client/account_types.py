@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from exchange.client.enums import EntryKind, StopCause
-from exchange.client.errors import reason_name
+from exchange.client.reasons import reason_name
 from exchange.v1 import account_service_pb2 as pb
 from exchange.v1 import admin_service_pb2 as admin_pb
 

@@ -33,18 +33,16 @@ refused *order* is no exception: its `OrderResult` says so.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import grpc
 
+from exchange.client.job_types import Job
+from exchange.client.reasons import PREFIX
 from exchange.client.status import DETAILS_KEY, Details, decode_details
 from exchange.v1.reason_pb2 import Reason
 
-if TYPE_CHECKING:
-    from exchange.client.job_types import Job
-
 DOMAIN: Final = "exchange.v1"
-_PREFIX: Final = "REASON_"
 
 Code = grpc.StatusCode
 
@@ -203,7 +201,7 @@ _FAMILIES: Final[dict[int, type[CallFailed]]] = {
 
 _REASONS: Final[dict[str, type[CallFailed]]] = {
     **{
-        name.removeprefix(_PREFIX): _FAMILIES[number // 100]
+        name.removeprefix(PREFIX): _FAMILIES[number // 100]
         for name, number in Reason.items()
         if number
     },
@@ -250,14 +248,3 @@ def _details(error: grpc.aio.AioRpcError) -> Details:
         if name == DETAILS_KEY and isinstance(value, bytes):
             return decode_details(value)
     return Details()
-
-
-def reason_name(number: int) -> str:
-    """A reason without its prefix, such as NO_FREE_SLOT; empty for none.
-
-    A number that this version does not know gives REASON_ and the number.
-    """
-    if not number:
-        return ""
-    names = Reason.values()
-    return Reason.Name(number).removeprefix(_PREFIX) if number in names else f"{_PREFIX}{number}"  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from exchange.client.enums import Fault, JobState, StopCause
-from exchange.client.errors import reason_name
+from exchange.client.reasons import reason_name
 from exchange.units import format_flops, format_money
 from exchange.v1 import job_service_pb2 as pb
 

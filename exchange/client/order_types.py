@@ -15,8 +15,8 @@ from exchange.client.enums import (
     Side,
     TimeInForce,
 )
-from exchange.client.errors import reason_name
 from exchange.client.ids import uuid7
+from exchange.client.reasons import reason_name
 from exchange.units import parse_compute, parse_money, parse_price
 from exchange.v1 import order_service_pb2 as pb
 

@@ -6,8 +6,8 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from exchange.client.enums import ExecutionType, OrderState, Side
-from exchange.client.errors import reason_name
 from exchange.client.order_types import Report, report_from
+from exchange.client.reasons import reason_name
 from exchange.packed import CANCEL, INSTRUCTION, NO_ID, PLACE, REPLACE, REPORT
 from exchange.v1 import order_service_pb2 as pb
 

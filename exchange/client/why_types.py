@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from exchange.client.enums import Fault, TradingState
-from exchange.client.errors import reason_name
 from exchange.client.job_types import Job, job_from
 from exchange.client.market_types import Level, level_from
+from exchange.client.reasons import reason_name
 from exchange.client.worker_types import Worker, worker_from
 from exchange.v1 import job_service_pb2 as jobs_pb
 from exchange.v1 import market_data_service_pb2 as market_pb

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from exchange.core.client_ids import CLIENT_ID_BYTES, Known, restore_known
 from exchange.core.commands import AccountKind
+from exchange.core.id_table import IdTable
 from exchange.core.message_limits import MessageLimits
-from matching.columns import cut, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -79,7 +78,7 @@ class Account:
         self.queued_bytes = 0
         self.job_ids: dict[int, None] = {}  # remembered jobs, oldest first
         self.stakes: dict[int, Stake] = {}  # by instrument, those ever touched
-        self.client_ids: dict[bytes, Known] = {}  # those that are remembered
+        self.client_ids = IdTable()  # those that are remembered
 
     @property
     def open_orders(self) -> int:
@@ -117,7 +116,6 @@ class Account:
 
     def state(self) -> tuple[object, ...]:
         """Canonical state; its orders and jobs have their own."""
-        known = sorted(self.client_ids.items())
         return (
             self.account_id,
             int(self.kind),
@@ -128,9 +126,7 @@ class Account:
             sorted(self.positions.items()),
             sorted(self.exposure.items()),
             self.limits.state() if self.limits else (),
-            b"".join([client_id for client_id, _ in known]),
-            b"".join([one.content() for _, one in known]),
-            pack([one.result_id for _, one in known]),
+            *self.client_ids.state(),
         )
 
     @classmethod
@@ -147,10 +143,7 @@ class Account:
             account.stake(instrument_id).expose(side, left)
         limits, joint, contents, results = known
         account.limits = MessageLimits.restored(limits) if limits else None
-        count = len(joint) // CLIENT_ID_BYTES
-        ids = cut(joint, CLIENT_ID_BYTES, count)
-        what = restore_known(contents, unpack(results, count))
-        account.client_ids = dict(zip(ids, what, strict=True))
+        account.client_ids = IdTable.restored(joint, contents, results)
         return account
 
 

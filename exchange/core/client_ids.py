@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from hashlib import blake2b
-from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from librt.strings import BytesWriter
 from mypy_extensions import i64
 
 from exchange.core.commands import PlaceOrder
+from exchange.core.id_table import CLIENT_ID_BYTES
 from exchange.core.limits import (
     CLIENT_ID_AHEAD_MAX_NS,
     CLIENT_IDS_PER_ACCOUNT_MAX,
@@ -21,63 +22,18 @@ from exchange.core.limits import (
 )
 from exchange.core.reasons import Reason
 from exchange.core.records import Record
-from matching.columns import cut, pack, unpack
+from matching.columns import numbers, pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from exchange.core.accounts import Account
-    from exchange.core.open_orders import OpenOrder
 
 _P: Final = 2**31 - 1
 _Q: Final = 2**31 - 19
 _PLACE: Final = PlaceOrder.KIND
 _TIME_BYTES: Final = 6
 """Of a UUIDv7: its milliseconds since the epoch, the most significant first."""
-
-CLIENT_ID_BYTES: Final = 16
-"""A UUID."""
-_CONTENT: Final = Struct("<Bq")
-"""What a state holds of a content: the command's kind, and its digest."""
-
-
-class Known:
-    """What a client id led to.
-
-    Attributes:
-        kind: Of the command that came with it (`Record.KIND`).
-        digest: Eight bytes over what that said, as a number.
-        result_id: The order, the job or the transfer.
-        order: The order, as long as it works.
-    """
-
-    __slots__ = ("digest", "kind", "order", "result_id")
-
-    def __init__(self, kind: int, digest: i64, result_id: int) -> None:
-        self.kind = kind
-        self.digest = digest
-        self.result_id = result_id
-        self.order: OpenOrder | None = None
-
-    def content(self) -> bytes:
-        """Kind and digest, as a state holds them."""
-        return _CONTENT.pack(self.kind, self.digest)
-
-
-def restore_known(contents: bytes, results: Sequence[int]) -> list[Known]:
-    """What a state says of ids; the orders, where they are open, come later.
-
-    Raises:
-        ValueError: these are not as many contents as results.
-    """
-    if len(contents) != _CONTENT.size * len(results):
-        msg = f"{len(contents)} bytes are not {len(results)} contents"
-        raise ValueError(msg)
-    pairs = _CONTENT.iter_unpack(contents)
-    return [
-        Known(kind, digest, result_id)
-        for (kind, digest), result_id in zip(pairs, results, strict=True)
-    ]
 
 
 class Remembered(NamedTuple):
@@ -127,18 +83,26 @@ def is_uuid7(client_id: bytes) -> bool:
 
 
 class _Leaving:
-    """Client ids that are forgotten together, as what they led to ended together."""
+    """Client ids that are forgotten together, as what they led to ended together.
 
-    __slots__ = ("accounts", "client_ids", "due_ns")
+    Attributes:
+        due_ns: When.
+        accounts: Whose each is.
+        joint: The ids, one behind the other; the last ones to leave have theirs in `_last_ids`.
+    """
+
+    __slots__ = ("accounts", "due_ns", "joint")
 
     def __init__(self, due_ns: int) -> None:
         self.due_ns = due_ns
         self.accounts: list[Account] = []
-        self.client_ids: list[bytes] = []
+        self.joint = b""
 
     def forget(self) -> None:
-        for account, client_id in zip(self.accounts, self.client_ids, strict=True):
-            account.client_ids.pop(client_id, None)
+        at = 0
+        for account in self.accounts:
+            account.client_ids.drop(self.joint[at : at + CLIENT_ID_BYTES])
+            at += CLIENT_ID_BYTES
 
 
 class ClientIds:
@@ -151,6 +115,7 @@ class ClientIds:
     def __init__(self, retention_ns: int) -> None:
         self._retention_ns = retention_ns
         self._forget: deque[_Leaving] = deque()
+        self._last_ids = BytesWriter()  # of the last in it, which more may join
         self._ended = 0  # ids in it
         # What a new id must not lie before, and what it must lie before: the first six bytes of
         # each are its time. Made anew when time has gone on.
@@ -195,18 +160,26 @@ class ClientIds:
     def _forget_at(self, due_ns: int, account: Account, client_id: bytes) -> None:
         forget = self._forget
         if not forget or forget[-1].due_ns != due_ns:
+            self._join()
             forget.append(_Leaving(due_ns))
-        leaving = forget[-1]
-        leaving.accounts.append(account)
-        leaving.client_ids.append(client_id)
+        forget[-1].accounts.append(account)
+        self._last_ids.write(client_id)
         self._ended += 1
+
+    def _join(self) -> None:
+        """Nobody joins the last ones to leave any more."""
+        if self._forget:
+            self._forget[-1].joint = self._last_ids.getvalue()
+        self._last_ids.truncate(0)
 
     def sweep(self, now_ns: int) -> None:
         """Forget what is due."""
         while self._forget and self._forget[0].due_ns < now_ns:
+            if len(self._forget) == 1:
+                self._join()
             leaving = self._forget.popleft()
             leaving.forget()
-            self._ended -= len(leaving.client_ids)
+            self._ended -= len(leaving.accounts)
 
     def __len__(self) -> int:
         """Ids that are to be forgotten; those of open orders and jobs are not among them."""
@@ -216,20 +189,32 @@ class ClientIds:
         """Canonical state: columns of when, whose and which, the next to be forgotten first."""
         dues: list[int] = []
         owners: list[int] = []
-        ids: list[bytes] = []
         for leaving in self._forget:
-            dues += [leaving.due_ns] * len(leaving.client_ids)
+            dues += [leaving.due_ns] * len(leaving.accounts)
             owners += [account.account_id for account in leaving.accounts]
-            ids += leaving.client_ids
-        return (pack(dues), pack(owners), b"".join(ids))
+        joint = [leaving.joint for leaving in self._forget]
+        return (pack(dues), pack(owners), b"".join([*joint, self._last_ids.getvalue()]))
 
-    def restore(self, state: Sequence[Any], accounts: Mapping[int, Account]) -> None:
+    def restore(self, state: Sequence[Any], accounts: dict[int, Account]) -> None:
         """Become what `state` said, over these accounts."""
         dues, owners, joint = state
         count = len(joint) // CLIENT_ID_BYTES
-        ids = cut(joint, CLIENT_ID_BYTES, count)
+        owner_ids = unpack(owners, count)
+        due = numbers(dues, count)
         self._forget.clear()
-        self._ended = 0
-        columns = zip(unpack(dues, count), unpack(owners, count), ids, strict=True)
-        for due_ns, owner_id, client_id in columns:
-            self._forget_at(due_ns, accounts[owner_id], client_id)
+        self._ended = count
+        start: i64 = 0
+        while start < count:
+            due_ns = due[start]
+            end = start + 1
+            while end < count and due[end] == due_ns:
+                end += 1
+            leaving = _Leaving(int(due_ns))
+            leaving.accounts = [accounts[owner_id] for owner_id in owner_ids[start:end]]
+            leaving.joint = joint[start * CLIENT_ID_BYTES : end * CLIENT_ID_BYTES]
+            self._forget.append(leaving)
+            start = end
+        self._last_ids.truncate(0)
+        if self._forget:
+            self._last_ids.write(self._forget[-1].joint)
+            self._forget[-1].joint = b""

@@ -361,6 +361,8 @@ class Exchange(State):
         assert len(self.orders) == sum(a.open_orders for a in self.accounts.values())
         exposure: dict[tuple[int, int, int], int] = {}
         for order in self.orders.values():
+            named = self.order_by_client_id(order.account_id, order.client_order_id)
+            assert named == order.order_id
             assert bool(order.legs) == (self.legs.order(order.order_id) is not None)
             open_mflop = [(leg.instrument_id, leg.quantity) for leg in order.legs]
             for instrument_id, leaves in open_mflop or [(order.instrument_id, order.leaves_mflop)]:
@@ -368,6 +370,7 @@ class Exchange(State):
                 key = (order.account_id, instrument_id, int(order.side))
                 exposure[key] = exposure.get(key, 0) + leaves
         for account_id, account in self.accounts.items():
+            account.client_ids.check()
             if account.limits is not None:
                 account.limits.check()
             for (instrument_id, side), left in account.exposure.items():

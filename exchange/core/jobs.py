@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from exchange.core.client_ids import Known, content_digest
+from exchange.core.client_ids import content_digest
 from exchange.core.commands import AccountKind, SubmitJob, TradingState, decode
 from exchange.core.events import (
     Fault,
@@ -214,7 +214,7 @@ class JobDesk:
         state.counters.job = job.job_id
         state.jobs[job.job_id] = job
         account.job_ids[job.job_id] = None
-        account.client_ids[client_id] = Known(command.KIND, digest, job.job_id)
+        account.client_ids.add(client_id, command.KIND, digest, job.job_id)
         account.open_jobs += 1
         account.queued_bytes += command.payload_bytes
         if limits:

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mypy_extensions import mypyc_attr
+from mypy_extensions import i64, mypyc_attr
 
 from exchange.core.limits import BALANCE_MAX_NANOS
 from exchange.core.reasons import Reason
-from matching.columns import count_of, pack, unpack
+from matching.columns import count_of, numbers, pack
 
 
 class Balance:
@@ -182,8 +182,11 @@ class Ledger:
             balance = self._balances[account_id]
             balance.posted, balance.pending = posted, pending
         count = count_of(columns[0])
-        ids, accounts, amounts, paid = (unpack(column, count) for column in columns)
-        self._pending = dict(zip(ids, map(Pending, accounts, amounts), strict=True))
-        for transfer_id, posted in zip(ids, paid, strict=True):
-            if posted:
-                self._pending[transfer_id].posted = posted
+        ids, accounts, amounts, paid = [numbers(column, count) for column in columns]
+        self._pending = {}
+        at: i64 = 0
+        while at < count:
+            pending = Pending(int(accounts[at]), int(amounts[at]))
+            pending.posted = int(paid[at])
+            self._pending[int(ids[at])] = pending
+            at += 1

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from exchange.core.accounts import Stake
-from exchange.core.client_ids import Known
 from exchange.core.commands import AccountKind, OrderType, PlaceMultiLegOrder, TradingState
 from exchange.core.events import OrderAccepted, OrderState
 from exchange.core.limits import OPEN_ORDERS_PER_ACCOUNT_MAX, POSITION_MAX_MFLOP
@@ -82,10 +81,9 @@ class MultiLegDesk:
     ) -> OpenOrder:
         state = self._state
         order_id = state.counters.order
-        known = Known(placed.kind, placed.digest, order_id)
-        account.client_ids[placed.client_order_id] = known
+        account.client_ids.add(placed.client_order_id, placed.kind, placed.digest, order_id)
         resting = no_book_order(order_id, placed)
-        order = OpenOrder(account, None, Stake(), placed, resting, transfer_id, known)
+        order = OpenOrder(account, None, Stake(), placed, resting, transfer_id)
         order.legs = legs
         state.orders[order_id] = account.orders[order_id] = order
         expose_legs(order, 1)

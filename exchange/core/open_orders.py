@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from mypy_extensions import i64
+
 from exchange.core.accounts import Stake
-from exchange.core.client_ids import CLIENT_ID_BYTES
+from exchange.core.id_table import CLIENT_ID_BYTES
 from exchange.core.placements import Placement
 from exchange.metering.costs import escrow_nanos
 from matching.book_legs import BookLeg
-from matching.columns import count_of, cut, halves, joined, pack, unpack
+from matching.columns import count_of, cut, halves, joined, numbers, pack
 from matching.order import Order
 from matching.types import Side, TimeInForce
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from exchange.core.accounts import Account
-    from exchange.core.client_ids import Known
     from exchange.core.instruments import Instrument
 
 _BID: Final = int(Side.BID)
@@ -34,7 +35,6 @@ class OpenOrder:
         max_cost_nanos: Money cap; 0 for none.
         expire_time_ns: When it expires, nanoseconds since the epoch; 0 for never.
         stream_id: The order stream whose end cancels it; 0 for none.
-        known: What its client id led to, which is this order.
         legs: The legs of a multi-leg bid; its own instrument, price and quantities are 0.
         waiting: Whether it is a stop order that nothing has triggered yet.
         transfer_id: The pending transfer that holds its money; 0 for an ask.
@@ -49,7 +49,6 @@ class OpenOrder:
         "expire_time_ns",
         "instrument",
         "instrument_id",
-        "known",
         "legs",
         "max_cost_nanos",
         "notional",
@@ -73,7 +72,6 @@ class OpenOrder:
         placed: Placement,
         resting: Order,
         transfer_id: int,
-        known: Known,
     ) -> None:
         self.order_id = resting.order_id
         self.account = account
@@ -94,8 +92,6 @@ class OpenOrder:
         self.transfer_id = transfer_id
         self.notional = 0
         self.posted_nanos = 0
-        self.known = known
-        known.order = self  # until it ends
 
     def is_on(self, instrument_id: int) -> bool:
         """Whether it, or a leg of it, is for an instrument; 0 for any."""
@@ -154,47 +150,48 @@ def orders_state(orders: Mapping[int, OpenOrder]) -> tuple[object, ...]:
 
 
 def restore_orders(
-    state: Sequence[Any], accounts: Mapping[int, Account], instruments: Mapping[int, Instrument]
+    state: Sequence[Any], accounts: dict[int, Account], instruments: dict[int, Instrument]
 ) -> dict[int, OpenOrder]:
     """The orders whose state it was, by id; each stands with its account again.
 
     Raises:
-        KeyError: an order's account or client id is missing.
+        KeyError: an order's account is missing.
         ValueError: it is no such state.
     """
     joint, *columns, streams, notionals, legged = state
     count = count_of(columns[0])
-    ids, owners, traded, sides, types, in_force, *rest = (
-        unpack(column, count) for column in columns
-    )
-    max_costs, expiries, waiting, transfers, posted = rest
     client_ids = cut(joint, CLIENT_ID_BYTES, count)
-    wide = [joined(high, low, count) for high, low in (streams, notionals)]
-    terms = (owners, client_ids, traded, sides, types, in_force, max_costs, expiries)
-    said = zip(*terms, strict=True)
-    became = zip(ids, transfers, waiting, posted, *wide, strict=True)
+    read = [numbers(column, count) for column in columns]
+    ids, owners, traded, sides, types, in_force, max_costs, expiries, waiting, transfers, paid = (
+        read
+    )
+    stream_ids, notional = [joined(high, low, count) for high, low in (streams, notionals)]
     orders: dict[int, OpenOrder] = {}
     # What an order's command said makes most of it again: one is filled in for all of them.
     placed = Placement()
     placed.self_trade = 1  # a multi-leg bid's, which no book looks at
-    for its_terms, (order_id, transfer_id, waits, paid, stream_id, notional) in zip(
-        said, became, strict=True
-    ):
-        (
-            placed.account_id, placed.client_order_id, placed.instrument_id, placed.side,
-            placed.order_type, placed.time_in_force, placed.max_cost_nanos, placed.expire_time_ns,
-        ) = its_terms  # fmt: skip
+    at: i64 = 0
+    while at < count:
+        placed.account_id = int(owners[at])
+        placed.client_order_id = client_ids[at]
+        placed.instrument_id = int(traded[at])
+        placed.side = int(sides[at])
+        placed.order_type = int(types[at])
+        placed.time_in_force = int(in_force[at])
+        placed.max_cost_nanos = int(max_costs[at])
+        placed.expire_time_ns = int(expiries[at])
         account = accounts[placed.account_id]
         instrument = instruments.get(placed.instrument_id)
         stake = Stake() if instrument is None else account.stake(placed.instrument_id)
+        order_id = int(ids[at])
         resting = _resting(instrument, order_id, placed)
-        known = account.client_ids[placed.client_order_id]
-        order = OpenOrder(account, instrument, stake, placed, resting, transfer_id, known)
-        order.stream_id = stream_id
-        order.waiting = bool(waits)
-        order.notional = notional
-        order.posted_nanos = paid
+        order = OpenOrder(account, instrument, stake, placed, resting, int(transfers[at]))
+        order.stream_id = stream_ids[at]
+        order.waiting = waiting[at] != 0
+        order.notional = notional[at]
+        order.posted_nanos = int(paid[at])
         orders[order_id] = account.orders[order_id] = order
+        at += 1
     for order_id, legs in legged:
         orders[order_id].legs = tuple(BookLeg(*leg) for leg in legs)
     return orders

@@ -11,7 +11,7 @@ from exchange.core.accounts import (
     Account,
     Key,
 )
-from exchange.core.client_ids import Known, content_digest
+from exchange.core.client_ids import content_digest
 from exchange.core.commands import (
     AccountKind,
     AddInstrument,
@@ -159,7 +159,7 @@ class OperatorDesk:
         refusal = state.ledger.transfer(debit, credit, command.amount_nanos)
         if refusal:
             return refusal
-        account.client_ids[request_id] = Known(command.KIND, digest, state.sequence)
+        account.client_ids.add(request_id, command.KIND, digest, state.sequence)
         state.client_ids.ended(account, request_id, state.now_ns)
         state.emit(Posted(kind, debit, credit, command.amount_nanos, 0))
         return Reason.NONE

@@ -167,5 +167,4 @@ class FillDesk:
         if order.expire_time_ns:
             state.timers.cancel(TimerKind.ORDER_EXPIRY, order.order_id)
         del order.account.orders[order.order_id]
-        order.known.order = None
         state.order_ids.ended(order.account, order.client_order_id, state.now_ns)

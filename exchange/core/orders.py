@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from exchange.core.accounts import Account
-from exchange.core.client_ids import Known
 from exchange.core.commands import (
+    PLACEMENTS,
     CancelOrder,
     EndOrderStream,
     MassCancel,
@@ -63,6 +63,7 @@ _LIMITED: Final = (_LIMIT, int(OrderType.STOP_LIMIT))
 _STOPS: Final = (int(OrderType.STOP), int(OrderType.STOP_LIMIT))
 _POST_ONLY: Final = int(Terms.POST_ONLY)
 _OPEN: Final = TradingState.OPEN
+_PLACEMENTS: Final = {kind.KIND for kind in PLACEMENTS}
 
 
 class OrderDesk:
@@ -146,9 +147,8 @@ class OrderDesk:
         if state.heard:
             state.hear(instrument_id)
         state.counters.order = order_id
-        known = Known(placed.kind, placed.digest, order_id)
-        account.client_ids[placed.client_order_id] = known
-        order = OpenOrder(account, instrument, stake, placed, resting, transfer_id, known)
+        account.client_ids.add(placed.client_order_id, placed.kind, placed.digest, order_id)
+        order = OpenOrder(account, instrument, stake, placed, resting, transfer_id)
         state.orders[order_id] = account.orders[order_id] = order
         stake.expose(side, quantity)
         if order.expire_time_ns:
@@ -234,7 +234,9 @@ class OrderDesk:
             return self._state.orders.get(order_id)
         account = self._state.accounts.get(account_id)
         known = account.client_ids.get(client_order_id) if account is not None else None
-        return known.order if known is not None else None
+        if known is None or known.kind not in _PLACEMENTS:
+            return None
+        return self._state.orders.get(known.result_id)
 
     def mass_cancel(self, command: MassCancel) -> Reason:
         """Cancel an account's open orders, the oldest first. O(orders of the account)."""

@@ -23,7 +23,8 @@ READERS: Final = 4
 QUESTIONS_MAX: Final = 1_024
 """Questions under way; one more is refused with ReadModelBusy."""
 FRESH_WITHIN_S: Final = 1.0
-"""How long a question waits for the read model to contain what was durable when it was asked."""
+"""How long a question waits, where nothing else is said, for the read model to contain what was
+durable when it was asked."""
 LOOK_EVERY_S: Final = 0.003
 """How often the progress is looked at while a question waits for it."""
 LOOK_IDLE_S: Final = 1.0
@@ -50,10 +51,14 @@ class ReadModel:
     Args:
         url: Which database.
         head: The last durable sequence now.
+        fresh_within_s: How long a question waits for what was durable when it was asked, seconds.
     """
 
-    def __init__(self, url: str, head: Callable[[], int]) -> None:
+    def __init__(
+        self, url: str, head: Callable[[], int], fresh_within_s: float = FRESH_WITHIN_S
+    ) -> None:
         self._url = url
+        self._fresh_within_s = fresh_within_s
         self._head = head
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="read-model")
         self._idle: SimpleQueue[Database] = SimpleQueue()
@@ -100,7 +105,7 @@ class ReadModel:
 
         Args:
             question: Called in a thread; see `exchange.readmodel.queries`.
-            wait: Whether to wait up to `FRESH_WITHIN_S` for what is durable now.
+            wait: Whether to wait up to `fresh_within_s` for what is durable now.
             must_be_fresh: An answer without that is no use.
 
         Raises:
@@ -132,7 +137,7 @@ class ReadModel:
         self._waiting[reached] = sequence
         self._woken.set()
         try:
-            async with asyncio.timeout(FRESH_WITHIN_S):
+            async with asyncio.timeout(self._fresh_within_s):
                 await reached
         except TimeoutError:
             pass

@@ -26,6 +26,9 @@ HOLD_KEY: Final = f"/{KEYS}/Hold"
 JOBS: Final = "flopex.internal.Jobs"
 ABANDON_JOB: Final = f"/{JOBS}/Abandon"
 """Cancels a job that the door submitted and nobody reads: its key may have been revoked since."""
+FOLLOW_JOB: Final = f"/{JOBS}/Follow"
+"""WatchJob for a door: the job ends a while after its last reader (`exchange.rpc.followed`)."""
+WATCH_JOB: Final = "/exchange.v1.JobService/WatchJob"
 _MARKET_DATA: Final = "exchange.v1.MarketDataService"
 PUBLIC: Final = "flopex.internal.MarketData"
 
@@ -63,6 +66,7 @@ def _method(
 INSIDE: Final[Mapping[str, Method]] = {
     HOLD_KEY: _method(KEYS, "Hold", Empty, UInt64Value, responses_stream=True),
     ABANDON_JOB: _method(JOBS, "Abandon", UInt64Value, Empty, needs_key=False),
+    FOLLOW_JOB: replace(METHODS[WATCH_JOB], service=JOBS, name="Follow"),
     **{
         public(method.path): replace(method, service=PUBLIC, needs_key=False)
         for method in METHODS.values()

@@ -7,7 +7,8 @@ loses no output and sees only the newest of the job's states.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Final
 
 from google.protobuf.empty_pb2 import Empty
@@ -25,6 +26,7 @@ from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.convert import jobs as convert
 from exchange.rpc.convert import paging, past
 from exchange.rpc.errors import busy, draining, invalid, refusal, refused
+from exchange.rpc.followed import FollowedJobs
 from exchange.rpc.outputs import Piece, TooManyWatchers, Watcher
 from exchange.rpc.why import jobs as why
 from exchange.v1 import job_service_pb2 as pb
@@ -44,6 +46,7 @@ class JobServicer:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._blobs = services.job_blobs
+        self._followed = FollowedJobs(services)
 
     async def SubmitJob(
         self, request: pb.SubmitJobRequest, context: Context
@@ -141,7 +144,7 @@ class JobServicer:
 
     async def WatchJob(
         self, request: pb.WatchJobRequest, context: Context
-    ) -> AsyncIterator[pb.WatchJobResponse]:
+    ) -> AsyncGenerator[pb.WatchJobResponse]:
         """See the service's definition."""
         caller = auth.caller(context)
         job = self._find(request.job_id, caller)
@@ -155,6 +158,16 @@ class JobServicer:
                     yield update
         except TooManyWatchers as error:
             raise busy(str(error)) from error
+
+    async def Follow(
+        self, request: pb.WatchJobRequest, context: Context
+    ) -> AsyncIterator[pb.WatchJobResponse]:
+        """As WatchJob, of a job that ends a while after its last such reader."""
+        self._require_owner(self._find(request.job_id, auth.caller(context)), auth.caller(context))
+        with self._followed.follow(request.job_id):
+            async with contextlib.aclosing(self.WatchJob(request, context)) as updates:
+                async for update in updates:
+                    yield update
 
     async def _updates(
         self, job: Job, request: pb.WatchJobRequest, watcher: Watcher

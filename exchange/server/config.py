@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from exchange.journal import SEGMENT_BYTES
+from exchange.readmodel.model import FRESH_WITHIN_S
 from exchange.recovery import SnapshotConfig
 from exchange.rpc.sessions import SessionConfig
 
@@ -50,6 +51,8 @@ class ServerConfig:
         reflection: Whether the gRPC schema can be asked for.
         sessions: How long workers may be silent or away.
         read_model: URL of the database for queries; empty: a file in the data directory; "off".
+        fresh_within_s: How long a query waits for the read model to contain what was durable when
+            it was asked, seconds; then it is answered with what there is.
         traces: Where traces of jobs go: an OTLP endpoint, or "console"; empty: nowhere.
         read_model_process: Whether a process of its own feeds it, and not a thread of this one.
         webhooks_private: Whether webhooks may lead anywhere: to private addresses, and by http.
@@ -68,6 +71,7 @@ class ServerConfig:
     reflection: bool = True
     sessions: SessionConfig = field(default_factory=SessionConfig)
     read_model: str = ""
+    fresh_within_s: float = FRESH_WITHIN_S
     traces: str = ""
     read_model_process: bool = True
     webhooks_private: bool = False

@@ -129,7 +129,9 @@ class HelperProcess(Helper):
             began = loop.time()
             status = await self._end(process)
             wait_s = RESTART_MIN_S if loop.time() - began > LASTED_S else wait_s
-            _log.warning(f"{self._what} ended", status=status, again_in_s=wait_s)
+            # One that was told to end, as a signal to a whole group does, has not failed.
+            log = _log.warning if status else _log.info
+            log(f"{self._what} ended", status=status, again_in_s=wait_s)
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, RESTART_MAX_S)
             self.restarts += 1

@@ -23,7 +23,7 @@ from exchange.journal import JournalMissing, SnapshotStore, has_journal
 from exchange.readmodel.database import check_url
 from exchange.readmodel.model import ReadModel
 from exchange.receipts import ReceiptStore
-from exchange.recovery import SnapshotConfig, SnapshotKeeper
+from exchange.recovery import SnapshotConfig, SnapshotKeeper, collecting_paused
 from exchange.rpc.api import LocalApi
 from exchange.rpc.history import History
 from exchange.rpc.outputs import OutputHub
@@ -219,7 +219,7 @@ class Server:
             directory / "journal", directory / "snapshots", url, self.config.traces
         )
         await self._feeding.start()
-        self._read_model = ReadModel(url, lambda: engine.core.sequence)
+        self._read_model = ReadModel(url, lambda: engine.core.sequence, self.config.fresh_within_s)
         self._read_model.start()
         return self._read_model
 
@@ -363,8 +363,9 @@ async def serve(
     """
     gc.set_threshold(*GC_THRESHOLDS)
     server = Server(config)
-    await server.start()
-    gc.freeze()
+    with collecting_paused():  # a state that was just loaded holds no garbage
+        await server.start()
+        gc.freeze()
     signalled = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

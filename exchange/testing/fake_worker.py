@@ -27,7 +27,7 @@ from exchange.v1 import worker_service_pb2 as pb
 from exchange.v1.reason_pb2 import Reason
 from exchange.v1.worker_service_pb2_grpc import WorkerServiceStub
 
-WAIT_S: Final = 10.0
+WAIT_S: Final = 60.0
 """How long a test waits for a message before it fails."""
 
 

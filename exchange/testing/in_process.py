@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from types import TracebackType
@@ -22,17 +23,19 @@ from exchange.core.commands import (
     Settlement,
 )
 from exchange.core.exchange import Exchange
-from exchange.engine import Clock, Engine, Outcome, SystemClock
+from exchange.engine import Clock, Engine, Outcome
 from exchange.metering.cards import ModelCard
 from exchange.rpc import auth
 from exchange.rpc.sessions import SessionConfig
 from exchange.server import GATEWAY_COMMAND, Server, ServerConfig
 from exchange.server.read_model import OFF
-from exchange.testing.clock import ManualClock
+from exchange.testing.clock import ManualClock, PatientClock
 from exchange.testing.ids import uuid7
 
 SEGMENT_BYTES: Final = 1 << 20
 FUNDS_NANOS: Final = 10**15
+FRESH_WITHIN_S: Final = 60.0
+"""However busy the machine is, who has just traded finds his trade, seconds."""
 PROCESSES_VARIABLE: Final = "FLOPEX_TEST_PROCESSES"
 """2: the same tests, with the gateway in a process of its own."""
 
@@ -54,7 +57,7 @@ class InProcessExchange:
 
     Args:
         directory: Data directory; a second exchange in it goes on where the first ended.
-        clock: The machine's by default.
+        clock: By default the machine's, less the time in which this process stood still.
         sessions: How long workers may be silent or away.
         segment_bytes: Size of a journal segment, bytes.
         http: Whether it serves HTTP, too.
@@ -78,7 +81,7 @@ class InProcessExchange:
         read_model_process: bool = False,
         webhooks_private: bool = False,
     ) -> None:
-        self.clock: Clock = clock or SystemClock()
+        self.clock: Clock = clock or PatientClock()
         if gateway is None:
             gateway = os.environ.get(PROCESSES_VARIABLE) == "2"
         self.config = ServerConfig(
@@ -88,17 +91,21 @@ class InProcessExchange:
             operator_secret=auth.new_secret(),
             segment_bytes=segment_bytes,
             sessions=sessions or SessionConfig(),
+            fresh_within_s=FRESH_WITHIN_S,
             read_model="" if read_model else OFF,
             read_model_process=read_model_process,
             gateway_command=GATEWAY_COMMAND if gateway else (),
             webhooks_private=webhooks_private,
         )
         self.server = Server(self.config, self.clock)
+        self._ticking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         await self.server.start()
         if isinstance(self.clock, ManualClock):
             self.clock.on_change = self.engine.wake
+        if isinstance(self.clock, PatientClock):
+            self._ticking = asyncio.create_task(self.clock.tick())
         return self
 
     async def __aexit__(
@@ -108,6 +115,8 @@ class InProcessExchange:
         traceback: TracebackType | None,
     ) -> None:
         await self.server.stop(0)
+        if self._ticking is not None:
+            self._ticking.cancel()
         if error is None:
             failed = self.engine.stats.subscriber_errors
             assert not failed, f"{failed} readers of the event feed failed: see the log"
@@ -195,7 +204,9 @@ class InProcessExchange:
         await self.submit(command)
         return self.core.instrument_by_name[name]
 
-    async def batch_instrument(self, card: ModelCard, hardware: str = "cpu") -> int:
+    async def batch_instrument(
+        self, card: ModelCard, hardware: str = "cpu", decode_millitokens_per_s: int = 1_000_000
+    ) -> int:
         """An interactive batch instrument of a model, which is entered if need be; its id."""
         if card.name not in self.core.model_by_name:
             await self.submit(AddModel(card.encode()))
@@ -210,7 +221,7 @@ class InProcessExchange:
             price_max_nanos=10**9,
             quantity_max_mflop=10**9,
             prefill_millitokens_per_s=1_000_000,
-            decode_millitokens_per_s=1_000_000,
+            decode_millitokens_per_s=decode_millitokens_per_s,
             context_tokens_max=4_096,
             latest_start_ns=1_000_000_000,
             name=name,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from exchange.core.commands import OrderType, PlaceOrder
+from exchange.engine import SystemClock
 from exchange.server.server import GC_THRESHOLDS
 from exchange.testing import InProcessExchange
 from flopex.logs import LogLevel, configure_logs
@@ -55,7 +56,7 @@ async def _serve(directory: Path, per_s: float) -> None:
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    async with InProcessExchange(directory, http=True, gateway=False) as exchange:
+    async with InProcessExchange(directory, SystemClock(), http=True, gateway=False) as exchange:
         instrument_id = await exchange.paper_instrument(INSTRUMENT)
         # Two accounts: each may have so many calls open.
         keys = [await exchange.trader(name) for name in ("watcher", "slow-watcher")]

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from exchange.core.commands import Role
+from exchange.engine import SystemClock
 from exchange.metering.cards import INSTANT
 from exchange.server.gateway_process import GatewayProcess
 from exchange.testing import InProcessExchange
@@ -68,6 +69,7 @@ async def run(settings: Settings, report: Report) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="flopex-bench-") as folder:
         async with InProcessExchange(
             Path(folder) / "exchange",
+            SystemClock(),
             segment_bytes=SEGMENT_BYTES,
             http=True,
             gateway=True,

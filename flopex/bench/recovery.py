@@ -2,11 +2,12 @@
 
 Method. A seeded journal is written as an engine writes it: first `live_orders` orders that rest,
 then a mix in which as many orders come as go (cancelled, or traded with orders that reach across),
-in groups of `group` commands at `rate` commands a second of journal time. Up to its last
-`tail_records` records the follower (`python -m exchange.recovery`, the process that the server
-starts) replays it from its first record and takes a snapshot: `replay_per_s` is the records of the
-journal per second that this took, reading, checking, decoding and applying them and chaining a
-digest over all events; with no snapshot to begin with, no read model, and no disk to wait for but
+so that there are `live_orders` of them from then on, in groups of `group` commands at `rate`
+commands a second of journal time. Whether an order still rests is asked of a book beside. Up
+to its last `tail_records` records the follower (`python -m exchange.recovery`, the process that the
+server starts) replays it from its first record and takes a snapshot: `replay_per_s` is the records
+of the journal per second that this took, reading, checking, decoding and applying them and chaining
+a digest over all events; with no snapshot to begin with, no read model, and no disk to wait for but
 the journal's. `replay_per_cpu_s` is the same per second of CPU time, for a machine that is busy.
 Then the rest of the journal is written, and the exchange's engine is started `rounds` times, each
 time in a new process: `restart_s` is the time from the start of that process until the engine would
@@ -47,7 +48,8 @@ from exchange.core.limits import NS_PER_MS, NS_PER_S, RULES_VERSION
 from exchange.journal import GroupRecord, LocalLog, SnapshotStore
 from exchange.recovery import GENESIS
 from flopex.bench.machine import machine
-from matching import COMPILED
+from matching import COMPILED, Book, Order
+from matching.events import Cancelled, Fill
 
 TRADERS: Final = 100
 INSTRUMENTS: Final = 10
@@ -97,7 +99,9 @@ class JournalFlow:
         self._chance = random.Random(settings.seed)
         self._settings = settings
         self._made = 0
-        self._live: list[tuple[int, bytes]] = []
+        self._books = {number: Book() for number in range(1, INSTRUMENTS + 1)}
+        self._live: list[PlaceOrder] = []
+        self._place_of: dict[int, int] = {}  # in it, by number
         self.now_ns = BEGAN_NS
 
     def groups(self) -> Iterator[list[Command]]:
@@ -123,21 +127,43 @@ class JournalFlow:
         away = chance.randint(1, DEPTH_TICKS) * TICK_NANOS
         price = MIDDLE_NANOS - away if side == 1 else MIDDLE_NANOS + away
         order = self._order(side, price, GTC)
-        self._live.append((order.account_id, order.client_order_id))
+        self._place_of[_number(order)] = len(self._live)
+        self._live.append(order)
+        self._enter(order)
         return order
 
     def _cross(self) -> Command:
         side = self._chance.randint(1, 2)
         reach = DEPTH_TICKS * TICK_NANOS
-        return self._order(side, MIDDLE_NANOS + (reach if side == 1 else -reach), IOC)
+        order = self._order(side, MIDDLE_NANOS + (reach if side == 1 else -reach), IOC)
+        self._enter(order)
+        return order
 
     def _cancel(self) -> Command:
-        """Any order that was placed: some of them have traded since, and the cancel is refused."""
-        at = self._chance.randrange(len(self._live))
-        account_id, client_order_id = self._live[at]
-        self._live[at] = self._live[-1]
-        self._live.pop()
-        return CancelOrder(account_id, 0, client_order_id)
+        """The end of any order that rests."""
+        order = self._live[self._chance.randrange(len(self._live))]
+        self._books[order.instrument_id].cancel(_number(order))
+        self._gone(_number(order))
+        return CancelOrder(order.account_id, 0, order.client_order_id)
+
+    def _enter(self, order: PlaceOrder) -> None:
+        """What the exchange's book will do with an order: which of those that rest end by it."""
+        resting = Order(
+            _number(order), order.account_id, order.side, order.price_nanos,
+            order.quantity_mflop, order.time_in_force, order.self_trade,
+        )  # fmt: skip
+        for event in self._books[order.instrument_id].place(resting, tell_rests=False):
+            if isinstance(event, Fill) and not event.maker_leaves:
+                self._gone(event.maker_order_id)
+            elif isinstance(event, Cancelled) and event.order_id != resting.order_id:
+                self._gone(event.order_id)
+
+    def _gone(self, number: int) -> None:
+        at = self._place_of.pop(number)
+        last = self._live.pop()
+        if at < len(self._live):
+            self._live[at] = last
+            self._place_of[_number(last)] = at
 
     def _order(self, side: int, price: int, time_in_force: int) -> PlaceOrder:
         chance = self._chance
@@ -149,6 +175,11 @@ class JournalFlow:
             chance.randint(1, INSTRUMENTS), side, 1, time_in_force, 2,
             price, chance.randint(1, 50) * LOT_MFLOP, 0, 0,
         )  # fmt: skip
+
+
+def _number(order: PlaceOrder) -> int:
+    """Of an order among all: what makes its client id its own, and its id in the book beside."""
+    return int.from_bytes(order.client_order_id[9:])
 
 
 def run(settings: Settings, report: Report = lambda _: None) -> dict[str, Any]:

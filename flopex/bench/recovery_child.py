@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from exchange.engine import Engine, EngineConfig, SystemClock
+from exchange.recovery import collecting_paused
 from exchange.server.server import GC_THRESHOLDS
 
 
@@ -18,7 +19,9 @@ def main(folder: Path, began: float) -> None:
     gc.set_threshold(*GC_THRESHOLDS)  # as a server's process does
     imported = time.time()
     config = EngineConfig(folder / "journal", snapshots=folder / "snapshots")
-    engine = Engine.open(config, SystemClock())
+    with collecting_paused():
+        engine = Engine.open(config, SystemClock())
+        gc.freeze()
     ready = time.time()
     core, recovered = engine.core, engine.recovered
     assert recovered.snapshot is not None, recovered.refused

@@ -17,6 +17,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from exchange.engine import SystemClock
 from exchange.readmodel.database import connect
 from exchange.readmodel.errors import ReadModelMissing
 from exchange.readmodel.progress import read_progress
@@ -46,7 +47,11 @@ async def _full(
     directory: Path, gateway: bool = False
 ) -> AsyncIterator[tuple[dict[str, Any], InProcessExchange]]:
     async with InProcessExchange(
-        directory, segment_bytes=SEGMENT_BYTES, gateway=gateway, read_model_process=True
+        directory,
+        SystemClock(),
+        segment_bytes=SEGMENT_BYTES,
+        gateway=gateway,
+        read_model_process=True,
     ) as exchange:
         # It would inherit --real-time, and its place is behind everybody.
         os.sched_setscheduler(_read_model_pid(exchange), os.SCHED_OTHER, os.sched_param(0))

@@ -27,6 +27,7 @@ HINTS: Final[dict[str, str]] = {
     "ACCOUNT_HALTED": "the exchange's operator halted the account: ask him",
     "ORDER_TYPE_UNSUPPORTED": "jobs need a real account; orders a paper account and a paper book",
     "WEBHOOKS_UNAVAILABLE": "try again in a moment; its operator should look at its disk",
+    "READ_MODEL_UNAVAILABLE": "try again in a moment; its operator: flopex readmodel status",
     "DRAINING": "it is shutting down: try again once it is back",
     "OVERLOADED": "try again in a moment",
     "ENGINE_DOWN": "its engine has ended; start it again, then repeat the command",

@@ -31,6 +31,15 @@ _ReadModel = Annotated[
         "Default: a file in the data directory.",
     ),
 ]
+_FreshWithin = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        min=0,
+        help="How long a query waits for what was durable when it was asked; then it is answered "
+        "with what the read model has.",
+    ),
+]
 _TwoProcesses = Annotated[
     bool,
     typer.Option(
@@ -99,6 +108,7 @@ async def serve(
         ),
     ] = False,
     read_model: _ReadModel = "",
+    fresh_within: _FreshWithin = 1,
     traces: _Traces = "",
     webhooks_private: _WebhooksPrivate = False,
     snapshot_records: _SnapshotRecords = 1_000_000,
@@ -128,6 +138,7 @@ async def serve(
         cut_damaged_tail=cut_damaged_tail,
         reflection=reflection,
         read_model=read_model,
+        fresh_within_s=fresh_within,
         traces=traces,
         webhooks_private=webhooks_private,
         snapshots=_snapshots(snapshot_records, snapshot_period, snapshots_kept),

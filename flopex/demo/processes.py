@@ -33,12 +33,14 @@ class Settings:
         engine: What the workers of text run: llama or instant.
         address: Where the exchange listens; port 0 lets the system choose.
         http: Where its page is; port 0 lets the system choose.
+        serving: More options of `flopex serve`.
     """
 
     directory: Path
     engine: str = "llama"
     address: str = "127.0.0.1:0"
     http: str = "127.0.0.1:0"
+    serving: tuple[str, ...] = ()
 
 
 class Cast:
@@ -85,6 +87,7 @@ class Cast:
                 *("serve", "--json", "--single-process", "--address", address, "--http", http),
                 *("--data", directory, "--grace", "2"),
                 *("--default-value", f"{YOU}={YOUR_VALUE}"),
+                *self._settings.serving,
             ],
             self._logs,
             self._on_exchange_line,

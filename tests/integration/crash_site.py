@@ -11,7 +11,6 @@ import contextlib
 import os
 import random
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -32,12 +31,15 @@ from exchange.v1.account_service_pb2_grpc import AccountServiceStub
 from exchange.v1.admin_service_pb2_grpc import AdminServiceStub
 from exchange.v1.job_service_pb2_grpc import JobServiceStub
 from exchange.v1.order_service_pb2_grpc import OrderServiceStub
+from tests.ports import reserved_port
+from tests.waiting import WITHIN_S
 
 INSTRUMENT = "instant/cpu/interactive"
 PAPER = "paper/kill"
+CALL_S = 15.0
+"""A call that has no answer after so long is asked again, with the same id."""
 MS = 1_000_000
 S = 1_000 * MS
-START_WITHIN_S = 30.0
 UNKNOWN = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -58,19 +60,19 @@ class Told:
     repeats: int = 0
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def gateway_of(pid: int) -> int:
     """The gateway's process, one of the children of the engine's."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    (found,) = (c for c in children if b"gateway" in Path(f"/proc/{c}/cmdline").read_bytes())
+    (found,) = (child for child in children if b"gateway" in _command_line(child))
     return int(found)
+
+
+def _command_line(pid: str) -> bytes:
+    """Of a process; nothing of one that has ended meanwhile."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 class CrashSite:
@@ -87,7 +89,8 @@ class CrashSite:
         self.directory = directory
         self.data = directory / "data"
         self.random = random.Random(seed)
-        self.address = f"127.0.0.1:{free_port()}"
+        self._port = contextlib.ExitStack()
+        self.address = f"127.0.0.1:{self._port.enter_context(reserved_port())}"
         self.operator = new_secret()
         self.keys: dict[str, str] = {}
         self.told = Told()
@@ -128,7 +131,7 @@ class CrashSite:
     async def answering(self) -> None:
         """Wait until the exchange answers."""
         assert self._server is not None
-        async with asyncio.timeout(START_WITHIN_S):
+        async with asyncio.timeout(WITHIN_S):
             while True:
                 if self._server.returncode is not None:
                     log = (self.directory / "server.log").read_text()
@@ -154,7 +157,7 @@ class CrashSite:
     async def ended(self) -> int:
         """Wait for the exchange to end by itself; its status."""
         assert self._server is not None
-        async with asyncio.timeout(START_WITHIN_S):
+        async with asyncio.timeout(WITHIN_S):
             return await self._server.wait()
 
     async def kill_gateway(self) -> None:
@@ -167,12 +170,13 @@ class CrashSite:
 
     async def stop(self) -> None:
         """End everything that still runs."""
+        self._port.close()
         await self.channel.close()
         for process in (*self._workers, self._server):
             if process is not None and process.returncode is None:
                 process.terminate()
                 try:
-                    async with asyncio.timeout(15):
+                    async with asyncio.timeout(WITHIN_S):
                         await process.wait()
                 except TimeoutError:
                     process.kill()
@@ -183,7 +187,7 @@ class CrashSite:
     def admin(self, name: str, request: Any) -> Awaitable[Any]:
         """One call of the operator's."""
         method = getattr(AdminServiceStub(self.channel), name)
-        result: Awaitable[Any] = method(request, metadata=metadata(self.operator), timeout=5)
+        result: Awaitable[Any] = method(request, metadata=metadata(self.operator), timeout=CALL_S)
         return result
 
     def invariants(self, full: bool = False) -> Awaitable[admin_pb.GetInvariantsResponse]:
@@ -277,14 +281,16 @@ class CrashSite:
             deadline_ns=120 * S,
         )
         stub, sent = JobServiceStub(self.channel), metadata(self.keys["buyer"])
-        answer = await self.until_told(lambda: stub.SubmitJob(request, metadata=sent, timeout=5))
+        answer = await self.until_told(
+            lambda: stub.SubmitJob(request, metadata=sent, timeout=CALL_S)
+        )
         self.told.jobs[ident] = answer.job.job_id
         if self.random.random() < 0.1:
             cancel = jobs_pb.CancelJobRequest(job_id=answer.job.job_id)
             with contextlib.suppress(
                 grpc.aio.AioRpcError
             ):  # ended meanwhile, or unheard: both fine
-                await stub.CancelJob(cancel, metadata=sent, timeout=5)
+                await stub.CancelJob(cancel, metadata=sent, timeout=CALL_S)
 
     async def deposit(self) -> None:
         """Put one nano-dollar and some in."""
@@ -307,7 +313,9 @@ class CrashSite:
             )
         )
         stub, sent = OrderServiceStub(self.channel), metadata(self.keys["player"])
-        answer = await self.until_told(lambda: stub.PlaceOrder(request, metadata=sent, timeout=5))
+        answer = await self.until_told(
+            lambda: stub.PlaceOrder(request, metadata=sent, timeout=CALL_S)
+        )
         self.told.orders[ident] = answer.reports[0].order_id
 
     @contextlib.asynccontextmanager
@@ -348,7 +356,10 @@ class CrashSite:
             for job_id in self.told.jobs.values():
                 while job_id not in self.told.ended:
                     request = jobs_pb.GetJobRequest(job_id=job_id)
-                    job = (await stub.GetJob(request, metadata=sent, timeout=5)).job
+                    answer = await self.until_told(
+                        lambda asked=request: stub.GetJob(asked, metadata=sent, timeout=CALL_S)  # type: ignore[misc]
+                    )
+                    job = answer.job
                     if job.state in terminal:
                         self.told.ended[job_id] = (job.state, job.paid_nanos)
                     else:
@@ -358,5 +369,5 @@ class CrashSite:
         """An account as its owner sees it."""
         stub = AccountServiceStub(self.channel)
         request = accounts_pb.GetAccountRequest()
-        answer = await stub.GetAccount(request, metadata=metadata(self.keys[name]), timeout=5)
+        answer = await stub.GetAccount(request, metadata=metadata(self.keys[name]), timeout=CALL_S)
         return answer.account

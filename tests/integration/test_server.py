@@ -34,11 +34,11 @@ from exchange.v1.admin_service_pb2_grpc import AdminServiceStub
 from exchange.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 from exchange.v1.order_service_pb2_grpc import OrderServiceStub
 from tests.exchange.rpc.rig import Calls, error_info
+from tests.waiting import WITHIN_S
 
 pytestmark = pytest.mark.integration
 
 CHILD = Path(__file__).with_name("serve_child.py")
-WAIT_S = 30.0
 KILLS = 5
 BROKEN = (grpc.aio.AioRpcError, asyncio.InvalidStateError, asyncio.CancelledError)
 """What gRPC raises on the client's side when the server is killed."""
@@ -63,7 +63,7 @@ class Child:
 
     async def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(WITHIN_S):
             status = await self.process.wait()
         await self.channel.close()
         return status
@@ -86,7 +86,7 @@ async def child(directory: Path, *options: str) -> AsyncIterator[Child]:
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(WITHIN_S):
             while line := await process.stdout.readline():
                 if line.startswith(b"{"):
                     break
@@ -141,8 +141,14 @@ class Crowd:
         self.acknowledged: set[int] = set()
         self._tasks = [asyncio.create_task(self._place()), asyncio.create_task(self._listen())]
 
+    async def heard(self) -> None:
+        """Wait until something was acknowledged."""
+        async with asyncio.timeout(WITHIN_S):
+            while not self.acknowledged:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
     async def end(self) -> None:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(WITHIN_S):
             await asyncio.gather(*self._tasks)
 
     async def _place(self) -> None:
@@ -174,7 +180,8 @@ async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
             assert found.failure == ""
             assert len(acknowledged) <= found.open_orders <= sent
             crowd = Crowd(server.trader(key).Trade())
-            await asyncio.sleep(0.2 + 0.3 * chance.random())
+            await crowd.heard()
+            await asyncio.sleep(0.3 * chance.random())
             await server.kill()
             await crowd.end()
             sent += crowd.sent
@@ -214,11 +221,11 @@ async def test_sigterm_drains_and_the_next_start_finds_the_same_state(tmp_path: 
         server.process.send_signal(signal.SIGTERM)
         for stream in (trade, book):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                async with asyncio.timeout(WAIT_S):
+                async with asyncio.timeout(WITHIN_S):
                     await stream.read()
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
             assert error_info(caught.value).reason == "DRAINING"
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(WITHIN_S):
             assert await server.process.wait() == 0
     twin = Exchange()
     digests: list[str] = []
@@ -258,7 +265,7 @@ async def test_a_failed_journal_ends_the_process_and_acknowledges_nothing(tmp_pa
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await open_accounts(server.admin, done)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(WITHIN_S):
             assert await server.process.wait() == 1
     async with child(tmp_path) as server:
         accounts = (await server.admin.ListAccounts(admin_pb.ListAccountsRequest())).accounts
@@ -333,7 +340,7 @@ async def test_a_call_under_way_is_finished_within_the_grace(tmp_path: Path) -> 
     async with grpc.aio.insecure_channel(server.address) as channel:
         stub: Any = Calls(AccountServiceStub(channel), secret)
         calls = [stub.GetAccount(account_pb.GetAccountRequest()) for _ in range(20)]
-        await asyncio.wait_for(calls[0], WAIT_S)
+        await asyncio.wait_for(calls[0], WITHIN_S)
         stopping = asyncio.create_task(server.stop(5))
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert all(

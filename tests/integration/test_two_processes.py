@@ -17,6 +17,7 @@ import pytest
 from exchange.client import AsyncClient, RetryPolicy, Side
 from exchange.core.commands import Role
 from exchange.metering.cards import INSTANT
+from exchange.rpc import followed
 from exchange.server import GATEWAY_COMMAND, Server, ServerConfig, ServerFailed, gateway_process
 from exchange.server.gateway_process import GatewayProcess
 from exchange.testing import InProcessExchange, metadata
@@ -28,11 +29,11 @@ from exchange.v1.market_pb2 import SIDE_BID
 from exchange.v1.order_service_pb2_grpc import OrderServiceStub
 from tests.exchange.rpc.rig import error_info
 from tests.integration.crash_site import CrashSite, gateway_of
+from tests.waiting import WITHIN_S
 
 pytestmark = pytest.mark.integration
 
-WAIT_S = 30.0
-QUICK = RetryPolicy(first_s=0.02, longest_s=0.1, reconnect_s=WAIT_S)
+QUICK = RetryPolicy(first_s=0.02, longest_s=0.1, reconnect_s=WITHIN_S)
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def alive(pid: int) -> bool:
 
 async def restarted(exchange: InProcessExchange, count: int) -> None:
     """Wait until the gateway was started again so many times, and listens."""
-    async with asyncio.timeout(WAIT_S):
+    async with asyncio.timeout(WITHIN_S):
         while gateway(exchange).restarts < count or not gateway(exchange).listening:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -80,7 +81,7 @@ async def test_a_killed_gateway_comes_back_and_nothing_is_lost(exchange: InProce
                 await asyncio.sleep(0.0005)
             os.kill(gateway(exchange).pid, signal.SIGKILL)
             await restarted(exchange, kill + 1)
-        answered = await asyncio.wait_for(asyncio.gather(*results), WAIT_S)
+        answered = await asyncio.wait_for(asyncio.gather(*results), WITHIN_S)
     assert exchange.address == address
     assert len({result.order_id for result in answered}) == 600
     assert set(exchange.core.orders) == {result.order_id for result in answered}
@@ -108,7 +109,7 @@ async def test_orders_of_a_guarded_stream_go_with_the_gateway(exchange: InProces
         assert len(exchange.core.orders) == 1
         os.kill(gateway(exchange).pid, signal.SIGKILL)
         await restarted(exchange, 1)
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(WITHIN_S):
             while exchange.core.orders:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
@@ -139,12 +140,38 @@ async def test_a_job_outlives_the_gateway(exchange: InProcessExchange) -> None:
         await worker.register()
         await worker.quote("instant/cpu/interactive", 1_000)
         # The same offer again, or that of the next attempt where it has expired meanwhile.
-        await worker.run(await worker.offer(), "done")
+        while not (await worker.run(await worker.offer(), "done")).accepted:
+            await worker.quote("instant/cpu/interactive", 1_000)
         jobs = JobServiceStub(channel)
         watch = jobs.WatchJob(jobs_pb.WatchJobRequest(job_id=job.job_id), metadata=metadata(buyer))
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(WITHIN_S):
             updates = [update async for update in watch]
     assert updates[-1].job.state == jobs_pb.JOB_STATE_SETTLED
+
+
+async def test_a_streamed_answer_ends_with_the_gateway(
+    exchange: InProcessExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever dropped the connection: a job that nobody reads does not run to its budget."""
+    monkeypatch.setattr(followed, "ABANDONED_S", 0.5)
+    await exchange.batch_instrument(INSTANT)
+    buyer = await exchange.trader("buyer", paper=False)
+    asked = {"model": "instant", "prompt": "x", "stream": True, "exchange": {"limit": 1}}
+    base, headers = f"http://{exchange.http_address}", {"Authorization": f"Bearer {buyer}"}
+    services = exchange.server.services
+    async with aiohttp.ClientSession(base, headers=headers) as http:
+        asking = asyncio.create_task(http.post("/v1/completions", json=asked))
+        async with asyncio.timeout(WITHIN_S):
+            while not exchange.core.jobs or not services.streams:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        os.kill(gateway(exchange).pid, signal.SIGKILL)
+        (job,) = exchange.core.jobs.values()
+        async with asyncio.timeout(WITHIN_S):
+            while job.is_open:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    assert (job.state.name, job.paid_nanos) == ("CANCELLED", 0)
 
 
 async def test_the_page_and_the_metrics_are_the_engines(exchange: InProcessExchange) -> None:
@@ -174,7 +201,7 @@ async def test_a_gateway_that_does_not_stay_up_stops_the_exchange(
             if count == 1:
                 await restarted(exchange, count)
         with pytest.raises(ServerFailed, match="gateway"):
-            await asyncio.wait_for(waiting, WAIT_S)
+            await asyncio.wait_for(waiting, WITHIN_S)
 
 
 async def test_an_address_in_use_is_said_so(tmp_path: Path) -> None:
@@ -217,10 +244,10 @@ async def test_a_killed_engine_is_told_to_callers_and_takes_the_gateway_along(
         child = gateway_of(found.pid)
         await found.kill()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await asyncio.wait_for(call.read(), WAIT_S)
+            await asyncio.wait_for(call.read(), WITHIN_S)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert error_info(caught.value).reason == "ENGINE_DOWN"
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(WITHIN_S):
             while alive(child):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         await found.start()

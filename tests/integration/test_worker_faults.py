@@ -30,7 +30,7 @@ TEXT = "four words of answer"
 
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with open_rig(tmp_path, SessionConfig(reconnect_within_ns=200 * MS)) as found:
+    async with open_rig(tmp_path) as found:
         yield found
 
 
@@ -292,8 +292,13 @@ async def test_an_unanswered_receipt_is_answered_after_reconnecting(rig: Rig) ->
         assert (await rig.ended(job)).paid_nanos == rig.balance("seller") > 0
 
 
-async def test_a_worker_that_vanishes_loses_its_lease(rig: Rig) -> None:
-    async with rig.worker("gone") as gone, rig.worker("other") as other:
+async def test_a_worker_that_vanishes_loses_its_lease(tmp_path: Path) -> None:
+    soon = SessionConfig(reconnect_within_ns=200 * MS)
+    async with (
+        open_rig(tmp_path, soon) as rig,
+        rig.worker("gone") as gone,
+        rig.worker("other") as other,
+    ):
         await rig.ready(gone)
         job, offer = await running(rig, gone)
         await rig.ready(other, price=2_000)

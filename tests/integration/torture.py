@@ -28,6 +28,7 @@ import grpc
 
 from tests.integration.crash_site import CrashSite
 from tests.integration.judging import judge
+from tests.waiting import WITHIN_S
 
 ROOT = Path(__file__).parents[2]
 FUNDS = 10**12
@@ -36,8 +37,6 @@ LIVES = 50
 """Kills of one exchange."""
 KILLED_AT_START = 0.2
 """Share of the lives that end before they have begun to serve, by chance."""
-ANSWER_WITHIN_S = 120.0
-"""A server that does not answer for so long has failed; a busy machine may need much of it."""
 START_S = 0.15
 """Within this time such a life ends, seconds."""
 SERVE_S = 0.5
@@ -93,7 +92,7 @@ class QuickSite(CrashSite):
 
     async def start(self) -> None:
         await self._launch()
-        async with asyncio.timeout(ANSWER_WITHIN_S):
+        async with asyncio.timeout(2 * WITHIN_S):
             while True:
                 if not _lives(self._pid):
                     log = (self.directory / "server.log").read_text()
@@ -120,7 +119,7 @@ class QuickSite(CrashSite):
 
     async def _end(self, number: signal.Signals) -> None:
         os.kill(self._pid, number)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WITHIN_S):
             while _lives(self._pid):  # noqa: ASYNC110 - nobody tells of another's child
                 await asyncio.sleep(0.002)
 
@@ -177,7 +176,7 @@ async def _torture_one(folder: Path, kills: int, seed: int, zygote: Zygote) -> C
                     await site.kill_at_start(site.random.uniform(0, START_S))
                     at_start += 1
                 await site.start()
-        await site.all_ended(within_s=240)
+        await site.all_ended(within_s=10 * WITHIN_S)
         said = await site.invariants(full=True)
         buyer = await site.account("buyer")
     finally:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matching.columns import count_of, cut, halves, joined, pack, unpack
+from matching.columns import count_of, cut, halves, joined, numbers, pack, unpack
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
@@ -16,6 +16,9 @@ def test_there_and_back(values: list[int]) -> None:
     column = pack(values)
     assert unpack(column, len(values)) == values
     assert pack(unpack(column, len(values))) == column
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matching.columns.COMPILED", True)
+        assert list(numbers(column, len(values))) == values
 
 
 @given(st.sets(INT64, max_size=50))
@@ -39,7 +42,9 @@ def test_a_column_of_different_integers_knows_their_number(values: set[int]) -> 
     ],
 )
 def test_the_fewest_bytes(values: list[int], size: int) -> None:
-    assert len(pack(values)) == size
+    column = pack(values)
+    assert len(column) == size
+    assert list(numbers(column, len(values))) == values
 
 
 def test_a_column_that_does_not_collapse_tells_its_number() -> None:
@@ -72,9 +77,13 @@ def test_more_than_64_bits_go_into_two_columns() -> None:
         (b"\x01" + bytes(1), 0),
     ],
 )
-def test_what_is_no_column_is_refused(column: bytes, count: int) -> None:
-    with pytest.raises(ValueError, match="no column"):
-        unpack(column, count)
+def test_what_is_no_column_is_refused(
+    column: bytes, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("matching.columns.COMPILED", True)
+    for read in (unpack, numbers):
+        with pytest.raises(ValueError, match="no column"):
+            read(column, count)
 
 
 def test_strings_of_one_size() -> None:

@@ -12,8 +12,16 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    async_playwright,
+    expect,
+)
 
+from tests.waiting import WITHIN_S
 from tests.web.browser import ARGUMENTS, CHROMIUM
 from tests.web.scene import Scene, open_scene
 
@@ -28,6 +36,9 @@ WATCH = """
     window.refused.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`);
   });
 """
+
+# Playwright would wait for five seconds.
+expect.set_options(timeout=WITHIN_S * 1_000)
 
 Open = Callable[..., AbstractAsyncContextManager[Page]]
 
@@ -49,7 +60,9 @@ async def browser() -> AsyncIterator[Browser]:
     if not CHROMIUM:
         pytest.skip("chromium is not installed: make browser")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=ARGUMENTS, timeout=2 * WITHIN_S * 1_000
+        )
         yield browser
         await browser.close()
 
@@ -73,7 +86,7 @@ def open_page(scene: Scene, browser: Browser) -> Open:
             color_scheme="dark" if theme == "dark" else "light",
             **more,
         )
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(WITHIN_S * 1_000)
         wrong: list[str] = []
         page = await _prepared(context, wrong, expected)
         try:

@@ -21,9 +21,9 @@ from flopex.demo.market import PAPER_MAKER, Keys, set_up, set_up_paper
 from flopex.demo.processes import Cast, Settings
 from flopex.demo.scenario import PAPER_INSTRUMENT, WORKERS
 from flopex.demo.stage import Stage
+from tests.waiting import WITHIN_S
 from worker.model.shipped import shipped_card
 
-WITHIN_S = 60.0
 PAPER_TAKER = "paper-taker"
 PRICE_NANOS = 1_740
 ORDERS_MAX = 50
@@ -42,7 +42,9 @@ class Scene:
     """
 
     def __init__(self, directory: Path, http: str = "127.0.0.1:0") -> None:
-        self.cast = Cast(Settings(directory, "instant", http=http), Stage())
+        # Who looks for what has just happened finds it, however busy the machine is.
+        serving = ("--fresh-within", str(WITHIN_S))
+        self.cast = Cast(Settings(directory, "instant", http=http, serving=serving), Stage())
         self.keys = Keys({})
         self._playing: list[asyncio.Task[None]] = []
         self._trading = asyncio.Lock()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.exchange.http.market.watching import Book
+from tests.waiting import WITHIN_S
 from tests.web.book_vectors import PATH, text
 
 HERE = Path(__file__).parent
@@ -38,7 +39,7 @@ def test_a_reader_in_javascript_holds_the_same() -> None:
         [NODE, "--test", *sorted(map(str, HERE.glob("*.test.mjs")))],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=2 * WITHIN_S,
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr

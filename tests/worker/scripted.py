@@ -20,12 +20,13 @@ from exchange.v1.worker_service_pb2_grpc import (
     WorkerServiceServicer,
     add_WorkerServiceServicer_to_server,
 )
+from tests.ports import reserved_port
+from tests.waiting import WITHIN_S
 from worker.agent import Agent, make_engines
 from worker.config import InstantOptions, QuotePlan, WorkerConfig
 from worker.identity import open_identity
 from worker.quoting import Static
 
-WAIT_S = 10.0
 NS_PER_S = 1_000_000_000
 KEY = "flx_" + "k" * 43
 INSTRUMENT = "instant/cpu/interactive"
@@ -54,12 +55,23 @@ class ServerSession:
     async def next(self, kind: str, ignore: tuple[str, ...] = QUIET) -> Any:
         """The next message, which must be of this kind; some kinds may come in between."""
         while True:
-            async with asyncio.timeout(WAIT_S):
+            async with asyncio.timeout(WITHIN_S):
                 message = await self._inbox.get()
             found = message.WhichOneof("message")
             if found == kind:
                 return getattr(message, found)
             assert found in ignore, f"wanted {kind}, got {message}"
+
+    async def comes(self, kind: str, within_s: float) -> bool:
+        """Whether a message of this kind comes soon; quiet ones may come in between."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while True:
+                    found = (await self._inbox.get()).WhichOneof("message")
+                    if found == kind:
+                        return True
+                    assert found in QUIET, found
+        return False
 
     async def quiet(self, seconds: float = 0.3) -> None:
         """Nothing but heartbeats and quotes comes for a while."""
@@ -95,7 +107,7 @@ class ServerSession:
         """All chunks up to the receipt."""
         chunks: list[pb.Chunk] = []
         while True:
-            async with asyncio.timeout(WAIT_S):
+            async with asyncio.timeout(WITHIN_S):
                 message = await self._inbox.get()
             match message.WhichOneof("message"):
                 case "chunk":
@@ -128,8 +140,8 @@ def make_offer(lease_id: int = 1, **changes: Any) -> pb.LeaseOffer:
         "quantity_mflop": 1_000,
         "price_nanos": 10,
         "payload": job.SerializeToString(),
-        "accept_within_ns": 2 * NS_PER_S,
-        "stop_within_ns": 30 * NS_PER_S,
+        "accept_within_ns": 60 * NS_PER_S,
+        "stop_within_ns": 600 * NS_PER_S,
         "attempt": 1,
     }
     return pb.LeaseOffer(**{**values, **changes})
@@ -138,16 +150,16 @@ def make_offer(lease_id: int = 1, **changes: Any) -> pb.LeaseOffer:
 class ScriptedExchange(WorkerServiceServicer):
     """A real server; sessions come out of `session()` in the order in which they are opened."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
         self._server: grpc.aio.Server | None = None
         self._sessions: asyncio.Queue[ServerSession] = asyncio.Queue()
-        self.port = 0
+        self.port = port
 
     async def start(self) -> None:
-        """Listen, on the same port as before if there was one."""
+        """Listen, on the same port as before."""
         self._server = grpc.aio.server()
         add_WorkerServiceServicer_to_server(self, self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        self._server.add_insecure_port(self.target)
         await self._server.start()
 
     async def stop(self) -> None:
@@ -160,7 +172,7 @@ class ScriptedExchange(WorkerServiceServicer):
 
     async def session(self) -> ServerSession:
         """The next session that a worker opens."""
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(WITHIN_S):
             return await self._sessions.get()
 
     async def ListWorkers(self, request: Any, context: Any) -> Any:
@@ -193,12 +205,13 @@ class ScriptedExchange(WorkerServiceServicer):
 
 @contextlib.asynccontextmanager
 async def scripted_exchange() -> AsyncIterator[ScriptedExchange]:
-    exchange = ScriptedExchange()
-    await exchange.start()
-    try:
-        yield exchange
-    finally:
-        await exchange.stop()
+    with reserved_port() as port:
+        exchange = ScriptedExchange(port)
+        await exchange.start()
+        try:
+            yield exchange
+        finally:
+            await exchange.stop()
 
 
 class RunningWorker:
@@ -209,7 +222,7 @@ class RunningWorker:
         self._task = task
 
     async def exit_status(self) -> int:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(WITHIN_S):
             return await self._task
 
 

@@ -19,12 +19,12 @@ from exchange.metering.cards import INSTANT, SMOLLM2_135M
 from exchange.testing.in_process import InProcessExchange, metadata
 from exchange.v1 import job_service_pb2 as pb
 from exchange.v1.job_service_pb2_grpc import JobServiceStub
+from tests.waiting import WITHIN_S
 from tests.worker.engines.runs import listening_tcp_sockets
 from tests.worker.scripted import make_config, running_worker
 from worker.config import InstantOptions, QuotePlan
 from worker.quoting import Static
 
-WAIT_S = 20.0
 POLL_S = 0.02
 OVER = (pb.JOB_STATE_SETTLED, pb.JOB_STATE_CANCELLED, pb.JOB_STATE_EXPIRED, pb.JOB_STATE_FAILED)
 RUN_WORKER = """
@@ -33,11 +33,12 @@ from pathlib import Path
 from worker.agent import run_worker
 from worker.config import InstantOptions, QuotePlan, WorkerConfig
 from worker.quoting import Static
+from tests.waiting import WITHIN_S
 logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stdout)
 config = WorkerConfig(
     target=sys.argv[1], key=sys.argv[2], name="w", data_dir=Path(sys.argv[3]), engine="instant",
     quotes=(QuotePlan("instant/cpu/interactive", Static((10,))),),
-    instant=InstantOptions(delay_s=0.01),
+    instant=InstantOptions(delay_s=0.05),
 )
 sys.exit(asyncio.run(run_worker(config)))
 """
@@ -59,6 +60,7 @@ class Buyer:
                 messages=[pb.ChatMessage(role="user", content=prompt)], output_tokens_max=tokens
             ),
             limit_nanos=1_000,
+            deadline_ns=1_800 * 10**9,
             **changes,
         )
         return (await self._jobs.SubmitJob(request, metadata=self._metadata)).job.job_id
@@ -70,8 +72,13 @@ class Buyer:
     async def cancel(self, job_id: int) -> None:
         await self._jobs.CancelJob(pb.CancelJobRequest(job_id=job_id), metadata=self._metadata)
 
+    async def begun(self, job_id: int) -> None:
+        """Wait until some of its output is there."""
+        while not (await self.get(job_id)).output:  # noqa: ASYNC110
+            await asyncio.sleep(POLL_S)
+
     async def until(self, job_id: int, *states: pb.JobState.ValueType) -> pb.GetJobResponse:
-        for _ in range(round(WAIT_S / POLL_S)):
+        for _ in range(round(WITHIN_S / POLL_S)):
             answer = await self.get(job_id)
             if answer.job.state in states:
                 return answer
@@ -82,8 +89,13 @@ class Buyer:
 @pytest.fixture
 async def exchange(tmp_path: Path) -> AsyncIterator[InProcessExchange]:
     async with InProcessExchange(tmp_path / "exchange") as exchange:
-        await exchange.batch_instrument(INSTANT)
+        await slow_class(exchange)
         yield exchange
+
+
+async def slow_class(exchange: InProcessExchange) -> None:
+    """One so slow that a lease has minutes, however long a busy machine takes."""
+    await exchange.batch_instrument(INSTANT, decode_millitokens_per_s=5_000)
 
 
 @pytest.fixture
@@ -114,7 +126,7 @@ async def test_jobs_are_run_paid_cut_and_cancelled(
         assert 14_000_000 < answer.job.flops <= 15_000_000
         long = await buyer.submit("instant", "hello", 4_000)
         await buyer.until(long, pb.JOB_STATE_RUNNING)
-        await asyncio.sleep(0.1)
+        await buyer.begun(long)
         await buyer.cancel(long)
         answer = await buyer.until(long, *OVER)
         assert answer.job.state == pb.JOB_STATE_CANCELLED
@@ -143,7 +155,7 @@ async def test_a_worker_process_drains_on_sigterm(
         process.send_signal(signal.SIGTERM)
         await asyncio.sleep(0.05)
         process.send_signal(signal.SIGTERM)
-        output, _ = await asyncio.wait_for(process.communicate(), WAIT_S)
+        output, _ = await asyncio.wait_for(process.communicate(), WITHIN_S)
     finally:
         if process.returncode is None:
             os.kill(process.pid, signal.SIGKILL)
@@ -180,13 +192,12 @@ async def test_a_worker_that_stops_at_once_gives_its_lease_back(
 async def test_a_lease_outlives_the_exchange(tmp_path: Path) -> None:
     directory = tmp_path / "exchange"
     async with InProcessExchange(directory) as exchange:
-        await exchange.batch_instrument(INSTANT)
+        await slow_class(exchange)
         trader, seller = (
             await exchange.trader("alice", paper=False),
             await exchange.key("bob", Role.WORKER),
         )
         address = exchange.address
-        # About half of the lease's time on an idle machine: a busy one takes longer.
         options = InstantOptions(delay_s=0.01)
         config = make_config(address, tmp_path / "w", key=seller, instant=options)
         running = running_worker(config)

@@ -201,6 +201,7 @@ class Training:
             "generator": self._generator.get_state(),
             "step": self.step,
             "cpu_s": self._cpu_s,
+            "left_out": self.left_out,
             "curve": self.curve,
         }
         path = self._folder / f"{self.name}.state"
@@ -220,6 +221,7 @@ class Training:
             optimizer.load_state_dict(state["optimizers"][name])
         self._generator.set_state(state["generator"])
         self.step, self._cpu_s, self.curve = state["step"], state["cpu_s"], state["curve"]
+        self.left_out = state["left_out"]
 
     def _command(self) -> str:
         recipe, command = self.recipe, ["flopex train"]

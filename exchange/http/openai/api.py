@@ -212,8 +212,8 @@ def _metadata(request: web.Request) -> dict[str, str]:
     Raises:
         ApiError: 401: the request has no key; others are the exchange's to refuse.
     """
-    authorization = request.headers.get("Authorization")
-    if authorization is None:
+    authorization = request.headers.get("Authorization", "")
+    if not authorization.startswith("Bearer "):
         text = "an API key is missing: send the header Authorization: Bearer flx_..."
         raise ApiError(401, "KEY_MISSING", text)
     return {"authorization": authorization}

@@ -16,7 +16,7 @@ from exchange.http import idempotency
 from exchange.http.calls import Calls
 from exchange.http.errors import ApiError
 from exchange.rpc.errors import Code, RpcError
-from exchange.rpc.inside import ABANDON_JOB
+from exchange.rpc.inside import ABANDON_JOB, FOLLOW_JOB
 from exchange.rpc.locks import KeyedLocks
 from exchange.v1 import job_service_pb2 as pb
 
@@ -85,7 +85,7 @@ class Run:
         """
         request = pb.WatchJobRequest(job_id=self.job.job_id)
         attempt, opening = 0, True
-        async with self._calls.stream(_JOBS + "WatchJob", request, self.metadata) as updates:
+        async with self._calls.stream(FOLLOW_JOB, request, self.metadata) as updates:
             async for update in updates:
                 kind = update.WhichOneof("update")
                 if kind == "chunk":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
@@ -22,10 +21,11 @@ from exchange.v1 import (
     webhook_service_pb2_grpc,
     worker_service_pb2_grpc,
 )
+from tests.waiting import WITHIN_S
 
 Context = grpc.aio.ServicerContext[Any, Any]
 KEY: Final = "flx_" + "k" * 43
-QUICK: Final = RetryPolicy(first_s=0.01, longest_s=0.05, reconnect_s=5.0)
+QUICK: Final = RetryPolicy(first_s=0.01, longest_s=0.05, reconnect_s=WITHIN_S)
 
 _SERVICES: Final[dict[str, Any]] = {
     "AccountService": account_service_pb2_grpc,
@@ -36,14 +36,6 @@ _SERVICES: Final[dict[str, Any]] = {
     "WebhookService": webhook_service_pb2_grpc,
     "WorkerService": worker_service_pb2_grpc,
 }
-
-
-def free_port() -> int:
-    """A port on which nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextlib.asynccontextmanager
@@ -85,7 +77,7 @@ async def fail(
     await send(error, context)
 
 
-async def until(condition: Callable[[], bool], wait_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], wait_s: float = WITHIN_S) -> None:
     """Return once the condition holds; look at it often."""
     async with asyncio.timeout(wait_s):
         while not condition():  # noqa: ASYNC110 - what is waited for raises no event

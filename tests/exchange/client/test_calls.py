@@ -28,14 +28,14 @@ from exchange.v1 import job_service_pb2 as job_pb
 from exchange.v1.account_service_pb2_grpc import AccountServiceStub
 from tests.exchange.client.scripted import (
     KEY,
-    QUICK,
     Context,
     connected,
     fail,
-    free_port,
     serving,
     until,
 )
+from tests.ports import reserved_port
+from tests.waiting import WITHIN_S
 
 Step = Callable[[Context], Awaitable[None]]
 
@@ -150,12 +150,11 @@ async def test_tries_end_with_the_timeout() -> None:
     script = Script(unavailable)
     policy = RetryPolicy(attempts=1_000, first_s=0.05, longest_s=0.05)
     async with connected(script, retry=policy) as client:
-        began = time.monotonic()
         # On a busy machine the last try may be under way when time runs out.
         with pytest.raises((Unavailable, DeadlineExceeded)):
             await client.account.get(timeout_s=1.0)
-    assert time.monotonic() - began < 5
-    assert len(script.requests) > 2
+    # A thousand tries would take 25 s at least.
+    assert len(script.requests) < 100
 
 
 @pytest.mark.parametrize(
@@ -192,8 +191,9 @@ async def test_what_would_happen_twice_is_repeated_only_where_it_was_refused() -
 async def test_a_deadline_ends_the_call_on_both_sides() -> None:
     script = Script(hang)
     async with connected(script, timeout_s=1.0) as client:
-        with pytest.raises(DeadlineExceeded):
-            await client.account.get()
+        while not script.requests:  # a busy machine may let the time pass before it asks
+            with pytest.raises(DeadlineExceeded):
+                await client.account.get()
         await until(lambda: script.cancelled == 1)
     assert len(script.requests) == 1
 
@@ -211,22 +211,23 @@ async def test_cancelling_the_task_ends_the_call_on_both_sides() -> None:
 
 async def test_nobody_listens() -> None:
     policy = RetryPolicy(attempts=2, first_s=0.01)
-    async with AsyncClient(f"127.0.0.1:{free_port()}", KEY, retry=policy) as client:
+    with reserved_port() as port:
+        client = AsyncClient(f"127.0.0.1:{port}", KEY, retry=policy)
         with pytest.raises(Unavailable):
-            await client.account.get(timeout_s=5)
+            await client.account.get(timeout_s=WITHIN_S)
+        await client.close()
 
 
 async def test_an_exchange_that_comes_up_late_is_found() -> None:
-    port = free_port()
-    async with AsyncClient(f"127.0.0.1:{port}", KEY, retry=QUICK, timeout_s=10) as client:
-        policy = RetryPolicy(attempts=1_000, longest_s=0.1)
-        late = AsyncClient(f"127.0.0.1:{port}", KEY, retry=policy)
-        asking = asyncio.create_task(late.account.get())
+    policy = RetryPolicy(attempts=10_000, longest_s=0.1)
+    with reserved_port() as port:
+        client = AsyncClient(f"127.0.0.1:{port}", KEY, retry=policy, timeout_s=WITHIN_S)
+        asking = asyncio.create_task(client.account.get())
         await asyncio.sleep(0.3)
         async with serving(Script(), port=port):
             assert (await asking).name == "alice"
             assert (await client.account.get()).name == "alice"
-        await late.close()
+        await client.close()
 
 
 async def test_closing_ends_what_is_under_way() -> None:
@@ -277,7 +278,7 @@ async def test_tls_is_spoken_where_asked_for() -> None:
         for tls in (True, Tls(root_certificates=None)):
             async with AsyncClient(target, KEY, tls=tls, retry=policy) as client:
                 with pytest.raises(Unavailable):
-                    await client.account.get(timeout_s=5)
+                    await client.account.get(timeout_s=WITHIN_S)
 
 
 def test_secrets_do_not_show() -> None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchange.client import errors
-from exchange.client.errors import call_failed, reason_name
+from exchange.client.errors import call_failed
+from exchange.client.reasons import reason_name
 from exchange.client.status import DETAILS_KEY, Details, decode_details
 from exchange.core.reasons import Reason
 from exchange.gateway import handlers

@@ -14,7 +14,8 @@ from exchange.core.commands import Role
 from exchange.metering.cards import INSTANT
 from exchange.testing import InProcessExchange
 from exchange.testing.fake_worker import FakeWorker
-from tests.exchange.client.scripted import free_port
+from tests.ports import reserved_port
+from tests.waiting import WITHIN_S
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 QUOTED = f"{INSTANT.name}/cpu/interactive"
@@ -48,7 +49,7 @@ async def run(exchange: InProcessExchange, key: str, name: str, *arguments: str)
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        printed, errors = await asyncio.wait_for(process.communicate(), 60)
+        printed, errors = await asyncio.wait_for(process.communicate(), WITHIN_S)
     finally:
         if process.returncode is None:
             process.kill()
@@ -82,9 +83,10 @@ async def test_watch_the_book(exchange: InProcessExchange) -> None:
 
 
 async def test_receive_webhooks(exchange: InProcessExchange) -> None:
-    key, port = await exchange.trader("bob"), str(free_port())
-    url = f"http://127.0.0.1:{port}/"
-    printed = await run(exchange, key, "receive_webhooks.py", url, port, "1")
+    key = await exchange.trader("bob")
+    with reserved_port() as port:
+        url = f"http://127.0.0.1:{port}/"
+        printed = await run(exchange, key, "receive_webhooks.py", url, str(port), "1")
     assert printed == "flopex.webhook.test webhooks/1 \n"
 
 

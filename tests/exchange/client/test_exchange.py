@@ -48,6 +48,8 @@ from exchange.server import Server
 from exchange.testing import InProcessExchange
 from exchange.testing.fake_worker import FakeWorker
 from tests.exchange.client.scripted import KEY, QUICK, until
+from tests.ports import reserved_port
+from tests.waiting import WITHIN_S
 
 QUOTED = f"{INSTANT.name}/cpu/interactive"
 TERMS: JobTerms = {"model": INSTANT.name, "value": "$0.002", "output_tokens_max": 8}
@@ -179,17 +181,26 @@ async def test_an_interrupted_run_stops_the_worker(exchange: InProcessExchange) 
 
 
 async def test_a_job_outlives_a_restart_of_the_exchange(tmp_path: Path) -> None:
-    async with InProcessExchange(tmp_path) as exchange:
+    with reserved_port() as port:
+        await _job_over_a_restart(tmp_path, f"127.0.0.1:{port}")
+
+
+def _at(directory: Path, address: str) -> InProcessExchange:
+    """An exchange at an address of its own."""
+    made = InProcessExchange(directory)
+    made.server = Server(replace(made.config, address=address), made.clock)
+    return made
+
+
+async def _job_over_a_restart(directory: Path, address: str) -> None:
+    async with _at(directory, address) as exchange:
         await exchange.batch_instrument(INSTANT)
         key = await exchange.trader("alice", paper=False)
-        port = exchange.address.rpartition(":")[2]
-        client = AsyncClient(exchange.address, key, retry=QUICK)
+        client = AsyncClient(address, key, retry=QUICK)
         job = await client.jobs.submit("Hi", **TERMS)
         following = asyncio.create_task(client.jobs.follow(job.job_id))
         await asyncio.sleep(0.1)
-    again = InProcessExchange(tmp_path)
-    again.server = Server(replace(again.config, address=f"127.0.0.1:{port}"), again.clock)
-    async with again, worker_of(again) as worker:
+    async with _at(directory, address) as again, worker_of(again) as worker:
         await worker.run(await worker.offer(), "late")
         assert (await following).text == "late"
         await client.close()
@@ -360,7 +371,7 @@ async def test_the_blocking_client(exchange: InProcessExchange) -> None:
             jobs = len(list(client.jobs.list()))
         with Client(exchange.address, paper_key) as client, client.orders.stream() as stream:
             placed = [stream.place("paper", Side.BID, 5 * p, 1) for p in range(1, 51)]
-            resting = sum(not f.result(10).rejected for f in placed)
+            resting = sum(not f.result(WITHIN_S).rejected for f in placed)
             assert next(client.market.watch_book("paper")).best_bid is not None
         return answer, jobs, resting
 

@@ -29,6 +29,7 @@ from exchange.client import (
 )
 from exchange.metering.cards import INSTANT
 from exchange.testing import InProcessExchange
+from tests.waiting import WITHIN_S
 
 PAPER = "paper"
 
@@ -128,7 +129,7 @@ async def test_mass_cancels(alice: AsyncClient) -> None:
         result = await stream.cancel_all()
         assert (result.affected_orders, result.rejected) == (2, False)
         reports = stream.reports()
-        async with contextlib.aclosing(reports), asyncio.timeout(10):
+        async with contextlib.aclosing(reports), asyncio.timeout(WITHIN_S):
             ended = [await anext(reports), await anext(reports)]
     assert [getattr(report, "order_id", 0) for report in ended] == [3, 4]
     assert await alice.orders.cancel_all() == 0
@@ -146,7 +147,7 @@ async def test_a_guarded_streams_orders_end_with_it(alice: AsyncClient) -> None:
 async def test_orders_of_a_book_are_followed(alice: AsyncClient, bob: AsyncClient) -> None:
     await alice.orders.place(PAPER, Side.BID, 100, 5)
     watch = alice.market.watch_orders(PAPER)
-    async with contextlib.aclosing(watch), asyncio.timeout(10):
+    async with contextlib.aclosing(watch), asyncio.timeout(WITHIN_S):
         snapshot = await anext(watch)
         assert isinstance(snapshot, OrdersSnapshot)
         assert [(o.order_id, o.quantity_mflop) for o in snapshot.orders] == [(1, 5)]
@@ -168,7 +169,7 @@ async def test_a_batch_book_has_no_orders_to_follow(
 
 async def test_best_prices_are_followed(alice: AsyncClient) -> None:
     watch = alice.market.watch_best_prices(PAPER)
-    async with contextlib.aclosing(watch), asyncio.timeout(10):
+    async with contextlib.aclosing(watch), asyncio.timeout(WITHIN_S):
         assert (await anext(watch)).bid is None
         await alice.orders.place(PAPER, Side.BID, 100, 5)
         best = await anext(watch)

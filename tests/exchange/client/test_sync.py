@@ -22,13 +22,16 @@ from exchange.client import (
     ClientClosed,
     JobChanged,
     NotFound,
+    RetryPolicy,
     Side,
     Unavailable,
 )
 from exchange.client.loop_thread import LoopThread
-from tests.exchange.client.scripted import KEY, QUICK, free_port, serving
+from tests.exchange.client.scripted import KEY, QUICK, serving
 from tests.exchange.client.test_jobs import JOB, Jobs, chunk, job, settled
 from tests.exchange.client.test_order_stream import Unary
+from tests.ports import reserved_port
+from tests.waiting import WITHIN_S
 
 
 class Background:
@@ -86,12 +89,12 @@ def test_errors_come_through(background: Background) -> None:
             client.orders.place("no such", Side.BID, 1, 1)
         with pytest.raises(ValueError, match="not an amount"):
             client.jobs.submit("Hi", model="m", value="?")
-    nobody = f"127.0.0.1:{free_port()}"
     with (
-        Client(nobody, KEY, retry=QUICK, timeout_s=0.3) as client,
+        reserved_port() as port,
+        Client(f"127.0.0.1:{port}", KEY, retry=RetryPolicy(attempts=2, first_s=0.01)) as client,
         pytest.raises(Unavailable),
     ):
-        client.account.get()
+        client.account.get(timeout_s=WITHIN_S)
 
 
 def test_many_threads_share_a_client(background: Background) -> None:
@@ -108,13 +111,13 @@ def test_an_order_stream_takes_orders_from_any_thread(background: Background) ->
     with Client(background.serve(orders), KEY, retry=QUICK) as client:
         with client.orders.stream() as stream, concurrent.futures.ThreadPoolExecutor(4) as pool:
             futures = list(pool.map(lambda p: stream.place("paper", Side.BID, p, 1), range(1, 201)))
-            assert sorted(f.result(5).order_id for f in futures) == list(range(1, 201))
+            assert sorted(f.result(WITHIN_S).order_id for f in futures) == list(range(1, 201))
             with pytest.raises(NotFound):
-                stream.place("no such", Side.BID, 1, 1).result(5)
+                stream.place("no such", Side.BID, 1, 1).result(WITHIN_S)
             stream.flush()
             stream.room()
         with pytest.raises(ClientClosed):
-            stream.place("paper", Side.BID, 1, 1).result(5)
+            stream.place("paper", Side.BID, 1, 1).result(WITHIN_S)
     assert max(orders.sizes) > 1
 
 
@@ -138,9 +141,9 @@ def test_an_order_stream_keeps_the_order_of_one_thread(background: Background) -
 def test_ctrl_c_cancels_the_job_that_runs(background: Background) -> None:
     jobs = Jobs([job(), None])
     with Client(background.serve(jobs), KEY, retry=QUICK) as client:
-        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        interrupt = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
-            client.jobs.run("Hi", model="m", value=1)
+            client.jobs.run("Hi", model="m", value=1, on_update=lambda _: interrupt.start())
         assert jobs.cancelled == [JOB]
         # The client can go on.
         assert client.jobs.cancel(JOB).job_id == JOB
@@ -155,7 +158,7 @@ def test_closing_ends_calls_of_other_threads(background: Background) -> None:
         time.sleep(0.1)
         client.close()
         with pytest.raises(ClientClosed):
-            waiting.result(5)
+            waiting.result(WITHIN_S)
     with pytest.raises(ClientClosed):
         client.account.get()
     client.close()
@@ -214,8 +217,8 @@ def test_a_forked_child_is_told() -> None:
         answers = context.Queue()
         child = context.Process(target=in_child, args=(client, answers))
         child.start()
-        assert "fork" in answers.get(timeout=10)
-        child.join(10)
+        assert "fork" in answers.get(timeout=WITHIN_S)
+        child.join(WITHIN_S)
 
 
 def test_two_clients_of_one_process_do_not_disturb_each_other(

@@ -31,6 +31,7 @@ from exchange.testing import InProcessExchange
 from exchange.v1 import webhook_service_pb2 as pb
 from exchange.webhooks import store
 from tests.exchange.client.scripted import Context, connected, fail
+from tests.waiting import WITHIN_S
 
 PAPER = "paper"
 # A name that leads to no public address: it is taken, and nothing is ever called.
@@ -56,7 +57,7 @@ async def alice(exchange: InProcessExchange) -> AsyncIterator[AsyncClient]:
 
 async def until(ask: Callable[[], Awaitable[T]], good: Callable[[T], bool]) -> None:
     """Ask until the answer is good."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WITHIN_S):
         while True:
             if good(await ask()):
                 return

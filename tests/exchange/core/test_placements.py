@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchange.core.accounts import Account
-from exchange.core.client_ids import ClientIds, Known, Remembered
+from exchange.core.client_ids import ClientIds, Remembered
 from exchange.core.commands import (
     AccountKind,
     PlaceConditionalOrder,
     PlaceMultiLegOrder,
     PlaceOrder,
 )
+from exchange.core.id_table import Known
 from exchange.core.limits import CLIENT_ID_AHEAD_MAX_NS, NS_PER_MS, ORDER_ID_RETENTION_NS
 from exchange.core.placements import Placement
 from exchange.core.reasons import Reason

@@ -45,7 +45,7 @@ NO_STATE: Final = {
 """Attributes that may differ, and why. All others must be equal."""
 
 ORDER_FREE: Final = {
-    "Account": frozenset({"client_ids"}),  # looked up by key alone
+    "IdTable": frozenset({"_by_id"}),  # looked up by key alone
     "Exchange": frozenset({"keys", "quotes"}),
     "Timers": frozenset({"_due"}),  # the heap decides
     "ClearingGroup": frozenset({"_bids"}),  # every walk sorts

@@ -1,16 +1,19 @@
-"""How the engine shares its time between the disk and everyone else."""
+"""How the engine shares its time between the disk and everyone else.
+
+Time is the test's: a sync takes as long as is said, and nobody else's work is taken for the disk's.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from exchange.core.limits import NS_PER_MS
 from exchange.engine import Engine
+from exchange.engine import engine as engine_module
 from exchange.engine.engine import COLLECT_MAX_NS
 from exchange.journal import GroupRecord
 from exchange.testing import ManualClock
@@ -22,64 +25,89 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
+class StopWatch:
+    """Takes the place of module `time` in the engine; stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def perf_counter_ns(self) -> int:
+        return self.now_ns
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> StopWatch:
+    made = StopWatch()
+    monkeypatch.setattr(engine_module, "time", made)
+    return made
+
+
 class SlowLog(MemoryLog):
     """A log whose sync takes its time."""
 
-    sync_s = 0.0
+    def __init__(self, watch: StopWatch) -> None:
+        super().__init__()
+        self._watch = watch
+        self.sync_ns = 0
 
     def append(self, group: GroupRecord) -> None:
-        time.sleep(self.sync_s)
+        self._watch.now_ns += self.sync_ns
         super().append(group)
 
 
-async def _two_apart(engine: Engine, log: SlowLog, sync_s: float, apart_s: float) -> int:
-    """Groups that two commands make which come `apart_s` apart, after a sync of `sync_s`."""
-    log.sync_s = sync_s
-    await engine.submit(account(f"first {sync_s} {apart_s}"))
-    log.sync_s = 0.0
+async def _groups_of_two(
+    engine: Engine, log: SlowLog, watch: StopWatch, *, sync_ns: int, apart_ns: int
+) -> int:
+    """Groups that two commands make which come `apart_ns` apart, after a sync of `sync_ns`."""
+    log.sync_ns = sync_ns
+    await engine.submit(account("first"))
+    log.sync_ns = 0
     before = len(log.groups)
-    one = engine.submit(account(f"second {sync_s} {apart_s}"))
-    until = time.perf_counter() + apart_s
-    async with asyncio.timeout(10 * apart_s + 1):
-        for _ in itertools.takewhile(lambda _: time.perf_counter() < until, itertools.count()):
-            await asyncio.sleep(0)
-        for _ in range(3):  # what fell due while a busy machine ran others gets its turn
-            await asyncio.sleep(0)
-    two = engine.submit(account(f"third {sync_s} {apart_s}"))
+    one = engine.submit(account("second"))
+    await _engine_looks()
+    watch.now_ns += apart_ns
+    await _engine_looks()
+    two = engine.submit(account("third"))
+    await _engine_looks()
+    watch.now_ns += COLLECT_MAX_NS
     await asyncio.gather(one, two)
     return len(log.groups) - before
 
 
-async def test_a_slow_sync_makes_larger_groups(tmp_path: Path, clock: ManualClock) -> None:
-    log = SlowLog()
+async def _engine_looks() -> None:
+    """Let the engine see what there is: it sleeps for less, so its turn comes before ours."""
+    await asyncio.sleep(2 * COLLECT_MAX_NS / 1e9)
+
+
+async def test_a_slow_sync_makes_larger_groups(
+    tmp_path: Path, clock: ManualClock, watch: StopWatch
+) -> None:
+    log = SlowLog(watch)
     async with running(Engine.open(config(tmp_path), clock, log=log)) as engine:
-        quick = [await _two_apart(engine, log, 0.0, 0.0005 + i * 1e-6) for i in range(20)]
-        slow = [await _two_apart(engine, log, 0.003, 0.0005 + i * 1e-6) for i in range(20)]
-    assert max(quick) == 2, "after a quick sync nothing is held back"
-    assert min(slow) == 1, "what comes soon after a slow sync shares a group"
-    assert sum(slow) < sum(quick)
+        for sync_ns, groups in ((0, 2), (3 * NS_PER_MS, 1), (NS_PER_MS // 4, 2)):
+            apart_ns = NS_PER_MS // 2
+            found = await _groups_of_two(engine, log, watch, sync_ns=sync_ns, apart_ns=apart_ns)
+            assert found == groups, f"after a sync of {sync_ns} ns"
 
 
 async def test_commands_are_not_collected_for_longer_than_the_maximum(
-    tmp_path: Path, clock: ManualClock
+    tmp_path: Path, clock: ManualClock, watch: StopWatch
 ) -> None:
-    log = SlowLog()
-    apart_s = 3 * COLLECT_MAX_NS / 1e9
+    log = SlowLog(watch)
+    sync_ns = 10 * COLLECT_MAX_NS
     async with running(Engine.open(config(tmp_path), clock, log=log)) as engine:
-        assert await _two_apart(engine, log, 10 * COLLECT_MAX_NS / 1e9, apart_s) == 2
+        for apart_ns, groups in ((COLLECT_MAX_NS - 1, 1), (COLLECT_MAX_NS, 2)):
+            found = await _groups_of_two(engine, log, watch, sync_ns=sync_ns, apart_ns=apart_ns)
+            assert found == groups
 
 
 async def test_a_part_of_the_time_is_enough_where_others_read(
-    tmp_path: Path, clock: ManualClock
+    tmp_path: Path, clock: ManualClock, watch: StopWatch
 ) -> None:
     """`collect_divisor`: what would have shared a group after a whole sync's time does not."""
-    made = {}
-    for divisor in (1, 4):
-        log = SlowLog()
+    for divisor, groups in ((1, 1), (4, 2)):
+        log = SlowLog(watch)
         settings = replace(config(tmp_path / str(divisor)), collect_divisor=divisor)
         async with running(Engine.open(settings, clock, log=log)) as engine:
-            made[divisor] = [
-                await _two_apart(engine, log, 0.004, 0.002 + i * 1e-6) for i in range(10)
-            ]
-    # Of ten tries each, as a busy machine makes some of the syncs longer.
-    assert sum(made[1]) < sum(made[4])
+            times = {"sync_ns": 4 * NS_PER_MS, "apart_ns": 2 * NS_PER_MS}
+            assert await _groups_of_two(engine, log, watch, **times) == groups

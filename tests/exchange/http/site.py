@@ -21,9 +21,9 @@ from exchange.testing.fake_worker import FakeWorker
 from exchange.v1 import job_service_pb2 as pb
 from exchange.v1.job_service_pb2_grpc import JobServiceStub
 from matching.types import SelfTradePrevention, Side, TimeInForce
+from tests.waiting import WITHIN_S
 
 PAPER = "paper/compute"
-WAIT_S = 10.0
 SECRET_PROMPT = "my bank's password is swordfish"
 
 
@@ -104,7 +104,7 @@ class Site:
 
 async def eventually(condition: Callable[[], bool]) -> None:
     """Return once it holds."""
-    async with asyncio.timeout(WAIT_S):
+    async with asyncio.timeout(WITHIN_S):
         while True:
             if condition():
                 return
@@ -113,7 +113,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 @contextlib.asynccontextmanager
 async def open_site(
-    directory: Path, within_s: float | None = 60, gateway: bool | None = None
+    directory: Path, within_s: float | None = 4 * WITHIN_S, gateway: bool | None = None
 ) -> AsyncIterator[Site]:
     async with InProcessExchange(directory, http=True, gateway=gateway) as exchange:
         base = f"http://{exchange.http_address}"

@@ -19,7 +19,8 @@ from exchange.http.app import split_address
 from exchange.http.listener import connections_max
 from exchange.server import Server, ServerConfig
 from matching.types import Side
-from tests.exchange.http.site import PAPER, WAIT_S, Site, eventually, open_site
+from tests.exchange.http.site import PAPER, Site, eventually, open_site
+from tests.waiting import WITHIN_S
 
 
 @pytest.fixture
@@ -235,7 +236,7 @@ async def test_an_address_in_use_is_said_and_leaves_nothing_running(
 
 async def read_to_the_end(reader: asyncio.StreamReader) -> bytes:
     """What came until the other side closed."""
-    async with asyncio.timeout(WAIT_S):
+    async with asyncio.timeout(WITHIN_S):
         with contextlib.suppress(ConnectionError):
             return await reader.read()
         return b""
@@ -274,7 +275,7 @@ async def test_a_connection_that_says_nothing_is_let_go(
         first.close()
         second.close()
         # One that has asked for something stays.
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(WITHIN_S):
             for _ in range(3):
                 await socket.receive_str()
 

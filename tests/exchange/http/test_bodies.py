@@ -14,7 +14,8 @@ from aiohttp.test_utils import TestServer
 from exchange.http import bodies, errors
 from exchange.http.bodies import Bodies, read_json
 from exchange.http.errors import ApiError
-from tests.exchange.http.site import WAIT_S, eventually
+from tests.exchange.http.site import eventually
+from tests.waiting import WITHIN_S
 
 
 @contextlib.asynccontextmanager
@@ -40,7 +41,7 @@ async def serve(held: Bodies, gate: asyncio.Event) -> AsyncIterator[aiohttp.Clie
     app.router.add_post("/", answer)
     app.router.add_get("/", ignore)
     async with (
-        asyncio.timeout(WAIT_S),
+        asyncio.timeout(WITHIN_S),
         TestServer(app) as server,
         aiohttp.ClientSession(server.make_url("")) as http,
     ):

@@ -17,7 +17,8 @@ from exchange.rpc.calls import MESSAGE_BYTES_MAX, IncomingCall
 from exchange.rpc.errors import Code, RpcError, busy
 from exchange.v1 import job_service_pb2 as jobs_pb
 from exchange.v1 import market_data_service_pb2 as market_pb
-from tests.exchange.http.site import PAPER, WAIT_S, Site, eventually, open_site
+from tests.exchange.http.site import PAPER, Site, eventually, open_site
+from tests.waiting import WITHIN_S
 
 INSTRUMENTS = "/exchange.v1.MarketDataService/ListInstruments"
 WATCH_BOOK = "/exchange.v1.MarketDataService/WatchBook"
@@ -126,7 +127,7 @@ async def test_a_stream_ends_for_its_reader_however_it_ends(
     calls = Calls(Ending(messages, end), contextlib.nullcontext)
     count, told = 0, None
     async with (
-        asyncio.timeout(WAIT_S),
+        asyncio.timeout(WITHIN_S),
         calls.stream(WATCH_BOOK, market_pb.WatchBookRequest(), {}) as responses,
     ):
         # It has written what it can, and may have ended, before anything is read.

@@ -12,7 +12,8 @@ import pytest
 
 from exchange.http import pages
 from exchange.http.app import split_address
-from tests.exchange.http.site import WAIT_S, Site, open_site
+from tests.exchange.http.site import Site, open_site
+from tests.waiting import WITHIN_S
 
 STATIC = Path(pages.__file__).with_name("static")
 
@@ -64,7 +65,7 @@ async def test_nothing_but_the_page_is_served(site: Site, path: str) -> None:
     host, port = split_address(site.exchange.http_address)
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(f"GET /static/{path} HTTP/1.0\r\n\r\n".encode())
-    assert (await asyncio.wait_for(reader.read(), WAIT_S)).startswith(b"HTTP/1.0 404")
+    assert (await asyncio.wait_for(reader.read(), WITHIN_S)).startswith(b"HTTP/1.0 404")
     writer.close()
 
 

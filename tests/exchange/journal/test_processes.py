@@ -70,6 +70,9 @@ def kill_after(writer: subprocess.Popen[bytes], seconds: float) -> bytes:
     descriptor = writer.stdout.fileno()
     said = os.read(descriptor, 65536)
     assert said.startswith(b"open\n")
+    # Some of them begin to write before they are killed, however busy the machine is.
+    while seconds > 0.03 and said.count(b"\n") < 2:
+        said += os.read(descriptor, 65536)
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         if select.select([descriptor], [], [], left)[0]:
@@ -137,7 +140,8 @@ def test_reading_along_and_backing_up_while_another_process_writes(tmp_path: Pat
         groups: list[GroupRecord] = []
         backups = 0
         end = time.monotonic() + 0.6
-        while time.monotonic() < end:
+        # At least as long as it takes: a busy machine lets the writer wait.
+        while time.monotonic() < end or len(groups) <= 10 or not backups:
             os.read(writer.stdout.fileno(), 65536)
             groups += follower.poll()
             if len(groups) > 10 * (backups + 1) and backups < 2:

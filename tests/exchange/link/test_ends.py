@@ -20,6 +20,7 @@ from exchange.link.link import BUFFER_BYTES_MAX, Link, attach
 from exchange.rpc import calls
 from exchange.rpc.calls import IncomingCall
 from exchange.rpc.errors import Code, RpcError, busy
+from tests.waiting import WITHIN_S
 
 
 class Caller:
@@ -124,7 +125,7 @@ async def linked() -> AsyncIterator[tuple[RemoteApi, EngineEnd, Script]]:
     gateway, engine = RemoteApi(), EngineEnd(script, b"settings")
     await attach(gateway, theirs)
     await attach(engine, ours)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(2 * WITHIN_S):
         hello = await gateway.greeted
         assert hello.settings == b"settings"
         gateway.ready("a:1", "")
@@ -141,7 +142,7 @@ async def linked() -> AsyncIterator[tuple[RemoteApi, EngineEnd, Script]]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN_S):
         while not condition():  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.001)
 
@@ -477,7 +478,7 @@ async def test_another_version_is_refused() -> None:
     await attach(gateway, theirs)
     await attach(engine, ours)
     engine.write(Kind.HELLO, 0, pack(Hello(99, b"")))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN_S):
         await gateway.closed.wait()
     assert gateway.greeted.cancelled()
     engine.close()

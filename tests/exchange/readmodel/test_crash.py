@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,32 +22,38 @@ from tests.exchange.readmodel.test_feed import built, everything
 
 NewUrl = Callable[[], str]
 KILLS = 6 * sizes.SOAK
-WAIT_S = 60.0
+COMMANDS = 1_500
+WRITES_MAX = COMMANDS // 3 // KILLS
+"""Of each life, so that the last one dies before it has read everything."""
 
-SLOW_FEED = """
-import sys, time
+# It dies by itself, as a signal from outside comes too late where this process is stopped.
+MORTAL_FEED = """
+import os, signal, sys
 from pathlib import Path
 from threading import Event
 from exchange.readmodel import feed, order_rows
 from exchange.readmodel.follow import follow
 feed.POLL_GROUPS, feed.BATCH_ROWS_MAX = 1, 0  # a transaction for each commit group
-write = order_rows.OrderRows.write
-def slowly(self, database):
-    time.sleep(0.0005)  # most of the time something is half written
-    write(self, database)
-order_rows.OrderRows.write = slowly
-print("begins", flush=True)
+write, left, half = order_rows.OrderRows.write, int(sys.argv[3]), sys.argv[4] == "half"
+def deadly(self, database):
+    global left
+    left -= 1
+    if half:
+        write(self, database)
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if not half:
+        write(self, database)
+order_rows.OrderRows.write = deadly
 follow(Path(sys.argv[1]), sys.argv[2], Event())
 """
 
 
-def start(directory: Path, url: str) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW_FEED, str(directory), url], stdout=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"begins\n"
-    return process
+def live(directory: Path, url: str, writes: int, where: str) -> None:
+    """A feed's life, up to its death at this of its writes: before it or after, uncommitted."""
+    arguments = (str(directory), url, str(writes), where)
+    done = subprocess.run([sys.executable, "-c", MORTAL_FEED, *arguments], check=False)
+    assert done.returncode == -signal.SIGKILL
 
 
 def sequence(url: str) -> int:
@@ -63,35 +68,18 @@ def sequence(url: str) -> int:
         database.close()
 
 
-def reach(url: str, target: int) -> None:
-    """Wait until a read model contains a sequence."""
-    deadline = time.monotonic() + WAIT_S
-    while sequence(url) < target:
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.002)
-
-
 @pytest.mark.integration
 def test_killed_in_the_middle_of_a_batch_it_resumes(tmp_path: Path, new_url: NewUrl) -> None:
     rng = random.Random(7)
     writer = Writer(tmp_path / "journal")
-    writer.append(chaos_commands(11, 1_500), largest=3)
+    writer.append(chaos_commands(11, COMMANDS), largest=3)
     url = new_url()
     seen = [0]
     for _ in range(KILLS):
-        target = seen[-1] + writer.core.sequence // (2 * KILLS)
-        process = start(writer.directory, url)
-        try:
-            reach(url, target)
-            time.sleep(rng.random() * 0.004)
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
+        live(writer.directory, url, rng.randint(2, WRITES_MAX), rng.choice(("half", "none")))
         seen.append(sequence(url))
     assert seen == sorted(seen)
-    assert len(set(seen)) > KILLS // 2, "it was killed too late"
+    assert len(set(seen)) == KILLS + 1, "each life came further"
     database = connect(url)
     feed = Feed.open(writer.directory, database)
     feed.run_to_end()

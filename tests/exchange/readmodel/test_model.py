@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from exchange.readmodel import model as model_module
 from exchange.readmodel import queries
 from exchange.readmodel.database import Database, connect, sqlite_url
 from exchange.readmodel.errors import (
@@ -19,6 +18,7 @@ from exchange.readmodel.errors import (
 from exchange.readmodel.feed import Feed
 from exchange.readmodel.model import QUESTIONS_MAX, ReadModel
 from tests.exchange.readmodel.journals import Writer, order_commands
+from tests.waiting import WITHIN_S
 
 NewUrl = Callable[[], str]
 
@@ -35,14 +35,14 @@ class Head:
 
 @pytest.fixture
 async def asked(
-    tmp_path: Path, new_url: NewUrl
+    request: pytest.FixtureRequest, tmp_path: Path, new_url: NewUrl
 ) -> AsyncIterator[tuple[Writer, Database, ReadModel, Head]]:
     writer = Writer(tmp_path / "journal")
     writer.append(order_commands(1, 100))
     url = new_url()
     database = connect(url)
     head = Head()
-    model = ReadModel(url, head)
+    model = ReadModel(url, head, fresh_within_s=getattr(request, "param", WITHIN_S))
     model.start()
     yield writer, database, model, head
     await model.close()
@@ -68,13 +68,13 @@ async def test_a_question_waits_until_its_own_time_is_contained(
     assert model.lag == 0
 
 
+@pytest.mark.parametrize("asked", [0.02], indirect=True)
 async def test_what_is_behind_says_so(
-    asked: tuple[Writer, Database, ReadModel, Head], monkeypatch: pytest.MonkeyPatch
+    asked: tuple[Writer, Database, ReadModel, Head],
 ) -> None:
-    """FRESH_WITHIN_S: after that it answers with what there is, or not where that is no use."""
+    """`fresh_within_s`: after that it answers with what there is, or not where that is no use."""
     writer, database, model, head = asked
     Feed.open(writer.directory, database).run_to_end()
-    monkeypatch.setattr(model_module, "FRESH_WITHIN_S", 0.02)
     head.sequence = writer.core.sequence + 10
     answer = await model.ask(lambda _: None)
     assert answer.sequence == writer.core.sequence

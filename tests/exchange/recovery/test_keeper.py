@@ -10,7 +10,7 @@ import pytest
 from exchange.core.commands import Advance, Deposit, OpenAccount
 from exchange.engine import Engine, EngineConfig
 from exchange.journal import SnapshotStore
-from exchange.recovery import DigestFile, Published, SnapshotConfig, SnapshotKeeper
+from exchange.recovery import DigestFile, Published, SnapshotConfig, SnapshotKeeper, keeper
 from exchange.recovery.follower import SNAPSHOTS_KEPT_MIN
 from exchange.recovery.keeper import (
     LIVE_DIGEST_SIZE_MAX,
@@ -20,8 +20,8 @@ from exchange.recovery.keeper import (
 )
 from exchange.testing.clock import ManualClock
 from tests.exchange.core.scenario import T0, uuid7
+from tests.waiting import WITHIN_S
 
-WAIT_S = 60.0
 RECORDS = SNAPSHOT_RECORDS_MIN
 
 
@@ -57,7 +57,7 @@ class Live:
 
     async def followed(self) -> None:
         """Wait for the follower to end."""
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(WITHIN_S):
             await self.keeper.followed()
 
     def following(self) -> bool:
@@ -92,11 +92,15 @@ async def test_a_snapshot_every_so_many_records(tmp_path: Path) -> None:
     again._log.close()
 
 
-async def test_by_time_while_commands_come_in(tmp_path: Path) -> None:
+async def test_by_time_while_commands_come_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 1.0
+    monkeypatch.setattr(keeper, "_now_s", lambda: now_s)
     live = Live(tmp_path, SnapshotConfig(period_s=SNAPSHOT_PERIOD_MIN_S))
     await live.commit(1)
     assert not live.following()
-    await asyncio.sleep(SNAPSHOT_PERIOD_MIN_S)
+    now_s += SNAPSHOT_PERIOD_MIN_S
     await live.commit(1)
     assert live.following()
     await live.followed()
@@ -145,9 +149,12 @@ async def test_stopping_ends_a_follower_and_leaves_no_half_snapshot(tmp_path: Pa
     await asyncio.sleep(0.05)
     await live.close(publish=False)
     assert not live.following()
-    assert SnapshotStore(tmp_path / "snapshots").paths() == []
-    (line,) = DigestFile(tmp_path / "snapshots").read()
-    assert line.sequence == live.engine.core.sequence
+    # On a busy machine it may have ended before, with a whole one.
+    store = SnapshotStore(tmp_path / "snapshots")
+    for path in store.paths():
+        assert store.read(path).head.sequence == live.engine.core.sequence
+    for line in DigestFile(tmp_path / "snapshots").read():
+        assert line.sequence == live.engine.core.sequence
 
 
 async def test_a_large_state_is_not_digested_between_groups(tmp_path: Path) -> None:

@@ -22,10 +22,10 @@ from exchange.v1.admin_service_pb2_grpc import AdminServiceStub
 from exchange.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 from exchange.v1.order_service_pb2_grpc import OrderServiceStub
 from tests.exchange.rpc.rig import Calls
+from tests.waiting import WITHIN_S
 
 INSTRUMENT = "paper"
 BID, ASK = market.SIDE_BID, market.SIDE_ASK
-WAIT_S = 10.0
 
 
 class Desk:
@@ -109,7 +109,7 @@ class TradeCall:
         return number
 
     async def receive(self) -> pb.TradeResponse:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(WITHIN_S):
             return await self._call.read()  # type: ignore[no-any-return]
 
     async def exchange(

@@ -25,6 +25,7 @@ from exchange.testing.in_process import PROCESSES_VARIABLE, InProcessExchange, m
 from exchange.v1 import job_service_pb2 as pb
 from exchange.v1.job_service_pb2_grpc import JobServiceStub
 from exchange.v1.worker_service_pb2_grpc import WorkerServiceStub
+from tests.waiting import WITHIN_S
 
 INSTRUMENT = "instant/cpu/interactive"
 MS = 1_000_000
@@ -105,12 +106,12 @@ class Rig:
         request = pb.WatchJobRequest(job_id=job.job_id, from_index=from_index, attempt=attempt)
         return Watch(self.jobs.WatchJob(request))
 
-    async def ended(self, job: pb.Job, wait_s: float = 15) -> pb.Job:
+    async def ended(self, job: pb.Job, wait_s: float = WITHIN_S) -> pb.Job:
         """The job once it has ended."""
         async with asyncio.timeout(wait_s):
             return (await self.watch(job).all())[-1].job
 
-    async def until(self, true: Callable[[], object], wait_s: float = 10) -> None:
+    async def until(self, true: Callable[[], object], wait_s: float = WITHIN_S) -> None:
         """Wait until something holds."""
         async with asyncio.timeout(wait_s):
             while not true():  # noqa: ASYNC110 - nothing tells of every kind of change
@@ -129,7 +130,7 @@ class Watch:
     def __init__(self, call: Any) -> None:
         self.call = call
 
-    async def next(self, kind: str = "", wait_s: float = 10) -> pb.WatchJobResponse:
+    async def next(self, kind: str = "", wait_s: float = WITHIN_S) -> pb.WatchJobResponse:
         """The next update (of this kind)."""
         async with asyncio.timeout(wait_s):
             while True:

@@ -20,8 +20,9 @@ from exchange.v1 import order_service_pb2 as order_pb
 from matching.depth import Depth, Snapshot, VisibleOrder
 from matching.packed import Kind
 from matching.types import Side
-from tests.exchange.rpc.desk import ASK, BID, INSTRUMENT, WAIT_S, Desk, open_desk
+from tests.exchange.rpc.desk import ASK, BID, INSTRUMENT, Desk, open_desk
 from tests.exchange.rpc.rig import error_info
+from tests.waiting import WITHIN_S
 
 ADDED, EXECUTED, TRADED, REDUCED, DELETED, STATE = 1, 2, 3, 4, 5, 6
 
@@ -43,7 +44,7 @@ class Mirror:
         self.messages = 0
 
     async def read(self) -> Any:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(WITHIN_S):
             message = await self._call.read()
         assert message is not grpc.aio.EOF, await self._call.code()
         self.messages += 1
@@ -216,7 +217,7 @@ async def test_best_prices_follow_the_touch(desk: Desk) -> None:
     await desk.place(desk.alice, BID, 100, 5)
     await desk.place(desk.alice, BID, 90, 5)
     while True:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(WITHIN_S):
             found = await call.read()
         if found.bid.price_nanos == 100:
             break

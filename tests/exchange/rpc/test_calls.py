@@ -36,6 +36,7 @@ from exchange.v1.account_service_pb2_grpc import AccountServiceStub
 from exchange.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 from tests.exchange.rpc.desk import BID, INSTRUMENT, Desk, open_desk
 from tests.exchange.rpc.rig import error_info, in_one_process
+from tests.waiting import WITHIN_S
 
 LIST_ORDERS = "/exchange.v1.OrderService/ListOrders"
 WATCH_TRADES = "/exchange.v1.MarketDataService/WatchTrades"
@@ -269,6 +270,7 @@ async def test_a_message_that_never_comes(desk: Desk, monkeypatch: pytest.Monkey
         call = desk.channel.stream_stream(method)(metadata=metadata(desk.keys[0]))
         error = await failure(call.read())
         assert error_info(error).reason == reason
+    monkeypatch.undo()
     silent = desk.channel.stream_unary(LIST_ORDERS)
     error = await failure(silent(iter(()), metadata=metadata(desk.keys[0])))
     assert error_info(error).reason == "MESSAGE_MALFORMED"
@@ -276,7 +278,7 @@ async def test_a_message_that_never_comes(desk: Desk, monkeypatch: pytest.Monkey
 
 async def open_streams(desk: Desk, count: int) -> None:
     """Wait until so many streams are open."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN_S):
         while desk.services.streams != count:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.005)
 
@@ -328,6 +330,12 @@ def test_connections_leave_files_for_the_journal() -> None:
     assert connections_max(10**6) == connections_max(resource.RLIM_INFINITY) == CONNECTIONS_MAX
 
 
+async def _read_to_the_end(reader: asyncio.StreamReader) -> None:
+    with contextlib.suppress(ConnectionError):
+        while await reader.read(4_096):
+            pass
+
+
 @in_one_process
 async def test_connections_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grpc_server, "CONNECTIONS_MAX", 4)
@@ -335,16 +343,13 @@ async def test_connections_are_bounded(tmp_path: Path, monkeypatch: pytest.Monke
         await desk.alice.ListOrders(order_pb.ListOrdersRequest())
         host, port = desk.exchange.address.rsplit(":", 1)
         opened = [await asyncio.open_connection(host, int(port)) for _ in range(12)]
-        refused = 0
-        for reader, writer in opened:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(0.2):
-                    with contextlib.suppress(ConnectionError):
-                        while await reader.read(4_096):
-                            pass
-                    refused += 1
+        readings = [asyncio.create_task(_read_to_the_end(reader)) for reader, _ in opened]
+        async with asyncio.timeout(WITHIN_S):
+            while sum(reading.done() for reading in readings) < 12 - 4:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        for (_, writer), reading in zip(opened, readings, strict=True):
+            reading.cancel()
             writer.close()
-        assert refused >= 12 - 4
         await desk.alice.ListOrders(order_pb.ListOrdersRequest())
 
 

@@ -19,6 +19,7 @@ from exchange.rpc.locks import KeyedLocks
 from exchange.testing.fake_worker import SessionEnded
 from exchange.v1 import job_service_pb2 as pb
 from tests.exchange.rpc.rig import Rig, error_info, open_rig
+from tests.waiting import WITHIN_S
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ async def test_an_unreadable_payload_fails_the_job_and_not_the_session(rig: Rig)
 
 async def test_puts_are_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     put = rig.services.blobs.put
-    guard = threading.Lock()
+    guard, together = threading.Lock(), threading.Event()
     inside = most = 0
 
     def slow(name: str, data: bytes) -> BlobRef:
@@ -116,6 +117,9 @@ async def test_puts_are_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> No
         with guard:
             inside += 1
             most = max(most, inside)
+            if inside == 2:
+                together.set()
+        assert together.wait(WITHIN_S)
         time.sleep(0.02)
         try:
             return put(name, data)
@@ -136,9 +140,19 @@ async def test_submissions_under_way_are_bounded(
 ) -> None:
     size = len(rig.request().input.SerializeToString())
     monkeypatch.setattr(job_blobs, bound, 2 if bound == "SUBMITTING_MAX" else 2 * size)
-    answers = await asyncio.gather(*(rig.submit() for _ in range(6)), return_exceptions=True)
+    put, gate = rig.services.blobs.put, threading.Event()
+
+    def held(name: str, data: bytes) -> BlobRef:
+        assert gate.wait(WITHIN_S)
+        return put(name, data)
+
+    monkeypatch.setattr(rig.services.blobs, "put", held)
+    asking = [asyncio.create_task(rig.submit()) for _ in range(6)]
+    await rig.until(lambda: sum(one.done() for one in asking) == 4)
+    gate.set()
+    answers = await asyncio.gather(*asking, return_exceptions=True)
     errors = [answer for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
-    assert 1 <= len(errors) <= 4
+    assert len(errors) == 4
     for error in errors:
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert error_info(error).reason == "OVERLOADED"

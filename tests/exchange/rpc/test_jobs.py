@@ -421,7 +421,7 @@ async def test_a_job_is_found_by_the_clients_id(rig: Rig) -> None:
         request = pb.GetJobRequest(client_job_id=unknown)
         assert error_info(await refused(rig.jobs.GetJob(request))).reason == "UNKNOWN_JOB"
     # The id of a deposit is no job's, and nor is that of another account.
-    (deposit,) = set(rig.exchange.core.accounts[job_account(rig, job)].client_ids) - {
+    (deposit,) = set(rig.exchange.core.accounts[job_account(rig, job)].client_ids.ids()) - {
         job.client_job_id
     }
     request = pb.GetJobRequest(client_job_id=deposit)

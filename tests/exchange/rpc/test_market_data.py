@@ -15,8 +15,9 @@ import pytest
 from exchange.rpc import history, market_data
 from exchange.v1 import market_data_service_pb2 as pb
 from exchange.v1 import market_pb2
-from tests.exchange.rpc.desk import ASK, BID, INSTRUMENT, WAIT_S, Desk, open_desk
+from tests.exchange.rpc.desk import ASK, BID, INSTRUMENT, Desk, open_desk
 from tests.exchange.rpc.rig import error_info
+from tests.waiting import WITHIN_S
 
 UNKNOWN = "no/such/thing"
 
@@ -63,7 +64,7 @@ class Mirror:
 
 
 async def read(call: Any) -> Any:
-    async with asyncio.timeout(WAIT_S):
+    async with asyncio.timeout(WITHIN_S):
         return await call.read()
 
 
@@ -112,7 +113,8 @@ async def test_a_watcher_that_follows_the_rules_has_the_book(desk: Desk, depth: 
     call.cancel()
 
 
-async def test_a_watcher_is_conflated(desk: Desk) -> None:
+async def test_a_watcher_is_conflated(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(market_data, "BOOK_INTERVAL_S", 0.5)  # on a slow machine, too
     call = desk.data.WatchBook(pb.WatchBookRequest(instrument=INSTRUMENT))
     mirror = Mirror(10)
     mirror.apply(await read(call))

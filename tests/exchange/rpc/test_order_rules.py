@@ -23,7 +23,6 @@ from tests.exchange.rpc.desk import (
     ASK,
     BID,
     INSTRUMENT,
-    WAIT_S,
     Desk,
     TradeCall,
     cancel,
@@ -31,6 +30,7 @@ from tests.exchange.rpc.desk import (
     places,
 )
 from tests.exchange.rpc.rig import error_info
+from tests.waiting import WITHIN_S
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    for _ in range(int(WAIT_S / 0.01)):
+    for _ in range(int(WITHIN_S / 0.01)):
         if holds():
             return
         await asyncio.sleep(0.01)

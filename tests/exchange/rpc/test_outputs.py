@@ -11,6 +11,7 @@ from exchange.core.reasons import Reason
 from exchange.engine import Group, Outcomes
 from exchange.rpc import outputs
 from exchange.rpc.outputs import Output, OutputHub, StoredOutput, TooManyWatchers
+from tests.waiting import WITHIN_S
 
 
 def test_chunks_come_in_order_and_repeats_change_nothing() -> None:
@@ -78,7 +79,7 @@ async def test_watchers_hear_of_their_job_only() -> None:
     with hub.watch(1) as one, hub.watch(2) as other:
         hub.notify(1)
         hub.notify(1)
-        assert await one.wait(1)
+        assert await one.wait(WITHIN_S)
         assert not await one.wait(0.01)
         assert not await other.wait(0.01)
     hub.notify(1)

@@ -18,6 +18,7 @@ from exchange.testing.fake_worker import SessionEnded
 from exchange.v1 import account_service_pb2 as pb
 from exchange.v1.account_service_pb2_grpc import AccountServiceStub
 from tests.exchange.rpc.rig import Calls, Rig, error_info, open_rig
+from tests.waiting import WITHIN_S
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ class SlowStore(ReceiptStore):
     def append(self, receipts: Sequence[Receipt]) -> None:
         self.batches.append(len(receipts))
         self.begun.set()
-        assert self.gate.wait(10)
+        assert self.gate.wait(WITHIN_S)
         super().append(receipts)
 
 
@@ -51,7 +52,7 @@ async def test_receipts_that_come_together_share_a_sync(tmp_path: Path) -> None:
         writer = ReceiptWriter(store)
         count = BATCH_RECEIPTS_MAX + 50
         waiting = [asyncio.create_task(writer.keep(receipt(n))) for n in range(1, count + 1)]
-        assert await asyncio.to_thread(store.begun.wait, 10)
+        assert await asyncio.to_thread(store.begun.wait, WITHIN_S)
         late = asyncio.create_task(writer.keep(receipt(count + 1)))
         await asyncio.sleep(0.01)
         assert not any(task.done() for task in (*waiting, late))
@@ -80,7 +81,7 @@ async def test_waiting_receipts_are_bounded(
     with SlowStore(tmp_path) as store:
         writer = ReceiptWriter(store)
         first = asyncio.create_task(writer.keep(receipt(1)))
-        assert await asyncio.to_thread(store.begun.wait, 10)
+        assert await asyncio.to_thread(store.begun.wait, WITHIN_S)
         tasks = [asyncio.create_task(writer.keep(receipt(n))) for n in range(2, 12)]
         await asyncio.sleep(0)
         with pytest.raises(RpcError, match="OVERLOADED"):

@@ -128,7 +128,7 @@ async def test_knocking_with_a_wrong_key_keeps_no_lost_worker_alive(tmp_path: Pa
                         await other.register()
 
         knocking = asyncio.create_task(knock())
-        await rig.until(lambda: found.state is WorkerState.LOST, wait_s=5)
+        await rig.until(lambda: found.state is WorkerState.LOST)
         knocking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await knocking

@@ -19,8 +19,7 @@ from aiohttp import web
 from exchange.core.commands import CancelJob
 from exchange.testing import InProcessExchange
 from tests.exchange.http.site import Site
-
-WAIT_S = 20.0
+from tests.waiting import WITHIN_S
 
 
 class Endpoint:
@@ -49,14 +48,14 @@ class Endpoint:
 
     async def wait(self, count: int) -> list[dict[str, Any]]:
         """Return once so many events were taken."""
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(WITHIN_S):
             while len(self.told) < count:
                 await self.news()
         assert not self.faults
         return self.told
 
     async def wait_refused(self, count: int) -> None:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(WITHIN_S):
             while len(self.refused) < count:
                 await self.news()
 

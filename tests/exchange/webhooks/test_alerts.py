@@ -24,6 +24,7 @@ from tests.exchange.webhooks.endpoint import (
     open_exchange,
     register,
 )
+from tests.waiting import WITHIN_S
 
 ABOVE, BELOW = "ALERT_CONDITION_ABOVE", "ALERT_CONDITION_BELOW"
 ARMED, TRIGGERED = "ALERT_STATE_ARMED", "ALERT_STATE_TRIGGERED"
@@ -53,7 +54,7 @@ async def states(site: Site) -> dict[str, str]:
 
 
 async def until(site: Site, wanted: dict[str, str]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WITHIN_S):
         while True:
             if await states(site) == wanted:
                 return

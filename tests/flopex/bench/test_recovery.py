@@ -26,7 +26,7 @@ def test_replay_and_restarts_are_measured(tmp_path: Path) -> None:
     assert 0 < low <= result["restart_s"] <= high
     assert len(result["restarts"]) == 2
     assert all(start["import_s"] < start["wall_s"] for start in result["restarts"])
-    assert 250 < result["live_orders"] <= 500
+    assert 490 <= result["live_orders"] < 600
     assert json.loads(json.dumps(result)) == result
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(FileNotFoundError, match="no folder"):
@@ -37,11 +37,11 @@ def test_the_flow_is_what_a_seed_says_and_the_core_takes_it(tmp_path: Path) -> N
     settings = Settings(tmp_path, live_orders=300, group=100)
     flows = [JournalFlow(settings).groups() for _ in range(2)]
     core = Exchange()
-    refused = 0
-    for _ in range(30):
+    for number in range(30):
         group, again = next(flows[0]), next(flows[1])
         assert group == again
-        refused += sum(type(events[0]).__name__ == "Refused" for events in core.apply(group))
+        assert not any(type(events[0]).__name__ == "Refused" for events in core.apply(group))
+        if number > 3:
+            assert 290 <= len(core.orders) < 330  # the last command may have taken some
     core.check()
-    assert refused < 0.2 * core.sequence  # cancels of orders that have traded meanwhile
-    assert core.counters.trade > 0
+    assert core.counters.trade > 100

@@ -20,11 +20,11 @@ import structlog
 from exchange.client import AsyncClient, ClearingMode, Instrument, Settlement
 from exchange.metering.cards import INSTANT
 from tests.flopex.cli.runner import run
+from tests.waiting import WITHIN_S
 
 MODEL = "instant"
 INTERACTIVE = "instant/cpu/interactive"
 PAPER = "paper-h100"
-TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def end(process: subprocess.Popen[str]) -> int:
     """Drain a process; its exit status."""
     process.terminate()
     try:
-        process.communicate(timeout=30)
+        process.communicate(timeout=WITHIN_S)
     finally:
         process.kill()
         process.wait()
@@ -139,7 +139,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         directory,
         environment,
         *("serve", "--json", "--data", "data", "--address", "127.0.0.1:0"),
-        *("--http", "off", "--grace", "1", "--single-process"),
+        *("--http", "off", "--grace", "1", "--single-process", "--fresh-within", str(WITHIN_S)),
     )
     try:
         started = json.loads(read_line(serving))
@@ -172,7 +172,7 @@ async def _set_up(site: Site) -> None:
                 prefill_millitokens_per_s=10**7,
                 decode_millitokens_per_s=10**6,
                 context_tokens_max=2_048,
-                latest_start_ns=2 * 10**9,
+                latest_start_ns=60 * 10**9,
             )
         )
         for name, role in (
@@ -194,7 +194,7 @@ def worker(site: Site) -> Iterator[str]:
         key="owner",
     )
     try:
-        give_up = time.monotonic() + TIMEOUT_S
+        give_up = time.monotonic() + WITHIN_S
         while (
             not (found := site.flopex("worker", "status", "--json", key="owner").object())[
                 "workers"

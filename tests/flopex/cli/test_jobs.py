@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.flopex.cli.conftest import INTERACTIVE, MODEL, Site, read_line
+from tests.waiting import WITHIN_S
 
 pytestmark = pytest.mark.integration
 
@@ -110,7 +111,7 @@ def test_ctrl_c_cancels_the_job_and_prints_its_bill(site: Site, worker: str) -> 
         while json.loads(read_line(process))["type"] != "output":
             pass
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=WITHIN_S)
     finally:
         process.kill()
         process.wait()

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from tests.flopex.cli.conftest import INTERACTIVE, PAPER, Site, read_line
+from tests.waiting import WITHIN_S
 
 pytestmark = pytest.mark.integration
 
@@ -104,7 +105,7 @@ def test_a_watched_book_is_a_stream_that_ends_with_ctrl_c(site: Site) -> None:
         book = json.loads(read_line(process))
         assert {"price_nanos": 500, "quantity": 7, "orders": 1} in book["bids"]
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=WITHIN_S)
     finally:
         process.kill()
         process.wait()

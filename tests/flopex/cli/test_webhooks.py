@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.flopex.cli.conftest import PAPER, Site
+from tests.waiting import WITHIN_S
 
 pytestmark = pytest.mark.integration
 
@@ -36,7 +37,7 @@ def test_a_webhook_from_its_secret_to_its_end(site: Site) -> None:
     assert added.out.strip() not in shown
     tested = site.flopex("webhook", "test", number, "--json")
     assert tested.object() == {"tested": made["webhook_id"]}
-    until = time.monotonic() + 30
+    until = time.monotonic() + WITHIN_S
     while only(site, "webhook")["state"] != "failing" and time.monotonic() < until:
         time.sleep(0.1)
     assert "no public address" in only(site, "webhook")["last_status"]
@@ -55,7 +56,7 @@ def test_an_alert_goes_off_once_and_is_listed_until_it_is_removed(site: Site) ->
     for side, key in (("ask", "paper-ada"), ("bid", "paper-ben")):
         terms = ("--price", "60010 nanos", "--quantity", "3")
         assert site.flopex("order", "place", side, PAPER, *terms, key=key).code == 0
-    until = time.monotonic() + 30
+    until = time.monotonic() + WITHIN_S
     while only(site, "alert")["state"] == "armed" and time.monotonic() < until:
         time.sleep(0.1)
     found = only(site, "alert")

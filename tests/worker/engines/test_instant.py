@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from exchange.metering.cards import INSTANT
 from exchange.metering.traces import DenseTrace, flops
 from exchange.v1.job_service_pb2 import StopCause
+from tests.waiting import WITHIN_S
 from tests.worker.engines.runs import run
 from worker.engines.base import EngineError, EngineJob, parse_job
 from worker.engines.instant import PIECE_TEXT, InstantEngine
@@ -44,14 +45,17 @@ async def test_it_never_exceeds_its_budget_and_uses_all_it_can(budget_flops: int
     "engine", [InstantEngine(delay_s=0.05), InstantEngine(prompt_delay_s=60.0)]
 )
 async def test_a_stop_is_quick_and_counts_what_was_given(engine: InstantEngine) -> None:
-    outcome = await run(engine, JOB, stop_after_s=0.12)
+    for _ in range(20):  # a busy machine may be slow, but not each time
+        outcome = await run(engine, JOB, stop_after_s=0.12)
+        assert outcome.cause == StopCause.STOP_CAUSE_CANCELLED
+        assert outcome.tokens == outcome.trace.tokens_given < 200
+        if outcome.seconds < 0.12 + 0.25:
+            break
     assert outcome.seconds < 0.12 + 0.25
-    assert outcome.cause == StopCause.STOP_CAUSE_CANCELLED
-    assert outcome.tokens == outcome.trace.tokens_given < 200
 
 
 async def test_without_a_pause_it_still_lets_others_run() -> None:
-    job = EngineJob(prompt="x", output_tokens_max=10_000_000)
+    job = EngineJob(prompt="x", output_tokens_max=10**12)
     outcome = await run(InstantEngine(), job, 10**15, stop_after_s=0.05)
     assert outcome.cause == StopCause.STOP_CAUSE_CANCELLED
 
@@ -68,5 +72,5 @@ async def test_a_prompt_takes_its_time_and_a_head_start_shortens_it() -> None:
     await run(InstantEngine(prompt_tokens_per_s=50), JOB)  # five tokens
     assert loop.time() - began >= 0.1
     began = loop.time()
-    await run(InstantEngine(prompt_tokens_per_s=0.5, prompt_delay_s=-10), JOB)
-    assert loop.time() - began < 5
+    await run(InstantEngine(prompt_tokens_per_s=0.005, prompt_delay_s=-1_000), JOB)
+    assert loop.time() - began < WITHIN_S

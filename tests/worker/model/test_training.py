@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +45,6 @@ def test_easy_pools_never_come_again() -> None:
 
 
 def test_what_is_excluded_is_not_in_a_pool() -> None:
-    import random
-
     rng = random.Random(3)
     shut_out = {
         canonical(draw(rng, "train", "easy", ("boolean",)).sample.question) for _ in range(200)
@@ -67,8 +66,6 @@ def test_batches_give_every_row_its_targets() -> None:
 
 
 def test_encoding_follows_the_sample() -> None:
-    import random
-
     drawn = draw(random.Random(1), "train", "uniform", ("lies",))
     item = encode(drawn)
     assert item.question[:-1] == drawn.reading.tokens
@@ -86,21 +83,26 @@ def test_every_contestant_learns(name: str, tmp_path: Path) -> None:
 
 def test_a_run_goes_on_where_it_was_and_can_be_repeated(tmp_path: Path) -> None:
     recipe = Recipe(steps=24, batch=32)
-    whole = Training(recipe, tmp_path / "whole", Exclusion()).run(lambda _: None)
+    shut_out = frozenset(
+        canonical(draw(random.Random(n), "train", "easy", ("boolean",)).sample.question)
+        for n in range(100)
+    )
+    whole = Training(recipe, tmp_path / "whole", Exclusion(shut_out)).run(lambda _: None)
 
     class Killed(Exception):
         pass
 
     def die(point: dict[str, float]) -> None:
-        if point["step"] == 12:
+        if point["step"] == 20:  # in the second pool
             raise Killed
 
-    broken = Training(recipe, tmp_path / "broken", Exclusion())
+    broken = Training(recipe, tmp_path / "broken", Exclusion(shut_out))
     with pytest.raises(Killed):
         broken.run(die)
     broken._keep()
-    resumed = Training(recipe, tmp_path / "broken", Exclusion()).run(lambda _: None)
+    resumed = Training(recipe, tmp_path / "broken", Exclusion(shut_out)).run(lambda _: None)
     assert resumed["sha256"] == whole["sha256"]
+    assert resumed["left_out"] == whole["left_out"] > 0
     assert json.loads((tmp_path / "broken" / "adaptive-0.json").read_text()) == resumed
     assert load_adaptive(0, tmp_path / "broken").shape.width == whole["shape"]["width"]
 

@@ -16,7 +16,8 @@ from exchange.http.market.channels import CHANNELS
 from matching.types import Side
 from tests.exchange.http.market.watching import PATH as SOCKET_PATH
 from tests.exchange.http.market.watching import Crowd
-from tests.exchange.http.site import PAPER, WAIT_S, Site, open_site
+from tests.exchange.http.site import PAPER, Site, open_site
+from tests.waiting import WITHIN_S
 
 DOCUMENT = document()
 
@@ -97,7 +98,7 @@ async def replay(site: Site, patch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     async with site.http.ws_connect(SOCKET_PATH) as socket:
 
         async def read() -> dict[str, Any]:
-            said: dict[str, Any] = await socket.receive_json(timeout=WAIT_S)
+            said: dict[str, Any] = await socket.receive_json(timeout=WITHIN_S)
             validator(message_of(said)).validate(said)
             told.append(said)
             return said

@@ -17,6 +17,7 @@ from exchange.v1 import market_data_service_pb2 as pb
 from exchange.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 from tests.exchange.http.market.watching import Book, Crowd, Watcher, watch
 from tests.exchange.http.site import PAPER, Site, eventually, open_site
+from tests.waiting import WITHIN_S
 
 SEED = 20_261_126
 READERS = 24
@@ -72,9 +73,9 @@ async def test_a_book_that_anybody_rebuilds_is_the_exchanges_at_every_message(si
         await asyncio.sleep(0.03)
     done.set()
     await crowd.trade()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(2 * WITHIN_S):
         books = await asyncio.gather(*readers)
-    assert sum(book.deltas for book in books) > 10 * READERS
+    assert sum(book.deltas for book in books) > READERS
     assert all(book.snapshots == 1 for book in books)
 
 
@@ -130,7 +131,7 @@ async def test_a_slow_reader_is_conflated_and_cut_off_and_harms_nobody(
             await asyncio.sleep(0.01)
         done.set()
         await crowd.trade()
-        await asyncio.wait_for(reading, 10)
+        await asyncio.wait_for(reading, WITHIN_S)
         # It reads again: its book is the exchange's, and it is told where its trades ended.
         transport.resume_reading()
         found = await exchange_book(site, 100)

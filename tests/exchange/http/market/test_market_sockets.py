@@ -23,7 +23,8 @@ from exchange.v1 import market_data_service_pb2 as pb
 from exchange.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 from matching.types import Side
 from tests.exchange.http.market.watching import PATH, Book, Crowd, watch
-from tests.exchange.http.site import PAPER, WAIT_S, Site, eventually, open_site
+from tests.exchange.http.site import PAPER, Site, eventually, open_site
+from tests.waiting import WITHIN_S
 
 BATCH = "instant/cpu/interactive"
 
@@ -52,7 +53,7 @@ async def test_a_key_in_the_header_or_in_a_message_opens_the_market(site: Site) 
         assert again["error"]["code"] == "AUTHENTICATED"
     async with site.http.ws_connect(PATH) as socket:
         await socket.send_json({"method": "auth", "key": site.buyer, "id": 7})
-        answer = await socket.receive_json(timeout=WAIT_S)
+        answer = await socket.receive_json(timeout=WITHIN_S)
         assert answer == {"id": 7, "result": {"account_id": account_id}}
 
 
@@ -67,11 +68,11 @@ async def test_without_a_key_nothing_can_be_watched(site: Site) -> None:
             ({"method": "auth", "key": new_secret()}, "KEY_UNKNOWN"),
         ):
             await socket.send_json(said)
-            answer = await socket.receive_json(timeout=WAIT_S)
+            answer = await socket.receive_json(timeout=WITHIN_S)
             assert (answer["id"], answer["error"]["code"]) == (None, code)
         # A mistake can be mended on the same socket.
         await socket.send_json({"method": "auth", "key": site.buyer, "id": "x"})
-        assert (await socket.receive_json(timeout=WAIT_S))["id"] == "x"
+        assert (await socket.receive_json(timeout=WITHIN_S))["id"] == "x"
 
 
 async def test_a_wrong_key_in_the_header_is_refused_at_once(site: Site) -> None:
@@ -86,7 +87,7 @@ async def test_who_says_no_key_in_time_is_closed(
 ) -> None:
     monkeypatch.setattr(sockets, "AUTH_WITHIN_S", 0)
     async with site.http.ws_connect(PATH) as socket:
-        message = await socket.receive(timeout=WAIT_S)
+        message = await socket.receive(timeout=WITHIN_S)
         assert (message.data, message.extra) == (1008, "no key within 0 s")
 
 
@@ -112,7 +113,7 @@ async def test_pages_of_other_sites_may_not_watch(site: Site) -> None:
 
 
 async def test_what_needs_no_key_inside_cannot_be_reached_from_outside(site: Site) -> None:
-    assert len(INSIDE) == 6
+    assert len(INSIDE) == 7
     async with site.exchange.channel() as opened:
         channel: Any = opened
         for path in INSIDE:
@@ -317,7 +318,7 @@ async def test_few_may_be_there_without_a_key(site: Site, monkeypatch: pytest.Mo
             await site.http.ws_connect(PATH)
         assert refused.value.status == 503
         await socket.send_json({"method": "auth", "key": site.buyer})
-        await socket.receive_json(timeout=WAIT_S)
+        await socket.receive_json(timeout=WITHIN_S)
         async with site.http.ws_connect(PATH):
             pass
 
@@ -348,7 +349,7 @@ async def test_few_different_streams_are_open(site: Site, monkeypatch: pytest.Mo
 async def test_with_the_gateway_in_a_process_of_its_own(tmp_path: Path) -> None:
     async with InProcessExchange(tmp_path, http=True, gateway=True) as exchange:
         base = f"http://{exchange.http_address}"
-        async with asyncio.timeout(60), aiohttp.ClientSession(base) as http:
+        async with asyncio.timeout(4 * WITHIN_S), aiohttp.ClientSession(base) as http:
             site = Site(exchange, http)
             await site.open_market()
             other = await exchange.trader("other")

@@ -17,6 +17,7 @@ from exchange.http.market.outbox import Outbox, Subscription
 from exchange.rpc.errors import RpcError
 from exchange.v1 import market_data_service_pb2 as pb
 from exchange.v1 import market_pb2
+from tests.waiting import WITHIN_S
 
 BOOK = Topic("book", "paper", 10)
 TRADES = Topic("trades", "paper", 0)
@@ -70,7 +71,7 @@ class Client:
     async def read(self, count: int) -> list[dict[str, Any]]:
         found = []
         for _ in range(count):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(WITHIN_S):
                 found.append(json.loads(await anext(self.texts)))
             self.outbox.check()
         return found
@@ -152,7 +153,7 @@ async def test_who_asks_waits_until_there_is_room(monkeypatch: pytest.MonkeyPatc
     await asyncio.sleep(0)
     assert not waiting.done()
     await client.read(2)
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, WITHIN_S)
 
 
 async def test_what_was_given_up_does_not_come_back() -> None:

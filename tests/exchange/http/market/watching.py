@@ -14,7 +14,8 @@ import aiohttp
 from exchange.core.commands import CancelOrder, OrderType, PlaceOrder
 from exchange.core.events import OrderAccepted
 from matching.types import SelfTradePrevention, Side, TimeInForce
-from tests.exchange.http.site import WAIT_S, Site
+from tests.exchange.http.site import Site
+from tests.waiting import WITHIN_S
 
 PATH = "/ws/v1/market"
 
@@ -26,7 +27,7 @@ class Watcher:
         self.socket = socket
 
     async def read(self) -> dict[str, Any]:
-        found: dict[str, Any] = await self.socket.receive_json(timeout=WAIT_S)
+        found: dict[str, Any] = await self.socket.receive_json(timeout=WITHIN_S)
         return found
 
     async def say(self, **message: Any) -> None:
@@ -46,7 +47,7 @@ class Watcher:
     async def close_code(self) -> int:
         """Read until the exchange closes; the code."""
         while True:
-            message = await self.socket.receive(timeout=WAIT_S)
+            message = await self.socket.receive(timeout=WITHIN_S)
             if message.type == aiohttp.WSMsgType.CLOSE:
                 return int(message.data)
             assert message.type == aiohttp.WSMsgType.TEXT, message

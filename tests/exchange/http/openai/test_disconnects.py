@@ -309,13 +309,21 @@ async def test_a_key_stands_for_so_many_jobs(
 async def test_a_retry_takes_up_the_job_of_a_broken_connection(
     site: Site, worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "LINGER_S", 0.5)
+    ended = asyncio.Event()
+
+    async def linger(_: Any) -> None:
+        await ended.wait()
+
+    monkeypatch.setattr(runs.Runs, "_linger", linger)
+    made: Any = site.exchange.server.edges
     async with openai_client(site) as client:
         asking = asyncio.create_task(chat(client, stream=True, **keyed("broken")))
         offer = await begun(worker, "one ")
         await (await asking).close()
         again = await chat(client, stream=True, **keyed("broken"))
-        await asyncio.sleep(0.7)
+        # The first one's time is over, and what it does at its end is done.
+        ended.set()
+        await eventually(lambda: not made._http._openai._runs._tasks)
         job = newest_job(site)
         assert not job.cancelling
         await worker.chunk(offer, 1, "two")
@@ -332,11 +340,14 @@ async def test_where_no_retry_comes_the_job_is_cancelled_after_a_while(
     async with openai_client(site) as client:
         asking = asyncio.create_task(chat(client, stream=True, **keyed("gone")))
         offer = await begun(worker, "one ")
-        await (await asking).close()
         job = newest_job(site)
-        await asyncio.sleep(0.1)
-        assert not job.cancelling
+        await eventually(lambda: job.state.name == "RUNNING")
+        stream = await asking
+        loop = asyncio.get_running_loop()
+        left_s = loop.time()
+        await stream.close()
         await stopped(worker, offer, "one ")
+        assert loop.time() - left_s >= runs.LINGER_S
         await eventually(lambda: not job.is_open)
         # It was billed for, so the key stands for it.
         error = await error_of(chat(client, **keyed("gone")), openai.ConflictError)
@@ -351,6 +362,7 @@ async def test_only_so_many_jobs_wait_for_retries(
     async with openai_client(site) as client:
         asking = asyncio.create_task(chat(client, stream=True, **keyed("full")))
         offer = await begun(worker, "one ")
+        await eventually(lambda: newest_job(site).state.name == "RUNNING")
         await (await asking).close()
         await stopped(worker, offer, "one ")
 

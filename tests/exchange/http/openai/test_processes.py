@@ -11,6 +11,7 @@ import pytest
 from exchange.core.commands import Role
 from tests.exchange.http.openai.clients import MODEL, chat, newest_job, openai_client
 from tests.exchange.http.site import eventually, open_site
+from tests.waiting import WITHIN_S
 from tests.worker.scripted import make_config, running_worker
 from worker.config import InstantOptions
 
@@ -27,7 +28,11 @@ async def test_two_processes_answer_stream_cut_and_stop(tmp_path: Path) -> None:
             slots=2,
             instant=InstantOptions(delay_s=0.005),
         )
-        async with running_worker(config), openai_client(site) as client, asyncio.timeout(60):
+        async with (
+            running_worker(config),
+            openai_client(site) as client,
+            asyncio.timeout(4 * WITHIN_S),
+        ):
             answer = await chat(client, max_tokens=5)
             assert answer.choices[0].message.content == "token " * 5
             assert answer.choices[0].finish_reason == "length"

@@ -210,6 +210,14 @@ async def test_a_key_that_is_not_known_is_an_authentication_error(site: Site) ->
         assert (await response.json())["error"]["code"] == "KEY_MISSING"
 
 
+@pytest.mark.parametrize("sent", ["Basic dXNlcjpwYXNz", "Bearer", "flx_x"])
+async def test_what_is_no_key_is_refused_before_the_body_is_read(site: Site, sent: str) -> None:
+    headers = {"Authorization": sent, "Content-Type": "application/json"}
+    async with site.http.post("/v1/chat/completions", data="{", headers=headers) as response:
+        assert response.status == 401
+        assert (await response.json())["error"]["code"] == "KEY_MISSING"
+
+
 async def test_a_model_that_is_not_known_is_not_found(client: AsyncOpenAI) -> None:
     error = await error_of(chat(client, model="gpt-9"), openai.NotFoundError)
     assert error["code"] == "UNKNOWN_MODEL"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -14,10 +14,11 @@ import pytest
 import pytest_asyncio
 
 from exchange import tables
+from exchange.core.limits import NS_PER_S
 from exchange.http.rest import export
 from exchange.tables import ParquetMissing
 from tests.exchange.http.rest.desk import Desk
-from tests.exchange.http.site import PAPER
+from tests.exchange.http.site import PAPER, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -90,6 +91,9 @@ async def test_candles_and_times(desk: Desk) -> None:
 
 
 async def test_quotes_are_the_best_prices_of_seconds(desk: Desk) -> None:
+    def is_later(second: int) -> bool:
+        return desk.site.exchange.clock.now_ns() // NS_PER_S > second
+
     async def place(price: int) -> None:
         order = {"side": "SIDE_BID", "price_nanos": price, "quantity_mflop": 3}
         order |= {"instrument_id": desk.site.paper_id}
@@ -97,7 +101,9 @@ async def test_quotes_are_the_best_prices_of_seconds(desk: Desk) -> None:
 
     for price in (7, 8):
         await place(price)
-        await asyncio.sleep(1.01)  # a second is looked at by its first command
+        # A second is looked at by its first command.
+        after = desk.site.exchange.core.now_ns // NS_PER_S
+        await eventually(partial(is_later, after))
     await place(9)
     rows = await csv_of(desk, f"quotes?instrument={PAPER}")
     listed = (await desk.ask("GET", f"/v1/prices?instrument={PAPER}"))["prices"]

@@ -22,6 +22,7 @@ from exchange.http.rest.requests import fresh_id
 from exchange.http.rest.table import ROUTES
 from tests.exchange.http.rest.desk import BATCH, Desk, open_desk
 from tests.exchange.http.site import PAPER
+from tests.waiting import WITHIN_S
 
 ROOT = Path(__file__).parents[4]
 COMMITTED = ROOT / "exchange/http/rest/openapi.json"
@@ -149,7 +150,7 @@ class Running:
     def healthy(self) -> bool:
         """Whether every invariant of the state holds."""
         checked = asyncio.run_coroutine_threadsafe(self._check(), self._loop)
-        return checked.result(10) == 0
+        return checked.result(WITHIN_S) == 0
 
     async def _check(self) -> int:
         self._core.check()
@@ -165,11 +166,11 @@ class Running:
 
     def start(self) -> None:
         self._thread.start()
-        assert self._started.wait(30), "the exchange did not start"
+        assert self._started.wait(WITHIN_S), "the exchange did not start"
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(30)
+        self._thread.join(WITHIN_S)
         assert not self._thread.is_alive(), "the exchange did not stop"
         self._loop.close()
 
@@ -253,7 +254,7 @@ def test_what_is_served_is_what_is_described(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=4 * WITHIN_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

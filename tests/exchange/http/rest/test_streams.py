@@ -13,8 +13,7 @@ from aiohttp.test_utils import TestServer
 from exchange.http.rest import streams
 from exchange.rpc.errors import slow_reader
 from exchange.v1 import job_service_pb2 as pb
-
-WAIT_S = 10.0
+from tests.waiting import WITHIN_S
 
 
 async def endless() -> AsyncIterator[Any]:
@@ -39,7 +38,7 @@ async def test_who_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
 
     app = web.Application()
     app.router.add_get("/", serve)
-    async with asyncio.timeout(WAIT_S), TestServer(app) as server:
+    async with asyncio.timeout(WITHIN_S), TestServer(app) as server:
         reader, writer = await asyncio.open_connection(server.host, server.port, limit=1_024)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"200 OK" in await reader.readline()
@@ -61,7 +60,7 @@ async def test_a_call_that_fails_says_so_last(form: streams.Form, last: bytes) -
 
     app = web.Application()
     app.router.add_get("/", serve)
-    async with asyncio.timeout(WAIT_S), TestServer(app) as server:
+    async with asyncio.timeout(WITHIN_S), TestServer(app) as server:
         reader, writer = await asyncio.open_connection(server.host, server.port)
         writer.write(b"GET / HTTP/1.0\r\n\r\n")
         told = (await reader.read()).partition(b"\r\n\r\n")[2]

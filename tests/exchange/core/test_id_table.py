@@ -1,0 +1,123 @@
+"""The table of client ids, as compiled code has it, beside a dict."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from exchange.core import id_table
+from exchange.core.id_table import IdTable
+from exchange.core.snapshot import load
+from tests.exchange.core.chaos import Chaos, OrderChaos
+from tests.exchange.core.scenario import Market
+from tests.exchange.core.test_snapshot import restored
+
+Entry = tuple[int, int, int]
+
+
+@pytest.fixture(autouse=True)
+def _as_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(id_table, "COMPILED", True)
+
+
+def entry(rng: Random) -> Entry:
+    return rng.randint(0, 255), rng.randint(-(2**63), 2**63 - 1), rng.randint(0, 2**55 - 1)
+
+
+def compare(table: IdTable, twin: dict[bytes, Entry]) -> None:
+    table.check()
+    assert len(table) == len(twin)
+    assert set(table.ids()) == twin.keys()
+    for client_id, (kind, digest, result_id) in twin.items():
+        known = table.get(client_id)
+        assert known is not None
+        assert (known.kind, known.digest, known.result_id) == (kind, digest, result_id)
+
+
+@pytest.mark.parametrize("tags", [1 << 31, 64, 1])
+def test_random_changes_leave_what_they_leave_in_a_dict(
+    tags: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where many ids, or all, share a slot."""
+    monkeypatch.setattr(id_table, "_tag", lambda client_id: hash(client_id) % tags)
+    rng, table, twin = Random(tags), IdTable(), dict[bytes, Entry]()
+    ids = [rng.randbytes(16) for _ in range(120)]
+    for number in range(3_000):
+        client_id = rng.choice(ids)
+        assert (client_id in table) == (client_id in twin)
+        if client_id not in twin:
+            twin[client_id] = entry(rng)
+            table.add(client_id, *twin[client_id])
+        elif rng.random() < 0.8:
+            table.drop(client_id)
+            del twin[client_id]
+        if number % 100 == 0:
+            compare(table, twin)
+            again = IdTable.restored(*table.state())
+            compare(again, twin)
+            assert again.state() == table.state()
+    for client_id in ids:
+        table.drop(client_id)
+    compare(table, {})
+    assert table.state() == IdTable().state()
+
+
+def test_ids_that_differ_in_one_bit_are_two() -> None:
+    table = IdTable()
+    ids = [(1 << bit).to_bytes(16) for bit in range(128)]
+    for number, client_id in enumerate(ids):
+        table.add(client_id, 1, 2, number)
+    compare(table, {client_id: (1, 2, number) for number, client_id in enumerate(ids)})
+    assert table.get(bytes(16)) is None
+    assert table.state()[0] == b"".join(sorted(ids))
+
+
+@pytest.mark.parametrize("client_id", [b"", bytes(15), bytes(17)])
+def test_what_is_no_id_is_not_found(client_id: bytes) -> None:
+    table = IdTable()
+    table.add(bytes(16), 1, 2, 3)
+    assert table.get(client_id) is None
+
+
+def test_an_id_is_new_once() -> None:
+    table = IdTable()
+    table.add(bytes(16), 1, 2, 3)
+    with pytest.raises(AssertionError, match="new once"):
+        table.add(bytes(16), 1, 2, 3)
+
+
+def test_what_is_no_state_is_refused() -> None:
+    table = IdTable()
+    for number in range(3):
+        table.add(number.to_bytes(16), 1, 2, number)
+    joint, contents, results = table.state()
+    for damaged in (
+        (joint[:-1], contents, results),
+        (joint, contents[:-1], results),
+        (joint, contents, results[:-1]),
+    ):
+        with pytest.raises(ValueError, match=r"ids|column"):
+            IdTable.restored(*damaged)
+    for disordered in (bytes(16) * 3, joint[16:] + joint[:16]):
+        with pytest.raises(ValueError, match="not in order"):
+            IdTable.restored(disordered, contents, results)
+
+
+@pytest.mark.parametrize("kind", [Chaos, OrderChaos])
+def test_an_exchange_does_the_same_with_either_form(
+    kind: type[Chaos], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random commands, repeats and late ones among them; a restore goes on alike."""
+    market = Market()
+    chaos = kind(market, 7)
+    start = market.exchange.dump()
+    commands = []
+    for _ in range(800):
+        commands.append(chaos.command())
+        chaos.saw(market.exchange.apply(commands[-1:])[0])
+    digest = restored(market.exchange).digest()
+    monkeypatch.setattr(id_table, "COMPILED", False)
+    other = load(start)
+    other.apply(commands)
+    assert other.digest() == digest
