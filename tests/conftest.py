@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def pytest_report_header() -> str:
 
 def pytest_configure() -> None:
     """Refuse to test compiled modules that are older than their sources."""
+    # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for folder in ("matching", "exchange/core", "exchange/metering"):
         for module in (ROOT / folder).glob("*.so"):
             source = module.with_name(f"{module.name.split('.')[0]}.py")

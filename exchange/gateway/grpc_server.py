@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import resource
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from exchange.gateway.admission import CALLS_MAX, Admission
 from exchange.gateway.handlers import ApiHandlers
@@ -81,7 +81,6 @@ class GrpcServer:
         if files_max != resource.RLIM_INFINITY:
             files_max -= self._config.files_kept
         server = grpc.aio.server(
-            interceptors=(OpenServices(self.admission, self._drain),),
             options=(
                 *OPTIONS,
                 ("grpc.max_allowed_incoming_connections", connections_max(files_max)),
@@ -89,11 +88,14 @@ class GrpcServer:
             # Ours is met first, and its refusal says when to come back.
             maximum_concurrent_rpcs=2 * CALLS_MAX,
         )
-        server.add_generic_rpc_handlers((ApiHandlers(self._api, self.admission),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        open_services: Any = OpenServices(self.admission, self._drain)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, open_services)
         if self._config.reflection:
             names = (*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(names, server)
+            servicer: Any = reflection.aio.ReflectionServicer(names)
+            add: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
+            add(servicer, open_services)
+        server.add_generic_rpc_handlers((ApiHandlers(self._api, self.admission), open_services))
         return server
 
     async def start(self) -> int:

@@ -29,6 +29,8 @@ class GrpcCall:
 
     __slots__ = ("_context", "method")
 
+    single = False
+
     def __init__(self, method: str, context: Context) -> None:
         self.method = method
         self._context = context
@@ -63,6 +65,8 @@ class UnaryGrpcCall(GrpcCall):
     """A call with one response, which gRPC sends together with the status."""
 
     __slots__ = ("response",)
+
+    single = True
 
     def __init__(self, method: str, context: Context) -> None:
         super().__init__(method, context)

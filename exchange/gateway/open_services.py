@@ -7,7 +7,7 @@ soon, and an end once the exchange drains.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, cast
 
 import grpc
@@ -19,37 +19,36 @@ from exchange.rpc.drain import Drain
 from exchange.rpc.errors import Code, RpcError, draining
 from exchange.rpc.methods import malformed
 
-OPEN_SERVICES: Final = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 REQUEST_WITHIN_S: Final = 10.0
 """The message of a call must have come within this time."""
 OPEN_STREAMS_LAST_S: Final = 0.2
 """Once the exchange drains, watchers of its health get this long to hear of it; then they end."""
 
 
-class OpenServices(grpc.aio.ServerInterceptor):
-    """Guards the methods that need no key, and leaves the others alone."""
+class OpenServices(grpc.GenericRpcHandler):
+    """Handlers of the methods that need no key, guarded.
+
+    To the functions that add gRPC's servicers to a server it is the server. A method that is not
+    registered with the real one costs every other call less: the server waits for each registered
+    method by itself, and looks at all of them whenever a call of any comes.
+    """
 
     def __init__(self, admission: Admission, drain: Drain) -> None:
         self._admission = admission
         self._drain = drain
-        self._wrapped: dict[str, Handler] = {}
+        self._handlers: dict[str, Handler] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """See grpc.aio. Wrapped handlers are kept, as methods are few and fixed."""
-        method = handler_call_details.method
-        if not method.startswith(OPEN_SERVICES):
-            return await continuation(handler_call_details)
-        found = self._wrapped.get(method)
-        if found is None:
-            handler: Handler | None = await continuation(handler_call_details)
-            if handler is None:
-                return None
-            found = self._wrapped[method] = self._wrap(handler)
-        return found
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
+        """See gRPC: who serves this method; None where nobody does."""
+        return self._handlers.get(handler_call_details.method)
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """See `grpc.aio.Server`: the service's methods by name."""
+        for name, handler in handlers.items():
+            self._handlers[f"/{service}/{name}"] = self._wrap(handler)
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """See `grpc.aio.Server`: the same methods once more, in another form."""
 
     def _wrap(self, handler: Handler) -> Handler:
         """The same method, given to gRPC as one with many requests."""

@@ -54,6 +54,7 @@ class Calls:
             RpcError: it was refused.
         """
         call = _Call(path, request, metadata, left_s)
+        call.single = True
         answers: list[bytes] = []
 
         async def keep(message: bytes) -> None:
@@ -106,6 +107,8 @@ class _Call:
     Raises:
         RpcError: the request is longer than gRPC would take: JSON may be shorter than its message.
     """
+
+    single = False
 
     def __init__(
         self, path: str, request: Message, metadata: Mapping[str, str], left_s: float | None

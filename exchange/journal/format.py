@@ -207,20 +207,21 @@ def encode_block(group: GroupRecord, chain_hash: bytes, alignment: int) -> tuple
     payload = group.payload
     size = HEAD_BYTES + len(payload) + TRAILER_BYTES
     trailer = _TRAILER.pack(crc32(payload), END_MARK)
-    body = b"".join((payload, trailer, _ZEROS[: align(size, alignment) - size]))
+    padding = align(size, alignment) - size
     head = _HEAD.pack(
         BLOCK_MAGIC,
         len(payload),
         group.first_sequence,
         group.count,
         group.epoch,
-        count_zero_sectors(body),
+        # The trailer's last byte is none, so those of the padding lie all behind it.
+        count_zero_sectors(payload + trailer) + padding // SECTOR_BYTES,
         chain_hash,
     )
     head += _HEAD_END.pack(crc32(head), END_MARK)
     hasher = sha256(head)
     hasher.update(payload)
-    return head + body, hasher.digest()
+    return b"".join((head, payload, trailer, _ZEROS[:padding])), hasher.digest()
 
 
 class Head(NamedTuple):

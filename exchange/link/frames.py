@@ -16,7 +16,7 @@ import msgspec
 from exchange.rpc.calls import MESSAGE_BYTES_MAX
 from exchange.rpc.errors import Code, RpcError
 
-VERSION: Final = 1
+VERSION: Final = 2
 HEADER: Final = struct.Struct("<IBI")
 """Bytes of payload, kind, number of the call (0: of none)."""
 PAYLOAD_BYTES_MAX: Final = 2 * MESSAGE_BYTES_MAX
@@ -56,6 +56,10 @@ class Kind(enum.IntEnum):
     """Engine: new work is refused from now on."""
     STOP = 11
     """Engine: end, after so many milliseconds at most."""
+    ASK = 12
+    """Gateway: OPEN, its only MESSAGE and HALF_CLOSE in one, for a call that takes one request."""
+    ANSWER = 13
+    """Engine: what an ASK has as its only MESSAGE, and that the call ended well."""
 
 
 _KINDS: Final = frozenset(int(kind) for kind in Kind)
@@ -75,6 +79,12 @@ class Opening(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     method: str
     metadata: dict[str, str]
     left_s: float | None
+
+
+class Asking(Opening, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What ASK carries: an opening, and the request."""
+
+    request: bytes
 
 
 class Ending(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -123,6 +133,7 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
 
 OPENING: Final = msgspec.msgpack.Decoder(Opening)
+ASKING: Final = msgspec.msgpack.Decoder(Asking)
 ENDING: Final = msgspec.msgpack.Decoder(Ending)
 HELLO: Final = msgspec.msgpack.Decoder(Hello)
 READY: Final = msgspec.msgpack.Decoder(Ready)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Final
 
 from exchange.link.frames import (
     CALL_MAX,
     ENDING,
     HELLO,
+    PAYLOAD_BYTES_MAX,
     VERSION,
+    Asking,
     Frame,
     Hello,
     Kind,
@@ -24,10 +27,14 @@ from exchange.link.frames import (
 from exchange.link.lane import Lane
 from exchange.link.link import Link
 from exchange.rpc.calls import IncomingCall
-from exchange.rpc.errors import RETRY_AFTER_NS, Code, RpcError, busy
+from exchange.rpc.errors import RETRY_AFTER_NS, Code, RpcError, busy, too_large
 
 METADATA_PASSED: Final = ("authorization", "traceparent", "tracestate")
 """What the engine's process hears of a call's metadata: the key, and whose trace it belongs to."""
+
+
+REQUEST_SOON_S: Final = 0.01
+"""Where a call's only request takes longer to come, the engine hears of the call before it."""
 
 
 class RemoteApi(Link):
@@ -68,6 +75,29 @@ class RemoteApi(Link):
             RpcError: as the engine's process says; or UNAVAILABLE (ENGINE_DOWN) where it has ended,
                 RESOURCE_EXHAUSTED (OVERLOADED) where it takes less than comes.
         """
+        await (self._ask(call) if call.single else self._converse(call))
+
+    async def _ask(self, call: IncomingCall) -> None:
+        """One request, one response: a frame each, if the request comes soon."""
+        early = _Early(call, self._open)
+        try:
+            request = await early.request()
+            if early.lane is not None:
+                response = await early.response(request, self)
+            else:
+                early.lane = self._open(call, request)
+                if request is None:
+                    self.write(Kind.HALF_CLOSE, early.lane.number)
+                response = await _only_response(early.lane)
+            if response is not None:
+                await call.write(response)
+        finally:
+            early.close()
+            if early.lane is not None:
+                self._leave(early.lane)
+
+    async def _converse(self, call: IncomingCall) -> None:
+        """Any number of messages each way."""
         lane = self._open(call)
         sending = asyncio.get_running_loop().create_task(_send_requests(call, lane, self))
         try:
@@ -77,9 +107,13 @@ class RemoteApi(Link):
                 raise LinkError("a call's responses end without its end")
         finally:
             sending.cancel()
-            if self._lanes.pop(lane.number, None) is not None:
-                self.write(Kind.CANCEL, lane.number)
-                lane.end()
+            self._leave(lane)
+
+    def _leave(self, lane: Lane) -> None:
+        """Nobody waits for this call any more: where it has not ended, it does now."""
+        if self._lanes.pop(lane.number, None) is not None:
+            self.write(Kind.CANCEL, lane.number)
+            lane.end()
 
     def ready(self, address: str, http_address: str) -> None:
         """Tell the engine where the gateway listens."""
@@ -92,7 +126,7 @@ class RemoteApi(Link):
     def on_frame(self, frame: Frame) -> None:
         """See `Link`."""
         kind, number, payload = frame
-        if kind in (Kind.MESSAGE, Kind.CREDIT, Kind.END):
+        if kind in (Kind.ANSWER, Kind.MESSAGE, Kind.CREDIT, Kind.END):
             self._go_on(kind, number, payload)
         elif kind == Kind.HELLO and not self.greeted.done():
             hello = unpack(HELLO, payload)
@@ -122,7 +156,8 @@ class RemoteApi(Link):
             assert 0 < number == lane.number <= self._newest
             lane.check()
 
-    def _open(self, call: IncomingCall) -> Lane:
+    def _open(self, call: IncomingCall, request: bytes | None = None) -> Lane:
+        """Begin a call; with a request, it is the only one."""
         if self.closed.is_set():
             raise engine_down()
         if self.full:
@@ -134,9 +169,14 @@ class RemoteApi(Link):
         sent = call.metadata
         metadata = {name: sent[name] for name in METADATA_PASSED if name in sent}
         # Before the number is taken: one that the engine never hears of would break the link.
-        opening = pack(Opening(call.method, metadata, call.left_s))
+        if request is None:
+            kind, payload = Kind.OPEN, pack(Opening(call.method, metadata, call.left_s))
+        else:
+            kind, payload = Kind.ASK, pack(Asking(call.method, metadata, call.left_s, request))
+            if len(payload) > PAYLOAD_BYTES_MAX:
+                raise too_large(len(payload), PAYLOAD_BYTES_MAX)
         number = self._newest = self._newest + 1
-        self.write(Kind.OPEN, number, opening)
+        self.write(kind, number, payload)
         lane = self._lanes[number] = Lane(number, self)
         return lane
 
@@ -150,10 +190,102 @@ class RemoteApi(Link):
             lane.take(payload)
         elif kind == Kind.CREDIT:
             lane.more_room(read_count(payload))
+        elif kind == Kind.ANSWER:
+            del self._lanes[number]
+            lane.take(payload)
+            lane.end()
         else:
             error = unpack(ENDING, payload).error()
             del self._lanes[number]
             lane.end(error)
+
+
+class _Early:
+    """Waits for a call's only request. Where that takes its time, the call is opened before it.
+
+    So the engine refuses whom it would refuse anyway, whether he sends something or not.
+
+    Attributes:
+        lane: The call's, once it is opened.
+    """
+
+    __slots__ = ("_call", "_open", "_reading", "_refusal", "_response", "lane")
+
+    def __init__(self, call: IncomingCall, opened: Callable[[IncomingCall], Lane]) -> None:
+        self._call = call
+        self._open = opened
+        self._reading: asyncio.Task[object] | None = None
+        self._refusal: RpcError | None = None
+        self._response: asyncio.Task[bytes | None] | None = None
+        self.lane: Lane | None = None
+
+    async def request(self) -> bytes | None:
+        """The request; None where the caller sends none, or has his response before it.
+
+        Raises:
+            RpcError: the call was refused.
+        """
+        task = self._reading = asyncio.current_task()
+        assert task is not None
+        timer = asyncio.get_running_loop().call_later(REQUEST_SOON_S, self._open_early)
+        try:
+            return await self._call.read()
+        except asyncio.CancelledError:
+            if self._reading is not None or task.uncancel():
+                raise  # It was not us, or not us alone.
+            if self._refusal is not None:
+                raise self._refusal from None
+            return None
+        finally:
+            self._reading = None
+            timer.cancel()
+
+    async def response(self, request: bytes | None, link: Link) -> bytes | None:
+        """Send the request after the opening; the response to it.
+
+        Raises:
+            RpcError: the call was refused.
+        """
+        assert self.lane is not None
+        assert self._response is not None
+        if not self.lane.ended:
+            if request is not None:
+                await self.lane.send(request)
+            link.write(Kind.HALF_CLOSE, self.lane.number)
+        return await self._response
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        if self._response is not None:
+            self._response.cancel()
+
+    def _open_early(self) -> None:
+        try:
+            self.lane = self._open(self._call)
+        except RpcError as error:
+            self._refusal = error
+            self._stop_reading()
+            return
+        self._response = asyncio.get_running_loop().create_task(_only_response(self.lane))
+        self._response.add_done_callback(self._responded)
+
+    def _responded(self, response: asyncio.Task[bytes | None]) -> None:
+        if not response.cancelled():
+            response.exception()  # It may be that nobody asks any more.
+            self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+
+async def _only_response(lane: Lane) -> bytes | None:
+    """The one response of a call that ends well; raises `RpcError` as it ends otherwise."""
+    response = await lane.receive()
+    if response is not None:
+        await lane.receive()
+    return response
 
 
 async def _send_requests(call: IncomingCall, lane: Lane, link: Link) -> None:

@@ -10,18 +10,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Mapping
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
 
 import structlog
+from google.protobuf.message import Message
 
 from exchange.core.reasons import Reason
 from exchange.core.records import RecordError
-from exchange.engine import PENDING_BYTES_MAX, PENDING_COMMANDS_MAX
+from exchange.engine import PENDING_BYTES_MAX, PENDING_COMMANDS_MAX, Outcome
 from exchange.rpc import auth
 from exchange.rpc.accounts import AccountServicer
 from exchange.rpc.admin import AdminServicer
-from exchange.rpc.calls import IncomingCall
+from exchange.rpc.calls import AskedCall, IncomingCall
 from exchange.rpc.errors import Code, RpcError, refusal
 from exchange.rpc.inside import INSIDE, JOBS, KEYS, PUBLIC, KeyServicer
 from exchange.rpc.job_blobs import JobBlobs
@@ -30,7 +31,7 @@ from exchange.rpc.market_data import MarketDataServicer
 from exchange.rpc.methods import METHODS, WEBHOOKS, Behaviour, Method
 from exchange.rpc.open_calls import Call
 from exchange.rpc.orders import OrderServicer
-from exchange.rpc.services import DEADLINE_DEFAULT_S, Services
+from exchange.rpc.services import DEADLINE_DEFAULT_S, Intent, Services
 from exchange.rpc.sessions import SessionConfig, SessionHub
 from exchange.rpc.streams import Queue
 from exchange.rpc.workers import WorkerServicer
@@ -41,6 +42,8 @@ REQUEST_WITHIN_S: Final = 10.0
 _NOTHING: Final = contextlib.nullcontext[None]()
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
+Intend = Callable[[auth.Caller, Any], Intent | Message]
+"""What a servicer makes of a request that is one command, or the response where it is none."""
 
 
 class LocalApi:
@@ -74,13 +77,17 @@ class LocalApi:
         ):
             services.engine.subscribe(reader.on_group)
         market_data, jobs = MarketDataServicer(services), JobServicer(services)
+        orders = OrderServicer(services)
+        self._intents = {
+            f"/exchange.v1.OrderService/{name}": intent for name, intent in orders.intents().items()
+        }
         self._behaviours = _behaviours(
             {
                 "exchange.v1.AccountService": AccountServicer(services),
                 "exchange.v1.AdminService": AdminServicer(services),
                 "exchange.v1.JobService": jobs,
                 "exchange.v1.MarketDataService": market_data,
-                "exchange.v1.OrderService": OrderServicer(services),
+                "exchange.v1.OrderService": orders,
                 "exchange.v1.WorkerService": WorkerServicer(services),
                 JOBS: jobs,
                 KEYS: KeyServicer(services.drain),
@@ -117,9 +124,50 @@ class LocalApi:
             else:
                 await self._unary(method, call)
         except Exception as error:
-            known = _known(error, name)
-            self._services.counters[f"errors {name} {known.reason}"] += 1
-            raise known from error
+            raise self._failed(error, name) from error
+
+    def take(self, call: AskedCall) -> bool:
+        """See `PromptApi`: what is one command needs no task to wait for it."""
+        intend = self._intents.get(call.method)
+        if intend is None:
+            return False
+        name = call.method.removeprefix("/")
+        self._services.counters[f"calls {name}"] += 1
+        try:
+            self._begin(call, METHODS[call.method], intend)
+        except Exception as error:
+            call.fail(self._failed(error, name))
+        return True
+
+    def _begin(self, call: AskedCall, method: Method, intend: Intend) -> None:
+        caller = auth.authenticate(self._services.core, call.metadata)
+        held = self._services.open_calls.hold(caller)
+        held.begin()
+        call.on_end(held.end)
+        if call.left_s is None:
+            late = _late(DEADLINE_DEFAULT_S, "DEADLINE_DEFAULT", "a call that states no deadline")
+            loop = asyncio.get_running_loop()
+            call.on_end(loop.call_later(DEADLINE_DEFAULT_S, call.fail, late).cancel)
+        intent = intend(caller, method.decode(call.request))
+        if isinstance(intent, Message):
+            call.answer(intent.SerializeToString())
+            return
+        respond = intent.respond
+
+        def done(result: Outcome | RpcError) -> None:
+            try:
+                if isinstance(result, RpcError):
+                    raise result
+                call.answer(respond(result).SerializeToString())
+            except Exception as error:
+                call.fail(self._failed(error, call.method.removeprefix("/")))
+
+        self._services.begin(intent.command, done)
+
+    def _failed(self, error: Exception, name: str) -> RpcError:
+        known = _known(error, name)
+        self._services.counters[f"errors {name} {known.reason}"] += 1
+        return known
 
     async def _unary(self, method: Method, call: IncomingCall) -> None:
         behaviour = self._behaviours[method.path]
@@ -198,12 +246,16 @@ async def _within(seconds: float, doing: Awaitable[T], reason: str, what: str) -
         async with asyncio.timeout(seconds):
             return await doing
     except TimeoutError as error:
-        raise RpcError(
-            Code.DEADLINE_EXCEEDED,
-            reason,
-            f"{what} took over {seconds:g} s",
-            {"deadline_s": seconds},
-        ) from error
+        raise _late(seconds, reason, what) from error
+
+
+def _late(seconds: float, reason: str, what: str) -> RpcError:
+    return RpcError(
+        Code.DEADLINE_EXCEEDED,
+        reason,
+        f"{what} took over {seconds:g} s",
+        {"deadline_s": seconds},
+    )
 
 
 def _unanswered(method: Method | None) -> RpcError:

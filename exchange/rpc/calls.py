@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
+from exchange.rpc.errors import RpcError
+
 MESSAGE_BYTES_MAX: Final = 4 << 20
 """Longest request that is taken. A response may be twice as long."""
 
@@ -22,6 +24,14 @@ class IncomingCall(Protocol):
     @property
     def method(self) -> str:
         """Such as "/exchange.v1.OrderService/Trade"."""
+        ...
+
+    @property
+    def single(self) -> bool:
+        """Whether it is sure to have one request and at most one response.
+
+        Such a call may travel in one piece; False is always right.
+        """
         ...
 
     @property
@@ -47,6 +57,42 @@ class IncomingCall(Protocol):
         ...
 
 
+class AskedCall(Protocol):
+    """A call that came with its only request, and may be answered at any time, once."""
+
+    @property
+    def method(self) -> str:
+        """See `IncomingCall`."""
+        ...
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """See `IncomingCall`."""
+        ...
+
+    @property
+    def left_s(self) -> float | None:
+        """See `IncomingCall`."""
+        ...
+
+    @property
+    def request(self) -> bytes:
+        """The request."""
+        ...
+
+    def answer(self, response: bytes) -> None:
+        """End it with this response; nothing where it has ended."""
+        ...
+
+    def fail(self, error: RpcError) -> None:
+        """End it with an error; nothing where it has ended."""
+        ...
+
+    def on_end(self, callback: Callable[[], object]) -> None:
+        """See `IncomingCall`."""
+        ...
+
+
 class Api(Protocol):
     """Answers calls."""
 
@@ -55,5 +101,16 @@ class Api(Protocol):
 
         Raises:
             RpcError: it ends with an error.
+        """
+        ...
+
+
+class PromptApi(Api, Protocol):
+    """Answers some calls without a task for each."""
+
+    def take(self, call: AskedCall) -> bool:
+        """Begin with a call, if its method is of that kind; otherwise `serve` is to.
+
+        Where it is, this has read the request, and whatever happens the call will be answered.
         """
         ...

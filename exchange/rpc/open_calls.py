@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter
-from collections.abc import Iterator
-from typing import Final
+from typing import Final, Self
 
 from exchange.core.events import KeyRevoked
 from exchange.engine import Group
@@ -19,13 +17,39 @@ _ENDS_CALLS: Final[frozenset[type]] = frozenset({KeyRevoked})
 
 
 class Call:
-    """One call under way."""
+    """One call under way, inside `with` or from `begin` to `end`.
 
-    __slots__ = ("revoked", "task")
+    Attributes:
+        task: The task that serves it, where it is a stream.
+        revoked: Whether it ends because its key was revoked.
+    """
 
-    def __init__(self, task: asyncio.Task[object] | None) -> None:
+    __slots__ = ("_all", "_caller", "revoked", "task")
+
+    def __init__(self, calls: OpenCalls, caller: Caller, task: asyncio.Task[object] | None) -> None:
+        self._all = calls
+        self._caller = caller
         self.task = task
         self.revoked = False
+
+    def begin(self) -> None:
+        """Count it.
+
+        Raises:
+            RpcError: RESOURCE_EXHAUSTED (OVERLOADED): the account has its maximum.
+        """
+        self._all.add(self, self._caller)
+
+    def end(self) -> None:
+        """It is over."""
+        self._all.remove(self, self._caller)
+
+    def __enter__(self) -> Self:
+        self.begin()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
 
 
 class OpenCalls:
@@ -35,34 +59,34 @@ class OpenCalls:
         self._of_account: Counter[int] = Counter()
         self._of_key: dict[bytes, set[Call]] = {}
 
-    @contextlib.contextmanager
-    def hold(self, caller: Caller, task: asyncio.Task[object] | None = None) -> Iterator[Call]:
-        """Inside, a call of this caller's is under way.
+    def hold(self, caller: Caller, task: asyncio.Task[object] | None = None) -> Call:
+        """A call of this caller's, which counts once it has begun.
 
         Args:
             caller: Whose.
             task: Where it is a stream, the task that serves it: if the key is revoked, `revoked` is
                 set and the task is cancelled. Other calls are short and go on.
-
-        Raises:
-            RpcError: RESOURCE_EXHAUSTED (OVERLOADED): the account has its maximum.
         """
+        return Call(self, caller, task)
+
+    def add(self, call: Call, caller: Caller) -> None:
+        """See `Call.begin`."""
         account_id = caller.account_id
         if self._of_account[account_id] >= CALLS_PER_ACCOUNT_MAX:
             raise busy(f"the account has {CALLS_PER_ACCOUNT_MAX} calls and streams open")
-        call = Call(task)
         self._of_account[account_id] += 1
-        of_key = self._of_key.setdefault(caller.key_hash, set())
-        of_key.add(call)
-        try:
-            yield call
-        finally:
-            self._of_account[account_id] -= 1
-            if not self._of_account[account_id]:
-                del self._of_account[account_id]
-            of_key.discard(call)
-            if not of_key and self._of_key.get(caller.key_hash) is of_key:
-                del self._of_key[caller.key_hash]
+        self._of_key.setdefault(caller.key_hash, set()).add(call)
+
+    def remove(self, call: Call, caller: Caller) -> None:
+        """See `Call.end`."""
+        account_id = caller.account_id
+        self._of_account[account_id] -= 1
+        if not self._of_account[account_id]:
+            del self._of_account[account_id]
+        of_key = self._of_key[caller.key_hash]
+        of_key.remove(call)
+        if not of_key:
+            del self._of_key[caller.key_hash]
 
     def on_group(self, group: Group) -> None:
         """Take in one durable group: what a revoked key has opened ends."""

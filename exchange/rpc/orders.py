@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from typing import Final
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from typing import Any, Final
+
+from google.protobuf.message import Message
 
 from exchange.core.commands import Role
 from exchange.core.events import OrdersCancelled
 from exchange.core.exchange import Exchange
 from exchange.core.open_orders import OpenOrder
 from exchange.core.reasons import Reason
-from exchange.engine import EngineBusy, EngineStopped
+from exchange.engine import EngineBusy, EngineStopped, Outcome
 from exchange.readmodel import queries
 from exchange.readmodel.queries import NEWEST
 from exchange.rpc import auth
@@ -21,7 +23,7 @@ from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.convert import market, orders, packed, paging, past
 from exchange.rpc.errors import busy, draining, invalid, refusal, slow_reader
 from exchange.rpc.order_feed import BEHIND_MAX, Answer, OrderFeed, Push, TradeStream
-from exchange.rpc.services import Services
+from exchange.rpc.services import Intent, Services
 from exchange.rpc.streams import Queue
 from exchange.v1 import order_service_pb2 as pb
 
@@ -107,31 +109,28 @@ class OrderServicer:
         self, request: pb.PlaceOrderRequest, context: Context
     ) -> pb.PlaceOrderResponse:
         """See the service's definition."""
-        caller = self._trader(context)
-        command = orders.place_order(caller.account_id, request.order)
-        if isinstance(command, Reason):
-            reject = orders.Reject(0, command, request.order.client_order_id, 0)
-            return pb.PlaceOrderResponse(reports=[orders.rejection(reject)])
-        return pb.PlaceOrderResponse(reports=await self._reports(command))
+        placed: pb.PlaceOrderResponse = await self._services.carry_out(
+            self.place(auth.caller(context), request)
+        )
+        return placed
 
     async def CancelOrder(
         self, request: pb.CancelOrderRequest, context: Context
     ) -> pb.CancelOrderResponse:
         """See the service's definition. Works while the exchange drains, too."""
-        caller = auth.caller(context)
-        caller.require(Role.TRADER)
-        command = orders.cancel_order(caller.account_id, request.order)
-        if isinstance(command, Reason):
-            raise invalid("order", "must have an order_id or a client_order_id of 16 bytes")
-        return pb.CancelOrderResponse(report=(await self._reports(command))[0])
+        cancelled: pb.CancelOrderResponse = await self._services.carry_out(
+            self.cancel(auth.caller(context), request)
+        )
+        return cancelled
 
     async def ReplaceOrder(
         self, request: pb.ReplaceOrderRequest, context: Context
     ) -> pb.ReplaceOrderResponse:
         """See the service's definition."""
-        caller = self._trader(context)
-        command = orders.replace_order(caller.account_id, request.replacement)
-        return pb.ReplaceOrderResponse(reports=await self._reports(command))
+        replaced: pb.ReplaceOrderResponse = await self._services.carry_out(
+            self.replace(auth.caller(context), request)
+        )
+        return replaced
 
     async def CancelOrders(
         self, request: pb.CancelOrdersRequest, context: Context
@@ -203,16 +202,48 @@ class OrderServicer:
             next_page_token=paging.encode_token(following),
         )
 
-    def _trader(self, context: Context) -> auth.Caller:
-        caller = auth.caller(context)
+    def intents(self) -> Mapping[str, Callable[[auth.Caller, Any], Intent | Message]]:
+        """Methods that are one command each, by their names."""
+        return {"PlaceOrder": self.place, "CancelOrder": self.cancel, "ReplaceOrder": self.replace}
+
+    def place(
+        self, caller: auth.Caller, request: pb.PlaceOrderRequest
+    ) -> Intent | pb.PlaceOrderResponse:
+        """What PlaceOrder does; raises `RpcError` as it does."""
         caller.require(Role.TRADER)
         self._services.refuse_new_work()
-        return caller
+        command = orders.place_order(caller.account_id, request.order)
+        if isinstance(command, Reason):
+            reject = orders.Reject(0, command, request.order.client_order_id, 0)
+            return pb.PlaceOrderResponse(reports=[orders.rejection(reject)])
+        return Intent(
+            command,
+            lambda outcome: pb.PlaceOrderResponse(reports=self._reports(command, outcome)),
+        )
 
-    async def _reports(self, command: orders.OrderCommand) -> list[pb.ExecutionReport]:
-        outcome = await self._services.submit(command)
-        core = self._services.core
-        return orders.reports_of(core, outcome, command, outcome.events, 0)
+    def cancel(self, caller: auth.Caller, request: pb.CancelOrderRequest) -> Intent:
+        """What CancelOrder does; raises `RpcError` as it does."""
+        caller.require(Role.TRADER)
+        command = orders.cancel_order(caller.account_id, request.order)
+        if isinstance(command, Reason):
+            raise invalid("order", "must have an order_id or a client_order_id of 16 bytes")
+        return Intent(
+            command,
+            lambda outcome: pb.CancelOrderResponse(report=self._reports(command, outcome)[0]),
+        )
+
+    def replace(self, caller: auth.Caller, request: pb.ReplaceOrderRequest) -> Intent:
+        """What ReplaceOrder does; raises `RpcError` as it does."""
+        caller.require(Role.TRADER)
+        self._services.refuse_new_work()
+        command = orders.replace_order(caller.account_id, request.replacement)
+        return Intent(
+            command,
+            lambda outcome: pb.ReplaceOrderResponse(reports=self._reports(command, outcome)),
+        )
+
+    def _reports(self, command: orders.OrderCommand, outcome: Outcome) -> list[pb.ExecutionReport]:
+        return orders.reports_of(self._services.core, outcome, command, outcome.events, 0)
 
 
 class _Reader:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import structlog
+from google.protobuf.message import Message
 
 from exchange.core.commands import Command
 from exchange.core.exchange import Exchange
-from exchange.engine import Clock, Engine, EngineBusy, EngineStopped, Outcome
+from exchange.engine import Clock, Engine, EngineBusy, EngineStopped, Outcome, Outcomes
 from exchange.readmodel.errors import ReadModelBehind, ReadModelBusy, ReadModelError
 from exchange.rpc.drain import Drain
 from exchange.rpc.errors import RpcError, busy, draining, read_model_unavailable, refused
@@ -34,6 +35,13 @@ DEADLINE_DEFAULT_S: Final = 10.0
 """Time a unary call gets that states no deadline."""
 
 _log = structlog.get_logger(__name__)
+
+
+class Intent(NamedTuple):
+    """What a request wants of the core: a command, and the response that its outcome makes."""
+
+    command: Command
+    respond: Callable[[Outcome], Message]
 
 
 @dataclass(slots=True)
@@ -88,6 +96,29 @@ class Services:
             raise busy(str(error)) from error
         except EngineStopped as error:
             raise draining() from error
+
+    def begin(self, command: Command, callback: Callable[[Outcome | RpcError], None]) -> None:
+        """As `submit`, for whom no task waits: the callback gets the outcome or the error.
+
+        Raises:
+            RpcError: RESOURCE_EXHAUSTED (OVERLOADED) or UNAVAILABLE (DRAINING).
+        """
+
+        def done(result: Outcomes | EngineStopped) -> None:
+            callback(draining() if isinstance(result, EngineStopped) else result[0])
+
+        try:
+            self.engine.submit_with((command,), done)
+        except EngineBusy as error:
+            raise busy(str(error)) from error
+        except EngineStopped as error:
+            raise draining() from error
+
+    async def carry_out(self, intent: Intent | Message) -> Any:
+        """What an intent comes to; raises as `submit`."""
+        if isinstance(intent, Message):
+            return intent
+        return intent.respond(await self.submit(intent.command))
 
     async def execute(self, command: Command) -> Outcome:
         """Like `submit`, for calls whose refusal is an RPC error.

@@ -16,7 +16,7 @@ import structlog
 from exchange.http.views import Views
 from exchange.link.engine_end import EngineEnd
 from exchange.link.link import attach
-from exchange.rpc.calls import Api
+from exchange.rpc.calls import PromptApi
 from exchange.server.config import EdgesConfig
 from exchange.server.internal import EngineApi
 
@@ -54,7 +54,9 @@ class GatewayProcess:
         http_address: host:port of HTTP; empty without it.
     """
 
-    def __init__(self, api: Api, views: Views, config: EdgesConfig, command: Sequence[str]) -> None:
+    def __init__(
+        self, api: PromptApi, views: Views, config: EdgesConfig, command: Sequence[str]
+    ) -> None:
         self._api = EngineApi(api, views)
         self._config = config
         self._command = command

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import msgspec
 
 from exchange.http.views import Built, Views
-from exchange.rpc.calls import Api, IncomingCall
+from exchange.rpc.calls import AskedCall, IncomingCall, PromptApi
 from exchange.rpc.errors import Code, RpcError
 
 OVERVIEW: Final = "/flopex.internal.Views/Overview"
@@ -36,9 +36,13 @@ class EngineApi:
         views: Answer the others.
     """
 
-    def __init__(self, api: Api, views: Views) -> None:
+    def __init__(self, api: PromptApi, views: Views) -> None:
         self._api = api
         self._views = views
+
+    def take(self, call: AskedCall) -> bool:
+        """See `PromptApi`."""
+        return self._api.take(call)
 
     async def serve(self, call: IncomingCall) -> None:
         """See `Api`."""
@@ -96,6 +100,7 @@ class RemoteViews:
 class _Question:
     """A call of the gateway's own: one request, one response."""
 
+    single = True
     metadata: Mapping[str, str] = {}
     left_s = None
 

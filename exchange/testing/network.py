@@ -245,6 +245,8 @@ class ServedCall:
         metadata: What the caller sent before its messages.
     """
 
+    single = False
+
     def __init__(self, call: VirtualCall, opening: Opening) -> None:
         self.method = opening.method
         self.metadata = {n: v for n, v in opening.metadata if isinstance(v, str)}

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.sim.demands import trace
+from tests.waiting import WITHIN_S
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -17,7 +18,7 @@ def test_study_a_trace(tmp_path: Path) -> None:
     path.write_text("\n".join(["arrival_s,prompt_tokens,output_tokens", *rows]) + "\n")
     command = [sys.executable, str(EXAMPLES / "study_a_trace.py"), str(path), "10"]
     done = subprocess.run(
-        command, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=100
+        command, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=4 * WITHIN_S
     )
     assert done.stdout.startswith("Welfare over the clairvoyant bound:")
     assert done.stdout.index("0.8") < done.stdout.index("1.3")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from exchange.link.frames import (
+    ASKING,
     ENDING,
     HELLO,
     OPENING,
     READY,
+    Asking,
     Ending,
     Frame,
     FrameDecoder,
@@ -55,6 +57,7 @@ def body_of(frame: Frame) -> object:
     """A frame's body; None where it is refused."""
     decoders = {
         Kind.OPEN: OPENING,
+        Kind.ASK: ASKING,
         Kind.END: ENDING,
         Kind.HELLO: HELLO,
         Kind.READY: READY,
@@ -75,6 +78,7 @@ def body_of(frame: Frame) -> object:
 def seeds() -> list[bytes]:
     """A stream of every kind of frame, and each alone."""
     opening = pack(Opening("/exchange.v1.OrderService/Trade", {"authorization": "x"}, 1.5))
+    asking = pack(Asking("/exchange.v1.OrderService/PlaceOrder", {}, None, b"bytes"))
     frames = [
         encode(Kind.HELLO, 0, pack(Hello(1, b"{}"))),
         encode(Kind.READY, 0, pack(Ready("127.0.0.1:1", ""))),
@@ -87,5 +91,7 @@ def seeds() -> list[bytes]:
         encode(Kind.DRAIN, 0),
         encode(Kind.STOP, 0, count(5_000)),
         encode(Kind.FAILED, 0, b"no"),
+        encode(Kind.ASK, 3, asking),
+        encode(Kind.ANSWER, 3, b"bytes"),
     ]
     return [b"".join(frames), *frames]

@@ -7,15 +7,17 @@ import contextlib
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import cast
 
 import pytest
 
 from exchange.link import engine_end
-from exchange.link.engine_end import EngineEnd
-from exchange.link.frames import Frame, Hello, Kind, count, pack
+from exchange.link.engine_end import AskedCall, EngineEnd
+from exchange.link.frames import HEADER, Asking, Frame, Hello, Kind, Opening, count, pack
 from exchange.link.gateway_end import RemoteApi
 from exchange.link.lane import WINDOW_BYTES
 from exchange.link.link import BUFFER_BYTES_MAX, Link, attach
+from exchange.rpc import calls
 from exchange.rpc.calls import IncomingCall
 from exchange.rpc.errors import Code, RpcError, busy
 from tests.waiting import WITHIN_S
@@ -28,6 +30,7 @@ class Caller:
         self.method = method
         self.metadata: Mapping[str, str] = metadata
         self.left_s: float | None = None
+        self.single = False
         self.responses: list[bytes] = []
         self.may_read = asyncio.Event()
         self.may_read.set()
@@ -56,6 +59,20 @@ class Script:
         self.seen: list[IncomingCall] = []
         self.cancelled = 0
         self.ended = 0
+        self.later: Callable[[], None]
+
+    def take(self, call: calls.AskedCall) -> bool:
+        """A "prompt" call is answered at once or, as "prompt_later", when `later` is called."""
+        if not call.method.startswith("prompt"):
+            return False
+        self.seen.append(cast("IncomingCall", call))
+        call.on_end(self._end)
+        self.later = lambda: call.answer(call.request)
+        if call.method == "prompt_error":
+            call.fail(RpcError(Code.NOT_FOUND, "NOTHING", "nothing"))
+        elif call.method == "prompt":
+            self.later()
+        return True
 
     async def serve(self, call: IncomingCall) -> None:
         self.seen.append(call)
@@ -83,6 +100,19 @@ class Script:
     async def pour(self, call: IncomingCall) -> None:
         while True:
             await call.write(bytes(1_000))
+
+    async def once(self, call: IncomingCall) -> None:
+        request = await call.read()
+        await call.write(b"none" if request is None else request)
+
+    async def deny(self, call: IncomingCall) -> None:
+        raise RpcError(Code.UNAUTHENTICATED, "KEY_UNKNOWN", "no such key")
+
+    async def too_large(self, call: IncomingCall) -> None:
+        await call.write(bytes((8 << 20) + 1))
+
+    async def silent(self, call: IncomingCall) -> None:
+        await call.read()
 
     async def large(self, call: IncomingCall) -> None:
         await call.write(bytes(8 << 20))
@@ -125,6 +155,177 @@ async def test_a_call_and_its_answer() -> None:
         assert caller.responses == [b"one", b"", b"two"]
         assert script.seen[0].metadata == {"authorization": "k"}
         assert script.seen[0].left_s == 2.5
+
+
+def asker(method: str, *requests: bytes, **metadata: str) -> Caller:
+    """A caller of a method with one request and one response."""
+    caller = Caller(method, *requests, **metadata)
+    caller.single = True
+    return caller
+
+
+class Late(Caller):
+    """A caller whose only request comes when it may."""
+
+    def __init__(self, method: str, request: bytes | None) -> None:
+        super().__init__(method, *([] if request is None else [request]))
+        self.single = True
+        self.sends = asyncio.Event()
+
+    async def read(self) -> bytes | None:
+        await self.sends.wait()
+        return await super().read()
+
+
+async def test_one_request_and_one_response_take_a_frame_each() -> None:
+    async with linked() as (gateway, engine, script):
+        caller = asker("once", b"one", authorization="k", secret="not passed")
+        caller.left_s = 2.5
+        before = gateway.sent_bytes, engine.sent_bytes
+        await gateway.serve(caller)
+        assert caller.responses == [b"one"]
+        (seen,) = script.seen
+        assert isinstance(seen, AskedCall)
+        assert (seen.metadata, seen.left_s) == ({"authorization": "k"}, 2.5)
+        asking = pack(Asking("once", {"authorization": "k"}, 2.5, b"one"))
+        assert gateway.sent_bytes - before[0] == HEADER.size + len(asking)
+        assert engine.sent_bytes - before[1] == HEADER.size + len(b"one")
+
+
+@pytest.mark.parametrize(
+    ("method", "request_bytes", "responses"),
+    [
+        ("once", (b"",), [b""]),
+        ("once", (), [b"none"]),
+        ("large", (b"x",), [bytes(8 << 20)]),
+        ("silent", (b"x",), []),
+    ],
+)
+async def test_asking(
+    method: str, request_bytes: tuple[bytes, ...], responses: list[bytes]
+) -> None:
+    async with linked() as (gateway, _, _):
+        caller = asker(method, *request_bytes)
+        await gateway.serve(caller)
+        assert caller.responses == responses
+
+
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [("deny", "KEY_UNKNOWN"), ("refuse", "NOTHING"), ("too_large", "MESSAGE_TOO_LARGE")],
+)
+async def test_asking_in_vain(method: str, reason: str) -> None:
+    async with linked() as (gateway, _, _):
+        caller = asker(method, b"one")
+        with pytest.raises(RpcError) as caught:
+            await gateway.serve(caller)
+        assert caught.value.reason == reason
+        assert not caller.responses
+
+
+async def test_what_is_taken_is_answered_without_a_task() -> None:
+    async with linked() as (gateway, engine, script):
+        caller = asker("prompt", b"one")
+        await gateway.serve(caller)
+        assert caller.responses == [b"one"]
+        with pytest.raises(RpcError, match="NOTHING"):
+            await gateway.serve(asker("prompt_error", b""))
+        later = asker("prompt_later", b"two")
+        task = asyncio.create_task(gateway.serve(later))
+        await until(lambda: len(script.seen) == 3)
+        engine.check()
+        script.later()
+        script.later()  # The second answer is none.
+        await task
+        assert later.responses == [b"two"]
+
+
+async def test_what_is_taken_may_be_answered_when_the_caller_has_gone() -> None:
+    async with linked() as (gateway, engine, script):
+        task = asyncio.create_task(gateway.serve(asker("prompt_later", b"two")))
+        await until(lambda: script.seen)
+        task.cancel()
+        await until(lambda: script.ended)
+        script.later()
+        assert not len(engine)
+        caller = asker("prompt", b"one")
+        await gateway.serve(caller)
+        assert caller.responses == [b"one"]
+
+
+async def test_a_request_that_fits_no_frame_fails_alone() -> None:
+    async with linked() as (gateway, _, script):
+        with pytest.raises(RpcError, match="MESSAGE_TOO_LARGE"):
+            await gateway.serve(asker("once", bytes(8 << 20)))
+        await gateway.serve(asker("once", b"one"))
+        assert len(script.seen) == 1
+
+
+@pytest.mark.parametrize("request_bytes", [b"late", None])
+async def test_who_sends_late_is_heard_of_before(request_bytes: bytes | None) -> None:
+    async with linked() as (gateway, _, script):
+        caller = Late("once", request_bytes)
+        task = asyncio.create_task(gateway.serve(caller))
+        await until(lambda: script.seen)
+        assert not task.done()
+        caller.sends.set()
+        await task
+        assert caller.responses == [request_bytes or b"none"]
+
+
+async def test_who_sends_nothing_is_refused_all_the_same() -> None:
+    async with linked() as (gateway, _, _):
+        with pytest.raises(RpcError, match="KEY_UNKNOWN"):
+            await gateway.serve(Late("deny", b"never"))
+        current = asyncio.current_task()
+        assert current is not None
+        assert not current.cancelling()
+
+
+async def test_who_has_his_response_need_not_ask() -> None:
+    async with linked() as (gateway, _, _):
+        caller = Late("large", b"never")
+        await gateway.serve(caller)
+        assert len(caller.responses) == 1
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_an_asker_who_goes_is_told_to_the_engine(late: bool) -> None:
+    async with linked() as (gateway, engine, script):
+        caller = Late("hang", b"never") if late else asker("hang", b"one")
+        task = asyncio.create_task(gateway.serve(caller))
+        await until(lambda: len(engine))
+        task.cancel()
+        await until(lambda: script.cancelled)
+        assert task.cancelled()
+        assert not len(engine)
+
+
+async def test_an_engine_that_takes_nothing_more_refuses_late_senders() -> None:
+    async with linked() as (gateway, engine, _):
+        assert engine._transport is not None
+        engine._transport.pause_reading()
+        flood = [
+            asyncio.create_task(gateway.serve(asker("once", bytes(4 << 20)))) for _ in range(4)
+        ]
+        await until(lambda: gateway.full)
+        for refused in (Late("once", b"never"), asker("once", b"now")):
+            with pytest.raises(RpcError, match="OVERLOADED"):
+                await gateway.serve(refused)
+        engine._transport.resume_reading()
+        await asyncio.gather(*flood)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_dead_engine_ends_what_was_asked(late: bool) -> None:
+    async with linked() as (gateway, engine, script):
+        caller = Late("hang", b"never") if late else asker("hang", b"one")
+        task = asyncio.create_task(gateway.serve(caller))
+        await until(lambda: script.seen)
+        engine.close()
+        with pytest.raises(RpcError, match="ENGINE_DOWN"):
+            await task
+        await until(lambda: script.cancelled)
 
 
 async def test_an_error_comes_with_what_was_said_before_it() -> None:
@@ -247,6 +448,9 @@ async def test_drain_and_stop_are_told() -> None:
         [(Kind.READY, 0, b"")],
         [(Kind.HELLO, 0, pack(Hello(1, b"")))],
         [(Kind.CREDIT, 9, count(1))],
+        [(Kind.ASK, 1, pack(Opening("once", {}, None)))],
+        [(Kind.ANSWER, 1, b"")],
+        [(Kind.ASK, 1, pack(Asking("hang", {}, None, b""))), (Kind.MESSAGE, 1, b"")],
     ],
 )
 async def test_a_gateway_that_breaks_the_protocol_is_let_go(

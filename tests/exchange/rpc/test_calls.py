@@ -137,7 +137,7 @@ async def test_a_call_without_a_deadline_gets_one(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api, "DEADLINE_DEFAULT_S", 0.05)
-    monkeypatch.setattr(desk.services.engine, "submit", lambda command: asyncio.Future())
+    monkeypatch.setattr(desk.services.engine, "_enqueue", lambda *_: None)
     error = await failure(desk.place(desk.alice, BID, 100, 1))
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert error_info(error).reason == "DEADLINE_DEFAULT"
@@ -160,10 +160,10 @@ async def test_a_failed_deadline_loses_nothing(desk: Desk) -> None:
 async def test_the_unexpected_is_logged_and_tells_nothing(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(command: object) -> None:
+    def broken(*_: object) -> None:
         raise RuntimeError("the password is swordfish")
 
-    monkeypatch.setattr(desk.services.engine, "submit", broken)
+    monkeypatch.setattr(desk.services.engine, "_enqueue", broken)
     with structlog.testing.capture_logs() as logs:
         error = await failure(desk.place(desk.alice, BID, 100, 1))
     assert error.code() is grpc.StatusCode.INTERNAL
@@ -186,10 +186,10 @@ async def test_the_unexpected_is_logged_and_tells_nothing(
 async def test_expected_failures_of_the_engine(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, raised: Exception, code: str, reason: str
 ) -> None:
-    def refuse(command: object) -> None:
+    def refuse(*_: object) -> None:
         raise raised
 
-    monkeypatch.setattr(desk.services.engine, "submit", refuse)
+    monkeypatch.setattr(desk.services.engine, "_enqueue", refuse)
     error = await failure(desk.place(desk.alice, BID, 100, 1))
     assert error.code() is getattr(grpc.StatusCode, code)
     assert error_info(error).reason == reason

@@ -125,7 +125,6 @@ async def test_a_budget_below_one_token_is_refused_before_any_work(engine: Llama
     budget = flops_worst(SMOLLM2_135M, await prompt_tokens(engine, job), 1) - 1
     pid = child_of(engine).pid
     outcome = await run(engine, job, budget)
-    assert outcome.seconds < 1.0
     assert (outcome.text, outcome.cause) == ("", StopCause.STOP_CAUSE_BUDGET)
     assert outcome.trace == DenseTrace(0, 0)
     assert child_of(engine).pid == pid

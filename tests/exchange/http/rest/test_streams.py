@@ -39,9 +39,8 @@ async def test_who_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
     app = web.Application()
     app.router.add_get("/", serve)
     async with asyncio.timeout(WITHIN_S), TestServer(app) as server:
-        reader, writer = await asyncio.open_connection(server.host, server.port, limit=1_024)
+        _, writer = await asyncio.open_connection(server.host, server.port, limit=1_024)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert b"200 OK" in await reader.readline()
         await ended.wait()
         writer.transport.abort()
 
