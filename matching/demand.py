@@ -11,7 +11,9 @@ shelf, of which there are about n / 350 + p / 2; each bid that then trades up to
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import chain
 from typing import Final
 
 from sortedcontainers import SortedList
@@ -45,8 +47,8 @@ class ClassBids:
     def __init__(self, instrument_id: int, k_ns: int) -> None:
         self._instrument_id = instrument_id
         self._k_ns = k_ns
-        self._crests: list[int] = []
-        self._rows: dict[int, list[Shelf]] = {}
+        self._crests: list[int] = []  # those of the rows, lowest first
+        self._rows: list[list[Shelf]] = []
         self._limits: SortedList[Limit] = SortedList()
         # During an uncross: the shelves that pay the ask, by what they pay, and those prices.
         self._paying: dict[int, list[Shelf]] = {}
@@ -61,10 +63,11 @@ class ClassBids:
         if not crest:
             return  # it is too late here before it has bid anything
         member = Member(bid.bid_id, bid.density, bid.latest_start_ns, bid.sequence, until_ns)
-        row = self._rows.get(crest)
+        row = self._row(crest)
         if row is None:
-            insort(self._crests, crest)
-            self._rows[crest] = [Shelf(crest, self._k_ns, [member])]
+            index = bisect_left(self._crests, crest)
+            self._crests.insert(index, crest)
+            self._rows.insert(index, [Shelf(crest, self._k_ns, [member])])
             return
         at = _shelf_position(row, bid)
         shelf = row[at]
@@ -77,7 +80,7 @@ class ClassBids:
         if bid.flat:
             self._limits.discard(_limit(bid, until_ns))
             return
-        row = self._rows.get(self._crest(bid, until_ns))
+        row = self._row(self._crest(bid, until_ns))
         if row is not None:
             shelf = row[_shelf_position(row, bid)]
             shelf.remove(bid.latest_start_ns, bid.sequence, bid.bid_id)
@@ -117,24 +120,23 @@ class ClassBids:
         self._paying = {}
         found: list[Turn] = []
         empty: list[Shelf] = []
-        for crest in self._crests[bisect_left(self._crests, tick) :]:
-            for shelf in self._rows[crest]:
-                if shelf.stale_ns <= now_ns:
-                    if shelf.until_ns < now_ns:
-                        shelf.clear()
-                    elif shelf.may_pay(tick, now_ns):
-                        shelf.refresh(now_ns)
-                    else:
-                        continue
-                    if not shelf.members:
-                        empty.append(shelf)
-                top = shelf.top
-                if top >= tick:
-                    same = self._paying.get(top)
-                    if same is None:
-                        self._paying[top] = [shelf]
-                    else:
-                        same.append(shelf)
+        for shelf in self._shelves(tick):
+            if shelf.stale_ns <= now_ns:
+                if shelf.until_ns < now_ns:
+                    shelf.clear()
+                elif shelf.may_pay(tick, now_ns):
+                    shelf.refresh(now_ns)
+                else:
+                    continue
+                if not shelf.members:
+                    empty.append(shelf)
+            top = shelf.top
+            if top >= tick:
+                same = self._paying.get(top)
+                if same is None:
+                    self._paying[top] = [shelf]
+                else:
+                    same.append(shelf)
         for shelf in empty:
             self._drop(shelf)
         self._tops = sorted(self._paying)
@@ -209,7 +211,7 @@ class ClassBids:
                 if len(counts) == levels and -negated_price not in counts:
                     break
                 counts[-negated_price] = counts.get(-negated_price, 0) + 1
-        shelves = self._shelves(1)
+        shelves = list(self._shelves(1))
         for shelf in shelves:
             if shelf.stale_ns <= now_ns:
                 shelf.refresh(now_ns)
@@ -227,9 +229,9 @@ class ClassBids:
 
     def check(self, expected: dict[int, Bid], now_ns: int) -> None:
         """Assert that every bid that can still start here stands in its place, and no other."""
-        assert self._crests == sorted(self._rows)
+        assert self._crests == sorted(set(self._crests))
         held: set[int] = set()
-        for crest, row in self._rows.items():
+        for crest, row in zip(self._crests, self._rows, strict=True):
             assert row
             for shelf in row:
                 assert shelf.crest == crest
@@ -257,19 +259,24 @@ class ClassBids:
         """The highest tick that a managed bid pays before it is too late to start here."""
         return ramp_price(bid.density, bid.cap, bid.latest_start_ns, until_ns, self._k_ns)
 
-    def _shelves(self, tick: int) -> list[Shelf]:
-        """The shelves whose bids all pay `tick` at some time."""
-        found: list[Shelf] = []
-        for crest in self._crests[bisect_left(self._crests, tick) :]:
-            found += self._rows[crest]
-        return found
+    def _shelves(self, tick: int) -> Iterator[Shelf]:
+        """The shelves whose bids all pay `tick` at some time; none may go meanwhile."""
+        return chain.from_iterable(self._rows[bisect_left(self._crests, tick) :])
+
+    def _row(self, crest: int) -> list[Shelf] | None:
+        """The shelves of this crest; None where there are none."""
+        index = bisect_left(self._crests, crest)
+        if index == len(self._crests) or self._crests[index] != crest:
+            return None
+        return self._rows[index]
 
     def _drop(self, shelf: Shelf) -> None:
-        row = self._rows[shelf.crest]
+        index = bisect_left(self._crests, shelf.crest)
+        row = self._rows[index]
         row.remove(shelf)
         if not row:
-            del self._rows[shelf.crest]
-            del self._crests[bisect_left(self._crests, shelf.crest)]
+            del self._rows[index]
+            del self._crests[index]
 
     def _best_limit(self, now_ns: int) -> Limit | None:
         """The best limit that can still start here; those too late leave."""

@@ -224,7 +224,8 @@ class Exchange(State):
                 auctions.append(key[1])
             else:
                 self._timer_handlers[key[0]](key[1])
-        self._uncross(clearings)
+        if clearings:
+            self._uncross(clearings)
         for instrument_id in auctions:
             self._trading.auction_due(instrument_id)
         self.client_ids.sweep(self.now_ns)

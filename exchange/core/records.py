@@ -49,7 +49,7 @@ class Layout(NamedTuple):
     fixed: struct.Struct
     whole: struct.Struct  # the head and the fixed part
     sized: tuple[tuple[int, int, str], ...]  # fields of bytes: place, how many bytes, name
-    has_variable: bool
+    variable: tuple[tuple[int, str], ...]  # fields beside the fixed part: place, code
 
 
 def _layout(cls: type) -> Layout:
@@ -62,7 +62,7 @@ def _layout(cls: type) -> Layout:
         struct.Struct("<" + fixed),
         struct.Struct(HEAD.format + fixed),
         tuple((at, _SIZES[c], names[at]) for at, c in enumerate(codes) if c in _SIZES),
-        any(c in _VARIABLE for c in codes),
+        tuple((at, c) for at, c in enumerate(codes) if c in _VARIABLE),
     )
 
 
@@ -114,27 +114,25 @@ class Record(msgspec.Struct, frozen=True, gc=False):
             for at, size, name in layout.sized:  # struct would pad and cut in silence
                 if len(fields[at]) != size:
                     raise RecordError(f"{type(self).__name__}: {name} has not {size} bytes")
-            if not layout.has_variable:
+            if not layout.variable:
                 return layout.whole.pack(self.KIND, 0, layout.fixed.size, *fields)
             values = list(fields)
-            parts = [b""]
-            for i, code in enumerate(layout.codes):
-                if code in _VARIABLE:
-                    part = _pack_variable(code, values[i])
-                    parts.append(part)
-                    values[i] = len(part)
-            parts[0] = layout.fixed.pack(*values)
+            rest = b""
+            for at, code in layout.variable:
+                part = _pack_variable(code, values[at])
+                values[at] = len(part)
+                rest += part
+            length = layout.fixed.size + len(rest)
+            if length > RECORD_BYTES_MAX:
+                raise RecordError(f"{type(self).__name__}: {length} bytes exceed RECORD_BYTES_MAX")
+            return layout.whole.pack(self.KIND, 0, length, *values) + rest
         except (struct.error, UnicodeError, OverflowError, TypeError) as error:
             raise RecordError(f"{type(self).__name__}: {error}") from error
-        body = b"".join(parts)
-        if len(body) > RECORD_BYTES_MAX:
-            raise RecordError(f"{type(self).__name__}: {len(body)} bytes exceed RECORD_BYTES_MAX")
-        return HEAD.pack(self.KIND, 0, len(body)) + body
 
     def content(self) -> bytes:
         """The record's own bytes, its kind left out: the same for equal records."""
         layout = _LAYOUTS.get(type(self)) or self.layout()
-        if layout.has_variable:
+        if layout.variable:
             return self.encode()
         return layout.fixed.pack(*msgspec.structs.astuple(self))
 
@@ -148,18 +146,17 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         layout = cls.layout()
         try:
             values: list[Any] = list(layout.fixed.unpack_from(body))
-            if not layout.has_variable:
+            if not layout.variable:
                 if len(body) != layout.fixed.size:
                     raise RecordError(f"{cls.__name__}: {len(body)} bytes, not {layout.fixed.size}")
                 return cls(*values)
             offset = layout.fixed.size
-            for i, code in enumerate(layout.codes):
-                if code in _VARIABLE:
-                    end = offset + values[i]
-                    if end > len(body) or (code == "ints" and values[i] % 8):
-                        raise RecordError(f"{cls.__name__}: a variable field overruns the record")
-                    values[i] = _unpack_variable(code, bytes(body[offset:end]))
-                    offset = end
+            for at, code in layout.variable:
+                end = offset + values[at]
+                if end > len(body) or (code == "ints" and values[at] % 8):
+                    raise RecordError(f"{cls.__name__}: a variable field overruns the record")
+                values[at] = _unpack_variable(code, bytes(body[offset:end]))
+                offset = end
         except (struct.error, UnicodeDecodeError) as error:
             raise RecordError(f"{cls.__name__}: {error}") from error
         if offset != len(body):
@@ -194,7 +191,7 @@ class Decoder:
         self._fixed = {
             kind: (cls, cls.layout().whole.unpack_from, cls.layout().whole.size)
             for kind, cls in kinds.items()
-            if not cls.layout().has_variable
+            if not cls.layout().variable
         }
         assert max(kinds) < _KINDS_MAX
 

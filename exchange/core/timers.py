@@ -31,68 +31,116 @@ COMPACT_AT_LEAST = 1_024
 """Below this many heap entries stale ones are not worth removing."""
 
 
+class KindTimers:
+    """Timers of one kind: one due time per id. Set and pop O(log n) of the kind.
+
+    Kinds do not share a heap: what fires in a day, of which there may be millions, costs the
+    leases' timers nothing.
+    """
+
+    __slots__ = ("due", "heap", "kind")
+
+    def __init__(self, kind: TimerKind) -> None:
+        self.kind = kind
+        self.due: dict[int, int] = {}
+        self.heap: list[tuple[int, int]] = []  # (due, id), also of what was moved or disarmed
+
+    def set(self, ident: int, due_ns: int) -> None:
+        """Arm one, or move it."""
+        if self.due.get(ident) == due_ns:
+            return
+        self.due[ident] = due_ns
+        heapq.heappush(self.heap, (due_ns, ident))
+        if len(self.heap) > max(COMPACT_AT_LEAST, 2 * len(self.due)):
+            self.rebuild()
+
+    def next_ns(self) -> int | None:
+        """The earliest due time, or None; stale entries before it go."""
+        heap, due = self.heap, self.due
+        while heap:
+            due_ns, ident = heap[0]
+            if due.get(ident) == due_ns:
+                return due_ns
+            heapq.heappop(heap)
+        return None
+
+    def pop(self) -> int:
+        """Disarm the one whose time `next_ns` has just told; its id."""
+        _, ident = heapq.heappop(self.heap)
+        del self.due[ident]
+        return ident
+
+    def rebuild(self) -> None:
+        """Make the heap anew of what is armed."""
+        self.heap = [(due_ns, ident) for ident, due_ns in self.due.items()]
+        heapq.heapify(self.heap)
+
+
 class Timers:
-    """One due time per (kind, id). Set and cancel O(log n), stale entries skipped when popped."""
+    """One due time per (kind, id)."""
 
     def __init__(self) -> None:
-        self._due: dict[TimerKey, int] = {}
-        self._heap: list[tuple[int, TimerKind, int]] = []
+        self._kinds = {kind: KindTimers(kind) for kind in TimerKind}
+        self._in_order = list(self._kinds.values())
 
     def set(self, kind: TimerKind, ident: int, due_ns: int) -> None:
         """Arm a timer, or move it."""
-        if self._due.get((kind, ident)) == due_ns:
-            return
-        self._due[kind, ident] = due_ns
-        heapq.heappush(self._heap, (due_ns, kind, ident))
-        if len(self._heap) > max(COMPACT_AT_LEAST, 2 * len(self._due)):
-            self._rebuild()
+        self._kinds[kind].set(ident, due_ns)
 
     def cancel(self, kind: TimerKind, ident: int) -> None:
         """Disarm a timer, if it is armed."""
-        self._due.pop((kind, ident), None)
+        self._kinds[kind].due.pop(ident, None)
 
     def due_ns(self, kind: TimerKind, ident: int) -> int | None:
         """When a timer fires, or None."""
-        return self._due.get((kind, ident))
+        return self._kinds[kind].due.get(ident)
 
     def next_ns(self) -> int | None:
         """The earliest due time, or None."""
-        self._drop_stale()
-        return self._heap[0][0] if self._heap else None
+        first = self._first()
+        return None if first is None else first.next_ns()
 
     def pop_due(self, now_ns: int) -> TimerKey | None:
         """The next timer that is due, disarmed; None where none is."""
-        self._drop_stale()
-        if not self._heap or self._heap[0][0] > now_ns:
+        first = self._first()
+        if first is None:
             return None
-        _, kind, ident = heapq.heappop(self._heap)
-        del self._due[kind, ident]
-        return kind, ident
+        due_ns = first.next_ns()
+        if due_ns is None or due_ns > now_ns:
+            return None
+        return first.kind, first.pop()
+
+    def _first(self) -> KindTimers | None:
+        """The kind that fires next: of those at one time, the first by number."""
+        first: KindTimers | None = None
+        first_ns = 0
+        for timers in self._in_order:
+            due_ns = timers.next_ns()
+            if due_ns is not None and (first is None or due_ns < first_ns):
+                first, first_ns = timers, due_ns
+        return first
 
     def extend(self, kinds: frozenset[TimerKind], by_ns: int) -> None:
         """Move every timer of these kinds later."""
-        for kind, ident in self._due:
-            if kind in kinds:
-                self._due[kind, ident] += by_ns
-        self._rebuild()
-
-    def _drop_stale(self) -> None:
-        heap = self._heap
-        while heap and self._due.get((heap[0][1], heap[0][2])) != heap[0][0]:
-            heapq.heappop(heap)
-
-    def _rebuild(self) -> None:
-        self._heap = [(due, kind, ident) for (kind, ident), due in self._due.items()]
-        heapq.heapify(self._heap)
+        for timers in self._in_order:
+            if timers.kind in kinds:
+                for ident in timers.due:
+                    timers.due[ident] += by_ns
+                timers.rebuild()
 
     def check(self) -> None:
-        """Every armed timer is in the heap."""
-        entries = set(self._heap)
-        assert all((due, *key) in entries for key, due in self._due.items())
+        """Every armed timer is in its kind's heap."""
+        for timers in self._in_order:
+            entries = set(timers.heap)
+            assert all((due_ns, ident) in entries for ident, due_ns in timers.due.items())
 
     def state(self) -> tuple[object, ...]:
         """Canonical state: columns of due times, kinds and ids, in the order of firing."""
-        armed = sorted((due, kind, ident) for (kind, ident), due in self._due.items())
+        armed = sorted(
+            (due_ns, timers.kind, ident)
+            for timers in self._in_order
+            for ident, due_ns in timers.due.items()
+        )
         if not armed:
             return (b"", b"", b"")
         dues, kinds, idents = zip(*armed, strict=True)
@@ -103,6 +151,9 @@ class Timers:
         dues, kinds, idents = state
         count = count_of(idents)
         columns = (unpack(dues, count), unpack(kinds, count), unpack(idents, count))
-        self._heap = [(due, _KINDS[kind], ident) for due, kind, ident in zip(*columns, strict=True)]
-        heapq.heapify(self._heap)
-        self._due = {(kind, ident): due for due, kind, ident in self._heap}
+        for timers in self._in_order:
+            timers.due = {}
+        for due_ns, kind, ident in zip(*columns, strict=True):
+            self._kinds[_KINDS[kind]].due[ident] = due_ns
+        for timers in self._in_order:
+            timers.rebuild()

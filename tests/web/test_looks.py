@@ -46,7 +46,11 @@ async def test_pictures(open_page: Open, scene: Scene, size: str, theme: str) ->
 @pytest.mark.parametrize(("size", "theme"), [("phone", "light"), ("desk", "dark")])
 async def test_axe_finds_nothing(open_page: Open, scene: Scene, size: str, theme: str) -> None:
     async with open_page(
-        key=scene.cast.operator_key, size=SIZES[size], theme=theme, bypass_csp=True
+        key=scene.cast.operator_key,
+        size=SIZES[size],
+        theme=theme,
+        bypass_csp=True,
+        reduced_motion="reduce",  # what flashes as prices change is seen by chance, or not
     ) as page:
         await page.add_script_tag(path=AXE)
         found: dict[str, Any] = {}

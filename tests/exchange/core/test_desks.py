@@ -448,7 +448,7 @@ def test_stale_timers_are_thrown_away() -> None:
     timers = Timers()
     for due_ns in range(10 * COMPACT_AT_LEAST):
         timers.set(TimerKind.UNCROSS, 1, due_ns)
-    assert len(timers._heap) <= COMPACT_AT_LEAST
+    assert len(timers._kinds[TimerKind.UNCROSS].heap) <= COMPACT_AT_LEAST
     timers.check()
 
 

@@ -25,8 +25,8 @@ NO_STATE: Final = {
     "Exchange": frozenset({"_placed", "tape", "heard", "retry_at_ns"}),
     "OrderDesk": frozenset({"_placed"}),
     "Tape": frozenset({"events", "packed", "written", "listening", "telling_rests"}),
-    # Entries that no armed timer stands behind; the armed ones are in `_due`.
-    "Timers": frozenset({"_heap"}),
+    # Entries that no armed timer stands behind; the armed ones are in `due`.
+    "KindTimers": frozenset({"heap"}),
     # Stakes of nothing may be missing; `positions` and `exposure` are in the state, and the orders'
     # own stakes are compared.
     "Account": frozenset({"stakes"}),
@@ -47,7 +47,7 @@ NO_STATE: Final = {
 ORDER_FREE: Final = {
     "IdTable": frozenset({"_by_id"}),  # looked up by key alone
     "Exchange": frozenset({"keys", "quotes"}),
-    "Timers": frozenset({"_due"}),  # the heap decides
+    "KindTimers": frozenset({"due"}),  # the heap decides
     "ClearingGroup": frozenset({"_bids"}),  # every walk sorts
     "OrderIndex": frozenset({"by_id"}),  # the queues have the order
     "BookSide": frozenset({"levels"}),  # and the sorted keys
