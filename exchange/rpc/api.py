@@ -134,12 +134,12 @@ class LocalApi:
         name = call.method.removeprefix("/")
         self._services.counters[f"calls {name}"] += 1
         try:
-            self._begin(call, METHODS[call.method], intend)
+            self._begin(call, name, intend)
         except Exception as error:
             call.fail(self._failed(error, name))
         return True
 
-    def _begin(self, call: AskedCall, method: Method, intend: Intend) -> None:
+    def _begin(self, call: AskedCall, name: str, intend: Intend) -> None:
         caller = auth.authenticate(self._services.core, call.metadata)
         held = self._services.open_calls.hold(caller)
         held.begin()
@@ -147,8 +147,11 @@ class LocalApi:
         if call.left_s is None:
             late = _late(DEADLINE_DEFAULT_S, "DEADLINE_DEFAULT", "a call that states no deadline")
             loop = asyncio.get_running_loop()
-            call.on_end(loop.call_later(DEADLINE_DEFAULT_S, call.fail, late).cancel)
-        intent = intend(caller, method.decode(call.request))
+            expiry = loop.call_later(
+                DEADLINE_DEFAULT_S, lambda: call.fail(self._failed(late, name))
+            )
+            call.on_end(expiry.cancel)
+        intent = intend(caller, METHODS[call.method].decode(call.request))
         if isinstance(intent, Message):
             call.answer(intent.SerializeToString())
             return
@@ -160,7 +163,7 @@ class LocalApi:
                     raise result
                 call.answer(respond(result).SerializeToString())
             except Exception as error:
-                call.fail(self._failed(error, call.method.removeprefix("/")))
+                call.fail(self._failed(error, name))
 
         self._services.begin(intent.command, done)
 

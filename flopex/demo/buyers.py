@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from exchange.client import (
     AsyncClient,
@@ -12,6 +13,7 @@ from exchange.client import (
     NotFound,
     Output,
     OutputVoided,
+    RetryPolicy,
 )
 from exchange.metering.adaptive import AdaptiveTrace
 from exchange.metering.cards import ModelCard
@@ -23,11 +25,16 @@ from flopex.demo.stage import JobRow, Kind, Stage
 from flopex.receipts import check_receipt, facts_of, verdict
 from flopex.render.format import PRICE_UNIT, compute, flops, money, price, words
 
+AWAY_MAX_S: Final = 120.0
+"""An exchange that died is started again; so long it is waited for, on a busy machine too."""
+PATIENT: Final = RetryPolicy(attempts=1_000, longest_s=1.0, reconnect_s=AWAY_MAX_S)
+
 
 async def play_buyer(stage: Stage, target: str, key: str, card: ModelCard, part: BuyerPart) -> None:
     """Submit a buyer's jobs at their times and see all of them through."""
     rows = [row for row in stage.jobs if row.buyer == part.name]
-    async with AsyncClient(target, key) as client, asyncio.TaskGroup() as tasks:
+    client = AsyncClient(target, key, timeout_s=AWAY_MAX_S, retry=PATIENT)
+    async with client, asyncio.TaskGroup() as tasks:
         for row in rows:
             tasks.create_task(_play_job(stage, client, card, row))
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from exchange.client import AsyncClient, FlopexError, Worker
 from exchange.metering.cards import INSTANT, SMOLLM2_135M
-from flopex.demo.buyers import play_buyer
+from flopex.demo.buyers import AWAY_MAX_S, PATIENT, play_buyer
 from flopex.demo.market import Keys, instrument_names, set_up, set_up_paper
 from flopex.demo.processes import Cast, DemoFailed, Settings
 from flopex.demo.scenario import BUYERS, WORKERS
@@ -94,7 +94,9 @@ class Demo:
             Kind.SETUP,
             f"the exchange is open at {cast.address}, its page at http://{cast.http_address}/",
         )
-        async with AsyncClient(cast.address, cast.operator_key) as operator:
+        async with AsyncClient(
+            cast.address, cast.operator_key, timeout_s=AWAY_MAX_S, retry=PATIENT
+        ) as operator:
             stage.step = "setting up the market"
             cards = (self.card, self.thinking_card)
             self.keys = await set_up(operator, cards)
