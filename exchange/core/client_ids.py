@@ -196,9 +196,12 @@ class ClientIds:
         return (pack(dues), pack(owners), b"".join([*joint, self._last_ids.getvalue()]))
 
     def restore(self, state: Sequence[Any], accounts: dict[int, Account]) -> None:
-        """Become what `state` said, over these accounts."""
+        """Become what `state` said, over these accounts; raises ValueError where it is no state."""
         dues, owners, joint = state
         count = len(joint) // CLIENT_ID_BYTES
+        if len(joint) != count * CLIENT_ID_BYTES:
+            msg = f"{len(joint)} bytes are no client ids"
+            raise ValueError(msg)
         owner_ids = unpack(owners, count)
         due = numbers(dues, count)
         self._forget.clear()

@@ -1,8 +1,9 @@
 """What the client ids of one account led to, by id.
 
 Compiled, this is a hash table in plain memory with no object for any id. An exchange remembers
-millions of ids and seldom meets one again: so one costs 48 to 96 bytes, a new one is mostly found
-missing at the first look, and a snapshot's come back in one loop. Interpreted, a dict is quicker,
+millions of ids and seldom meets one again: so one costs 48 to 96 bytes while their number grows (a
+table keeps its size until its last id goes), a new one is mostly found missing at the first look,
+and a snapshot's come back in one loop. Interpreted, a dict is quicker,
 as its steps are not interpreted.
 """
 
@@ -95,11 +96,13 @@ class IdTable:
 
     def add(self, client_id: bytes, kind: i64, digest: i64, result_id: i64) -> None:
         """Remember a new id. Costs O(1), and O(ids) when the table grows."""
+        assert len(client_id) == CLIENT_ID_BYTES
+        assert 0 <= kind <= 0xFF
+        assert 0 <= result_id < _RESULTS
         if not COMPILED:
             assert client_id not in self._by_id, "a client id is new once"
             self._by_id[client_id] = Known(int(kind), digest, int(result_id))
             return
-        assert 0 <= result_id < _RESULTS
         self.reserve(self._count + 1)
         slot = self._slot(client_id)
         assert not self._slots[slot], "a client id is new once"
@@ -136,7 +139,7 @@ class IdTable:
             self._clear()
 
     def ids(self) -> list[bytes]:
-        """All ids, sorted. Costs O(ids x log ids)."""
+        """All ids, sorted. Costs O(slots + ids x log ids)."""
         if not COMPILED:
             return sorted(self._by_id)
         return sorted([self._id(entry & _ROW) for entry in self._slots if entry])

@@ -51,8 +51,12 @@ class KindTimers:
             return
         self.due[ident] = due_ns
         heapq.heappush(self.heap, (due_ns, ident))
-        if len(self.heap) > max(COMPACT_AT_LEAST, 2 * len(self.due)):
-            self.rebuild()
+        self._compact()
+
+    def cancel(self, ident: int) -> None:
+        """Disarm one, if it is armed."""
+        if self.due.pop(ident, None) is not None:
+            self._compact()
 
     def next_ns(self) -> int | None:
         """The earliest due time, or None; stale entries before it go."""
@@ -69,6 +73,11 @@ class KindTimers:
         _, ident = heapq.heappop(self.heap)
         del self.due[ident]
         return ident
+
+    def _compact(self) -> None:
+        """Keep what is not armed any more to half of the heap."""
+        if len(self.heap) > max(COMPACT_AT_LEAST, 2 * len(self.due)):
+            self.rebuild()
 
     def rebuild(self) -> None:
         """Make the heap anew of what is armed."""
@@ -89,7 +98,7 @@ class Timers:
 
     def cancel(self, kind: TimerKind, ident: int) -> None:
         """Disarm a timer, if it is armed."""
-        self._kinds[kind].due.pop(ident, None)
+        self._kinds[kind].cancel(ident)
 
     def due_ns(self, kind: TimerKind, ident: int) -> int | None:
         """When a timer fires, or None."""

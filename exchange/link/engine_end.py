@@ -141,6 +141,8 @@ class AskedCall(LinkCall):
         """See `IncomingCall`; raises `RpcError` where no frame can hold the message."""
         if len(message) > PAYLOAD_BYTES_MAX:
             raise too_large(len(message), PAYLOAD_BYTES_MAX)
+        # Here it still counts as an open call, and its deadline still ends it.
+        await self._link.writable()
         assert self.response is None, "a call that takes one request has one response"
         self.response = message
 
@@ -259,7 +261,6 @@ class EngineEnd(Link):
         try:
             await self._api.serve(call)
             if isinstance(call, AskedCall) and call.response is not None:
-                await self.writable()
                 kind, payload = Kind.ANSWER, call.response
         except RpcError as error:
             payload = pack(Ending.of(error))

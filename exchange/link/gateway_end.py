@@ -89,8 +89,9 @@ class RemoteApi(Link):
                 if request is None:
                     self.write(Kind.HALF_CLOSE, early.lane.number)
                 response = await _only_response(early.lane)
-            if response is not None:
-                await call.write(response)
+            if response is None:
+                raise RpcError(Code.INTERNAL, "INTERNAL", "the call ended without its response")
+            await call.write(response)
         finally:
             early.close()
             if early.lane is not None:

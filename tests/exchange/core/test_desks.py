@@ -452,6 +452,17 @@ def test_stale_timers_are_thrown_away() -> None:
     timers.check()
 
 
+def test_cancelled_timers_behind_an_armed_one_are_thrown_away() -> None:
+    timers = Timers()
+    for ident in range(10 * COMPACT_AT_LEAST):
+        timers.set(TimerKind.ORDER_EXPIRY, ident, 5 + ident)
+    for ident in range(1, 10 * COMPACT_AT_LEAST):
+        timers.cancel(TimerKind.ORDER_EXPIRY, ident)
+    assert len(timers._kinds[TimerKind.ORDER_EXPIRY].heap) <= COMPACT_AT_LEAST
+    assert timers.next_ns() == 5
+    timers.check()
+
+
 def test_the_oldest_repeats_do_not_fill_the_memory(market: Market) -> None:
     for _ in range(50):
         market.do(c.Deposit(market.buyer, market.new_id(), 1))

@@ -80,6 +80,17 @@ def test_what_is_no_id_is_not_found(client_id: bytes) -> None:
     assert table.get(client_id) is None
 
 
+@pytest.mark.parametrize(
+    ("client_id", "kind", "result_id"),
+    [(bytes(15), 1, 3), (bytes(17), 1, 3), (bytes(16), 256, 3), (bytes(16), 1, 1 << 55)],
+)
+def test_what_no_row_can_hold_is_refused(client_id: bytes, kind: int, result_id: int) -> None:
+    table = IdTable()
+    with pytest.raises(AssertionError):
+        table.add(client_id, kind, 2, result_id)
+    assert not table.ids()
+
+
 def test_an_id_is_new_once() -> None:
     table = IdTable()
     table.add(bytes(16), 1, 2, 3)

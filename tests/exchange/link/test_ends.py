@@ -59,6 +59,7 @@ class Script:
         self.seen: list[IncomingCall] = []
         self.cancelled = 0
         self.ended = 0
+        self.written = 0
         self.later: Callable[[], None]
 
     def take(self, call: calls.AskedCall) -> bool:
@@ -116,6 +117,7 @@ class Script:
 
     async def large(self, call: IncomingCall) -> None:
         await call.write(bytes(8 << 20))
+        self.written += 1
 
 
 @contextlib.asynccontextmanager
@@ -198,7 +200,6 @@ async def test_one_request_and_one_response_take_a_frame_each() -> None:
         ("once", (b"",), [b""]),
         ("once", (), [b"none"]),
         ("large", (b"x",), [bytes(8 << 20)]),
-        ("silent", (b"x",), []),
     ],
 )
 async def test_asking(
@@ -212,7 +213,12 @@ async def test_asking(
 
 @pytest.mark.parametrize(
     ("method", "reason"),
-    [("deny", "KEY_UNKNOWN"), ("refuse", "NOTHING"), ("too_large", "MESSAGE_TOO_LARGE")],
+    [
+        ("deny", "KEY_UNKNOWN"),
+        ("refuse", "NOTHING"),
+        ("too_large", "MESSAGE_TOO_LARGE"),
+        ("silent", "INTERNAL"),
+    ],
 )
 async def test_asking_in_vain(method: str, reason: str) -> None:
     async with linked() as (gateway, _, _):
@@ -428,6 +434,21 @@ async def test_an_engine_that_does_not_read_is_overload() -> None:
         engine._transport.resume_reading()
         await asyncio.gather(*tasks)
         assert all(caller.responses == [bytes(4 << 20)] for caller in callers)
+
+
+async def test_a_response_that_waits_for_room_is_still_served() -> None:
+    async with linked() as (gateway, engine, script):
+        assert gateway._transport is not None
+        gateway._transport.pause_reading()
+        callers = [asker("large", b"x") for _ in range(3)]
+        filling = [asyncio.create_task(gateway.serve(caller)) for caller in callers[:2]]
+        await until(lambda: engine.full)
+        waiting = asyncio.create_task(gateway.serve(callers[2]))
+        await until(lambda: len(script.seen) == len(callers))
+        assert script.written == len(filling)
+        gateway._transport.resume_reading()
+        await asyncio.gather(*filling, waiting)
+        assert script.written == len(callers)
 
 
 async def test_drain_and_stop_are_told() -> None:
