@@ -3,8 +3,8 @@
 Compiled, this is a hash table in plain memory with no object for any id. An exchange remembers
 millions of ids and seldom meets one again: so one costs 48 to 96 bytes while their number grows (a
 table keeps its size until its last id goes), a new one is mostly found missing at the first look,
-and a snapshot's come back in one loop. Interpreted, a dict is quicker,
-as its steps are not interpreted.
+and a snapshot's come back in one loop. Interpreted, a dict is quicker, as its steps are not
+interpreted.
 """
 
 from __future__ import annotations

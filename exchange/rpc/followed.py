@@ -1,8 +1,8 @@
-"""Jobs whose answers are read at one of the exchange's doors: they end with their readers.
+"""Jobs whose answers the OpenAI API of a gateway reads: they end with their readers.
 
-A door cancels the job of a client that has gone. Where the door itself is gone, as a gateway that
-died, nobody else would: the job would run unread to its budget. So a job that a door follows ends
-here, once nobody has followed it for a while.
+A gateway cancels the job of a client that has gone. Where the gateway itself has died, nobody else
+would: the job would run unread to its budget. So a job that a gateway follows ends here, once
+nobody has followed it for a while.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from exchange.rpc.services import Services
 
 ABANDONED_S: Final = 15.0
-"""A job that was followed goes on for so long without a reader: longer than a door lets one wait
-for the retry of its client (`LINGER_S`), so that a door which lives decides by itself."""
+"""A job that was followed goes on for so long without a reader: longer than a gateway lets one wait
+for the retry of its client (`LINGER_S`), so that a gateway which lives decides by itself."""
 
 _log = structlog.get_logger(__name__)
 

@@ -82,7 +82,7 @@ class JobServicer:
         return pb.CancelJobResponse(job=self._job(job))
 
     async def Abandon(self, request: UInt64Value, context: Context) -> Empty:
-        """Cancel a job that a door of the exchange submitted and nobody reads any more."""
+        """Cancel a job that a gateway submitted for a client and nobody reads any more."""
         job = self._services.core.jobs.get(request.value)
         if job is None:
             raise refusal(Reason.JOB_CLOSED)
