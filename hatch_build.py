@@ -59,6 +59,8 @@ def sources() -> list[str]:
         *(f"exchange/core/{name}.py" for name in CORE),
         "exchange/metering/costs.py",
         "exchange/rpc/convert/rows.py",
+        "sim/market.py",
+        "sim/workers.py",
     ]
 
 
