@@ -149,7 +149,7 @@ class _Market:
         self._core.check()
         assert not self._core.imbalance_nanos(), "the ledger does not add up"
         assert not self._core.overspend_nanos(), "a job cost more than it may"
-        # An exchange refers to itself, so it goes only once the collector has walked over all of it.
+        # An exchange refers to itself, so it goes only once the collector has walked over it all.
         # What there are millions of goes now.
         self._core.jobs.clear()
         self._core.leases.clear()
