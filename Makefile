@@ -53,7 +53,7 @@ constraints: ## resolve afresh and rewrite constraints.txt
 		$(BIN)/pip freeze --exclude-editable | grep -v '^torch=='; } > constraints.txt
 	touch $(STAMP)
 
-compile: $(STAMP) ## compile matching and the core's path of orders, beside their sources (needs a C compiler)
+compile: $(STAMP) ## compile matching, the core's hot path and the simulator's driver, beside their sources (needs a C compiler)
 	rm -f *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so exchange/rpc/convert/*.so sim/*.so
 	$(BIN)/python hatch_build.py
 	$(BIN)/python -c 'import matching; print("matching is compiled:", matching.COMPILED)'

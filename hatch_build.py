@@ -1,4 +1,6 @@
-"""Compiles `matching` and the core's path of orders with mypyc: in place, or into a wheel.
+"""Compiles `matching`, the core's path of orders and the simulator's driver with mypyc.
+
+In place, or into a wheel.
 
 `python hatch_build.py` builds the extensions beside their sources (`make compile`). As hatchling's
 build hook it puts them into a wheel, unless FLOPEX_COMPILE=0 is set or no C compiler is found: the
