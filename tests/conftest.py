@@ -12,6 +12,9 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 import matching
+from tests.reruns import pytest_sessionfinish, pytest_terminal_summary
+
+__all__ = ["pytest_sessionfinish", "pytest_terminal_summary"]
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -83,7 +83,7 @@ class Settings:
     clients: int = 2
     seed: int = 1
     batch: int = 256
-    processes: int = 1
+    processes: int = 2
     real_time: bool = False
     rate: float = 0.0
     beside: Path | None = None

@@ -32,7 +32,7 @@ command(
     "exchange",
     example="flopex bench exchange\n"
     "flopex bench exchange --mode batched --rate 50000 --seconds 60 --json\n"
-    "flopex bench exchange --beside ./disk --json",
+    "flopex bench exchange --alone --json",
 )(exchange)
 
 command(

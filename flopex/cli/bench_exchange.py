@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import tempfile
 import time
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -59,7 +62,7 @@ async def exchange(
     seed: Annotated[int, typer.Option(help="Seed of the order flow.")] = 1,
     processes: Annotated[
         int, typer.Option(min=1, max=2, help="1: all in one; 2: engine and gateway apart.")
-    ] = 1,
+    ] = 2,
     rate: Annotated[
         float,
         typer.Option(min=0, help="Offer this rate once, for so long, instead of seeking the best."),
@@ -71,9 +74,13 @@ async def exchange(
             exists=True,
             help="Folder on the journal's disk: measure there, too, how fast a journal of 1.5 "
             "million records is replayed, a restart with 1 million live orders, and the same "
-            "orders through PostgreSQL and Redis, where they are installed.",
+            "orders through PostgreSQL and Redis, where they are installed. Default: a temporary "
+            "one where neither --mode nor --rate is given; else this is left out.",
         ),
     ] = None,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Leave out what --beside measures.")
+    ] = False,
     real_time: Annotated[
         bool,
         typer.Option(
@@ -91,19 +98,25 @@ async def exchange(
     """
     from flopex.bench.exchange import Settings, run
 
+    if alone and beside is not None:
+        raise typer.BadParameter("leaves out what --beside asks for", param_hint="--alone")
     chosen = tuple(m.value for m in mode or Mode)
-    settings = Settings(chosen, seconds, clients, seed, batch, processes, real_time, rate, beside)
     began = time.monotonic()
-    session.output.note(
-        f"at most {settings.most_seconds / 60:.0f} minutes, a third of it as a rule"
-    )
 
     def report(what: Trial | str) -> None:
         text = what if isinstance(what, str) else _told(what)
         session.output.note(f"{time.monotonic() - began:4.0f} s  {text}")
 
     try:
-        result = await asyncio.to_thread(run, settings, report)
+        with _folder(beside, wanted=not (alone or mode or rate)) as folder:
+            settings = Settings(
+                chosen, seconds, clients, seed, batch, processes, real_time, rate, folder
+            )
+            session.output.note(
+                f"at most {settings.most_seconds / 60:.0f} minutes, a third of it as a rule"
+                f"{', and then five beside it' if folder else ''}"
+            )
+            result = await asyncio.to_thread(run, settings, report)
     except PermissionError as error:
         raise CommandError(
             f"not allowed: {error}", "SCHED_RR needs root or CAP_SYS_NICE", reason="BENCH"
@@ -111,6 +124,16 @@ async def exchange(
     except RuntimeError as error:
         raise CommandError(f"the benchmark broke off: {error}", reason="BENCH") from error
     session.output.answer(result, _table(result, chosen))
+
+
+@contextlib.contextmanager
+def _folder(asked: Path | None, *, wanted: bool) -> Iterator[Path | None]:
+    """Where what stands beside is measured: as asked for, in a temporary folder, or not at all."""
+    if asked is not None or not wanted:
+        yield asked
+        return
+    with tempfile.TemporaryDirectory(prefix="flopex-bench-") as folder:
+        yield Path(folder)
 
 
 def _told(trial: Trial) -> str:

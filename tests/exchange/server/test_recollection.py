@@ -13,12 +13,14 @@ from exchange.readmodel import model
 from exchange.readmodel.database import Database, sqlite_url
 from exchange.readmodel.errors import ReadModelUnavailable
 from exchange.readmodel.model import Answer, ReadModel
+from exchange.readmodel.queries import TradeRow
 from exchange.rpc.history import History
 from exchange.rpc.outputs import OutputHub
 from exchange.server import recollection
 from exchange.server.recollection import recollect
 
 SILENT_S = 20.0
+TRADE = TradeRow(1, 1, 1, 7, 10, 0, 0, 9)
 
 
 def test_a_silent_database_does_not_hold_up_the_start(
@@ -62,3 +64,23 @@ def test_jobs_that_are_still_to_come_have_no_tokens(
 
     asyncio.run(fill())
     assert [outputs.tokens(job_id) for job_id in (1, 2, 3)] == [11, 22, 0]
+
+
+@pytest.mark.parametrize(("sequence", "prices"), [(8, []), (9, [7])])
+def test_trades_are_taken_from_a_read_model_that_reaches_what_was_replayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sequence: int, prices: list[int]
+) -> None:
+    """From one that ends before it a gap would be left, so memory begins with the replay."""
+    history, replayed_from = History(), 10
+
+    async def ask(*_: object, **__: object) -> Answer[recollection._Found]:
+        return Answer(sequence, recollection._Found({0: [TRADE]}, {}))
+
+    async def fill() -> None:
+        read_model = ReadModel(sqlite_url(tmp_path / "read-model.sqlite3"), lambda: 0)
+        monkeypatch.setattr(read_model, "ask", ask)
+        await recollect(Exchange(), replayed_from, read_model, history, OutputHub())
+        await read_model.close()
+
+    asyncio.run(fill())
+    assert [t.price_nanos for t in history.trades(0, 10)] == prices
