@@ -59,7 +59,8 @@ class KindTimers:
         self.first_ns = 0
 
     def set(self, ident: int, due_ns: int) -> None:
-        """Arm one, or move it. The due time is positive."""
+        """Arm one, or move it. The due time is positive: 0 stands for none."""
+        assert due_ns > 0
         before_ns = self.due.get(ident)
         if before_ns == due_ns:
             return
