@@ -19,14 +19,16 @@ BUYER, SELLER = 3, 4
 
 
 class Recorder:
-    """A core, and what a recording sees of its commands."""
+    """A core that keeps its commands, and what a recording sees of them."""
 
     def __init__(self) -> None:
         self.core = Exchange()
         self.recording = Recording()
+        self.groups: list[list[c.Command]] = []
 
     def apply(self, commands: Sequence[c.Command]) -> list[list[AnyEvent]]:
         told = self.core.apply(commands)
+        self.groups.append(list(commands))
         self.recording.see(self.core, commands, told)
         return told
 
@@ -43,14 +45,14 @@ class Seen:
         self.groups[-1].append(command)
 
 
-def simulated_record() -> Recording:
+def simulated_record() -> Recorder:
     """The record of a simulated market, whose workers do what played ones do."""
     seen = Seen()
     run_market(small_demand(), SMALL, observer=seen)
     recorder = Recorder()
     for group in seen.groups:
         recorder.apply(group)
-    return recorder.recording
+    return recorder
 
 
 class Hand:

@@ -15,7 +15,7 @@ from tests.sim.records import BUYER, Hand, simulated_record
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:
-    return simulated_record()
+    return simulated_record().recording
 
 
 def hand_record() -> Hand:
