@@ -39,7 +39,8 @@ def table(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Or
 def test_orders_come_and_go(table: OrderTable, seed: int) -> None:
     """Ids grow as an exchange counts them, with gaps; of the account's list the same orders."""
     chance = random.Random(seed)
-    account, twin, next_id = Account(3, AccountKind.PAPER, "ann"), {}, 1
+    account, next_id = Account(3, AccountKind.PAPER, "ann"), 1
+    twin: dict[int, OpenOrder] = {}
     for _ in range(1_500):
         if not twin or chance.random() < 0.6:
             next_id += chance.choice((1, 1, 1, 8, 4_096))
