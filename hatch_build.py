@@ -1,4 +1,6 @@
-"""Compiles `matching` and the core's path of orders with mypyc: in place, or into a wheel.
+"""Compiles `matching`, the core's path of orders and the simulator's driver with mypyc.
+
+In place, or into a wheel.
 
 `python hatch_build.py` builds the extensions beside their sources (`make compile`). As hatchling's
 build hook it puts them into a wheel, unless FLOPEX_COMPILE=0 is set or no C compiler is found: the
@@ -60,6 +62,8 @@ def sources() -> list[str]:
         *(f"exchange/core/{name}.py" for name in CORE),
         "exchange/metering/costs.py",
         "exchange/rpc/convert/rows.py",
+        "sim/market.py",
+        "sim/workers.py",
     ]
 
 

@@ -26,9 +26,10 @@ def hook(app: App, target: str = "wheel") -> CustomBuildHook:
     return CustomBuildHook(root, {}, None, None, root, target, app)  # type: ignore[arg-type]
 
 
-def test_the_book_is_compiled_and_its_twin_is_not() -> None:
+def test_the_book_and_the_simulators_driver_are_compiled_and_twins_are_not() -> None:
     found = sources()
     assert {"matching/book.py", "matching/entry.py", "matching/sheet.py"} <= set(found)
+    assert {"sim/market.py", "sim/workers.py"} <= set(found)
     assert not [path for path in found if "reference" in path or "__init__" in path]
 
 
