@@ -42,6 +42,7 @@ CORE = (
     "open_orders",
     "order_entry",
     "order_fills",
+    "order_table",
     "orders",
     "placements",
     "planning",
