@@ -1,4 +1,6 @@
-"""Compiles `matching` and the core's path of orders with mypyc: in place, or into a wheel.
+"""Compiles `matching`, the core's path of orders and the simulator's driver with mypyc.
+
+In place, or into a wheel.
 
 `python hatch_build.py` builds the extensions beside their sources (`make compile`). As hatchling's
 build hook it puts them into a wheel, unless FLOPEX_COMPILE=0 is set or no C compiler is found: the
@@ -40,6 +42,7 @@ CORE = (
     "open_orders",
     "order_entry",
     "order_fills",
+    "order_table",
     "orders",
     "placements",
     "planning",
@@ -59,6 +62,8 @@ def sources() -> list[str]:
         *(f"exchange/core/{name}.py" for name in CORE),
         "exchange/metering/costs.py",
         "exchange/rpc/convert/rows.py",
+        "sim/market.py",
+        "sim/workers.py",
     ]
 
 
@@ -75,7 +80,9 @@ def compile_into(target: Path, work: Path) -> None:
     from setuptools.command.build_ext import build_ext  # type: ignore[import-untyped]
 
     os.chdir(ROOT)  # mypy finds its configuration and the modules' names from here
-    extensions = mypycify(sources(), opt_level="3", group_name="flopex", target_dir=str(work / "c"))
+    # What these modules import is followed, and need not be whole: the build knows no polars.
+    modules = ["--follow-imports=silent", *sources()]
+    extensions = mypycify(modules, opt_level="3", group_name="flopex", target_dir=str(work / "c"))
     command = build_ext(Distribution({"name": "flopex", "ext_modules": extensions}))
     command.build_lib = str(target)
     command.build_temp = str(work / "o")

@@ -53,7 +53,7 @@ CREDIT_NANOS: Final = 10**17
 """Of each account, where the exchange can hold so much: no buyer runs out of money."""
 MILLI: Final = 1_000
 _ZERO: Final = bytes(32)
-_HEARD: Final = frozenset({Cleared, JobEnded, JobQueued, LeaseEnded, LeaseOffered, Refused})
+_HEARD: Final = frozenset({Cleared, JobEnded, JobQueued, LeaseEnded, Refused})
 
 
 class Observer(Protocol):
@@ -95,8 +95,9 @@ def run_market(
     with collecting_paused():
         if changes is None:
             changes = changes_of(scenario, demand.window_starts_ns[-1] / NS_PER_S)
-        market = _Market(demand, scenario, conduct or cast(demand, scenario), rules, changes)
-        market.workers.standing, market.observer = standing, observer
+        conduct = conduct or cast(demand, scenario)
+        market = _Market(demand, scenario, conduct, rules, changes, observer)
+        market.workers.standing = standing
         return market.run()
 
 
@@ -108,11 +109,12 @@ class _Market:
         conduct: Conduct,
         rules: Rules,
         changes: Sequence[Change],
+        observer: Observer | None,
     ) -> None:
         self._demand, self._scenario, self._conduct = demand, scenario, conduct
         self._core = Exchange(rules)
         self._arriving = 0  # the next of the demand's jobs
-        self.observer: Observer | None = None
+        self._observer = observer
         # A lease of a worker that is lost or cheats may last so long beyond its job's deadline.
         self._grace_ns = SETTLE_AFTER_STOP_NS if changes or scenario.agents else 0
         self._last_ns = BEGIN_NS + max(j.deadline_ns for j in demand.jobs) + self._grace_ns
@@ -147,6 +149,10 @@ class _Market:
         self._core.check()
         assert not self._core.imbalance_nanos(), "the ledger does not add up"
         assert not self._core.overspend_nanos(), "a job cost more than it may"
+        # An exchange refers to itself, so it goes only once the collector has walked over it all.
+        # What there are millions of goes now.
+        self._core.jobs.clear()
+        self._core.leases.clear()
         return outcome
 
     def _open(self) -> None:
@@ -234,35 +240,38 @@ class _Market:
 
     def _apply(self, now_ns: int, commands: list[c.Command]) -> list[LeaseOffered]:
         """One commit group; returns the leases that were offered in it."""
-        group = [c.Advance(now_ns), *commands]
+        group: list[c.Command] = [c.Advance(now_ns), *commands]
         offers: list[LeaseOffered] = []
-        for command, events in zip(group, self._core.apply(group), strict=True):
+        for at, events in enumerate(self._core.apply(group)):
             self._events += len(events)
-            if self.observer is not None:
-                self.observer.see(now_ns, command, events)
+            if self._observer is not None:
+                self._observer.see(now_ns, group[at], events)
             for event in events:
-                if type(event) not in _HEARD:
-                    continue  # most are
-                if isinstance(event, LeaseOffered):
+                # What `isinstance` asks of a record's class takes much longer.
+                if type(event) is LeaseOffered:
                     offers.append(event)
-                elif isinstance(event, JobEnded):
-                    self._ended(event, now_ns)
-                elif isinstance(event, JobQueued) and isinstance(command, c.SubmitJob):
-                    told = self._told.pop(number_of(command.client_job_id))
-                    self._jobs[event.job_id] = told
-                elif isinstance(event, Cleared):
-                    self._conduct.cleared(
-                        self._class_of[event.instrument_id], event.price_nanos, now_ns - BEGIN_NS
-                    )
-                elif isinstance(event, LeaseEnded):
-                    if event.reason:
-                        self._outcome.faults[event.reason.name] += 1
-                elif isinstance(event, Refused):
-                    assert isinstance(command, c.SubmitJob), f"{command} was refused: {event}"
-                    told = self._told.pop(number_of(command.client_job_id))
-                    self._outcome.faults[event.reason.name] += 1
-                    self._conduct.ended(told, Ending(0, 0, answered=False), now_ns - BEGIN_NS)
+                elif type(event) in _HEARD:
+                    self._hear(group[at], event, now_ns)
         return offers
+
+    def _hear(self, command: c.Command, event: AnyEvent, now_ns: int) -> None:
+        """What the driver has to do with an event that is no offer."""
+        if type(event) is JobEnded:
+            self._ended(event, now_ns)
+        elif type(event) is JobQueued:
+            if type(command) is c.SubmitJob:  # or else it is another attempt
+                self._jobs[event.job_id] = self._told.pop(number_of(command.client_job_id))
+        elif type(event) is Cleared:
+            class_index = self._class_of[event.instrument_id]
+            self._conduct.cleared(class_index, event.price_nanos, now_ns - BEGIN_NS)
+        elif type(event) is LeaseEnded:
+            if event.reason:
+                self._outcome.faults[event.reason.name] += 1
+        elif type(event) is Refused:
+            assert type(command) is c.SubmitJob, f"{command} was refused: {event}"
+            told = self._told.pop(number_of(command.client_job_id))
+            self._outcome.faults[event.reason.name] += 1
+            self._conduct.ended(told, Ending(0, 0, answered=False), now_ns - BEGIN_NS)
 
     def _ended(self, event: JobEnded, now_ns: int) -> None:
         job, settled = self._jobs.pop(event.job_id), self._core.jobs[event.job_id]
@@ -304,8 +313,10 @@ class _Market:
 
     def _legs(self, job: Job, inputs: Sequence[int]) -> tuple[int, ...]:
         """A leg in every class that has input: the same value for the work to do there."""
+        if not inputs:
+            return ()
         numbers: list[int] = []
-        for instrument_id, tokens in zip(self._class_of, inputs, strict=bool(inputs)):
+        for instrument_id, tokens in zip(self._class_of, inputs, strict=True):
             if not tokens:
                 continue
             quantity_mflop = _quantity_mflop(tokens, job.output_tokens)

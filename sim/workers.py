@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -20,7 +20,7 @@ from exchange.core.limits import NS_PER_S
 from exchange.core.reasons import Reason
 from exchange.metering.cards import ModelCard
 from exchange.metering.traces import DenseTrace, flops
-from sim.agents.conduct import Claim, Conduct
+from sim.agents.conduct import Claim, Conduct, Deed
 from sim.demand import Job
 from sim.scenario import FLOPS_PER_TOKEN
 from sim.supply import Change
@@ -32,17 +32,46 @@ CLAIMED_TOO_MUCH: Final = 1.5
 _ZERO: Final = bytes(32)
 
 
-class Running(NamedTuple):
-    """A lease at work: what will be computed of it, and between when and when."""
+class Running:
+    """A lease at work.
 
-    offer: LeaseOffered
-    input_tokens: int
-    output_tokens: int
-    begin_ns: int
-    end_ns: int
-    slowness: float = 1.0
-    claim: Claim = Claim.TRUE
-    cancels_ns: int = 0
+    Attributes:
+        offer: The lease.
+        input_tokens: That will be computed of it.
+        output_tokens: The same of its answer.
+        begin_ns: When it began, nanoseconds since the epoch.
+        end_ns: When all of that is done; 0 until it is planned.
+        cancels_ns: When its buyer stops it before; 0 for never.
+        slowness: Times the run time that its class promises.
+        claim: What its receipt will say.
+    """
+
+    __slots__ = (
+        "begin_ns",
+        "cancels_ns",
+        "claim",
+        "end_ns",
+        "input_tokens",
+        "offer",
+        "output_tokens",
+        "slowness",
+    )
+
+    def __init__(
+        self, offer: LeaseOffered, tokens: tuple[int, int], begin_ns: int, deed: Deed
+    ) -> None:
+        self.offer = offer
+        self.input_tokens, self.output_tokens = tokens
+        self.begin_ns = begin_ns
+        self.end_ns = 0
+        self.cancels_ns = 0
+        self.slowness: float = deed.slowness
+        self.claim = deed.claim
+
+    @property
+    def stops_ns(self) -> int:
+        """When its work ends, one way or the other."""
+        return self.cancels_ns or self.end_ns
 
     def done_tokens(self, now_ns: int) -> int:
         """Computed by now, rounded up: a token that was begun is made."""
@@ -82,8 +111,8 @@ class Workers:
         self._in_use: list[int] = []  # slots, by worker
         self._comings: list[tuple[c.RegisterWorker, c.SetQuote]] = []  # by worker
         self._at_work: dict[int, Running] = {}  # by lease
-        self._ends: list[tuple[int, int, int]] = []  # (end, entry, lease), also of void plans
-        self._entered = 0
+        self._times: list[int] = []  # a heap: when something of what is at work ends
+        self._ends: dict[int, list[int]] = {}  # the leases of each, in the order of their plans
 
     def join(self, register: c.RegisterWorker, quote: c.SetQuote) -> list[c.Command]:
         """One more worker; the engine knows them by the order in which they come, from 1 on."""
@@ -93,19 +122,25 @@ class Workers:
 
     def next_ns(self) -> int | None:
         """When one of them does something next; None: never, as far as is known."""
-        times = [self._begin_ns + due_ns for due_ns in self._silent.values()]
+        next_ns = self._times[0] if self._times else 0
+        for due_ns in self._due_ns():
+            if not next_ns or self._begin_ns + due_ns < next_ns:
+                next_ns = self._begin_ns + due_ns
+        return next_ns or None
+
+    def _due_ns(self) -> list[int]:
+        """When workers are next lost, found out, come back or ask anew, from the market's begin."""
+        times = list(self._silent.values())
         if self._changing < len(self.changes):
-            times.append(self._begin_ns + self.changes[self._changing].at_ns)
+            times.append(self.changes[self._changing].at_ns)
         if self._asking < len(self.asks):
-            times.append(self._begin_ns + self.asks[self._asking][0])
-        if self._ends:
-            times.append(self._ends[0][0])
-        return min(times, default=None)
+            times.append(self.asks[self._asking][0])
+        return times
 
     @property
     def busy(self) -> bool:
         """Whether anything is at work."""
-        return bool(self._ends)
+        return bool(self._times)
 
     def changed(self, now_ns: int) -> list[c.Command]:
         """New quotes, losses and returns of workers that are due, and losses that are found out."""
@@ -161,15 +196,15 @@ class Workers:
             self._conduct.taken(told, self._class_of[offer.instrument_id], market_ns)
             fits = self._fits(offer, told, now_ns)
             tokens = self._conduct.computed(told, market_ns, fits)
-            running = self._planned(Running(offer, *tokens, now_ns, 0, deed.slowness, deed.claim))
+            running = Running(offer, tokens, now_ns, deed)
+            self._plan(running)
             ends_ns = running.end_ns - self._begin_ns
             cancels_ns = self._conduct.cancels_ns(told, market_ns, ends_ns)
             if cancels_ns is not None:
-                running = running._replace(cancels_ns=self._begin_ns + cancels_ns)
+                running.cancels_ns = self._begin_ns + cancels_ns
             self._keep(running)
-        return [
-            c.AcceptLease(*lease), c.StartLease(*lease), *self._requoted(offer.worker_id, +1),
-        ]  # fmt: skip
+        answers: list[c.Command] = [c.AcceptLease(*lease), c.StartLease(*lease)]
+        return answers + self._requoted(offer.worker_id, +1)
 
     def revised(self, now_ns: int) -> None:
         """Ask of all that is at work whether so much is still to be computed."""
@@ -179,34 +214,40 @@ class Workers:
     def finished(self, now_ns: int) -> list[c.Command]:
         """Receipts of the work that ends now, and cancellations of work that its buyer stops."""
         commands: list[c.Command] = []
-        while self._ends and self._ends[0][0] <= now_ns:
-            at_ns, _, lease_id = heapq.heappop(self._ends)
-            running = self._at_work.get(lease_id)
-            if running is None or at_ns != (running.cancels_ns or running.end_ns):
-                continue  # the plan is void
-            told = self._jobs.get(running.offer.job_id)
-            if running.offer.worker_id in self._silent or not self._core.leases[lease_id].is_open:
-                del self._at_work[lease_id]  # it was lost
-                continue
-            assert told is not None, "a lease is open and its job is not"
-            if running.cancels_ns:
-                commands += self._cut(self._at_work.pop(lease_id), told, now_ns)
-            elif self._revise(running, now_ns).end_ns > now_ns:
-                continue
-            else:
-                commands.append(_receipt(self._at_work.pop(lease_id), told))
-            commands += self._requoted(running.offer.worker_id, -1)
+        while self._times and self._times[0] <= now_ns:
+            at_ns = heapq.heappop(self._times)
+            for lease_id in self._ends[at_ns]:  # one that is planned anew to end now joins them
+                commands += self._finish(lease_id, at_ns, now_ns)
+            del self._ends[at_ns]
         return commands
+
+    def _finish(self, lease_id: int, at_ns: int, now_ns: int) -> list[c.Command]:
+        """What there is to say of one lease for which this was a time to end."""
+        running = self._at_work.get(lease_id)
+        if running is None or at_ns != running.stops_ns:
+            return []  # the plan is void
+        told, offer = self._jobs.get(running.offer.job_id), running.offer
+        if offer.worker_id in self._silent or not self._core.leases[lease_id].is_open:
+            del self._at_work[lease_id]  # it was lost
+            return []
+        assert told is not None, "a lease is open and its job is not"
+        if running.cancels_ns:
+            said = self._cut(running, told, now_ns)
+        else:
+            self._revise(running, now_ns)
+            if running.end_ns > now_ns:
+                return []
+            said = [_receipt(running, told)]
+        del self._at_work[lease_id]
+        return said + self._requoted(offer.worker_id, -1)
 
     def _cut(self, running: Running, told: Job, now_ns: int) -> list[c.Command]:
         """The buyer cancels; the worker stops at once and says what was done."""
         done = running.done_tokens(now_ns)
-        cut = running._replace(
-            input_tokens=min(done, running.input_tokens),
-            output_tokens=max(done - running.input_tokens, 1),
-        )
+        running.output_tokens = max(done - running.input_tokens, 1)
+        running.input_tokens = min(done, running.input_tokens)
         cancel = c.CancelJob(running.offer.buyer_account_id, running.offer.job_id)
-        return [cancel, _receipt(cut, told, c.StopCause.CANCELLED)]
+        return [cancel, _receipt(running, told, c.StopCause.CANCELLED)]
 
     def _fits(self, offer: LeaseOffered, told: Job, begin_ns: int) -> int:
         """Tokens that the class makes between the begin and the deadline that the engine knows."""
@@ -215,35 +256,38 @@ class Workers:
         # Prompt and answer are made at one rate; each is rounded up to a nanosecond.
         return left_ns * terms.decode_millitokens_per_s // (1_000 * NS_PER_S) - 1
 
-    def _planned(self, running: Running) -> Running:
-        """With the end that follows from its tokens."""
+    def _plan(self, running: Running) -> None:
+        """Let it end when its tokens are made."""
         instrument = self._core.instruments[running.offer.instrument_id]
         takes_ns = instrument.run_time_ns(running.input_tokens, running.output_tokens)
         if running.slowness != 1:
             takes_ns = round(takes_ns * running.slowness)
-        return running._replace(end_ns=running.begin_ns + takes_ns)
+        running.end_ns = running.begin_ns + takes_ns
 
     def _keep(self, running: Running) -> None:
         """This is the plan for the lease from now on."""
-        self._entered += 1
-        lease_id = running.offer.lease_id
+        lease_id, at_ns = running.offer.lease_id, running.stops_ns
         self._at_work[lease_id] = running
-        heapq.heappush(self._ends, (running.cancels_ns or running.end_ns, self._entered, lease_id))
+        ending = self._ends.get(at_ns)
+        if ending is None:
+            self._ends[at_ns] = [lease_id]
+            heapq.heappush(self._times, at_ns)
+        else:
+            ending.append(lease_id)
 
-    def _revise(self, running: Running, now_ns: int) -> Running:
+    def _revise(self, running: Running, now_ns: int) -> None:
         """Ask whether so much of one is still to be computed."""
         told = self._jobs.get(running.offer.job_id)
         if not self._conduct.revises or told is None:
-            return running
+            return
         done = running.done_tokens(now_ns)
         fits = self._fits(running.offer, told, running.begin_ns)
         tokens = self._conduct.revised(told, done, now_ns - self._begin_ns, fits)
         if tokens is None or tokens == (running.input_tokens, running.output_tokens):
-            return running
-        changed = running._replace(input_tokens=tokens[0], output_tokens=tokens[1])
-        changed = self._planned(changed)
-        self._keep(changed)
-        return changed
+            return
+        running.input_tokens, running.output_tokens = tokens
+        self._plan(running)
+        self._keep(running)
 
     def _requoted(self, worker_id: int, more: int) -> list[c.Command]:
         """The quote of a worker whose slots in use have changed, where one does not stand."""

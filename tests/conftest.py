@@ -37,7 +37,7 @@ def pytest_configure() -> None:
     """Refuse to test compiled modules that are older than their sources."""
     # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for folder in ("matching", "exchange/core", "exchange/metering"):
+    for folder in ("matching", "exchange/core", "exchange/metering", "exchange/rpc/convert", "sim"):
         for module in (ROOT / folder).glob("*.so"):
             source = module.with_name(f"{module.name.split('.')[0]}.py")
             if not source.exists() or module.stat().st_mtime < source.stat().st_mtime:

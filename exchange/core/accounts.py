@@ -73,7 +73,7 @@ class Account:
         self.name = name
         self.halted = False
         self.limits: MessageLimits | None = None  # what it may send, where the operator says so
-        self.orders: dict[int, OpenOrder] = {}  # open ones, oldest first
+        self.orders: list[OpenOrder] = []  # open ones, in no order that means anything
         self.open_jobs = 0
         self.queued_bytes = 0
         self.job_ids: dict[int, None] = {}  # remembered jobs, oldest first
@@ -84,6 +84,22 @@ class Account:
     def open_orders(self) -> int:
         """How many orders work."""
         return len(self.orders)
+
+    def orders_by_age(self) -> list[OpenOrder]:
+        """Its open orders, the oldest first. Costs O(orders x log orders)."""
+        return sorted(self.orders, key=_number)
+
+    def add_order(self, order: OpenOrder) -> None:
+        """An order works. Costs O(1)."""
+        order.place = len(self.orders)
+        self.orders.append(order)
+
+    def remove_order(self, order: OpenOrder) -> None:
+        """An order works no more. Costs O(1)."""
+        last = self.orders.pop()
+        if last is not order:  # it takes the place that is free now
+            place = last.place = order.place
+            self.orders[place] = last
 
     def stake(self, instrument_id: int) -> Stake:
         """What it has in an instrument."""
@@ -145,6 +161,10 @@ class Account:
         account.limits = MessageLimits.restored(limits) if limits else None
         account.client_ids = IdTable.restored(joint, contents, results)
         return account
+
+
+def _number(order: OpenOrder) -> int:
+    return order.order_id
 
 
 EXTERNAL: Final = frozenset({EXTERNAL_ID, EXTERNAL_PAPER_ID})

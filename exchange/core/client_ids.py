@@ -115,7 +115,8 @@ class ClientIds:
     def __init__(self, retention_ns: int) -> None:
         self._retention_ns = retention_ns
         self._forget: deque[_Leaving] = deque()
-        self._last_ids = BytesWriter()  # of the last in it, which more may join
+        self._last: _Leaving | None = None  # in it, which more may join
+        self._last_ids = BytesWriter()  # of those
         self._ended = 0  # ids in it
         # What a new id must not lie before, and what it must lie before: the first six bytes of
         # each are its time. Made anew when time has gone on.
@@ -158,18 +159,20 @@ class ClientIds:
         self._forget_at(due_ns, account, client_id)
 
     def _forget_at(self, due_ns: int, account: Account, client_id: bytes) -> None:
-        forget = self._forget
-        if not forget or forget[-1].due_ns != due_ns:
+        last = self._last
+        if last is None or last.due_ns != due_ns:
             self._join()
-            forget.append(_Leaving(due_ns))
-        forget[-1].accounts.append(account)
+            last = self._last = _Leaving(due_ns)
+            self._forget.append(last)
+        last.accounts.append(account)
         self._last_ids.write(client_id)
         self._ended += 1
 
     def _join(self) -> None:
         """Nobody joins the last ones to leave any more."""
-        if self._forget:
-            self._forget[-1].joint = self._last_ids.getvalue()
+        if self._last is not None:
+            self._last.joint = self._last_ids.getvalue()
+        self._last = None
         self._last_ids.truncate(0)
 
     def sweep(self, now_ns: int) -> None:
@@ -218,6 +221,7 @@ class ClientIds:
             self._forget.append(leaving)
             start = end
         self._last_ids.truncate(0)
-        if self._forget:
-            self._last_ids.write(self._forget[-1].joint)
-            self._forget[-1].joint = b""
+        self._last = self._forget[-1] if self._forget else None
+        if self._last is not None:
+            self._last_ids.write(self._last.joint)
+            self._last.joint = b""

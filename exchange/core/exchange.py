@@ -308,7 +308,7 @@ class Exchange(State):
 
     def open_orders_of(self, account_id: int) -> list[OpenOrder]:
         """An account's open orders by id. O(orders of the account)."""
-        return list(self.accounts[account_id].orders.values())
+        return self.accounts[account_id].orders_by_age()
 
     def order_by_client_id(self, account_id: int, client_order_id: bytes) -> int | None:
         """The order that a remembered client id led to, open or not; None where unknown."""
@@ -358,8 +358,12 @@ class Exchange(State):
             jobs = [j for j in mine if j.is_open]
             assert account.open_jobs == len(jobs)
             assert account.queued_bytes == sum(j.terms.payload_bytes for j in jobs)
-            assert all(self.orders[i] is order for i, order in account.orders.items())
+            for place, order in enumerate(account.orders):
+                assert order.place == place, "an order stands elsewhere"
+                assert order.account is account
+                assert self.orders[order.order_id] is order
         assert len(self.orders) == sum(a.open_orders for a in self.accounts.values())
+        self.orders.check()
         exposure: dict[tuple[int, int, int], int] = {}
         for order in self.orders.values():
             named = self.order_by_client_id(order.account_id, order.client_order_id)
@@ -393,7 +397,7 @@ class Exchange(State):
             assert (order is not None) == (queued and bool(job.terms.legs))
             assert job.paid_nanos <= job.escrow_nanos, "a job paid more than its worst case"
             if job.is_open:
-                assert job.escrow_nanos == job.dearest_nanos == self.ledger.held(job.transfer_id)
+                assert job.escrow_nanos == job.dearest_nanos == job.escrow.amount
                 held[job.account_id] = held.get(job.account_id, 0) + job.escrow_nanos
         assert bids == sum(len(group.bids()) for group in self.groups.values())
         for account_id, account in self.accounts.items():

@@ -91,8 +91,19 @@ class IdTable:
             return self._by_id.get(client_id)
         if not self._count or len(client_id) != CLIENT_ID_BYTES:
             return None
-        entry = self._slots[self._slot(client_id)]
+        entry = self._slots[self._slot(client_id, _tag(client_id))]
         return self._known(entry & _ROW) if entry else None
+
+    def led_to(self, client_id: bytes) -> tuple[i64, i64]:
+        """Kind and result of what an id led to; twice 0 where it is not known. Costs O(1)."""
+        if not COMPILED:
+            known = self._by_id.get(client_id)
+            return (0, 0) if known is None else (known.kind, known.result_id)
+        if not self._count or len(client_id) != CLIENT_ID_BYTES:
+            return 0, 0
+        entry = self._slots[self._slot(client_id, _tag(client_id))]
+        last = self._rows[(entry & _ROW) * _ROW_WORDS + 3] if entry else 0
+        return last & 0xFF, last >> 8
 
     def add(self, client_id: bytes, kind: i64, digest: i64, result_id: i64) -> None:
         """Remember a new id. Costs O(1), and O(ids) when the table grows."""
@@ -103,8 +114,10 @@ class IdTable:
             assert client_id not in self._by_id, "a client id is new once"
             self._by_id[client_id] = Known(int(kind), digest, int(result_id))
             return
-        self.reserve(self._count + 1)
-        slot = self._slot(client_id)
+        if self._count * 2 + 2 > self._mask:
+            self.reserve(self._count + 1)
+        tag = _tag(client_id)
+        slot = self._slot(client_id, tag)
         assert not self._slots[slot], "a client id is new once"
         row = self._free
         if row:
@@ -117,7 +130,7 @@ class IdTable:
         rows[at + 1] = read_i64_be(client_id, 8)
         rows[at + 2] = digest
         rows[at + 3] = result_id << 8 | kind
-        self._slots[slot] = _tag(client_id) << 32 | row
+        self._slots[slot] = tag << 32 | row
         self._count += 1
 
     def drop(self, client_id: bytes) -> None:
@@ -125,7 +138,7 @@ class IdTable:
         if not COMPILED:
             self._by_id.pop(client_id, None)
             return
-        slot = self._slot(client_id) if self._count else -1
+        slot = self._slot(client_id, _tag(client_id)) if self._count else -1
         entry = self._slots[slot] if slot >= 0 else 0
         if not entry:
             return
@@ -249,12 +262,11 @@ class IdTable:
         assert known is not None
         return known
 
-    def _slot(self, client_id: bytes) -> i64:
+    def _slot(self, client_id: bytes, tag: i64) -> i64:
         """Where an id stands; the empty slot in which it would, where it does not."""
         slots, rows, mask = self._slots, self._rows, self._mask
         high = read_i64_be(client_id, 0)
         low = read_i64_be(client_id, 8)
-        tag = _tag(client_id)
         slot = tag & mask
         while True:
             entry = slots[slot]

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from exchange.core.accounts import Account
+    from exchange.core.ledger import Hold
     from exchange.core.planning import Work
     from exchange.core.state import State
 
@@ -60,6 +61,8 @@ class Job:
         dropped: Why the other legs, and those that left since, will never trade.
         leg: The leg that has the running or last lease, or is the only one; None before the first.
         escrow_nanos: The most that it can cost: what is held for it.
+        hold: Its money; None once it has ended.
+        transfer_id: Of its money, which an ended job keeps.
         deadline_ns: When the answer is due, nanoseconds since the epoch.
     """
 
@@ -74,6 +77,7 @@ class Job:
         "escrow_nanos",
         "fault",
         "flops",
+        "hold",
         "job_id",
         "lease_ids",
         "leg",
@@ -94,6 +98,7 @@ class Job:
         self.escrow_nanos = self.dearest_nanos
         self.deadline_ns = now_ns + terms.deadline_within_ns
         self.transfer_id = 0
+        self.hold: Hold | None = None
         self.created_ns = now_ns
         self.ended_ns = 0
         self.attempt = 1
@@ -110,6 +115,12 @@ class Job:
     def account_id(self) -> int:
         """The buyer."""
         return self.terms.account_id
+
+    @property
+    def escrow(self) -> Hold:
+        """The money of an open job."""
+        assert self.hold is not None, "the job has ended"
+        return self.hold
 
     @property
     def lease_id(self) -> int:
@@ -208,9 +219,10 @@ class JobDesk:
         if isinstance(plan, Reason):
             return plan
         job = Job(state.counters.job + 1, command, plan, state.now_ns)
-        job.transfer_id = state.ledger.hold(account.account_id, job.escrow_nanos)
-        if not job.transfer_id:
+        job.hold = state.ledger.hold(account.account_id, job.escrow_nanos)
+        if job.hold is None:
             return Reason.INSUFFICIENT_FUNDS
+        job.transfer_id = job.hold.transfer_id
         state.counters.job = job.job_id
         state.jobs[job.job_id] = job
         account.job_ids[job.job_id] = None
@@ -321,7 +333,7 @@ class JobDesk:
         job.dropped |= dropped
         if job.bidding:
             job.escrow_nanos = job.dearest_nanos
-            smaller = self._state.ledger.resize(job.transfer_id, job.escrow_nanos)
+            smaller = self._state.ledger.resize(job.escrow, job.escrow_nanos)
             assert smaller, "an escrow cannot shrink"
         for leg, reason in dropped.items():
             self._say_dropped(job, leg, reason)
@@ -355,7 +367,8 @@ class JobDesk:
         """Close the job: free what is held, remember its client id for the retention."""
         state = self._state
         state.timers.cancel(TimerKind.JOB_INFEASIBLE, job.job_id)
-        state.ledger.void(job.transfer_id)
+        state.ledger.void(job.escrow)
+        job.hold = None
         account = state.accounts[job.account_id]
         account.open_jobs -= 1
         account.queued_bytes -= job.terms.payload_bytes

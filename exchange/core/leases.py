@@ -292,7 +292,7 @@ class LeaseDesk:
     def _pay(self, lease: Lease, job: Job, command: SettleLease, flops: int) -> None:
         state = self._state
         billed = post_nanos(lease.price_nanos, flops, lease.billed_nanos)
-        state.ledger.post(job.transfer_id, lease.seller_account_id, billed)
+        state.ledger.post(job.escrow, lease.seller_account_id, billed)
         lease.flops, lease.billed_nanos = flops, billed
         job.flops, job.paid_nanos, job.cause = flops, billed, command.cause
         worker = state.workers[lease.worker_id]

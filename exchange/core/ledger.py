@@ -18,26 +18,36 @@ from exchange.core.reasons import Reason
 from matching.columns import count_of, numbers, pack
 
 
+@mypyc_attr(acyclic=True)  # it refers to nothing, so the collector need not look at it
 class Balance:
     """One account's money: `posted` is owned, `pending` of it is held."""
 
-    __slots__ = ("pending", "posted")
+    __slots__ = ("account_id", "pending", "posted")
 
-    def __init__(self) -> None:
+    def __init__(self, account_id: int) -> None:
+        self.account_id = account_id
         self.posted = 0
         self.pending = 0
 
 
-@mypyc_attr(acyclic=True)  # it refers to nothing, so the collector need not look at it
-class Pending:
-    """A two-phase transfer: `amount` was held, `posted` of it has been paid out."""
+@mypyc_attr(acyclic=True)  # balances refer to nothing
+class Hold:
+    """A pending transfer, for who opened it to keep: `amount` was held, `posted` of it paid out.
 
-    __slots__ = ("account_id", "amount", "posted")
+    Attributes:
+        transfer_id: Its number among all; 0 once it is closed.
+        balance: What it is held from.
+        place: Where it stands in the ledger's list.
+    """
 
-    def __init__(self, account_id: int, amount: int) -> None:
-        self.account_id = account_id
+    __slots__ = ("amount", "balance", "place", "posted", "transfer_id")
+
+    def __init__(self, transfer_id: int, balance: Balance, amount: int, place: int) -> None:
+        self.transfer_id = transfer_id
+        self.balance = balance
         self.amount = amount
         self.posted = 0
+        self.place = place
 
 
 class Ledger:
@@ -46,12 +56,12 @@ class Ledger:
     def __init__(self) -> None:
         self._balances: dict[int, Balance] = {}
         self._external: set[int] = set()
-        self._pending: dict[int, Pending] = {}
+        self._holds: list[Hold] = []  # those that are open, in no order that means anything
         self._next_transfer_id = 1
 
     def open(self, account_id: int) -> None:
         """Open an account with nothing in it."""
-        self._balances[account_id] = Balance()
+        self._balances[account_id] = Balance(account_id)
 
     def open_external(self, account_id: int) -> None:
         """Open an account that stands for the world outside: deposits come from it."""
@@ -82,56 +92,61 @@ class Ledger:
         credit.posted += amount
         return Reason.NONE
 
-    def hold(self, account_id: int, amount: int) -> int:
-        """Open a pending transfer; its id, or 0 where the available balance does not cover it."""
+    def hold(self, account_id: int, amount: int) -> Hold | None:
+        """Open a pending transfer; None where the available balance does not cover it."""
         balance = self._balances[account_id]
         if balance.posted - balance.pending < amount:
-            return 0
+            return None
         balance.pending += amount
-        transfer_id = self._next_transfer_id
+        holds = self._holds
+        hold = Hold(self._next_transfer_id, balance, amount, len(holds))
         self._next_transfer_id += 1
-        self._pending[transfer_id] = Pending(account_id, amount)
-        return transfer_id
+        holds.append(hold)
+        return hold
 
-    def take_back(self, transfer_id: int) -> None:
+    def take_back(self, hold: Hold) -> None:
         """The last hold never was: what it was for is refused."""
-        pending = self._pending.pop(transfer_id)
-        self._balances[pending.account_id].pending -= pending.amount
         self._next_transfer_id -= 1
-        assert transfer_id == self._next_transfer_id, "another transfer was opened since"
+        assert hold.transfer_id == self._next_transfer_id, "another transfer was opened since"
+        self.void(hold)
 
-    def resize(self, transfer_id: int, amount: int) -> bool:
+    def resize(self, hold: Hold, amount: int) -> bool:
         """Change a pending transfer's total; False where funds or what is posted forbid it."""
-        pending = self._pending[transfer_id]
-        balance = self._balances[pending.account_id]
-        more = amount - pending.amount
-        if amount < pending.posted or balance.posted - balance.pending < more:
+        assert hold.transfer_id, "the transfer is closed"
+        balance = hold.balance
+        more = amount - hold.amount
+        if amount < hold.posted or balance.posted - balance.pending < more:
             return False
         balance.pending += more
-        pending.amount = amount
+        hold.amount = amount
         return True
 
-    def post(self, transfer_id: int, credit_id: int, amount: int) -> None:
+    def post(self, hold: Hold, credit_id: int, amount: int) -> None:
         """Pay part of a pending transfer out. It never pays more than it holds."""
-        pending = self._pending[transfer_id]
-        assert 0 <= amount <= pending.amount - pending.posted, "a post exceeds its escrow"
-        debit, credit = self._balances[pending.account_id], self._balances[credit_id]
+        assert hold.transfer_id, "the transfer is closed"
+        assert 0 <= amount <= hold.amount - hold.posted, "a post exceeds its escrow"
+        debit, credit = hold.balance, self._balances[credit_id]
         # Deposits bound the sum of all credit, so this cannot overflow a balance.
-        pending.posted += amount
+        hold.posted += amount
         debit.pending -= amount
         debit.posted -= amount
         credit.posted += amount
 
-    def void(self, transfer_id: int) -> int:
+    def void(self, hold: Hold) -> int:
         """Close a pending transfer: what was not posted is free again. That amount."""
-        pending = self._pending.pop(transfer_id)
-        rest = pending.amount - pending.posted
-        self._balances[pending.account_id].pending -= rest
+        assert hold.transfer_id, "the transfer is closed"
+        hold.transfer_id = 0
+        last = self._holds.pop()
+        if last is not hold:  # it takes the place that is free now
+            place = last.place = hold.place
+            self._holds[place] = last
+        rest = hold.amount - hold.posted
+        hold.balance.pending -= rest
         return rest
 
-    def held(self, transfer_id: int) -> int:
-        """What a pending transfer held in all."""
-        return self._pending[transfer_id].amount
+    def open_holds(self) -> dict[int, Hold]:
+        """The pending transfers by id. Costs O(transfers)."""
+        return {hold.transfer_id: hold for hold in self._holds}
 
     def imbalance(self) -> int:
         """Sum over all accounts: zero."""
@@ -148,10 +163,13 @@ class Ledger:
     def check(self) -> None:
         """Conservation, no overdraft, and every hold accounted for. O(accounts + pending)."""
         held: dict[int, int] = {}
-        for pending in self._pending.values():
-            assert 0 <= pending.posted <= pending.amount
-            rest = pending.amount - pending.posted
-            held[pending.account_id] = held.get(pending.account_id, 0) + rest
+        for place, hold in enumerate(self._holds):
+            assert hold.place == place, "a transfer stands elsewhere"
+            assert 0 <= hold.posted <= hold.amount
+            assert 0 < hold.transfer_id < self._next_transfer_id
+            account_id = hold.balance.account_id
+            held[account_id] = held.get(account_id, 0) + hold.amount - hold.posted
+        assert len(self.open_holds()) == len(self._holds), "two transfers have one number"
         for account_id, balance in self._balances.items():
             assert balance.pending == held.get(account_id, 0), "pending transfers do not add up"
             assert abs(balance.posted) <= BALANCE_MAX_NANOS
@@ -161,15 +179,15 @@ class Ledger:
 
     def state(self) -> tuple[object, ...]:
         """Canonical state: balances by account, columns of pending transfers by id."""
-        held = [(i, self._pending[i]) for i in sorted(self._pending)]
+        held = sorted(self._holds, key=_number)
         return (
             self._next_transfer_id,
             sorted(self._external),
             sorted((i, b.posted, b.pending) for i, b in self._balances.items()),
-            pack([i for i, _ in held]),
-            pack([pending.account_id for _, pending in held]),
-            pack([pending.amount for _, pending in held]),
-            pack([pending.posted for _, pending in held]),
+            pack([hold.transfer_id for hold in held]),
+            pack([hold.balance.account_id for hold in held]),
+            pack([hold.amount for hold in held]),
+            pack([hold.posted for hold in held]),
         )
 
     def restore(self, state: Sequence[Any]) -> None:
@@ -183,10 +201,14 @@ class Ledger:
             balance.posted, balance.pending = posted, pending
         count = count_of(columns[0])
         ids, accounts, amounts, paid = [numbers(column, count) for column in columns]
-        self._pending = {}
+        self._holds = []
         at: i64 = 0
         while at < count:
-            pending = Pending(int(accounts[at]), int(amounts[at]))
-            pending.posted = int(paid[at])
-            self._pending[int(ids[at])] = pending
+            hold = Hold(int(ids[at]), self._balances[int(accounts[at])], int(amounts[at]), int(at))
+            hold.posted = int(paid[at])
+            self._holds.append(hold)
             at += 1
+
+
+def _number(hold: Hold) -> int:
+    return hold.transfer_id

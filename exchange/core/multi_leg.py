@@ -23,6 +23,7 @@ from matching.types import LEGS_MAX, SelfTradePrevention, Side, TimeInForce
 
 if TYPE_CHECKING:
     from exchange.core.accounts import Account
+    from exchange.core.ledger import Hold
     from exchange.core.order_fills import FillDesk
     from exchange.core.placements import Placement
     from exchange.core.state import State
@@ -59,11 +60,11 @@ class MultiLegDesk:
         if refused is not None:
             return BOOK_REFUSALS[refused]
         dearest = max(escrow_nanos(leg.price, leg.quantity) for leg in legs)
-        transfer_id = state.ledger.hold(command.account_id, dearest)
-        if not transfer_id:
+        hold = state.ledger.hold(command.account_id, dearest)
+        if hold is None:
             return Reason.INSUFFICIENT_FUNDS
         state.counters.order = order_id
-        order = self._enter(account, placed, legs, transfer_id)
+        order = self._enter(account, placed, legs, hold)
         steps = state.legs.place(legged)
         self._trading.carry_out(steps)
         if not steps:
@@ -77,15 +78,16 @@ class MultiLegDesk:
         account: Account,
         placed: Placement,
         legs: tuple[BookLeg, ...],
-        transfer_id: int,
+        hold: Hold,
     ) -> OpenOrder:
         state = self._state
         order_id = state.counters.order
         account.client_ids.add(placed.client_order_id, placed.kind, placed.digest, order_id)
         resting = no_book_order(order_id, placed)
-        order = OpenOrder(account, None, Stake(), placed, resting, transfer_id)
+        order = OpenOrder(account, None, Stake(), placed, resting, hold)
         order.legs = legs
-        state.orders[order_id] = account.orders[order_id] = order
+        state.orders.add(order)
+        account.add_order(order)
         expose_legs(order, 1)
         if order.expire_time_ns:
             state.timers.set(TimerKind.ORDER_EXPIRY, order_id, order.expire_time_ns)

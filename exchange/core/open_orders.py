@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from exchange.core.accounts import Stake
 from exchange.core.id_table import CLIENT_ID_BYTES
@@ -16,15 +16,18 @@ from matching.order import Order
 from matching.types import Side, TimeInForce
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from exchange.core.accounts import Account
     from exchange.core.instruments import Instrument
+    from exchange.core.ledger import Hold
+    from exchange.core.order_table import OrderTable
 
 _BID: Final = int(Side.BID)
 _GTD: Final = int(TimeInForce.GTD)
 
 
+@mypyc_attr(acyclic=True)  # its account's list is a cycle, which `State.__del__` takes apart
 class OpenOrder:
     """An order that works, as its owner sees it; `resting` is the book's part of it.
 
@@ -37,7 +40,9 @@ class OpenOrder:
         stream_id: The order stream whose end cancels it; 0 for none.
         legs: The legs of a multi-leg bid; its own instrument, price and quantities are 0.
         waiting: Whether it is a stop order that nothing has triggered yet.
-        transfer_id: The pending transfer that holds its money; 0 for an ask.
+        hold: Its money; None for an ask.
+        place: Where it stands in its account's list.
+        chain: The next order of its slot in `exchange.core.order_table`.
         notional: Exact sum of price x MFLOP bought so far.
         posted_nanos: What was paid for it.
     """
@@ -45,8 +50,10 @@ class OpenOrder:
     __slots__ = (
         "account",
         "account_id",
+        "chain",
         "client_order_id",
         "expire_time_ns",
+        "hold",
         "instrument",
         "instrument_id",
         "legs",
@@ -54,13 +61,13 @@ class OpenOrder:
         "notional",
         "order_id",
         "order_type",
+        "place",
         "posted_nanos",
         "resting",
         "side",
         "stake",
         "stream_id",
         "time_in_force",
-        "transfer_id",
         "waiting",
     )
 
@@ -71,33 +78,41 @@ class OpenOrder:
         stake: Stake,
         placed: Placement,
         resting: Order,
-        transfer_id: int,
+        hold: Hold | None,
     ) -> None:
+        # Compiled, it lies in memory like this: first what its end looks at.
         self.order_id = resting.order_id
+        self.chain: OpenOrder | None = None
+        self.place = 0
         self.account = account
         self.account_id = account.account_id
         self.client_order_id = placed.client_order_id
         self.instrument = instrument
         self.instrument_id = placed.instrument_id
-        self.side = placed.side
-        self.order_type = placed.order_type
-        self.time_in_force = placed.time_in_force
+        self.hold = hold
         self.stake = stake
-        self.max_cost_nanos = placed.max_cost_nanos
-        self.expire_time_ns = placed.expire_time_ns if placed.time_in_force == _GTD else 0
-        self.stream_id = placed.stream_id
+        self.side = placed.side
         self.legs: tuple[BookLeg, ...] = ()
-        self.waiting = False
+        self.expire_time_ns = placed.expire_time_ns if placed.time_in_force == _GTD else 0
         self.resting = resting
-        self.transfer_id = transfer_id
         self.notional = 0
         self.posted_nanos = 0
+        self.order_type = placed.order_type
+        self.time_in_force = placed.time_in_force
+        self.max_cost_nanos = placed.max_cost_nanos
+        self.stream_id = placed.stream_id
+        self.waiting = False
 
     def is_on(self, instrument_id: int) -> bool:
         """Whether it, or a leg of it, is for an instrument; 0 for any."""
         if not instrument_id or instrument_id == self.instrument_id:
             return True
         return any(leg.instrument_id == instrument_id for leg in self.legs)
+
+    @property
+    def transfer_id(self) -> int:
+        """Of the pending transfer that holds its money; 0 for an ask."""
+        return self.hold.transfer_id if self.hold is not None else 0
 
     @property
     def price_nanos(self) -> int:
@@ -138,9 +153,9 @@ _WIDE_COLUMNS: Final = ("stream_id", "notional")
 """The same, of what may need 64 bits and more."""
 
 
-def orders_state(orders: Mapping[int, OpenOrder]) -> tuple[object, ...]:
+def orders_state(orders: OrderTable) -> tuple[object, ...]:
     """Canonical state of all open orders: columns by id, and the legs of those that have any."""
-    by_id = [orders[order_id] for order_id in sorted(orders)]
+    by_id = orders.values()
     return (
         b"".join([order.client_order_id for order in by_id]),
         *[pack([getattr(order, name) for order in by_id]) for name in _COLUMNS],
@@ -150,12 +165,16 @@ def orders_state(orders: Mapping[int, OpenOrder]) -> tuple[object, ...]:
 
 
 def restore_orders(
-    state: Sequence[Any], accounts: dict[int, Account], instruments: dict[int, Instrument]
-) -> dict[int, OpenOrder]:
-    """The orders whose state it was, by id; each stands with its account again.
+    orders: OrderTable,
+    state: Sequence[Any],
+    accounts: dict[int, Account],
+    instruments: dict[int, Instrument],
+    holds: dict[int, Hold],
+) -> None:
+    """Put in the orders whose state it was; each stands with its account again.
 
     Raises:
-        KeyError: an order's account is missing.
+        KeyError: an order's account, or what holds its money, is missing.
         ValueError: it is no such state.
     """
     joint, *columns, streams, notionals, legged = state
@@ -166,7 +185,7 @@ def restore_orders(
         read
     )
     stream_ids, notional = [joined(high, low, count) for high, low in (streams, notionals)]
-    orders: dict[int, OpenOrder] = {}
+    orders.reserve(count)
     # What an order's command said makes most of it again: one is filled in for all of them.
     placed = Placement()
     placed.self_trade = 1  # a multi-leg bid's, which no book looks at
@@ -185,16 +204,17 @@ def restore_orders(
         stake = Stake() if instrument is None else account.stake(placed.instrument_id)
         order_id = int(ids[at])
         resting = _resting(instrument, order_id, placed)
-        order = OpenOrder(account, instrument, stake, placed, resting, int(transfers[at]))
+        hold = holds[int(transfers[at])] if transfers[at] else None
+        order = OpenOrder(account, instrument, stake, placed, resting, hold)
         order.stream_id = stream_ids[at]
         order.waiting = waiting[at] != 0
         order.notional = notional[at]
         order.posted_nanos = int(paid[at])
-        orders[order_id] = account.orders[order_id] = order
+        orders.add(order)
+        account.add_order(order)
         at += 1
     for order_id, legs in legged:
         orders[order_id].legs = tuple(BookLeg(*leg) for leg in legs)
-    return orders
 
 
 def _resting(instrument: Instrument | None, order_id: int, placed: Placement) -> Order:

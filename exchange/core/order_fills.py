@@ -18,7 +18,7 @@ from exchange.core.events import (
 from exchange.core.open_orders import OpenOrder, expose_legs
 from exchange.core.reasons import Reason
 from exchange.core.timers import TimerKind
-from exchange.metering.costs import escrow_nanos
+from exchange.metering.costs import notional_nanos
 from matching.events import Armed, Cancelled, Decremented, Fill, Triggered
 from matching.types import CancelReason
 
@@ -64,8 +64,8 @@ class FillDesk:
 
     def changed(self, order: OpenOrder, leaves_mflop: int) -> None:
         """Say that an order works under other terms, and hold what they need at worst."""
-        if order.transfer_id:
-            held = self._state.ledger.resize(order.transfer_id, order.worst_nanos(leaves_mflop))
+        if order.hold is not None:
+            held = self._state.ledger.resize(order.hold, order.worst_nanos(leaves_mflop))
             assert held, "an order's terms changed to what its account cannot pay"
         self._state.emit(
             OrderReplaced(
@@ -105,13 +105,15 @@ class FillDesk:
             price, quantity, maker_leaves, taker_leaves,
         ) = fill  # fmt: skip
         maker, taker = state.orders[maker_id], state.orders[taker_id]
-        buyer, seller = (taker, maker) if taker.transfer_id else (maker, taker)
+        buyer, seller = (taker, maker) if taker.hold is not None else (maker, taker)
+        hold = buyer.hold
+        assert hold is not None, "a bid holds its worst case"
         state.counters.trade += 1
         trade_id = state.counters.trade
         buyer.notional += price * quantity
-        amount = escrow_nanos(1, buyer.notional) - buyer.posted_nanos
+        amount = notional_nanos(buyer.notional) - buyer.posted_nanos
         buyer.posted_nanos += amount
-        state.ledger.post(buyer.transfer_id, seller.account_id, amount)
+        state.ledger.post(hold, seller.account_id, amount)
         # A multi-leg bid counts with the instrument of its leg.
         bought = buyer.account.stake(instrument_id) if buyer.legs else buyer.stake
         bought.position += quantity
@@ -161,10 +163,10 @@ class FillDesk:
 
     def _forget(self, order: OpenOrder) -> None:
         state = self._state
-        del state.orders[order.order_id]
-        if order.transfer_id:
-            state.ledger.void(order.transfer_id)
+        state.orders.remove(order)
+        if order.hold is not None:
+            state.ledger.void(order.hold)
         if order.expire_time_ns:
             state.timers.cancel(TimerKind.ORDER_EXPIRY, order.order_id)
-        del order.account.orders[order.order_id]
+        order.account.remove_order(order)
         state.order_ids.ended(order.account, order.client_order_id, state.now_ns)

@@ -47,6 +47,7 @@ from matching.types import Side, Terms, TimeInForce
 if TYPE_CHECKING:
     from exchange.core.accounts import Stake
     from exchange.core.instruments import Instrument
+    from exchange.core.ledger import Hold
     from exchange.core.order_fills import FillDesk
     from exchange.core.state import State
     from exchange.core.trading import TradingDesk
@@ -63,6 +64,7 @@ _LIMITED: Final = (_LIMIT, int(OrderType.STOP_LIMIT))
 _STOPS: Final = (int(OrderType.STOP), int(OrderType.STOP_LIMIT))
 _POST_ONLY: Final = int(Terms.POST_ONLY)
 _OPEN: Final = TradingState.OPEN
+_PLAIN: Final = PlaceOrder.KIND
 _PLACEMENTS: Final = {kind.KIND for kind in PLACEMENTS}
 
 
@@ -128,28 +130,29 @@ class OrderDesk:
         state = self._state
         order_id = state.counters.order + 1
         instrument_id, quantity, side = placed.instrument_id, placed.quantity_mflop, placed.side
-        transfer_id = 0
+        hold: Hold | None = None
         if side == _BID:
             escrow = escrow_nanos(price, quantity)
             if placed.max_cost_nanos:
                 escrow = min(escrow, placed.max_cost_nanos)
-            transfer_id = state.ledger.hold(placed.account_id, escrow)
-            if not transfer_id:
+            hold = state.ledger.hold(placed.account_id, escrow)
+            if hold is None:
                 return Reason.INSUFFICIENT_FUNDS
         resting = book_order(placed, order_id, price)
         book = instrument.book
         assert book is not None, "orders are for continuous books"
         events = book.place(resting, tell_rests=False)
         if events and isinstance(events[0], Rejected):
-            if transfer_id:
-                state.ledger.take_back(transfer_id)
+            if hold is not None:
+                state.ledger.take_back(hold)
             return BOOK_REFUSALS[events[0].reason]
         if state.heard:
             state.hear(instrument_id)
         state.counters.order = order_id
         account.client_ids.add(placed.client_order_id, placed.kind, placed.digest, order_id)
-        order = OpenOrder(account, instrument, stake, placed, resting, transfer_id)
-        state.orders[order_id] = account.orders[order_id] = order
+        order = OpenOrder(account, instrument, stake, placed, resting, hold)
+        state.orders.add(order)
+        account.add_order(order)
         stake.expose(side, quantity)
         if order.expire_time_ns:
             state.timers.set(TimerKind.ORDER_EXPIRY, order_id, order.expire_time_ns)
@@ -233,10 +236,12 @@ class OrderDesk:
         if order_id:
             return self._state.orders.get(order_id)
         account = self._state.accounts.get(account_id)
-        known = account.client_ids.get(client_order_id) if account is not None else None
-        if known is None or known.kind not in _PLACEMENTS:
+        if account is None:
             return None
-        return self._state.orders.get(known.result_id)
+        kind, result_id = account.client_ids.led_to(client_order_id)
+        if kind != _PLAIN and kind not in _PLACEMENTS:
+            return None
+        return self._state.orders.get(result_id)
 
     def mass_cancel(self, command: MassCancel) -> Reason:
         """Cancel an account's open orders, the oldest first. O(orders of the account)."""
@@ -249,7 +254,7 @@ class OrderDesk:
             return Reason.FIELD_INVALID
         named = [
             order
-            for order in account.orders.values()
+            for order in account.orders_by_age()
             if command.side in (0, order.side) and order.is_on(command.instrument_id)
         ]
         if account.limits is not None:
@@ -264,14 +269,14 @@ class OrderDesk:
             return Reason.UNKNOWN_ACCOUNT
         if not command.stream_id:
             return Reason.FIELD_INVALID
-        named = [o for o in account.orders.values() if o.stream_id == command.stream_id]
+        named = [o for o in account.orders_by_age() if o.stream_id == command.stream_id]
         self._cancel_all(account, named, Reason.DISCONNECTED)
         return _NONE
 
     def end_streams(self) -> None:
         """The exchange was away, so every stream is over. O(orders)."""
         for account in self._state.accounts.values():
-            named = [order for order in account.orders.values() if order.stream_id]
+            named = [order for order in account.orders_by_age() if order.stream_id]
             if named:
                 self._cancel_all(account, named, Reason.DISCONNECTED)
 
@@ -318,8 +323,8 @@ class OrderDesk:
             if resting.time_in_force < _IOC:
                 return Reason.MONEY_CAP
             worst = order.max_cost_nanos
-        if order.transfer_id:
-            needed = worst - state.ledger.held(order.transfer_id)
+        if order.hold is not None:
+            needed = worst - order.hold.amount
             if needed > state.ledger.available(order.account_id):
                 return Reason.INSUFFICIENT_FUNDS
         stop_price = command.stop_price_nanos if order.waiting else 0
@@ -328,8 +333,8 @@ class OrderDesk:
         if isinstance(events[0], Rejected):
             return BOOK_REFUSALS[events[0].reason]
         state.hear(order.instrument_id)
-        if order.transfer_id:
-            resized = state.ledger.resize(order.transfer_id, worst)
+        if order.hold is not None:
+            resized = state.ledger.resize(order.hold, worst)
             assert resized, "a hold that was checked does not fit"
         if leaves:  # else the book has cancelled it: replaced below what is filled
             order.stake.expose(order.side, more)

@@ -25,6 +25,8 @@ UNSEEN_TOKENS_MAX: Final = 4
 """Tokens that may have been given and not seen in the output: an end-of-text token, and up to
 three that end inside a UTF-8 character."""
 
+_CAUSES: Final = frozenset(int(cause) for cause in StopCause)
+
 
 class Verdict(NamedTuple):
     """NONE and the re-computed FLOPs, or why the receipt pays nothing."""
@@ -89,7 +91,7 @@ def _cause_holds(cause: int, trace: Trace, work: Work, model: Model, *, too_long
 def _digests_refusal(receipt: SettleLease, job: Job, model: Model) -> Reason:
     if not receipt.signature_valid:
         return Reason.RECEIPT_BAD_SIGNATURE
-    if receipt.cause not in StopCause.__members__.values() or len(receipt.trace) > TRACE_BYTES_MAX:
+    if receipt.cause not in _CAUSES or len(receipt.trace) > TRACE_BYTES_MAX:
         return Reason.RECEIPT_MALFORMED
     if receipt.model_digest != model.digest:
         return Reason.RECEIPT_WRONG_MODEL

@@ -18,6 +18,7 @@ from exchange.core.exchange import Exchange
 from exchange.core.instruments import Instrument, Model
 from exchange.core.jobs import Job
 from exchange.core.lease import Lease
+from exchange.core.ledger import Hold
 from exchange.core.limits import RULES_VERSION
 from exchange.core.open_orders import restore_orders
 from exchange.core.workers import Quote, Worker
@@ -87,8 +88,9 @@ def _restore(exchange: Exchange, tree: Sequence[Any]) -> None:
         book = Book.from_image(image, terms.tick_nanos, terms.lot_mflop)
         exchange.books[instrument_id] = exchange.instruments[instrument_id].book = book
     exchange.legs.restore(legs)
-    exchange.orders.update(restore_orders(orders, exchange.accounts, exchange.instruments))
-    _restore_jobs(exchange, jobs, leases)
+    holds = exchange.ledger.open_holds()
+    restore_orders(exchange.orders, orders, exchange.accounts, exchange.instruments, holds)
+    _restore_jobs(exchange, jobs, leases, holds)
     _restore_workers(exchange, workers)
     pools = {pool_id: pool.slots for pool_id, pool in exchange.pools.items()}
     for group_id, state in groups:
@@ -128,9 +130,13 @@ def _restore_market(exchange: Exchange, models: Sequence[Any], instruments: Sequ
         exchange.group_classes[group_id].append(instrument_id)
 
 
-def _restore_jobs(exchange: Exchange, jobs: Sequence[Any], leases: Sequence[Any]) -> None:
+def _restore_jobs(
+    exchange: Exchange, jobs: Sequence[Any], leases: Sequence[Any], holds: dict[int, Hold]
+) -> None:
     for state in jobs:
         job = Job.restored(state)
+        if job.is_open:
+            job.hold = holds[job.transfer_id]
         exchange.jobs[job.job_id] = job
         exchange.accounts[job.account_id].job_ids[job.job_id] = None
     for state in leases:

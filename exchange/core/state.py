@@ -8,6 +8,7 @@ from exchange.core.client_ids import ClientIds
 from exchange.core.event_tape import EventTape
 from exchange.core.ledger import Ledger
 from exchange.core.limits import CLIENT_ID_RETENTION_NS, ORDER_ID_RETENTION_NS
+from exchange.core.order_table import OrderTable
 from exchange.core.rules import LIVE_RULES, Rules
 from exchange.core.timers import Timers
 from matching.book_legs import BookLegDesk
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from exchange.core.instruments import Instrument, Model
     from exchange.core.jobs import Job
     from exchange.core.lease import Lease
-    from exchange.core.open_orders import OpenOrder
     from exchange.core.reasons import Reason
     from exchange.core.workers import Pool, Worker
     from matching.book import Book
@@ -103,7 +103,7 @@ class State:
         self.group_by_key: dict[tuple[int, str], int] = {}  # (model, tier)
         self.group_classes: dict[int, list[int]] = {}
         self.heard: dict[int, list[bytes]] = {}  # rows of books that somebody listens to: no state
-        self.orders: dict[int, OpenOrder] = {}
+        self.orders = OrderTable()
         self.legs = BookLegDesk(self.books, self.hear)
         self.jobs: dict[int, Job] = {}
         self.leases: dict[int, Lease] = {}
@@ -114,6 +114,12 @@ class State:
         self.jobs_settled = 0
         self.jobs_unsettled = 0
         self.retry_at_ns = 0  # of the refusal under way: no state
+
+    def __del__(self) -> None:
+        """Let go of the orders, whose links the garbage collector does not follow when compiled."""
+        for account in self.accounts.values():
+            account.orders.clear()
+        self.orders.clear()
 
     def hear(self, instrument_id: int) -> None:
         """Keep the market data of a book's last command, where somebody listens to it."""

@@ -31,48 +31,70 @@ COMPACT_AT_LEAST = 1_024
 """Below this many heap entries stale ones are not worth removing."""
 
 
+_IDENT_BITS: Final = 63
+_IDENT: Final = (1 << _IDENT_BITS) - 1
+"""Of a heap's entry; above it stands the due time."""
+
+
 class KindTimers:
     """Timers of one kind: one due time per id. Set and pop O(log n) of the kind.
 
     Kinds do not share a heap: what fires in a day, of which there may be millions, costs the
-    leases' timers nothing.
+    leases' timers nothing. An entry is one number, which is smaller than a pair and compared
+    faster.
+
+    Attributes:
+        kind: What they are for.
+        due: When each fires that is armed, by id.
+        heap: Their entries, and those of what was moved or disarmed; the first is always armed.
+        first_ns: When the first fires; 0 where none is armed.
     """
 
-    __slots__ = ("due", "heap", "kind")
+    __slots__ = ("due", "first_ns", "heap", "kind")
 
     def __init__(self, kind: TimerKind) -> None:
         self.kind = kind
         self.due: dict[int, int] = {}
-        self.heap: list[tuple[int, int]] = []  # (due, id), also of what was moved or disarmed
+        self.heap: list[int] = []
+        self.first_ns = 0
 
     def set(self, ident: int, due_ns: int) -> None:
-        """Arm one, or move it."""
-        if self.due.get(ident) == due_ns:
+        """Arm one, or move it. The due time is positive: 0 stands for none."""
+        assert due_ns > 0
+        before_ns = self.due.get(ident)
+        if before_ns == due_ns:
             return
         self.due[ident] = due_ns
-        heapq.heappush(self.heap, (due_ns, ident))
+        heapq.heappush(self.heap, due_ns << _IDENT_BITS | ident)
+        if before_ns == self.first_ns or not self.first_ns or due_ns < self.first_ns:
+            self._find_first()
         self._compact()
 
     def cancel(self, ident: int) -> None:
         """Disarm one, if it is armed."""
-        if self.due.pop(ident, None) is not None:
+        due_ns = self.due.pop(ident, None)
+        if due_ns is not None:
+            if due_ns == self.first_ns:
+                self._find_first()
             self._compact()
 
-    def next_ns(self) -> int | None:
-        """The earliest due time, or None; stale entries before it go."""
+    def pop(self) -> int:
+        """Disarm the first; its id."""
+        ident = heapq.heappop(self.heap) & _IDENT
+        del self.due[ident]
+        self._find_first()
+        return ident
+
+    def _find_first(self) -> None:
+        """Let stale entries before the first that is armed go."""
         heap, due = self.heap, self.due
         while heap:
-            due_ns, ident = heap[0]
-            if due.get(ident) == due_ns:
-                return due_ns
+            due_ns = heap[0] >> _IDENT_BITS
+            if due.get(heap[0] & _IDENT) == due_ns:
+                self.first_ns = due_ns
+                return
             heapq.heappop(heap)
-        return None
-
-    def pop(self) -> int:
-        """Disarm the one whose time `next_ns` has just told; its id."""
-        _, ident = heapq.heappop(self.heap)
-        del self.due[ident]
-        return ident
+        self.first_ns = 0
 
     def _compact(self) -> None:
         """Keep what is not armed any more to half of the heap."""
@@ -81,8 +103,9 @@ class KindTimers:
 
     def rebuild(self) -> None:
         """Make the heap anew of what is armed."""
-        self.heap = [(due_ns, ident) for ident, due_ns in self.due.items()]
+        self.heap = [due_ns << _IDENT_BITS | ident for ident, due_ns in self.due.items()]
         heapq.heapify(self.heap)
+        self._find_first()
 
 
 class Timers:
@@ -107,26 +130,21 @@ class Timers:
     def next_ns(self) -> int | None:
         """The earliest due time, or None."""
         first = self._first()
-        return None if first is None else first.next_ns()
+        return None if first is None else first.first_ns
 
     def pop_due(self, now_ns: int) -> TimerKey | None:
         """The next timer that is due, disarmed; None where none is."""
         first = self._first()
-        if first is None:
-            return None
-        due_ns = first.next_ns()
-        if due_ns is None or due_ns > now_ns:
+        if first is None or first.first_ns > now_ns:
             return None
         return first.kind, first.pop()
 
     def _first(self) -> KindTimers | None:
         """The kind that fires next: of those at one time, the first by number."""
         first: KindTimers | None = None
-        first_ns = 0
         for timers in self._in_order:
-            due_ns = timers.next_ns()
-            if due_ns is not None and (first is None or due_ns < first_ns):
-                first, first_ns = timers, due_ns
+            if timers.first_ns and (first is None or timers.first_ns < first.first_ns):
+                first = timers
         return first
 
     def extend(self, kinds: frozenset[TimerKind], by_ns: int) -> None:
@@ -138,10 +156,13 @@ class Timers:
                 timers.rebuild()
 
     def check(self) -> None:
-        """Every armed timer is in its kind's heap."""
+        """Every armed timer is in its kind's heap, and the first of them in front."""
         for timers in self._in_order:
             entries = set(timers.heap)
-            assert all((due_ns, ident) in entries for ident, due_ns in timers.due.items())
+            assert all(
+                due_ns << _IDENT_BITS | ident in entries for ident, due_ns in timers.due.items()
+            )
+            assert timers.first_ns == min(timers.due.values(), default=0)
 
     def state(self) -> tuple[object, ...]:
         """Canonical state: columns of due times, kinds and ids, in the order of firing."""

@@ -34,7 +34,17 @@ def escrow_nanos(price_nanos: int, quantity_mflop: int) -> int:
     >>> escrow_nanos(440_000, 5_000)
     2200
     """
-    return -(-price_nanos * quantity_mflop // MFLOP_PER_CU)
+    return notional_nanos(price_nanos * quantity_mflop)
+
+
+def notional_nanos(notional: int) -> int:
+    """A sum of price x MFLOP in nano-dollars, rounded up.
+
+    >>> notional_nanos(2_000_000), notional_nanos(2_000_001)
+    (2, 3)
+    """
+    # Compiled, a product with a negative factor would be made of objects.
+    return (notional + MFLOP_PER_CU - 1) // MFLOP_PER_CU
 
 
 def density_nanos(value_nanos: int, quantity_mflop: int) -> int:

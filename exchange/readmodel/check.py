@@ -109,7 +109,7 @@ def _parts(core: Exchange, database: Database) -> Iterator[tuple[str, Rows, Rows
     yield (
         "open orders",
         {
-            i: (
+            o.order_id: (
                 o.account_id,
                 o.instrument_id,
                 int(o.side),
@@ -117,7 +117,7 @@ def _parts(core: Exchange, database: Database) -> Iterator[tuple[str, Rows, Rows
                 o.quantity_mflop,
                 o.leaves_mflop,
             )
-            for i, o in core.orders.items()
+            for o in core.orders.values()
         },
         {row[0]: row[1:] for row in orders},
     )

@@ -57,7 +57,9 @@ class Replica:
         self.core.tape.digesting = True
 
     def _chain(self) -> None:
-        self.outcomes = sha256(self.outcomes + self.core.tape.told).digest()
+        chained = sha256(self.outcomes)
+        chained.update(self.core.tape.told)
+        self.outcomes = chained.digest()
 
 
 @contextlib.contextmanager

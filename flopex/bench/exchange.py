@@ -43,6 +43,8 @@ TRIALS_MAX: Final = 18
 HALF_TRIALS: Final = 3
 BESIDE_S: Final = 4.0
 """What a trial takes at most beside its length: making messages, falling behind, draining."""
+WARM_S: Final = 2.0
+"""Length of the first trial of a mode at most."""
 REAL_TIME_PRIORITY: Final = 1
 """Of SCHED_RR: above every other process, below the kernel's own."""
 ANSWER_MAX_S: Final = 60.0
@@ -176,14 +178,14 @@ class Child:
             env=environment,
         )
 
-    def read(self) -> dict[str, Any]:
-        """The next answer.
+    def read(self, busy_s: float = 0.0) -> dict[str, Any]:
+        """The next answer, from a process that is busy for so long before.
 
         Raises:
             RuntimeError: the process has died, or was ended as it did not answer for ANSWER_MAX_S.
         """
         assert self._process.stdout is not None
-        overdue = threading.Timer(ANSWER_MAX_S, self._process.kill)
+        overdue = threading.Timer(busy_s + ANSWER_MAX_S, self._process.kill)
         overdue.start()
         try:
             line = self._process.stdout.readline()
@@ -251,7 +253,7 @@ def _trial(
     for load in loads:
         load.write({"go": True})
     for load in loads:
-        answer = load.read()
+        answer = load.read(plan["seconds"])
         measured.sent += answer["sent"]
         measured.acked += answer["acked"]
         measured.complete &= not answer["gave_up"] and not answer["errors"]
@@ -373,11 +375,11 @@ def _measure(settings: Settings, mode: str, kind: str, report: Report) -> Figure
     ):
         ready = server.read()
 
-        def attempt(rate: float) -> Measured:
+        def attempt(rate: float, most_s: float = settings.seconds) -> Measured:
             plan = {
                 "mode": mode,
                 "rate": rate,
-                "seconds": settings.seconds,
+                "seconds": min(most_s, settings.seconds),
                 "batch": settings.batch if batch > 1 else 1,
                 "seed": next(seeds),
             }
@@ -385,7 +387,7 @@ def _measure(settings: Settings, mode: str, kind: str, report: Report) -> Figure
             report(Trial(mode, kind, measured))
             return measured
 
-        attempt(start / 2)  # warms code, connection and journal; not counted
+        attempt(start / 2, WARM_S)  # warms code, connection and journal; not counted
         if settings.rate:
             return Figures(attempt(settings.rate), None)
         limit = _Search(attempt).run(start)

@@ -22,8 +22,14 @@ REACH_TICKS: Final = 50
 CANCEL_SHARE: Final = 0.2
 CROSS_SHARE: Final = 0.1
 LOT_MFLOP: Final = 100
+NS_PER_MS: Final = 1_000_000
 _AWAYS: Final = 1_024
 """Entries of the table from which distances from the middle are drawn."""
+
+
+def id_head(now_ns: int, stream: int) -> int:
+    """The first eight bytes of a client id, a UUIDv7, as a number; a counter follows."""
+    return now_ns // NS_PER_MS << 16 | 0x70 << 8 | stream
 
 
 class _Placed(NamedTuple):
@@ -51,10 +57,14 @@ class Flow:
     def _client_id(self) -> bytes:
         """A UUIDv7: now in milliseconds, renewed every so often, then a counter."""
         if self._made % 1_000 == 0:
-            millis = time.time_ns() // 1_000_000
-            self._head = millis.to_bytes(6) + b"\x70" + bytes([self._stream]) + b"\x80"
+            self._head = id_head(time.time_ns(), self._stream).to_bytes(8) + b"\x80"
         self._made += 1
         return self._head + self._made.to_bytes(7)
+
+    @property
+    def drift_nanos(self) -> int:
+        """How far the middle has moved so far."""
+        return self._middle - MIDDLE_NANOS
 
     def _place(self) -> _Placed:
         """A new limit order, resting or reaching across."""

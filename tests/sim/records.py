@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pytest
-
 from exchange.core import commands as c
 from exchange.core.events import AnyEvent, LeaseOffered
 from exchange.core.exchange import Exchange
 from exchange.core.limits import NS_PER_MS, NS_PER_S
-from exchange.core.rules import Rules
 from exchange.metering.cards import INSTANT
 from exchange.metering.traces import DenseTrace, flops
 from sim.market import run_market
@@ -24,8 +21,8 @@ BUYER, SELLER = 3, 4
 class Recorder:
     """A core that keeps its commands, and what a recording sees of them."""
 
-    def __init__(self, rules: Rules | None = None) -> None:
-        self.core = Exchange(rules) if rules else Exchange()
+    def __init__(self) -> None:
+        self.core = Exchange()
         self.recording = Recording()
         self.groups: list[list[c.Command]] = []
 
@@ -35,21 +32,27 @@ class Recorder:
         self.recording.see(self.core, commands, told)
         return told
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.core, name)
+
+class Seen:
+    """A market's commands, group by group: each begins with the time."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[c.Command]] = []
+
+    def see(self, now_ns: int, command: c.Command, events: Sequence[AnyEvent]) -> None:
+        if isinstance(command, c.Advance):
+            self.groups.append([])
+        self.groups[-1].append(command)
 
 
-def simulated_record(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+def simulated_record() -> Recorder:
     """The record of a simulated market, whose workers do what played ones do."""
-    made: list[Recorder] = []
-
-    def recorder(rules: Rules) -> Recorder:
-        made.append(Recorder(rules))
-        return made[-1]
-
-    monkeypatch.setattr("sim.market.Exchange", recorder)
-    run_market(small_demand(), SMALL)
-    return made[0]
+    seen = Seen()
+    run_market(small_demand(), SMALL, observer=seen)
+    recorder = Recorder()
+    for group in seen.groups:
+        recorder.apply(group)
+    return recorder
 
 
 class Hand:

@@ -29,6 +29,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 SCENARIO = msgspec.structs.replace(SMALL, windows=2, window_requests=0)
+DECISIONS = "780c136b254b8754e230fe1519533da8fd41d99ff81c2ba1ccbf80d2627629a4"
+"""On every machine (docs/benchmarks/simulator.md)."""
 
 
 def test_a_notebook_gets_a_polars_frame(path: Path, tmp_path: Path) -> None:
@@ -39,6 +41,8 @@ def test_a_notebook_gets_a_polars_frame(path: Path, tmp_path: Path) -> None:
     assert result.verdict["ratio_mean"] == pytest.approx(
         sum(result.frame["market"]) / sum(result.frame["bound"]), abs=1e-4
     )
+    # Of what the market and its rivals decided, and of no number of the bound's solver.
+    assert result.verdict["digest"] == DECISIONS
 
 
 def test_what_was_run_is_not_run_again(

@@ -15,8 +15,7 @@ from tests.sim.records import BUYER, Hand, simulated_record
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:
-    with pytest.MonkeyPatch.context() as patch:
-        return simulated_record(patch).recording
+    return simulated_record().recording
 
 
 def hand_record() -> Hand:

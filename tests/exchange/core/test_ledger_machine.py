@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from exchange.core.ledger import Ledger
+from exchange.core.ledger import Hold, Ledger
 from exchange.core.limits import BALANCE_MAX_NANOS
 from exchange.core.reasons import Reason
 from tests.exchange.core.sizes import MACHINE_EXAMPLES, MACHINE_STEPS
@@ -57,7 +57,7 @@ class PlainLedger:
 class LedgerMachine(RuleBasedStateMachine):
     """Deposits, transfers and two-phase transfers of a few accounts, at every size of amount."""
 
-    transfers: Bundle[int] = Bundle("transfers")
+    transfers: Bundle[Hold] = Bundle("transfers")
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,60 +91,69 @@ class LedgerMachine(RuleBasedStateMachine):
             self.plain.moves.append((source, receiver, amount))
 
     @rule(target=transfers, account_id=ACCOUNTS, amount=AMOUNTS)
-    def hold(self, account_id: int, amount: int) -> MultipleResults[int] | int:
+    def hold(self, account_id: int, amount: int) -> MultipleResults[Hold] | Hold:
         covered = self.plain.available(account_id) >= amount
-        transfer_id = self.ledger.hold(account_id, amount)
-        assert bool(transfer_id) == covered
-        if not covered:
+        hold = self.ledger.hold(account_id, amount)
+        assert (hold is not None) == covered
+        if hold is None:
             return multiple()
-        assert transfer_id not in self.plain.holds
-        self.plain.holds[transfer_id] = [account_id, amount, 0]
-        return transfer_id
+        assert hold.transfer_id not in self.plain.holds
+        self.plain.holds[hold.transfer_id] = [account_id, amount, 0]
+        return hold
 
     @rule(account_id=ACCOUNTS, amount=AMOUNTS)
     def hold_and_take_back(self, account_id: int, amount: int) -> None:
         before = self.ledger.state()
-        transfer_id = self.ledger.hold(account_id, amount)
-        if transfer_id:
-            self.ledger.take_back(transfer_id)
+        hold = self.ledger.hold(account_id, amount)
+        if hold is not None:
+            self.ledger.take_back(hold)
         assert self.ledger.state() == before
 
-    @rule(transfer_id=transfers, amount=AMOUNTS)
-    def resize(self, transfer_id: int, amount: int) -> None:
-        hold = self.plain.holds[transfer_id]
-        account_id, held, posted = hold
+    @rule(hold=transfers, amount=AMOUNTS)
+    def resize(self, hold: Hold, amount: int) -> None:
+        plain = self.plain.holds[hold.transfer_id]
+        account_id, held, posted = plain
         possible = amount >= posted and self.plain.available(account_id) >= amount - held
-        assert self.ledger.resize(transfer_id, amount) == possible
+        assert self.ledger.resize(hold, amount) == possible
         if possible:
-            hold[1] = amount
+            plain[1] = amount
 
-    @rule(transfer_id=transfers, share=st.integers(0, 4), receiver=ACCOUNTS)
-    def post(self, transfer_id: int, share: int, receiver: int) -> None:
+    @rule(hold=transfers, share=st.integers(0, 4), receiver=ACCOUNTS)
+    def post(self, hold: Hold, share: int, receiver: int) -> None:
         """Pay a quarter of what is left, or two, or all of it."""
-        hold = self.plain.holds[transfer_id]
-        amount = (hold[1] - hold[2]) * share // 4
-        self.ledger.post(transfer_id, receiver, amount)
-        hold[2] += amount
-        self.plain.moves.append((hold[0], receiver, amount))
+        plain = self.plain.holds[hold.transfer_id]
+        amount = (plain[1] - plain[2]) * share // 4
+        self.ledger.post(hold, receiver, amount)
+        plain[2] += amount
+        self.plain.moves.append((plain[0], receiver, amount))
 
-    @rule(transfer_id=transfers, more=st.sampled_from((1, 10**18)))
-    def post_too_much(self, transfer_id: int, more: int) -> None:
+    @rule(hold=transfers, more=st.sampled_from((1, 10**18)))
+    def post_too_much(self, hold: Hold, more: int) -> None:
         """The guard that no command may ever reach."""
-        _, held, posted = self.plain.holds[transfer_id]
+        _, held, posted = self.plain.holds[hold.transfer_id]
         before = self.ledger.state()
         try:
-            self.ledger.post(transfer_id, WORLD, held - posted + more)
+            self.ledger.post(hold, WORLD, held - posted + more)
         except AssertionError as error:
             assert "exceeds its escrow" in str(error)  # noqa: PT017 - a rule is no test
         else:
             raise AssertionError("a post paid more than it held")
         assert self.ledger.state() == before
 
-    @rule(transfer_id=consumes(transfers))
-    def void(self, transfer_id: int) -> None:
-        _, held, posted = self.plain.holds.pop(transfer_id)
-        assert self.ledger.held(transfer_id) == held
-        assert self.ledger.void(transfer_id) == held - posted
+    @rule(hold=consumes(transfers))
+    def void(self, hold: Hold) -> None:
+        _, held, posted = self.plain.holds.pop(hold.transfer_id)
+        assert hold.amount == held
+        assert self.ledger.void(hold) == held - posted
+
+    @rule()
+    def restore(self) -> None:
+        """What a state holds is held again; which holds these are, their numbers say."""
+        again = Ledger()
+        again.restore(self.ledger.state())
+        again.check()
+        assert again.state() == self.ledger.state()
+        assert again.open_holds().keys() == self.plain.holds.keys()
 
     @invariant()
     def money_is_conserved(self) -> None:

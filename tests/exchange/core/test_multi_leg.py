@@ -84,7 +84,7 @@ def test_the_first_leg_to_fill_cancels_the_others(
     assert fills(market.events(ask(market, first, 100, BIG // 2))) == []
     events = market.events(ask(market, first, 90, BIG // 2))
     assert sum(quantity for _, _, quantity in fills(events)) == BIG
-    assert market.exchange.orders == {}
+    assert not market.exchange.orders
     assert fills(market.events(ask(market, second, 50))) == [], "the other leg is gone"
     assert held(market) == 0
 

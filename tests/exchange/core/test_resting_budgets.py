@@ -50,7 +50,7 @@ def test_it_rests_for_what_the_rest_of_the_money_buys(market: Market) -> None:
     sell(market, 90, 3 * BIG)
     assert market.real(market.bob) - before == 100_000
     assert ann.positions[market.paper] == 2 * BIG
-    assert (ledger.pending(market.ann), ann.exposure, ann.orders) == (0, {}, {})
+    assert (ledger.pending(market.ann), ann.exposure, ann.orders) == (0, {}, [])
 
 
 def test_without_an_ask_it_rests_for_what_the_cap_buys(market: Market) -> None:
@@ -130,7 +130,7 @@ def test_its_own_account_may_take_off_more(market: Market) -> None:
     market.do(own)
     market.do(capped(market, self_trade=4))
     account = market.exchange.accounts[market.ann]
-    (order,) = account.orders.values()
+    (order,) = account.orders
     assert order.leaves_mflop == BIG // 2
     assert account.exposure == {(market.paper, 1): BIG // 2}
     assert account.positions == {market.paper: BIG}

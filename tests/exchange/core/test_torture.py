@@ -44,7 +44,7 @@ def test_order_books_are_emptied_and_nothing_is_left(seed: int) -> None:
         market.do(c.MassCancel(account_id, 0, 0))
         assert exchange.ledger.pending(account_id) == 0
         assert account.exposure == {}
-    assert exchange.orders == {}
+    assert not exchange.orders
     assert [len(exchange.books[book]) for book in chaos.books] == [0, 0, 0]
     assert exchange.counters.trade > sizes.TORTURE_ORDER_COMMANDS // 20, "too little happens"
     for book in chaos.books:

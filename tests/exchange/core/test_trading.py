@@ -101,7 +101,7 @@ def test_immediate_orders_wait_for_the_uncross_and_no_longer(market: Market) -> 
     assert [(x.reason, x.leaves_mflop) for x in of_kind(events, OrderClosed)] == [
         (Reason.IMMEDIATE_OR_CANCEL, 25)
     ]
-    assert market.exchange.orders == {}
+    assert not market.exchange.orders
 
 
 def test_what_cannot_wait_is_not_taken_in_an_auction(market: Market) -> None:

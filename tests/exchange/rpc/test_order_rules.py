@@ -115,7 +115,7 @@ async def test_a_multi_leg_bid_fills_one_leg(desk: Desk) -> None:
         (report,) = (await trade.receive()).reports
     assert (report.instrument_id, report.order_id, report.quantity_mflop) == (second, 1, 5)
     assert report.state == pb.ORDER_STATE_FILLED
-    assert desk.core.orders == {}
+    assert not desk.core.orders
     conditions = pb.OrderConditions(hidden=True)
     both = {"instrument_id": 0, "legs": legs, "conditions": conditions}
     (report,) = await desk.place(desk.alice, BID, 0, 0, **both)

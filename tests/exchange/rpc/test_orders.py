@@ -98,7 +98,7 @@ async def test_a_refused_order_is_a_report(
     assert report.execution_type == REJECTED
     assert report.state == pb.ORDER_STATE_REJECTED
     assert report.reason == Reason.Value(f"REASON_{reason}")
-    assert desk.core.orders == {}
+    assert not desk.core.orders
     assert desk.core.ledger.pending(desk.core.account_by_name["alice"]) == 0
 
 

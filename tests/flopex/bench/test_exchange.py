@@ -16,6 +16,7 @@ from flopex.bench import client, exchange
 from flopex.bench.exchange import Measured, Settings
 from flopex.bench.flow import Flow
 from flopex.bench.latencies import MANTISSA_BITS, Latencies, bucket, value_us
+from flopex.bench.messages import Message, Trial, schedule
 from flopex.cli import app
 
 
@@ -88,11 +89,12 @@ def test_a_lost_order_is_no_held_rate() -> None:
 
 
 def test_a_refused_order_is_no_order_of_a_rate() -> None:
-    trial = client.Trial("", "", "batched", 500.0, 1.0, 8, 1, 0, 1)
-    made = client.schedule(trial, Flow(1, 0, 1))
-    assert 0 < sum(message.places for message in made) < sum(message.count for message in made)
-    run = client.Run(trial, [client.Message(0, 0, 3, b"", places=2)])
-    run.acknowledge(run.messages[0])
+    trial = Trial("", "", "batched", 500.0, 1.0, 8, 1, 0, 1)
+    made = schedule(trial, Flow(1, 0, 1))
+    places = sum(made[number].places for number in range(len(made)))
+    assert 0 < places < sum(made[number].orders for number in range(len(made))) == 500
+    run = client.Run(trial, made)
+    run.acknowledge(Message(0, 0, 3, places=2))
     run.accepted = 1
     assert run.refused() == 1
     kinds = (pb.EXECUTION_TYPE_NEW, pb.EXECUTION_TYPE_REJECTED)

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
-from flopex.bench.simulator import Settings, demand_of, run, scenario_of
+from flopex.bench.simulator import (
+    REFERENCE,
+    REFERENCE_DIGEST,
+    Settings,
+    demand_of,
+    run,
+    scenario_of,
+)
+
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "benchmarks" / "simulator.md"
 
 
 def test_a_market_is_measured() -> None:
@@ -15,6 +25,16 @@ def test_a_market_is_measured() -> None:
     assert result["events"] > 5 * 600 * (1 - result["missed"])
     assert result["events_per_cpu_s"] == round(result["events"] / result["cpu_s"])
     assert run(settings)["digest"] == result["digest"] != run(Settings(600, 10, 3))["digest"]
+    assert result["digest_as_published"] is None
+
+
+def test_this_machine_gives_the_published_digest() -> None:
+    result = run(REFERENCE)
+    assert result["digest"] == REFERENCE_DIGEST
+    assert result["digest_as_published"] is True
+    assert f"`{REFERENCE_DIGEST}`" in DOCUMENT.read_text()
+    command = f"flopex bench sim --jobs {REFERENCE.jobs} --workers {REFERENCE.workers} --json"
+    assert command in DOCUMENT.read_text()
 
 
 def test_the_fleet_and_the_demand_are_as_large_as_asked() -> None:

@@ -21,8 +21,7 @@ flopex = partial(run, "replay")
 
 @pytest.fixture(scope="module")
 def recorder() -> Recorder:
-    with pytest.MonkeyPatch.context() as patch:
-        return simulated_record(patch)
+    return simulated_record()
 
 
 @pytest.fixture(scope="module")

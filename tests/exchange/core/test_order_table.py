@@ -1,0 +1,97 @@
+"""Open orders by their ids, against a dict; and what their going leaves behind."""
+
+from __future__ import annotations
+
+import gc
+import random
+import weakref
+
+import pytest
+
+from exchange.core import order_table
+from exchange.core.accounts import Account, Stake
+from exchange.core.commands import AccountKind
+from exchange.core.exchange import Exchange
+from exchange.core.open_orders import OpenOrder
+from exchange.core.order_table import OrderTable
+from exchange.core.placements import Placement
+from matching.order import Order
+from matching.packed import COMPILED
+from tests.exchange.core.scenario import Market
+
+
+def order(account: Account, order_id: int) -> OpenOrder:
+    resting = Order(order_id, account.account_id, 1, 100, 5, 1, 1)
+    return OpenOrder(account, None, Stake(), Placement(), resting, None)
+
+
+@pytest.fixture(params=[False, True], ids=["dict", "slots"])
+def table(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> OrderTable:
+    """Both forms, the chained one interpreted, too; compiled, there is only that."""
+    if not COMPILED:
+        monkeypatch.setattr(order_table, "COMPILED", request.param)
+    elif not request.param:
+        pytest.skip("compiled code has no dict")
+    return OrderTable()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_orders_come_and_go(table: OrderTable, seed: int) -> None:
+    """Ids grow as an exchange counts them, with gaps; of the account's list the same orders."""
+    chance = random.Random(seed)
+    account, next_id = Account(3, AccountKind.PAPER, "ann"), 1
+    twin: dict[int, OpenOrder] = {}
+    for _ in range(1_500):
+        if not twin or chance.random() < 0.6:
+            next_id += chance.choice((1, 1, 1, 8, 4_096))
+            twin[next_id] = placed = order(account, next_id)
+            table.add(placed)
+            account.add_order(placed)
+        else:
+            gone = twin.pop(chance.choice(list(twin)))
+            table.remove(gone)
+            account.remove_order(gone)
+            assert table.get(gone.order_id) is None
+            assert gone.order_id not in table
+        assert len(table) == len(twin) == account.open_orders
+        if chance.random() < 0.05:
+            table.check()
+            assert table.values() == account.orders_by_age() == [twin[i] for i in sorted(twin)]
+            assert list(table) == sorted(twin)
+            assert [one.place for one in account.orders] == list(range(len(twin)))
+    assert all(table[i] is placed for i, placed in twin.items())
+    with pytest.raises(KeyError):
+        table[0]
+    table.clear()
+    assert (len(table), table.values()) == (0, [])
+
+
+def test_room_is_made_ahead(table: OrderTable) -> None:
+    account = Account(3, AccountKind.PAPER, "ann")
+    table.add(order(account, 5))
+    table.reserve(1_000)
+    for order_id in range(6, 1_006):
+        table.add(order(account, order_id))
+    table.check()
+    assert [table[i].order_id for i in (5, 6, 1_005)] == [5, 6, 1_005]
+
+
+def test_a_forgotten_exchange_lets_go_of_its_orders() -> None:
+    """Compiled, the garbage collector does not see what orders refer to."""
+    market = Market()
+    for number in range(20):
+        market.do(market.order(price_nanos=50 + number, quantity_mflop=100))
+    found = market.exchange.accounts[market.ann].orders
+    assert len(found) == 20
+    held = found[0]
+    exchange = weakref.ref(market.exchange) if not COMPILED else None
+    del market
+    gc.collect()
+    assert found == []
+    assert held.chain is None or COMPILED
+    if exchange is not None:
+        assert exchange() is None
+
+
+def test_a_new_exchange_has_none() -> None:
+    assert not Exchange().orders
