@@ -346,6 +346,8 @@ class _Writer:
 
         Where it is not, the task must be woken: there is no room, or it has the last word.
         """
+        if self._failure is not None:
+            return False  # Nothing may follow what could not be said.
         try:
             self._make_ready()
             ready = self._ready
