@@ -487,6 +487,10 @@ def test_money_is_held_for_something() -> None:
     assert first is not None
     assert second is not None
     ledger.check_kept([(1, second), (1, first)])
+    before = ledger.state()
+    with pytest.raises(AssertionError, match="opened since"):
+        ledger.take_back(first)
+    assert ledger.state() == before
     with pytest.raises(AssertionError, match="for nothing"):
         ledger.check_kept([(1, first)])
     with pytest.raises(AssertionError, match="twice"):
