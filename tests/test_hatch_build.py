@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import re
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +13,8 @@ import pytest
 
 import hatch_build
 from hatch_build import CustomBuildHook, has_compiler, sources
+
+ROOT = Path(hatch_build.__file__).parent
 
 
 class App:
@@ -22,8 +28,7 @@ class App:
 
 
 def hook(app: App, target: str = "wheel") -> CustomBuildHook:
-    root = str(Path(hatch_build.__file__).parent)
-    return CustomBuildHook(root, {}, None, None, root, target, app)  # type: ignore[arg-type]
+    return CustomBuildHook(str(ROOT), {}, None, None, str(ROOT), target, app)  # type: ignore[arg-type]
 
 
 def test_the_book_and_the_simulators_driver_are_compiled_and_twins_are_not() -> None:
@@ -31,6 +36,24 @@ def test_the_book_and_the_simulators_driver_are_compiled_and_twins_are_not() -> 
     assert {"matching/book.py", "matching/entry.py", "matching/sheet.py"} <= set(found)
     assert {"sim/market.py", "sim/workers.py"} <= set(found)
     assert not [path for path in found if "reference" in path or "__init__" in path]
+
+
+def test_a_build_has_the_types_of_what_is_compiled() -> None:
+    """Without them mypyc refuses a module; an environment that has them all does not show that."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    needed = {
+        re.split("[><=]", one)[0].replace("-", "_") for one in project["build-system"]["requires"]
+    }
+    packages = {"exchange", "matching", "sim", "worker"}
+    imported = set()
+    for path in sources():
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module.split(".")[0])
+    ours = packages | {"mypy_extensions"}  # mypy brings the latter
+    assert imported - sys.stdlib_module_names - ours <= needed
 
 
 def test_a_machine_without_a_compiler_builds_a_pure_wheel(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,6 +94,14 @@ class LaneCall(LinkCall):
         """See `IncomingCall`."""
         await self.lane.send(message)
 
+    def offer(self, take: Callable[[bytes], bool]) -> None:
+        """See `PromptCall`."""
+        self.lane.offer(take)
+
+    def write_now(self, message: bytes) -> bool:
+        """See `PromptCall`."""
+        return self.lane.send_now(message)
+
     def end(self, error: RpcError | None = None) -> None:
         """See `LinkCall`."""
         self.lane.end(error)

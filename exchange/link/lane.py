@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from exchange.link.frames import PAYLOAD_BYTES_MAX, Kind, LinkError, count
@@ -21,6 +22,11 @@ MESSAGE_COST: Final = 256
 
 class Frames(Protocol):
     """Where a lane's frames go."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the other end takes less than is written."""
+        ...
 
     def write(self, kind: Kind, call: int, payload: bytes = b"") -> None:
         """Send a frame; does not wait."""
@@ -41,7 +47,7 @@ class Lane:
 
     __slots__ = (
         "_arrived", "_consumed", "_ended", "_frames", "_inbox", "_last", "_owed", "_reader",
-        "_room", "_sender", "number",
+        "_room", "_sender", "_take", "number",
     )  # fmt: skip
 
     def __init__(self, number: int, frames: Frames) -> None:
@@ -52,6 +58,7 @@ class Lane:
         self._ended: RpcError | bool = False
         self._reader: asyncio.Future[None] | None = None
         self._sender: asyncio.Future[None] | None = None
+        self._take: Callable[[bytes], bool] | None = None
         self._room = WINDOW_BYTES
         self._owed = 0
         self._consumed = 0
@@ -77,8 +84,25 @@ class Lane:
             await self._sender
         if self.ended:
             raise self._ended if isinstance(self._ended, RpcError) else over()
+        self._send(message)
+
+    def send_now(self, message: bytes) -> bool:
+        """Send a message where `send` would not wait and not raise; whether it was sent."""
+        if self._room <= 0 or self.ended or self._frames.full or len(message) > PAYLOAD_BYTES_MAX:
+            return False
+        self._send(message)
+        return True
+
+    def _send(self, message: bytes) -> None:
         self._room -= len(message) + MESSAGE_COST
         self._frames.write(Kind.MESSAGE, self.number, message)
+
+    def offer(self, take: Callable[[bytes], bool]) -> None:
+        """Offer each message to `take` as it comes, while a task waits in `receive` for it.
+
+        What it does not take, by returning False, is received. It must not raise.
+        """
+        self._take = take
 
     async def receive(self) -> bytes | None:
         """The next message; None where no more follow.
@@ -117,7 +141,12 @@ class Lane:
             raise LinkError("a message after the last")
         if self._arrived - self._consumed >= WINDOW_BYTES:
             raise LinkError("a call's messages exceed its window")
-        self._arrived += len(message) + MESSAGE_COST
+        cost = len(message) + MESSAGE_COST
+        self._arrived += cost
+        waits = self._reader is not None and not self._reader.done()
+        if self._take is not None and waits and not self._inbox and self._take(message):
+            self._credit(cost)
+            return
         self._inbox.append(message)
         _wake(self._reader)
 
@@ -141,6 +170,7 @@ class Lane:
         """The call is over; what has come can still be read. A second end does nothing."""
         if not self.ended:
             self._ended = error or True
+            self._take = None
             _wake(self._reader)
             _wake(self._sender)
 

@@ -7,7 +7,7 @@ in one process that is gRPC's own call, between two processes one that comes ove
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from exchange.rpc.errors import RpcError
 
@@ -54,6 +54,22 @@ class IncomingCall(Protocol):
 
     def on_end(self, callback: Callable[[], object]) -> None:
         """Call this once the call is over, even while its task hangs in a `write`."""
+        ...
+
+
+@runtime_checkable
+class PromptCall(IncomingCall, Protocol):
+    """A call whose messages can pass without waking its task, as long as nothing holds them up."""
+
+    def offer(self, take: Callable[[bytes], bool]) -> None:
+        """Offer each message to `take` as it comes, while the task waits in `read` for it.
+
+        What `take` does not take, by returning False, is read. It must not raise.
+        """
+        ...
+
+    def write_now(self, message: bytes) -> bool:
+        """Send a message where there is room for it; whether it was sent."""
         ...
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from exchange.core.commands import (
@@ -71,6 +71,8 @@ class TradeStream(Mailbox[Answer | Push]):
         stream_id: Marks the orders that are cancelled when the stream ends; 0: none is.
         closed: Whether it has ended: nothing more may be placed.
         packed: Whether its latest batch came in rows: what others do is told in rows then, too.
+        tell_now: Tells the client what waits, where that can be done without the stream's task;
+            returns whether all is done. None where it never can.
     """
 
     def __init__(self, account_id: int) -> None:
@@ -83,13 +85,20 @@ class TradeStream(Mailbox[Answer | Push]):
         self.stream_id = 0
         self.closed = False
         self.packed = False
+        self.tell_now: Callable[[], bool] | None = None
 
     def tell(self, sequence: int, item: Answer | Push) -> None:
-        """Add an item; remembers the last sequence before an overflow."""
+        """Add an item, to be followed by `deliver`; remembers the last sequence before overflow."""
         if not self.overflowed:
-            self.put(item)
+            self.add(item)
             if not self.overflowed:
                 self.last_sequence = sequence
+
+    def deliver(self) -> None:
+        """All is added for now: tell it at once, or let the task do it."""
+        now = self.tell_now is not None and self.idle and not self.overflowed
+        if not (now and self.tell_now is not None and self.tell_now()):
+            self.wake()
 
 
 class OrderFeed:
@@ -159,17 +168,19 @@ class OrderFeed:
 
         if batch.commands:
             self._engine.submit_with(batch.commands, answered, batch.payload)
-        else:
+        stream.in_flight += 1
+        stream.instructions_in_flight += batch.size
+        if not batch.commands:
             sequence = self._engine.core.sequence
             nothing = Outcomes(sequence + 1, self._engine.core.now_ns, ())
             stream.tell(sequence, Answer(request_id, batch, nothing))
-        stream.in_flight += 1
-        stream.instructions_in_flight += batch.size
+            stream.deliver()
 
     def _on_group(self, group: Group) -> None:
         answered, self._answered = self._answered, []
         if not self._streams:
             return
+        told = dict.fromkeys([stream for stream, _ in answered])
         waiting = iter(answered)
         following = next(waiting, None)
         for push_to, push in self._pushes(group):
@@ -180,9 +191,12 @@ class OrderFeed:
                 following = next(waiting, None)
             for stream in push_to:
                 stream.tell(push.sequence, push)
+                told[stream] = None
         while following is not None:
             following[0].tell(_last(following[1]), following[1])
             following = next(waiting, None)
+        for stream in told:
+            stream.deliver()
 
     def _pushes(self, group: Group) -> list[tuple[Sequence[TradeStream], Push]]:
         """Pushes of what concerns an account with a stream, and was not done by itself."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -20,6 +22,7 @@ from exchange.readmodel import queries
 from exchange.readmodel.queries import NEWEST
 from exchange.rpc import auth
 from exchange.rpc.calls import IncomingCall as Context
+from exchange.rpc.calls import PromptCall
 from exchange.rpc.convert import market, orders, packed, paging, past
 from exchange.rpc.errors import busy, draining, invalid, refusal, slow_reader
 from exchange.rpc.order_feed import BEHIND_MAX, Answer, OrderFeed, Push, TradeStream
@@ -63,47 +66,24 @@ class OrderServicer:
         stream = self._feed.open(caller.account_id)
         reader = _Reader(self._services, self._feed, stream, caller)
         reading = asyncio.create_task(reader.run(request_iterator))
+        writer = _Writer(self._services, stream, reader, reading)
+        if isinstance(context, PromptCall):
+            context.offer(reader.take)
+            stream.tell_now = functools.partial(writer.write_now, context)
         # The reader ends by itself, by an error, or with the stream: the writer looks each time.
         reading.add_done_callback(lambda _: stream.wake())
         try:
             with self._services.drain.calls(reading.cancel):
-                responses = self._responses(stream, reader, reading)
+                responses = writer.responses()
                 async with contextlib.aclosing(responses):
                     async for response in responses:
                         yield response
         finally:
             self._feed.close(stream)
+            stream.tell_now = None
             reading.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await reading
-
-    async def _responses(
-        self, stream: TradeStream, reader: _Reader, reading: asyncio.Task[None]
-    ) -> AsyncGenerator[pb.TradeResponse, None]:
-        core = self._services.core
-        while True:
-            for item in _runs(stream.take(MESSAGE_REPORTS_MAX)):
-                if isinstance(item, Answer):
-                    yield _answer(core, stream, item)
-                    reader.answered(item)
-                else:
-                    for response in _unasked(stream, item):
-                        yield response
-            if stream:
-                continue
-            if stream.overflowed:
-                raise slow_reader(
-                    "this stream's reports were read too slowly; list the open orders and go on",
-                    {"last_sequence": stream.last_sequence},
-                )
-            if stream.failure is not None:
-                raise draining() from stream.failure
-            if reading.done() and not stream.in_flight:
-                if self._services.drain.active:
-                    raise draining()
-                reading.result()  # raises what the reader raised
-                return
-            await stream.wait()
 
     async def PlaceOrder(
         self, request: pb.PlaceOrderRequest, context: Context
@@ -274,6 +254,23 @@ class _Reader:
             or stream.instructions_in_flight >= INSTRUCTIONS_IN_FLIGHT_MAX
         )
 
+    def take(self, message: bytes) -> bool:
+        """Take a message in as it comes, without a task; whether it was taken.
+
+        What is out of the ordinary is left to `run`: a first message, one for which there is no
+        room, and whatever is wrong with it.
+        """
+        if not self._begun or self._is_full():
+            return False
+        try:
+            request = pb.TradeRequest.FromString(message)
+            self._feed.submit(self._stream, request.request_id, self._batch(request))
+        except Exception:
+            return False
+        if self._is_full():
+            self._room.clear()
+        return True
+
     async def run(self, requests: AsyncIterator[pb.TradeRequest]) -> None:
         """Read until the client ends its side.
 
@@ -281,6 +278,7 @@ class _Reader:
             RpcError: malformed use, a revoked key, or too much load for too long.
         """
         async for request in requests:
+            await self._room.wait()  # `take` may have filled it meanwhile
             made = self._batch(request)
             await self._submit(request.request_id, made)
             await self._room.wait()
@@ -324,6 +322,81 @@ class _Reader:
                 raise draining() from error
         if self._is_full():
             self._room.clear()
+
+
+class _Writer:
+    """Tells a client what became of its batches, and what others did to its orders."""
+
+    def __init__(
+        self,
+        services: Services,
+        stream: TradeStream,
+        reader: _Reader,
+        reading: asyncio.Task[None],
+    ) -> None:
+        self._services = services
+        self._stream = stream
+        self._reader = reader
+        self._reading = reading
+        self._ready: deque[tuple[pb.TradeResponse, Answer | None]] = deque()
+        self._failure: Exception | None = None
+
+    def write_now(self, call: PromptCall) -> bool:
+        """Tell what waits without the task that runs `responses`, which waits; whether all is done.
+
+        Where it is not, the task must be woken: there is no room, or it has the last word.
+        """
+        try:
+            self._make_ready()
+            ready = self._ready
+            while ready:
+                response, answer = ready[0]
+                if not call.write_now(response.SerializeToString()):
+                    return False
+                ready.popleft()
+                if answer is not None:
+                    self._reader.answered(answer)
+        except Exception as error:
+            self._failure = error  # of this stream alone, so for its task to raise
+            return False
+        return not self._reading.done()
+
+    async def responses(self) -> AsyncGenerator[pb.TradeResponse, None]:
+        """All responses to the end of the stream; raises what ends it otherwise."""
+        stream, reading = self._stream, self._reading
+        while True:
+            self._make_ready()
+            while self._ready:
+                response, answer = self._ready.popleft()
+                yield response
+                if answer is not None:
+                    self._reader.answered(answer)
+            if self._failure is not None:
+                raise self._failure
+            if stream:
+                continue
+            if stream.overflowed:
+                raise slow_reader(
+                    "this stream's reports were read too slowly; list the open orders and go on",
+                    {"last_sequence": stream.last_sequence},
+                )
+            if stream.failure is not None:
+                raise draining() from stream.failure
+            if reading.done() and not stream.in_flight:
+                if self._services.drain.active:
+                    raise draining()
+                reading.result()  # raises what the reader raised
+                return
+            await stream.wait()
+
+    def _make_ready(self) -> None:
+        """Make responses of what waits in the mailbox."""
+        stream = self._stream
+        for item in _runs(stream.take(MESSAGE_REPORTS_MAX)):
+            if isinstance(item, Answer):
+                self._ready.append((_answer(self._services.core, stream, item), item))
+            else:
+                self._ready += [(response, None) for response in _unasked(stream, item)]
 
 
 def _answer(core: Exchange, stream: TradeStream, answer: Answer) -> pb.TradeResponse:

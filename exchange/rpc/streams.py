@@ -30,18 +30,28 @@ class Mailbox(Generic[T]):
         self._size_max = size_max
         self._items: deque[T] = deque()
         self._news = asyncio.Event()
+        self._idle = False
         self.overflowed = False
 
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def idle(self) -> bool:
+        """Whether the reader waits: it has dealt with all that it took."""
+        return self._idle
+
     def put(self, item: T) -> None:
         """Add an item, or overflow."""
+        self.add(item)
+        self._news.set()
+
+    def add(self, item: T) -> None:
+        """As `put`, but the reader sleeps on: to be followed by `wake`."""
         if len(self._items) >= self._size_max:
             self.overflowed = True
         else:
             self._items.append(item)
-        self._news.set()
 
     def wake(self) -> None:
         """Let the reader look up."""
@@ -59,5 +69,9 @@ class Mailbox(Generic[T]):
     async def wait(self) -> None:
         """Return at once where something waits, else with the next `put` or `wake`."""
         if not self._items and not self.overflowed:
-            await self._news.wait()
+            self._idle = True
+            try:
+                await self._news.wait()
+            finally:
+                self._idle = False
         self._news.clear()

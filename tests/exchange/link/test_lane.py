@@ -10,6 +10,7 @@ import pytest
 from exchange.link.frames import PAYLOAD_BYTES_MAX, Kind, LinkError, read_count
 from exchange.link.lane import MESSAGE_COST, WINDOW_BYTES, Lane
 from exchange.rpc.errors import Code, RpcError
+from tests.waiting import WITHIN_S
 
 
 class Wire:
@@ -18,6 +19,7 @@ class Wire:
     def __init__(self) -> None:
         self.sent: list[tuple[Kind, int]] = []
         self.other: Lane | None = None
+        self.full = False
 
     def write(self, kind: Kind, call: int, payload: bytes = b"") -> None:
         self.sent.append((kind, len(payload)))
@@ -136,3 +138,60 @@ async def test_an_end_wakes_both_sides() -> None:
     assert await waiting is None
     with pytest.raises(RpcError, match="CALL_OVER"):
         await blocked
+
+
+async def test_a_message_is_offered_first_where_a_task_waits_for_it() -> None:
+    sender, receiver, _ = pair()
+    offered: list[bytes] = []
+
+    def take(message: bytes) -> bool:
+        offered.append(message)
+        return message != b"no"
+
+    receiver.offer(take)
+    await sender.send(b"nobody waits yet")
+    assert await receiver.receive() == b"nobody waits yet"
+    reading = asyncio.create_task(receiver.receive())
+    await asyncio.sleep(0)
+    for message in (b"taken", b"no", b"behind it"):
+        await sender.send(message)
+    assert [await reading, await receiver.receive()] == [b"no", b"behind it"]
+    assert offered == [b"taken", b"no"]
+    reading = asyncio.create_task(receiver.receive())
+    await asyncio.sleep(0)
+    receiver.end()
+    receiver.take(b"too late")
+    assert await reading == b"too late"
+    assert offered == [b"taken", b"no"]
+    receiver.check()
+
+
+async def test_what_was_taken_gives_credit_as_what_was_received() -> None:
+    sender, receiver, wire = pair()
+    receiver.offer(lambda _: True)
+    reading = asyncio.create_task(receiver.receive())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(WITHIN_S):
+        for _ in range(3 * WINDOW_BYTES // MESSAGE_COST):
+            await sender.send(b"")
+    assert not reading.done()
+    sender.check()
+    receiver.check()
+    reading.cancel()
+    assert len(wire.sent) == 3 * WINDOW_BYTES // MESSAGE_COST
+
+
+async def test_what_would_have_to_wait_is_not_sent_now() -> None:
+    sender, receiver, wire = pair()
+    assert sender.send_now(b"a")
+    wire.full = True
+    assert not sender.send_now(b"b")
+    wire.full = False
+    assert not sender.send_now(bytes(PAYLOAD_BYTES_MAX + 1))
+    assert sender.send_now(bytes(WINDOW_BYTES))
+    assert not sender.send_now(b"no room")
+    assert [len(await receiver.receive() or b"") for _ in range(2)] == [1, WINDOW_BYTES]
+    assert sender.send_now(b"room")
+    sender.end()
+    assert not sender.send_now(b"it is over")
+    assert len(wire.sent) == 3
