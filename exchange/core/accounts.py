@@ -85,10 +85,6 @@ class Account:
         """How many orders work."""
         return len(self.orders)
 
-    def orders_by_age(self) -> list[OpenOrder]:
-        """Its open orders, the oldest first. Costs O(orders x log orders)."""
-        return sorted(self.orders, key=_number)
-
     def add_order(self, order: OpenOrder) -> None:
         """An order works. Costs O(1)."""
         order.place = len(self.orders)
@@ -161,10 +157,6 @@ class Account:
         account.limits = MessageLimits.restored(limits) if limits else None
         account.client_ids = IdTable.restored(joint, contents, results)
         return account
-
-
-def _number(order: OpenOrder) -> int:
-    return order.order_id
 
 
 EXTERNAL: Final = frozenset({EXTERNAL_ID, EXTERNAL_PAPER_ID})

@@ -307,8 +307,8 @@ class Exchange(State):
         return list(reversed(self.accounts[account_id].job_ids))
 
     def open_orders_of(self, account_id: int) -> list[OpenOrder]:
-        """An account's open orders by id. O(orders of the account)."""
-        return self.accounts[account_id].orders_by_age()
+        """An account's open orders, in no order that means anything. O(orders of the account)."""
+        return list(self.accounts[account_id].orders)
 
     def order_by_client_id(self, account_id: int, client_order_id: bytes) -> int | None:
         """The order that a remembered client id led to, open or not; None where unknown."""
@@ -364,8 +364,12 @@ class Exchange(State):
                 assert self.orders[order.order_id] is order
         assert len(self.orders) == sum(a.open_orders for a in self.accounts.values())
         self.orders.check()
+        kept = [(job.account_id, job.escrow) for job in self.jobs.values() if job.is_open]
         exposure: dict[tuple[int, int, int], int] = {}
         for order in self.orders.values():
+            assert (order.hold is not None) == (order.side == Side.BID)
+            if order.hold is not None:
+                kept.append((order.account_id, order.hold))
             named = self.order_by_client_id(order.account_id, order.client_order_id)
             assert named == order.order_id
             assert bool(order.legs) == (self.legs.order(order.order_id) is not None)
@@ -381,6 +385,7 @@ class Exchange(State):
             for (instrument_id, side), left in account.exposure.items():
                 assert exposure.pop((account_id, instrument_id, side)) == left
         assert not exposure
+        self.ledger.check_kept(kept)
         self._check_jobs()
 
     def _check_jobs(self) -> None:

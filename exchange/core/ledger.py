@@ -8,7 +8,7 @@ TigerBeetle, docs/coding/two-phase-transfers). Amounts are nano-dollars.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mypy_extensions import i64, mypyc_attr
@@ -106,9 +106,10 @@ class Ledger:
 
     def take_back(self, hold: Hold) -> None:
         """The last hold never was: what it was for is refused."""
-        self._next_transfer_id -= 1
-        assert hold.transfer_id == self._next_transfer_id, "another transfer was opened since"
+        last_id = self._next_transfer_id - 1
+        assert hold.transfer_id == last_id, "another transfer was opened since"
         self.void(hold)
+        self._next_transfer_id = last_id
 
     def resize(self, hold: Hold, amount: int) -> bool:
         """Change a pending transfer's total; False where funds or what is posted forbid it."""
@@ -168,6 +169,7 @@ class Ledger:
             assert 0 <= hold.posted <= hold.amount
             assert 0 < hold.transfer_id < self._next_transfer_id
             account_id = hold.balance.account_id
+            assert self._balances[account_id] is hold.balance, "a transfer is from no account"
             held[account_id] = held.get(account_id, 0) + hold.amount - hold.posted
         assert len(self.open_holds()) == len(self._holds), "two transfers have one number"
         for account_id, balance in self._balances.items():
@@ -176,6 +178,16 @@ class Ledger:
             if account_id not in self._external:
                 assert balance.pending <= balance.posted, "an account is overdrawn"
         assert self.imbalance() == 0, "money appeared or vanished"
+
+    def check_kept(self, kept: Iterable[tuple[int, Hold]]) -> None:
+        """Assert that these, with whose they are, are the pending transfers. O(pending)."""
+        holds = self.open_holds()
+        for account_id, hold in kept:
+            assert holds.pop(hold.transfer_id, None) is hold, (
+                "what is kept is closed, or kept twice"
+            )
+            assert hold.balance.account_id == account_id, "another account's money is held"
+        assert not holds, "money is held for nothing"
 
     def state(self) -> tuple[object, ...]:
         """Canonical state: balances by account, columns of pending transfers by id."""

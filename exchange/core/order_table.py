@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from exchange.core.open_orders import OpenOrder
 
 _SLOTS_MIN: Final = 8
+_FOLD: Final = 16
+"""Higher bits of an id have a say, as in `matching.index`: where every 64th order stays and the
+others go, all that are left would share a few slots."""
 
 
 class OrderTable:
@@ -30,15 +33,19 @@ class OrderTable:
 
     def __init__(self) -> None:
         self._by_id: dict[int, OpenOrder] = {}
-        self.clear()
+        self._count = 0
+        self._mask = _SLOTS_MIN - 1
+        # Each holds the newest order of its chain. Fewer orders than slots.
+        self._slots: list[OpenOrder | None] = [None] * _SLOTS_MIN
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget all; none leads to another any more. Costs O(orders)."""
+        for order in self._all():
+            order.chain = None
         self._by_id.clear()
         self._count = 0
         self._mask = _SLOTS_MIN - 1
-        # Each holds the newest order of its chain. At most as many orders as slots.
-        self._slots: list[OpenOrder | None] = [None] * _SLOTS_MIN
+        self._slots = [None] * _SLOTS_MIN
 
     def __len__(self) -> int:
         return self._count if COMPILED else len(self._by_id)
@@ -60,7 +67,7 @@ class OrderTable:
         """The order of this id. Costs O(1)."""
         if not COMPILED:
             return self._by_id.get(order_id)
-        order = self._slots[order_id & self._mask]
+        order = self._slots[self._slot(order_id)]
         while order is not None and order.order_id != order_id:
             order = order.chain
         return order
@@ -80,7 +87,7 @@ class OrderTable:
         if not COMPILED:
             del self._by_id[order.order_id]
             return
-        slot = order.order_id & self._mask
+        slot = self._slot(order.order_id)
         before = self._slots[slot]
         if before is order:
             self._slots[slot] = order.chain
@@ -94,12 +101,10 @@ class OrderTable:
         self._count -= 1
 
     def values(self) -> list[OpenOrder]:
-        """All orders by id. Costs O(orders x log orders)."""
+        """All orders by id. Costs O(slots + orders x log orders)."""
         if not COMPILED:
             return list(self._by_id.values())
-        found = self._all()
-        found.sort(key=_number)
-        return found
+        return oldest_first(self._all())
 
     def reserve(self, count: int) -> None:
         """Have slots for so many orders."""
@@ -116,6 +121,7 @@ class OrderTable:
 
     def check(self) -> None:
         """Assert that every order is found by its id. Costs O(orders)."""
+        assert self._mask + 1 == len(self._slots) > self._count
         orders = self.values()
         ids = [order.order_id for order in orders]
         assert len(ids) == len(self), "the count is wrong"
@@ -131,10 +137,18 @@ class OrderTable:
                 order = order.chain
         return found
 
+    def _slot(self, order_id: int) -> int:
+        return (order_id ^ order_id >> _FOLD) & self._mask
+
     def _put(self, order: OpenOrder) -> None:
-        slot = order.order_id & self._mask
+        slot = self._slot(order.order_id)
         order.chain = self._slots[slot]
         self._slots[slot] = order
+
+
+def oldest_first(orders: list[OpenOrder]) -> list[OpenOrder]:
+    """The orders by id, which is by age. Costs O(orders x log orders)."""
+    return sorted(orders, key=_number)
 
 
 def _number(order: OpenOrder) -> int:

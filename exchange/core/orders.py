@@ -36,6 +36,7 @@ from exchange.core.order_entry import (
     limit_price,
     refusal,
 )
+from exchange.core.order_table import oldest_first
 from exchange.core.placements import Placement
 from exchange.core.reasons import Reason
 from exchange.core.throttle import ratio_refusal
@@ -244,7 +245,7 @@ class OrderDesk:
         return self._state.orders.get(result_id)
 
     def mass_cancel(self, command: MassCancel) -> Reason:
-        """Cancel an account's open orders, the oldest first. O(orders of the account)."""
+        """Cancel an account's open orders, the oldest first. O(its orders + named x log named)."""
         account = self._state.accounts.get(command.account_id)
         if account is None:
             return Reason.UNKNOWN_ACCOUNT
@@ -254,7 +255,7 @@ class OrderDesk:
             return Reason.FIELD_INVALID
         named = [
             order
-            for order in account.orders_by_age()
+            for order in account.orders
             if command.side in (0, order.side) and order.is_on(command.instrument_id)
         ]
         if account.limits is not None:
@@ -263,25 +264,29 @@ class OrderDesk:
         return _NONE
 
     def end_stream(self, command: EndOrderStream) -> Reason:
-        """Cancel the orders that were to live as long as a stream. O(orders of the account)."""
+        """Cancel the orders that were to live as long as a stream, the oldest first.
+
+        O(orders of the account + named x log named).
+        """
         account = self._state.accounts.get(command.account_id)
         if account is None:
             return Reason.UNKNOWN_ACCOUNT
         if not command.stream_id:
             return Reason.FIELD_INVALID
-        named = [o for o in account.orders_by_age() if o.stream_id == command.stream_id]
+        named = [order for order in account.orders if order.stream_id == command.stream_id]
         self._cancel_all(account, named, Reason.DISCONNECTED)
         return _NONE
 
     def end_streams(self) -> None:
         """The exchange was away, so every stream is over. O(orders)."""
         for account in self._state.accounts.values():
-            named = [order for order in account.orders_by_age() if order.stream_id]
+            named = [order for order in account.orders if order.stream_id]
             if named:
                 self._cancel_all(account, named, Reason.DISCONNECTED)
 
-    def _cancel_all(self, account: Account, orders: list[OpenOrder], reason: Reason) -> None:
+    def _cancel_all(self, account: Account, named: list[OpenOrder], reason: Reason) -> None:
         """End orders in one step: all are gone before anything can trade with what is left."""
+        orders = oldest_first(named)
         self._state.emit(OrdersCancelled(account.account_id, reason, len(orders)))
         legged = [order.order_id for order in orders if order.legs]
         others: dict[int, list[int]] = {}

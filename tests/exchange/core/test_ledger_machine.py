@@ -6,6 +6,7 @@ that is held, and adds them up each time it is asked.
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -179,3 +180,30 @@ LedgerMachine.TestCase.settings = settings(
     max_examples=2 * MACHINE_EXAMPLES, stateful_step_count=MACHINE_STEPS, deadline=None
 )
 TestLedger = LedgerMachine.TestCase
+
+
+def test_money_is_held_for_something() -> None:
+    """A hold that nothing keeps, one that is closed or kept twice, another account's: all found."""
+    ledger = Ledger()
+    for account_id in (1, 2):
+        ledger.open(account_id)
+    ledger.open_external(3)
+    assert ledger.transfer(3, 1, 100) == Reason.NONE
+    first, second = ledger.hold(1, 10), ledger.hold(1, 20)
+    assert first is not None
+    assert second is not None
+    ledger.check_kept([(1, second), (1, first)])
+    before = ledger.state()
+    with pytest.raises(AssertionError, match="opened since"):
+        ledger.take_back(first)
+    assert ledger.state() == before
+    with pytest.raises(AssertionError, match="for nothing"):
+        ledger.check_kept([(1, first)])
+    with pytest.raises(AssertionError, match="twice"):
+        ledger.check_kept([(1, first), (1, second), (1, first)])
+    with pytest.raises(AssertionError, match="another account"):
+        ledger.check_kept([(1, first), (2, second)])
+    ledger.void(first)
+    with pytest.raises(AssertionError, match="closed"):
+        ledger.check_kept([(1, first), (1, second)])
+    ledger.check_kept([(1, second)])

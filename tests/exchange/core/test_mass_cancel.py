@@ -140,3 +140,19 @@ def test_what_is_left_trades_after_all_ends_and_the_oldest_end_first(market: Mar
     fills = of_kind(events[4:], OrderFilled)
     assert [(fill.quantity_mflop, fill.price_nanos) for fill in fills] == [(10, 60), (10, 60)]
     assert open_ids(market) == []
+
+
+@pytest.mark.parametrize(
+    "end",
+    [c.MassCancel(6, 0, 0), c.EndOrderStream(6, 1), c.Recovered(2, 0)],
+    ids=lambda e: type(e).__name__,
+)
+def test_the_oldest_end_first_whatever_went_before(market: Market, end: c.Command) -> None:
+    """The last order takes the first one's place in its account's list, as it does nowhere else."""
+    assert market.ann == 6
+    for _ in range(5):
+        market.do(market.conditional(stream_id=1))
+    market.do(c.CancelOrder(market.ann, 1, bytes(16)))
+    assert [order.order_id for order in market.exchange.accounts[market.ann].orders] == [5, 2, 3, 4]
+    ended = of_kind(market.events(end), OrderClosed)
+    assert [event.order_id for event in ended] == [2, 3, 4, 5]
