@@ -361,7 +361,7 @@ class _Writer:
         except Exception as error:
             self._failure = error  # of this stream alone, so for its task to raise
             return False
-        return not self._reading.done()
+        return not self._stream and not self._reading.done()
 
     async def responses(self) -> AsyncGenerator[pb.TradeResponse, None]:
         """All responses to the end of the stream; raises what ends it otherwise."""

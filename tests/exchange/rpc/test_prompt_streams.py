@@ -121,6 +121,11 @@ def answered(call: Call) -> list[int]:
     return [response.request_id for response in call.responses]
 
 
+def _fills(maker: Call) -> list[pb.ExecutionReport]:
+    """What it was told of what others did."""
+    return [report for r in maker.responses if not r.request_id for report in r.reports]
+
+
 async def test_messages_and_answers_pass_without_a_task(desk: Desk) -> None:
     async with trading(desk) as (call, serving):
         before = call.prompt
@@ -143,12 +148,27 @@ async def test_a_fill_is_told_to_its_maker_at_once_and_in_order(desk: Desk) -> N
         maker.send(3, *places([desk.order(BID, 1, 1)]))
         await taker.received(4)
         await maker.received(4)
-        fills = [report for r in maker.responses if not r.request_id for report in r.reports]
-        assert [report.leaves_mflop for report in fills] == [8, 6, 4]
+        assert [report.leaves_mflop for report in _fills(maker)] == [8, 6, 4]
         assert maker.prompt > before
         assert [response.sequence for response in maker.responses] == sorted(
             response.sequence for response in maker.responses
         )
+
+
+async def test_more_reports_than_one_turn_takes_are_all_told(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No later event may be needed for what is left of a large group."""
+    monkeypatch.setattr(orders, "MESSAGE_REPORTS_MAX", 2)
+    async with trading(desk) as (maker, _), trading(desk, trader=1) as (taker, _):
+        maker.send(2, *places([desk.order(ASK, 100, 10)]))
+        await maker.received(2)
+        taker.send(2, *places([desk.order(BID, 100, 1) for _ in range(7)]))
+        await taker.received(2)
+        async with asyncio.timeout(WITHIN_S):
+            while len(_fills(maker)) < 7:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.001)
+        assert [report.leaves_mflop for report in _fills(maker)] == list(range(9, 2, -1))
 
 
 async def test_without_room_the_task_writes_and_the_order_stays(desk: Desk) -> None:
