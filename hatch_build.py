@@ -4,7 +4,8 @@ In place, or into a wheel.
 
 `python hatch_build.py` builds the extensions beside their sources (`make compile`). As hatchling's
 build hook it puts them into a wheel, unless FLOPEX_COMPILE=0 is set or no C compiler is found: the
-wheel is then pure Python and does the same, slower (docs/adr/0013).
+wheel is then pure Python and does the same, slower (docs/adr/0013). FLOPEX_OPT_LEVEL, 0
+to 3, is the C compiler's -O: 3 unless set.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ def compile_into(target: Path, work: Path) -> None:
     os.chdir(ROOT)  # mypy finds its configuration and the modules' names from here
     # What these modules import is followed, and need not be whole: the build knows no polars.
     modules = ["--follow-imports=silent", *sources()]
-    extensions = mypycify(modules, opt_level="3", group_name="flopex", target_dir=str(work / "c"))
+    level = os.environ.get("FLOPEX_OPT_LEVEL", "3")
+    extensions = mypycify(modules, opt_level=level, group_name="flopex", target_dir=str(work / "c"))
     command = build_ext(Distribution({"name": "flopex", "ext_modules": extensions}))
     command.build_lib = str(target)
     command.build_temp = str(work / "o")
