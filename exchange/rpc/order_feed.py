@@ -96,8 +96,8 @@ class TradeStream(Mailbox[Answer | Push]):
 
     def deliver(self) -> None:
         """All is added for now: tell it at once, or let the task do it."""
-        now = self.tell_now is not None and self.idle and not self.overflowed
-        if not (now and self.tell_now is not None and self.tell_now()):
+        tell = self.tell_now
+        if tell is None or not self.idle or self.overflowed or not tell():
             self.wake()
 
 

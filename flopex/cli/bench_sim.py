@@ -44,8 +44,8 @@ async def simulator(
 
 
 _PUBLISHED: Final = {
-    True: "yes: this machine decides as all others do",
-    False: "NO: another market than everywhere else",
+    True: "yes: this machine decides as was published",
+    False: "NO: this machine makes another market of it",
     None: "nothing is published for these settings",
 }
 
