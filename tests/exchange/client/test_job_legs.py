@@ -32,7 +32,7 @@ ONCE = RetryPolicy(attempts=1)
 
 
 TIME_STANDS_STILL = pytest.mark.parametrize(
-    "exchange", [ManualClock(time.time_ns())], indirect=True, ids=["still"]
+    "exchange", [lambda: ManualClock(time.time_ns())], indirect=True, ids=["still"]
 )
 """However long a busy machine takes, no message limit fills up again."""
 
@@ -41,7 +41,9 @@ TIME_STANDS_STILL = pytest.mark.parametrize(
 async def exchange(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[InProcessExchange]:
-    async with InProcessExchange(tmp_path, getattr(request, "param", None)) as running:
+    # Made now, not when tests are collected: ids of the client's have the time of this moment.
+    make_clock = getattr(request, "param", None)
+    async with InProcessExchange(tmp_path, make_clock and make_clock()) as running:
         await running.batch_instrument(INSTANT)
         await running.batch_instrument(LARGE)
         await running.paper_instrument("paper")
