@@ -94,6 +94,10 @@ class MemoryLog(LogStore):
     def wants_preparing(self) -> bool:
         return False
 
+    @property
+    def must_prepare(self) -> bool:
+        return False
+
     def prepare(self) -> bool:
         raise AssertionError("nothing is to be prepared")
 
@@ -439,6 +443,30 @@ async def test_without_an_idle_moment_rotation_writes_the_segment_itself(
         assert engine.stats.prepare_steps == 0
     assert len(verify_journal(Path("journal"), files=disk).segments) == 2
     assert max(written) > SMALL_SEGMENT_BYTES - 4096
+
+
+async def test_who_never_idles_writes_the_next_segment_group_by_group(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    disk = SimulatedDisk()
+    log = simulated_log(disk)
+    written = measure_appends(log, disk)
+    async with running(Engine.open(config(tmp_path), clock, log=log)) as engine:
+        ended = asyncio.Event()
+
+        def more(_: Group) -> None:
+            if len(written) * 40 * 512 < SMALL_SEGMENT_BYTES * 3 // 2:
+                number = len(written)
+                engine.submit_many([account(f"{'n' * 100}-{number}-{i}") for i in range(150)])
+            else:
+                ended.set()
+
+        engine.subscribe(more)
+        await engine.submit(account("a"))
+        await ended.wait()
+        assert engine.stats.prepare_steps > 0
+    assert len(verify_journal(Path("journal"), files=disk).segments) == 2
+    assert max(written) <= sorted(written)[-2] + 4096 + 512
 
 
 async def test_commands_come_before_the_next_step_of_preparing(
