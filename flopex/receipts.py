@@ -20,7 +20,7 @@ from exchange.metering.costs import cost_nanos
 from exchange.metering.receipts import ReceiptBody, ReceiptError, parse_signed_bytes
 from exchange.metering.traces import DenseTrace, TraceError, decode_trace, flops
 from worker.model.errors import WeightsError
-from worker.model.shipped import shipped_card
+from worker.model.shipped import shipped_card, shipped_sizes
 
 if TYPE_CHECKING:
     from exchange.client import Receipt
@@ -32,11 +32,12 @@ _HEX_FIELDS: Final = ("public_key", "signed_bytes", "signature", "model_card")
 def shipped_cards() -> dict[str, ModelCard]:
     """The cards that come with this version, by name.
 
-    That of the adaptive model holds its weights' digest, and is left out where they are missing.
+    Those of the adaptive model hold their weights' digests, and are left out where these are
+    missing.
     """
     cards = [SMOLLM2_135M, INSTANT]
     with contextlib.suppress(WeightsError):
-        cards.append(shipped_card())
+        cards += [shipped_card(size) for size in shipped_sizes()]
     return {card.name: card for card in cards}
 
 
@@ -194,7 +195,7 @@ def _check_decisions(card: ModelCard, trace: AdaptiveTrace) -> Finding:
 
 
 def check_replay(facts: ReceiptFacts, question: str) -> Finding:
-    """Whether the shipped adaptive model, run again here, decides as the receipt says."""
+    """Whether the shipped adaptive model of the receipt's size, run again here, decides so."""
     name = "replay"
     try:
         from worker.model.shipped import load_adaptive
@@ -203,9 +204,11 @@ def check_replay(facts: ReceiptFacts, question: str) -> Finding:
 
         body = parse_signed_bytes(facts.signed_bytes)
         trace = decode_trace(body.trace)
-        if not isinstance(trace, AdaptiveTrace) or body.model_digest != shipped_card().digest():
-            return Finding(name, None, "only the shipped adaptive model can be run again")
-        broken = replay(load_adaptive(), read(question).tokens, trace)
+        digests = {shipped_card(size).digest(): size for size in shipped_sizes()}
+        if not isinstance(trace, AdaptiveTrace) or body.model_digest not in digests:
+            return Finding(name, None, "only the shipped adaptive models can be run again")
+        form = load_adaptive(size=digests[body.model_digest])
+        broken = replay(form, read(question).tokens, trace)
     except (ImportError, WeightsError) as error:
         return Finding(name, None, f"the model cannot be run here: {error}")
     except (ReceiptError, TraceError, PromptError) as error:

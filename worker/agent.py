@@ -170,7 +170,7 @@ class Agent:
 def make_engines(config: WorkerConfig) -> list[Engine]:
     """One engine for each slot."""
     engines: list[Engine] = []
-    room = ThinkingRoom(device=config.device)
+    room = ThinkingRoom(device=config.device, size=config.size)
     for _ in range(config.slots):
         if config.engine == "adaptive":
             engines.append(AdaptiveEngine(room))

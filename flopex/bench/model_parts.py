@@ -80,7 +80,7 @@ def latency() -> dict[str, Any]:
     from worker.model.reading import read_rows
 
     torch.set_num_threads(1)
-    shape = SIZES["small"]
+    shape = SIZES["base"]
     with tempfile.TemporaryDirectory() as folder:
         form = _form_of_chance(Path(folder))
     dense = CONTESTANTS[f"dense{LATENCY_LAYERS}"].build(shape).eval()
@@ -111,11 +111,11 @@ def _form_of_chance(folder: Path) -> NumpyForm:
     rng = np.random.default_rng(0)
     tensors = {
         name: (rng.standard_normal(size) * 0.05).astype(np.float32)
-        for name, size in shapes_of(SIZES["small"]).items()
+        for name, size in shapes_of(SIZES["base"]).items()
     }
     path = folder / "chance.safetensors"
     save_file(tensors, path)
-    return NumpyForm(load_weights(path, SIZES["small"]))
+    return NumpyForm(load_weights(path, SIZES["base"]))
 
 
 def _cpu_ms(work: Callable[[], object]) -> float:

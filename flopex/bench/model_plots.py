@@ -15,6 +15,7 @@ from worker.model.curve import Curve, demand_curve
 from worker.model.evaluate import FULL_COMPUTE, Question, is_right, run_adaptive
 from worker.model.forms import NumpyForm
 from worker.model.shipped import load_adaptive
+from worker.model.sizes import DEFAULT_SIZE
 
 BINS: Final = 10
 QUESTIONS: Final = 600
@@ -28,9 +29,10 @@ def plot(settings: Settings, result: dict[str, Any], folder: Path) -> list[Path]
     """
     mpl.use("agg")
     folder.mkdir(parents=True, exist_ok=True)
-    seed = min(result["policies"], key=int)
+    policies = result["policies"][DEFAULT_SIZE]
+    seed = min(policies, key=int)
     form = load_adaptive(int(seed), settings.weights)
-    policy = Policy(**result["policies"][seed])
+    policy = Policy(**policies[seed])
     questions = make_sets(settings).uniform[:QUESTIONS]
     return [
         _save(_calibration(form, questions), folder / "calibration.png"),

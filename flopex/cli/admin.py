@@ -134,7 +134,10 @@ async def withdraw(
 async def model(
     session: Session,
     name: Annotated[
-        str, typer.Argument(help="A card that is shipped: smollm2-135m, adaptive-tiny or instant.")
+        str,
+        typer.Argument(
+            help="A card that is shipped: smollm2-135m, adaptive-tiny, adaptive-small or instant."
+        ),
     ] = "",
     card: Annotated[Path | None, typer.Option(help="A model card (JSON) instead.")] = None,
 ) -> None:

@@ -21,7 +21,7 @@ async def gating(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the inputs.")] = 1,
     weights: Annotated[
         Path | None,
-        typer.Option(help="Weights of the adaptive model (small; tiny with --quick); else random."),
+        typer.Option(help="Weights of the adaptive model (base; tiny with --quick); else random."),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Few small cases: to try it, not to publish.")

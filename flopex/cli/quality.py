@@ -11,6 +11,7 @@ from rich.table import Table
 
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
+from flopex.cli.model_size import ModelSize
 from flopex.render.format import grouped
 
 if TYPE_CHECKING:
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@command(app, "quality", example="flopex quality\nflopex quality --family lookup --questions 500")
+@command(
+    app,
+    "quality",
+    example="flopex quality --family lookup --questions 500\nflopex quality --size small",
+)
 async def quality(
     session: Session,
     family: Annotated[
@@ -27,17 +32,18 @@ async def quality(
     ] = None,
     questions: Annotated[int, typer.Option(min=20, help="Questions of each family.")] = 100,
     seed: Annotated[int, typer.Option(help="Seed of the questions.")] = 1,
+    size: Annotated[ModelSize, typer.Option(help="Size of the model.")] = ModelSize.TINY,
     value: Annotated[
         int, typer.Option(min=1, help="What a right answer is worth, nano-dollars.")
     ] = 1_000_000,
 ) -> None:
     """Accuracy against compute budget, by family of tasks, and what more compute is worth.
 
-    The shipped model answers questions of the test split under hard budgets. Shares are made
-    rising (isotonic fit), with 95 % intervals. The worth of a CU from one budget to the next is the
-    most that a buyer to whom a right answer is worth --value should pay for it.
+    The shipped model of a size answers questions of the test split under hard budgets. Shares are
+    made rising (isotonic fit), with 95 % intervals. The worth of a CU from one budget to the next
+    is the most that a buyer to whom a right answer is worth --value should pay for it.
     """
-    curves = await asyncio.to_thread(_curves, family, questions, seed)
+    curves = await asyncio.to_thread(_curves, family, questions, seed, size.value)
     answer = {
         name: {
             "questions": curve.questions,
@@ -50,7 +56,7 @@ async def quality(
     session.output.answer(answer, Group(*tables))
 
 
-def _curves(families: list[str] | None, count: int, seed: int) -> dict[str, Curve]:
+def _curves(families: list[str] | None, count: int, seed: int, size: str) -> dict[str, Curve]:
     try:
         from worker.model.curve import demand_curve
         from worker.model.errors import WeightsError
@@ -70,7 +76,7 @@ def _curves(families: list[str] | None, count: int, seed: int) -> dict[str, Curv
             "FAMILY",
         )
     try:
-        form, policy = load_adaptive(), shipped_policy()
+        form, policy = load_adaptive(size=size), shipped_policy(size)
     except WeightsError as error:
         raise CommandError(str(error), reason="WEIGHTS") from error
     return {

@@ -24,7 +24,7 @@ async def train(
     session: Session,
     out: Annotated[Path, typer.Option(help="Folder of the run; one that was begun goes on.")],
     contestant: Annotated[str, typer.Option(help="What to train.")] = "adaptive",
-    size: Annotated[str, typer.Option(help="tiny or small.")] = "tiny",
+    size: Annotated[str, typer.Option(help="tiny, small or base.")] = "tiny",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first weights.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="Updates.")] = 3_200,
     seconds: Annotated[
@@ -42,13 +42,15 @@ async def train(
 
     It needs the extra `train`. Interrupted, it goes on where it was less than a minute before.
     """
-    record = await asyncio.to_thread(
-        _train, session, out, exclude, threads, (contestant, size, seed, steps, seconds)
-    )
+    from worker.model.sizes import Run
+
+    recipe = (contestant, size, seed, steps, seconds)
+    record = await asyncio.to_thread(_train, session, out, exclude, threads, recipe)
+    name = Run(contestant, size, seed).name
     last = record["curve"][-1] if record["curve"] else {}
     session.output.answer(
         record,
-        f"{out}/{contestant}-{seed}.safetensors: {record['parameters']:,} parameters, "
+        f"{out}/{name}.safetensors: {record['parameters']:,} parameters, "
         f"{record['steps']:,} steps, {record['cpu_s']:,.0f} CPU s, "
         f"last answers right {last.get('right', 0):.3f}, left out {record['left_out']}\n"
         f"SHA-256 {record['sha256']}",

@@ -12,6 +12,7 @@ import typer
 
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
+from flopex.cli.model_size import ModelSize
 from flopex.logs import LogLevel, configure_logs
 
 if TYPE_CHECKING:
@@ -32,12 +33,15 @@ class EngineName(StrEnum):
     INSTANT = "instant"
 
 
-MODELS: Final = {
-    EngineName.ADAPTIVE: "adaptive-tiny",
-    EngineName.LLAMA: "smollm2-135m",
-    EngineName.INSTANT: "instant",
-}
-"""The model that each engine runs: a quote for another one would fail its buyers' jobs."""
+def model_of(engine: EngineName, size: ModelSize) -> str:
+    """The model that an engine runs: a quote for another one would fail its buyers' jobs."""
+    models = {
+        EngineName.ADAPTIVE: f"adaptive-{size}",
+        EngineName.LLAMA: "smollm2-135m",
+        EngineName.INSTANT: "instant",
+    }
+    return models[engine]
+
 
 HINTS: Final = {
     EngineName.ADAPTIVE: "--device cpu needs neither torch nor a GPU",
@@ -83,12 +87,18 @@ Device = Annotated[
     ),
 ]
 
+Size = Annotated[
+    ModelSize, typer.Option(help="adaptive: which size of the model, each one of its own name.")
+]
+
 
 @command(
     app,
     "run",
     example="flopex worker run --quote smollm2-135m/cpu/interactive=static:300_000\n"
-    "flopex worker run --slots 2 --quote smollm2-135m/cpu/batch=inventory:200_000,900_000",
+    "flopex worker run --slots 2 --quote smollm2-135m/cpu/batch=inventory:200_000,900_000\n"
+    "flopex worker run --engine adaptive --size small "
+    "--quote adaptive-small/cpu/interactive=static:300_000",
 )
 async def run(
     session: Session,
@@ -110,6 +120,7 @@ async def run(
     gguf: Weights = None,
     fast: Fast = False,
     device: Device = "auto",
+    size: Size = ModelSize.TINY,
     instant_delay: InstantDelay = 0.0,
     instant_prompt_rate: InstantPromptRate = 0.0,
     instant_head_start: InstantHeadStart = 0.0,
@@ -138,13 +149,14 @@ async def run(
         key=key,
         name=worker_name,
         data_dir=(worker_data or session.data / "workers" / worker_name).expanduser(),
-        quotes=await _plans(session, quote, MODELS[engine]),
+        quotes=await _plans(session, quote, model_of(engine, size)),
         engine=engine.value,
         slots=slots,
         threads=threads,
         gguf=gguf,
         fast=fast,
         device=device,
+        size=size.value,
         instant=InstantOptions(
             delay_s=instant_delay,
             prompt_delay_s=-instant_head_start,

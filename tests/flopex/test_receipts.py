@@ -18,10 +18,13 @@ from flopex.receipts import (
     ReceiptFacts,
     ReceiptUnreadable,
     check_receipt,
+    check_replay,
     facts_from_json,
     read_receipt,
+    shipped_cards,
     verdict,
 )
+from worker.model.shipped import shipped_card, shipped_policy, shipped_sizes
 
 PRIVATE = signing.generate_key()
 OUTPUT = "A market is a place."
@@ -114,3 +117,30 @@ def test_what_is_no_receipt_is_refused(content: str) -> None:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReceiptUnreadable, match="cannot read"):
         read_receipt(tmp_path / "none")
+
+
+@pytest.mark.parametrize("size", shipped_sizes())
+def test_the_model_of_the_receipts_size_is_run_again(size: str) -> None:
+    from worker.model.shipped import load_adaptive
+    from worker.model.thinking import Request, think
+    from worker.model.vocabulary import read
+
+    card, question = shipped_card(size), "Ann has the key. Ben has the cup. What does Ben have?"
+    request = Request(read(question).tokens, 10**9, shipped_policy(size))
+    trace = think(load_adaptive(size=size), [request])[0].trace()
+    found = flops(card, trace)
+    body = BODY._replace(flops=found, model_digest=card.digest(), trace=trace.encode())
+    receipt = facts(
+        body, flops=found, billed_nanos=cost_nanos(300_000, found), model_card=card.encode()
+    )
+    assert wrong(receipt) == []
+    assert check_replay(receipt, question).good is True
+    assert check_replay(receipt, "Ann has the cup. Ben has the key. What does Ben have?").good is (
+        False
+    )
+    other = facts(body._replace(model_digest=bytes(32)))
+    assert check_replay(other, question).good is None
+
+
+def test_every_size_that_is_sold_has_a_card_to_enter() -> None:
+    assert {f"adaptive-{size}" for size in shipped_sizes()} < set(shipped_cards())

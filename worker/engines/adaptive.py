@@ -23,6 +23,7 @@ from worker.engines.base import (
     Piece,
     StopSignal,
 )
+from worker.model.sizes import DEFAULT_SIZE
 
 if TYPE_CHECKING:
     from exchange.metering.adaptive import Policy
@@ -49,12 +50,18 @@ class ThinkingRoom:
         form: The model; None for the one that the package ships, loaded when it is first needed.
         policy: When to stop; None for the shipped thresholds.
         device: Where the shipped model runs: see `worker.model.shipped.load_for`.
+        size: Which of the shipped models it is.
     """
 
     def __init__(
-        self, form: Form | None = None, policy: Policy | None = None, device: str = "cpu"
+        self,
+        form: Form | None = None,
+        policy: Policy | None = None,
+        device: str = "cpu",
+        size: str = DEFAULT_SIZE,
     ) -> None:
         self._device = device
+        self._size = size
         self._form = form
         self._policy = policy
         self._batch: Batch | None = None
@@ -89,8 +96,23 @@ class ThinkingRoom:
         except ImportError as error:
             raise EngineError(f"the adaptive engine needs the extra worker: {error}") from error
         try:
-            return self._form or load_for(self._device), self._policy or shipped_policy()
+            form = self._form or load_for(self._device, self._size)
+            return form, self._policy or shipped_policy(self._size)
         except (DeviceError, WeightsError) as error:
+            raise EngineError(str(error)) from error
+
+    def shipped_card(self) -> ModelCard:
+        """The card of the shipped model of the room's size.
+
+        Raises:
+            EngineError: no weights of that size are shipped.
+        """
+        from worker.model.errors import WeightsError
+        from worker.model.shipped import shipped_card
+
+        try:
+            return shipped_card(self._size)
+        except WeightsError as error:
             raise EngineError(str(error)) from error
 
     def admit(self, question: tuple[int, ...], budget_flops: int, job: EngineJob) -> Thinking:
@@ -156,11 +178,13 @@ class AdaptiveEngine:
 
     @property
     def card(self) -> ModelCard:
-        """The card by which it meters."""
-        if self._card is None:
-            from worker.model.shipped import shipped_card
+        """The card by which it meters.
 
-            self._card = shipped_card()
+        Raises:
+            EngineError: it is a shipped one, of a size that is not shipped.
+        """
+        if self._card is None:
+            self._card = self._room.shipped_card()
         return self._card
 
     @property

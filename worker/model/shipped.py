@@ -1,4 +1,4 @@
-"""The weights that the package ships, and the card by which the shipped model meters."""
+"""The weights that the package ships, and the cards by which the shipped models meter."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from exchange.metering.adaptive import AdaptiveShape, Policy
 from exchange.metering.cards import ModelCard
 from worker.model.errors import DeviceError, WeightsError
+from worker.model.sizes import DEFAULT_SIZE, SIZES, Run
 
 if TYPE_CHECKING:
     from worker.model.forms import Form, NumpyForm
@@ -19,10 +20,16 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("flopex.worker")
 
 TRAINED: Final = Path(__file__).parent / "trained"
-"""`CONTESTANT-SEED.safetensors`, and `.json` with recipe and digest beside it."""
-MODEL_NAME: Final = "adaptive-tiny"
+"""Weights by the names of their runs, `.safetensors`; recipe and digest beside them, `.json`."""
+SHIPPED_SEED: Final = 0
+"""The seed whose weights are sold; the others are there to be compared."""
 POLICY_FILE: Final = "policy.json"
-"""The thresholds that `flopex bench model` chose on the validation split, by seed."""
+"""The thresholds that `flopex bench model` chose on the validation split, by size and seed."""
+
+
+def model_name(size: str = DEFAULT_SIZE) -> str:
+    """What the adaptive model of a size is called on an exchange."""
+    return f"adaptive-{size}"
 
 
 def record_of(name: str, folder: Path = TRAINED) -> dict[str, Any]:
@@ -38,17 +45,32 @@ def record_of(name: str, folder: Path = TRAINED) -> dict[str, Any]:
     return record
 
 
-def trained(folder: Path = TRAINED) -> dict[str, list[int]]:
-    """The contestants in a folder, with their seeds."""
+def trained(folder: Path = TRAINED, size: str = DEFAULT_SIZE) -> dict[str, list[int]]:
+    """The contestants of a size in a folder, with their seeds.
+
+    Raises:
+        WeightsError: a file's name is not that of a run.
+    """
     found: dict[str, list[int]] = {}
-    for path in sorted(folder.glob("*-*.safetensors")):
-        contestant, _, seed = path.stem.rpartition("-")
-        found.setdefault(contestant, []).append(int(seed))
+    try:
+        runs = sorted(Run.named(path.stem) for path in folder.glob("*.safetensors"))
+    except ValueError as error:
+        raise WeightsError(f"{folder}: {error}") from error
+    for run in runs:
+        if run.size == size:
+            found.setdefault(run.contestant, []).append(run.seed)
     return found
 
 
-def load_adaptive(seed: int = 0, folder: Path = TRAINED) -> NumpyForm:
-    """The adaptive model of a seed.
+def shipped_sizes() -> list[str]:
+    """The sizes whose weights the package ships, the smallest first."""
+    return [size for size in SIZES if SHIPPED_SEED in trained(TRAINED, size).get("adaptive", ())]
+
+
+def load_adaptive(
+    seed: int = SHIPPED_SEED, folder: Path = TRAINED, size: str = DEFAULT_SIZE
+) -> NumpyForm:
+    """The adaptive model of a seed and a size.
 
     Raises:
         WeightsError: no such weights, another digest than the recorded one, or damaged.
@@ -57,25 +79,27 @@ def load_adaptive(seed: int = 0, folder: Path = TRAINED) -> NumpyForm:
     from worker.model.forms import NumpyForm
     from worker.model.weights import load_weights
 
-    record = record_of(f"adaptive-{seed}", folder)
+    name = Run("adaptive", size, seed).name
+    record = record_of(name, folder)
     shape = AdaptiveShape(**record["shape"])
-    path = folder / f"adaptive-{seed}.safetensors"
-    return NumpyForm(load_weights(path, shape, record["sha256"]))
+    return NumpyForm(load_weights(folder / f"{name}.safetensors", shape, record["sha256"]))
 
 
-def load_for(device: str) -> Form:
-    """The shipped model (seed 0) in the form that suits a device.
+def load_for(device: str, size: str = DEFAULT_SIZE) -> Form:
+    """The shipped model of a size in the form that suits a device.
 
     Args:
         device: `cpu`, a CUDA device such as `cuda` or `cuda:1`, or `auto`: a CUDA device where
             torch sees one, else the CPU. On CUDA torch computes, and all requests of a step go in
             one pass; on the CPU NumPy does.
+        size: One of `shipped_sizes`.
 
     Raises:
-        WeightsError: see `load_adaptive`.
+        WeightsError: see `load_adaptive`, or the package ships no weights of this size.
         DeviceError: there is no such device, or no torch that could use it.
     """
-    plain = load_adaptive()
+    _check_shipped(size)
+    plain = load_adaptive(size=size)
     if device == "cpu":
         return plain
     why = _cuda_missing(device)
@@ -111,16 +135,23 @@ def _cuda_missing(device: str) -> str:
     return f"torch sees {count} CUDA devices" if int(named[1] or 0) >= count else ""
 
 
+def _check_shipped(size: str) -> None:
+    if size not in shipped_sizes():
+        known = ", ".join(shipped_sizes()) or "none"
+        raise WeightsError(f"no weights of the size {size} are shipped; shipped: {known}")
+
+
 @functools.cache
-def shipped_card() -> ModelCard:
-    """The card of the shipped model (seed 0).
+def shipped_card(size: str = DEFAULT_SIZE) -> ModelCard:
+    """The card of the shipped model of a size.
 
     Raises:
-        WeightsError: the package ships no weights.
+        WeightsError: the package ships no weights of this size.
     """
-    record = record_of("adaptive-0")
+    _check_shipped(size)
+    record = record_of(Run("adaptive", size, SHIPPED_SEED).name)
     return ModelCard(
-        name=MODEL_NAME,
+        name=model_name(size),
         family="adaptive",
         weights_sha256=record["sha256"],
         template_tokens=1,
@@ -130,14 +161,18 @@ def shipped_card() -> ModelCard:
 
 
 @functools.cache
-def shipped_policy() -> Policy:
-    """The thresholds by which the shipped model stops.
+def shipped_policy(size: str = DEFAULT_SIZE) -> Policy:
+    """The thresholds by which the shipped model of a size stops.
 
     Raises:
-        WeightsError: the package ships none.
+        WeightsError: the package ships none for this size.
     """
+    _check_shipped(size)
     try:
         chosen: dict[str, Any] = json.loads((TRAINED / POLICY_FILE).read_text())
     except (OSError, ValueError) as error:
         raise WeightsError(f"no thresholds: {error}") from error
-    return Policy(**chosen["0"])
+    found = chosen.get(size, {}).get(str(SHIPPED_SEED))
+    if found is None:
+        raise WeightsError(f"{POLICY_FILE} holds no thresholds for the size {size}")
+    return Policy(**found)

@@ -1,8 +1,8 @@
 """Training: resumable, seeded, the same batches for every contestant.
 
-A run lives in a folder: `NAME-SEED.state` (everything needed to go on), `NAME-SEED.safetensors`
-(the weights) and `NAME-SEED.json` (recipe, digests, curve). Pools of samples are kept in `pools/`
-beside them, so that the contestants of one folder make them once.
+A run lives in a folder: `NAME.state` (everything needed to go on), `NAME.safetensors` (the weights)
+and `NAME.json` (recipe, digests, curve), NAME as in `worker.model.sizes.Run`. Pools of samples are
+kept in `pools/` beside them, so that the contestants of one folder make them once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from exchange.metering.adaptive import AdaptiveShape
 from worker.model.contestants import CONTESTANTS
 from worker.model.muon import Muon
 from worker.model.pool import CURRICULUM, Item, Part, batches, make_pool
-from worker.model.sizes import SIZES
+from worker.model.sizes import DEFAULT_SIZE, SIZES, Run
 from worker.model.tasks.splits import Exclusion
 
 POOL_SAMPLES: Final = 16_384
@@ -55,7 +55,7 @@ class Recipe:
     """
 
     contestant: str = "adaptive"
-    size: str = "tiny"
+    size: str = DEFAULT_SIZE
     seed: int = 0
     steps: int = 3_200
     seconds: float = 0.0
@@ -63,6 +63,11 @@ class Recipe:
     rate: float = 3e-3
     hidden_rate: float = 0.02
     decay: float = 0.01
+
+    @property
+    def name(self) -> str:
+        """What the run's files are called."""
+        return Run(self.contestant, self.size, self.seed).name
 
 
 def pool_number(round_: int) -> int:
@@ -91,7 +96,7 @@ class Training:
         self._exclusion = exclusion
         self._contestant = CONTESTANTS[recipe.contestant]
         self._shape: AdaptiveShape = SIZES[recipe.size]
-        self.name = f"{recipe.contestant}-{recipe.seed}"
+        self.name = recipe.name
         self._generator = torch.Generator().manual_seed(recipe.seed)
         torch.manual_seed(recipe.seed)
         self.model: nn.Module = self._contestant.build(self._shape)

@@ -44,12 +44,12 @@ NOISE_PPM: Final = 100
 
 
 def chosen_weights(path: Path | None, seed: int, quick: bool) -> Weights:
-    """Those of a file, or random ones, of the size `small`, or `tiny` for a quick run.
+    """Those of a file, or random ones, of the size `base`, or `tiny` for a quick run.
 
     Raises:
         WeightsError: the file holds no such weights.
     """
-    shape = SIZES["tiny" if quick else "small"]
+    shape = SIZES["tiny" if quick else "base"]
     return load_weights(path, shape) if path else random_weights(shape, seed)
 
 
@@ -76,7 +76,7 @@ def measure(
     }
     report("model: the meter")
     return {
-        "size": "tiny" if quick else "small",
+        "size": "tiny" if quick else "base",
         "weights_sha256": weights.sha256,
         "rates": rates,
         "latency_ms": latencies,

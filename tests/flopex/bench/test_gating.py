@@ -204,7 +204,7 @@ def measured(kernel: float, eager: float, triton: float | str, rows: int = 4096)
 
 
 MODEL: dict[str, Any] = {
-    "size": "small",
+    "size": "base",
     "random": True,
     "weights_sha256": "ab" * 32,
     "rates": [{"leases": 4, "requests": 32, "tokens_per_s": 10.5, "steps_per_s": 99.0,

@@ -8,14 +8,18 @@ from typing import Any
 import pytest
 
 from exchange.metering.adaptive import Policy
+from flopex.bench import model as bench
+from flopex.bench.model import Measured, cap_violations, decomposition, flop_ratio, make_sets
 from flopex.bench.model import Settings as BenchSettings
-from flopex.bench.model import cap_violations, decomposition, flop_ratio, make_sets
-from tests.worker.model.weights_of_chance import random_weights
+from tests.worker.model.weights_of_chance import random_run, random_weights
+from worker.model import shipped
 from worker.model.curve import demand_curve, isotonic, wilson
+from worker.model.errors import WeightsError
 from worker.model.evaluate import (
     FULL_COMPUTE,
     MATCH_CANDIDATES_PPM,
     Outcome,
+    Score,
     bbh_questions,
     choose_policy,
     is_right,
@@ -25,10 +29,17 @@ from worker.model.evaluate import (
     score,
 )
 from worker.model.forms import NumpyForm
+from worker.model.sizes import Run
 from worker.model.tasks.splits import split_of
 from worker.model.vocabulary import canonical, encode_answer
 
 TINY_SETTINGS = BenchSettings(questions=40, validation=10)
+NO_EXTRAS: dict[str, Any] = {
+    "latency": {"ratio": 1.0},
+    "cap": {"violations": 0},
+    "adversarial": {"over_cap": 0},
+    "meter": {"mismatches": 0},
+}
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +64,75 @@ def test_the_ratio_is_to_the_cheapest_dense_model_that_is_as_good() -> None:
     assert flop_ratio(contestants, "bbh") is None
     contestants["adaptive"] = entry(0.95, 100.0)
     assert flop_ratio(contestants, "uniform") is None
+
+
+def test_seeds_count_alike_and_those_that_still_learn_do_not() -> None:
+    sets = ("uniform", "bbh/a", "bbh/b")
+    seeds = [
+        Measured(dict.fromkeys(sets, Score(right, flops, 1.0)), converged)
+        for right, flops, converged in ((0.5, 100.0, True), (0.7, 300.0, True), (0.9, 10.0, False))
+    ]
+    found = bench.means_over_seeds(seeds)
+    assert (found["converged"], found["seeds"], found["seeds_left_out"]) == (True, 2, 1)
+    for name in ("uniform", "bbh/a", "bbh"):
+        assert found["sets"][name]["accuracy"] == pytest.approx(0.6)
+        assert found["sets"][name]["accuracy_spread"] == pytest.approx(0.2)
+        assert found["sets"][name]["flops"] == 200.0
+    alone = bench.means_over_seeds(seeds[2:])
+    assert (alone["converged"], alone["seeds"], alone["seeds_left_out"]) == (False, 1, 0)
+    assert alone["sets"]["uniform"]["accuracy"] == 0.9
+
+
+def test_a_level_to_match_is_the_mean_of_the_seeds_that_have_converged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dense_runs = pytest.importorskip("worker.model.dense_runs", reason="torch is not installed")
+    rights = {"dense1-0": 10, "dense1-1": 30, "dense1-2": 40}
+    monkeypatch.setattr(dense_runs, "load_dense", lambda path: path.stem)
+    monkeypatch.setattr(dense_runs, "choose_exit", lambda model, questions: 0.9)
+    monkeypatch.setattr(
+        dense_runs,
+        "dense_outcomes",
+        lambda name, questions, at=2.0: [Outcome(i < rights[name], 7, 1) for i in range(40)],
+    )
+    monkeypatch.setattr(bench, "record_of", lambda name, _: {"converged": name != "dense1-2"})
+    contestants: dict[str, list[Measured]] = {}
+    sets = make_sets(TINY_SETTINGS)
+    level = bench.measure_dense(contestants, [*rights], TINY_SETTINGS, sets, lambda _: None)
+    assert level == 0.5
+    assert [run.converged for run in contestants["dense1"]] == [True, True, False]
+    assert bench.measure_dense({}, ["dense1-2"], TINY_SETTINGS, sets, lambda _: None) is None
+
+
+def test_the_larger_size_stands_beside_the_headline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "_extras", lambda *_: NO_EXTRAS)
+    monkeypatch.setattr(bench, "matchable", lambda *_: [])  # there is no dense model to match
+    settings = BenchSettings(weights=tmp_path, questions=3, validation=1)
+    with pytest.raises(WeightsError, match="no weights of the adaptive model"):
+        bench.run(settings, lambda _: None)
+    random_run(tmp_path, Run("adaptive", "tiny", 0))
+    alone = bench.run(settings, lambda _: None)
+    assert alone["summary"].pop("small") is None
+    random_run(tmp_path, Run("adaptive", "small", 0))
+    both = bench.run(settings, lambda _: None)
+    small = both["summary"].pop("small")
+    assert both["summary"] == alone["summary"], "the headline is about the default size"
+    assert both["summary"]["seeds"] == {"adaptive": 1}
+    rows = both["contestants"]
+    for mix in ("uniform", "easy_heavy"):
+        gated, full = (rows[f"adaptive-small{end}"]["sets"][mix] for end in ("", ", all steps"))
+        assert small["flops"][mix] == round(gated["flops"])
+        assert small["accuracy_all_steps"][mix] == round(full["accuracy"], 4)
+        assert full["flops"] > rows["adaptive, all steps"]["sets"][mix]["flops"]
+    assert small["gate_ratio"] == round(full["flops"] / gated["flops"], 3)
+    assert small["seeds"] == 1
+    bench.keep_policies(both, tmp_path)
+    monkeypatch.setattr(shipped, "TRAINED", tmp_path)
+    for size in ("tiny", "small"):
+        kept = shipped.shipped_policy.__wrapped__(size)
+        assert kept == Policy(**both["policies"][size]["0"])
 
 
 def test_sets_come_from_their_splits() -> None:

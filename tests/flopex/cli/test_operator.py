@@ -7,9 +7,11 @@ import pytest
 
 from exchange.metering.cards import INSTANT, SMOLLM2_135M
 from flopex.cli.exits import ExitCode
+from flopex.cli.model_size import ModelSize
 from flopex.cli.output import plain
-from flopex.cli.worker_run import MODELS, EngineName
+from flopex.cli.worker_run import EngineName, model_of
 from tests.flopex.cli.conftest import INTERACTIVE, PAPER, Site, end, read_line, start
+from worker.model.shipped import model_name
 
 pytestmark = pytest.mark.integration
 
@@ -146,9 +148,16 @@ def test_a_worker_quotes_no_instrument_of_another_model(site: Site) -> None:
             key="owner",
         )
         assert ran.code == ExitCode.NOT_FOUND
-        assert MODELS[EngineName(engine)] in ran.err
-    assert {
-        EngineName.LLAMA: SMOLLM2_135M.name,
-        EngineName.INSTANT: INSTANT.name,
-        EngineName.ADAPTIVE: "adaptive-tiny",
-    } == MODELS
+        assert model_of(EngineName(engine), ModelSize.TINY) in ran.err
+    small = site.flopex(
+        *("worker", "run", "--name", "odd", "--engine", "adaptive", "--size", "small"),
+        f"--quote={INTERACTIVE}=static:1000",
+        key="owner",
+    )
+    assert small.code == ExitCode.NOT_FOUND
+    assert "the engine's model, adaptive-small" in small.err
+    assert {model_of(engine, ModelSize.TINY) for engine in EngineName} == {
+        SMOLLM2_135M.name,
+        INSTANT.name,
+        model_name(),
+    }
