@@ -106,8 +106,12 @@ class OrderIndex:
             size *= 2
         if not COMPILED or size == len(self._slots):
             return
-        orders = self.orders()
+        before = self._slots
         self._slots = [None] * size
-        self._mask = len(self._slots) - 1
-        for order in orders:
-            self._put(order)
+        self._mask = size - 1
+        for newest in before:
+            order = newest
+            while order is not None:
+                older = order.chain
+                self._put(order)
+                order = older
