@@ -1,7 +1,7 @@
 """What the client ids of one account led to, by id.
 
 Compiled, this is a hash table in plain memory with no object for any id. An exchange remembers
-millions of ids and seldom meets one again: so one costs 48 to 96 bytes while their number grows, a
+millions of ids and seldom meets one again: so one costs 48 to 64 bytes while their number grows, a
 new one is mostly found missing at the first look, and a snapshot's come back in one loop. The table
 grows and shrinks bucket by bucket, so that no order waits until a million ids have been moved.
 Interpreted, a dict is quicker, as its steps are not interpreted; where it doubles, it moves all.
