@@ -257,7 +257,8 @@ class Engine:
             while self._pending or not self._stopping:
                 await self._collect()
                 self._commit_due()
-                if self._pending or self._stopping or self._prepare():
+                busy = bool(self._pending) or self._stopping
+                if self._prepare(busy) or busy:
                     await asyncio.sleep(0)
                 else:
                     await self._wait()
@@ -303,17 +304,22 @@ class Engine:
                 break
             await asyncio.sleep(left_ns // NS_PER_MS / 1_000)
 
-    def _prepare(self) -> bool:
-        """Nothing waits: make a part of the journal's next segment, so that no group has to.
+    def _prepare(self, busy: bool) -> bool:
+        """Make a part of the journal's next segment, so that no group has to wait for all of it.
+
+        Where nothing waits one step is made; else as many as can be put off no longer, often none.
 
         Returns:
             Whether there was something to do; then what has come in meanwhile is looked at first.
         """
-        if not self._log.wants_preparing:
-            return False
-        self._log.prepare()
-        self.stats.prepare_steps += 1
-        return True
+        log, stats = self._log, self.stats
+        before = stats.prepare_steps
+        while log.must_prepare if busy else log.wants_preparing:
+            log.prepare()
+            stats.prepare_steps += 1
+            if not busy:
+                break
+        return stats.prepare_steps > before
 
     async def _wait(self) -> None:
         """Sleep until there is a submission or a timer of the core may be due."""

@@ -9,8 +9,8 @@ from typing import Final, Protocol, overload
 import msgspec
 
 from exchange.core.commands import Command
-from exchange.core.events import AnyEvent, OrderAccepted, Refused
-from exchange.core.notable import notable
+from exchange.core.events import AnyEvent, Refused
+from exchange.core.notable import Noted, noted, of_kinds
 from exchange.core.reasons import Reason
 
 PENDING_COMMANDS_MAX: Final = 65_536
@@ -119,11 +119,6 @@ class Outcomes(Sequence[Outcome]):
         return Outcome(self.first_sequence + number, self.now_ns, self.events[number])
 
 
-Noted = tuple[Command, Outcome, AnyEvent]
-"""An event with the command that caused it and that command's outcome. One is made for each event
-that is told, and a named tuple takes six times as long to make."""
-
-
 class Group:
     """One durable commit group, as its readers see it.
 
@@ -135,8 +130,8 @@ class Group:
     def __init__(self, commands: Sequence[Command], outcomes: Outcomes) -> None:
         self.commands = commands
         self.outcomes = outcomes
-        self._noted: list[Noted] | None = None
-        self._kinds: set[type] = set()
+        self._noted: list[Noted] = []
+        self._kinds: set[type] | None = None  # of what is noted, once that is
 
     @property
     def first_sequence(self) -> int:
@@ -159,22 +154,13 @@ class Group:
         Most commands of a busy exchange only put an order into a book. The first reader who asks
         sorts those out for all, and a reader whom nothing concerns pays for one comparison.
         """
-        if self._noted is None:
-            self._noted = self._note()
+        if self._kinds is None:
+            self._noted, self._kinds = noted(
+                self.first_sequence, self.commands, self.outcomes.events
+            )
         if self._kinds.isdisjoint(kinds):
             return ()
-        return [noted for noted in self._noted if type(noted[2]) in kinds]
-
-    def _note(self) -> list[Noted]:
-        noted: list[Noted] = []
-        outcomes, commands = self.outcomes, self.commands
-        for at in notable(outcomes.events):
-            command, outcome = commands[at], outcomes[at]
-            noted += [(command, outcome, event) for event in outcome.events]
-        kinds = self._kinds
-        kinds.update([type(event) for _, _, event in noted])
-        kinds.discard(OrderAccepted)
-        return noted
+        return of_kinds(self._noted, kinds)
 
 
 Subscriber = Callable[[Group], None]

@@ -88,6 +88,10 @@ class LogStore(Protocol):
     def wants_preparing(self) -> bool:
         """Whether an idle moment is well spent on `prepare`."""
 
+    @property
+    def must_prepare(self) -> bool:
+        """Whether `prepare` can wait for an idle moment no longer."""
+
     def prepare(self) -> bool:
         """Do a bounded part of what later groups would wait for; whether all of it is done.
 
@@ -221,8 +225,18 @@ class LocalLog:
         ready = self._next is not None and self._next.ready
         return self._offset * 2 >= self._file_bytes and not ready
 
+    @property
+    def must_prepare(self) -> bool:
+        """See LogStore: less of the next segment is there than is used of this one's second half.
+
+        So a writer who never idles makes it in steps, one with every group or two.
+        """
+        there = 0 if self._next is None else self._next.filled
+        used = self._offset * 2 - self._file_bytes
+        return there * self._file_bytes < used * self._segment_bytes
+
     def prepare(self, size: int = PREPARE_BYTES) -> bool:
-        """Write up to `size` bytes of the next segment ahead, for a moment of idleness.
+        """Write up to `size` bytes of the next segment ahead.
 
         Without it, the group that needs a new segment waits until all of it is written (0.3 s for
         64 MiB on a slow disk); with it, for two syncs.

@@ -91,6 +91,11 @@ class SegmentBuilder:
         self._file = files.open(self._path, create=True)
 
     @property
+    def filled(self) -> int:
+        """How many bytes of it are there."""
+        return self._filled
+
+    @property
     def ready(self) -> bool:
         """Whether all zeros are written."""
         return self._filled == self._segment_bytes

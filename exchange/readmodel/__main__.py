@@ -25,7 +25,7 @@ from exchange.readmodel.follow import follow
 from exchange.readmodel.traces import closing_traces
 
 NICE: Final = 10
-"""The exchange's own processes go first."""
+"""The exchange's own processes go first, even where the read model has been behind for too long."""
 GC_THRESHOLDS: Final = (50_000, 5, 1_000_000)
 """Of `gc.set_threshold`: it makes many short-lived objects and no cycles, and looking through all
 that its core holds would cost more than anything else here."""
@@ -50,7 +50,9 @@ def main() -> int:
     try:
         with closing_traces(target) as traces:
             journal, snapshots = map(Path, sys.argv[1:])
-            follow(journal, url, stop, lambda: os.getppid() == parent, traces, snapshots)
+            follow(
+                journal, url, stop, lambda: os.getppid() == parent, traces, snapshots, yields=True
+            )
     except (ReadModelError, JournalError) as error:
         _log.error("the read model's feed failed", error=type(error).__name__, reason=str(error))
         return EXIT_FAILED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Final
@@ -12,6 +13,7 @@ import structlog
 
 from exchange.readmodel.database import connect
 from exchange.readmodel.feed import Feed
+from exchange.readmodel.turns import Turns
 
 IDLE_MIN_S: Final = 0.002
 IDLE_MAX_S: Final = 0.02
@@ -38,6 +40,7 @@ def follow(
     wanted: Callable[[], bool] = lambda: True,
     traces: JobTraces | None = None,
     snapshots: Path | None = None,
+    yields: bool = False,
 ) -> None:
     """Feed a read model until told to stop, and then until it has caught up.
 
@@ -48,6 +51,7 @@ def follow(
         wanted: It ends at once where this does not hold any more.
         traces: Sees what happens from when the read model has caught up on.
         snapshots: The snapshots' folder, for a quick start.
+        yields: The process has nothing else to do, and leaves the processors to others (`Turns`).
 
     Raises:
         ReadModelError: as `Feed.open` and `Feed.step`.
@@ -62,15 +66,15 @@ def follow(
             sequence=feed.progress.sequence,
             replay_s=round(time.monotonic() - began, 3),
         )
-        try:
-            _follow(feed, stop, wanted, traces)
-        finally:
-            feed.close()
+        with closing(feed), closing(Turns(yields)) as turns:
+            _follow(feed, turns, stop, wanted, traces)
     finally:
         database.close()
 
 
-def _follow(feed: Feed, stop: Event, wanted: Callable[[], bool], traces: JobTraces | None) -> None:
+def _follow(
+    feed: Feed, turns: Turns, stop: Event, wanted: Callable[[], bool], traces: JobTraces | None
+) -> None:
     idle_s = IDLE_MIN_S
     stop_by = None
     verified_at = time.monotonic()
@@ -78,14 +82,16 @@ def _follow(feed: Feed, stop: Event, wanted: Callable[[], bool], traces: JobTrac
         if stop_by is None and stop.is_set():
             stop_by = time.monotonic() + CATCH_UP_S
         began = time.monotonic()
-        if feed.has_news() and feed.step():
+        if feed.has_news() and (feed.step() if stop_by is not None else turns.take(feed.step)):
             idle_s = IDLE_MIN_S
+            turns.saw(feed.behind)
             if stop_by is None or time.monotonic() < stop_by:
                 if not feed.behind:
                     stop.wait(min(REST * (time.monotonic() - began), REST_MAX_S))
                 continue
         if stop_by is not None:
             return
+        turns.saw(behind=False)
         if traces is not None:
             feed.watch(traces)
             traces = None

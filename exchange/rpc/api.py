@@ -206,7 +206,8 @@ class LocalApi:
                     )
                 async with contextlib.aclosing(behaviour(request, call)) as responses:
                     async for response in responses:
-                        await call.write(response.SerializeToString())
+                        writing = call.write(response.SerializeToString())
+                        await (writing if held is None else held.through(writing))
         except asyncio.CancelledError:
             if task is None or held is None or not held.revoked:
                 raise

@@ -62,9 +62,9 @@ class History:
 
     def on_group(self, group: Group) -> None:
         """Take in one durable group. O(events)."""
-        for _, outcome, event in group.events_of(_RECORDED):
+        for _, sequence, event in group.events_of(_RECORDED):
             assert isinstance(event, OrderFilled | LeaseOffered)
-            self._on_trade(event, outcome.sequence, outcome.now_ns)
+            self._on_trade(event, sequence, group.now_ns)
 
     def trades(self, instrument_id: int, count: int) -> list[TradeRecord]:
         """The last trades, oldest first.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable
 from typing import Final, Self
 
 from exchange.core.events import KeyRevoked
@@ -13,6 +14,8 @@ from exchange.rpc.errors import busy
 
 CALLS_PER_ACCOUNT_MAX: Final = 1_024
 """Calls and streams of one account at the same time; a quarter of what the server takes in all."""
+WRITE_WITHIN_S: Final = 1.0
+"""How long a stream whose key was revoked may still write a message that it has begun."""
 _ENDS_CALLS: Final[frozenset[type]] = frozenset({KeyRevoked})
 
 
@@ -24,11 +27,12 @@ class Call:
         revoked: Whether it ends because its key was revoked.
     """
 
-    __slots__ = ("_all", "_caller", "revoked", "task")
+    __slots__ = ("_all", "_caller", "_writing", "revoked", "task")
 
     def __init__(self, calls: OpenCalls, caller: Caller, task: asyncio.Task[object] | None) -> None:
         self._all = calls
         self._caller = caller
+        self._writing = False
         self.task = task
         self.revoked = False
 
@@ -43,6 +47,34 @@ class Call:
     def end(self) -> None:
         """It is over."""
         self._all.remove(self, self._caller)
+
+    async def through(self, writing: Awaitable[None]) -> None:
+        """Wait until a stream's message is written: gRPC takes no end of a call before that.
+
+        Raises:
+            asyncio.CancelledError: its key was revoked meanwhile, or earlier.
+        """
+        self._writing = True
+        try:
+            await writing
+        finally:
+            self._writing = False
+        if self.revoked:
+            raise asyncio.CancelledError
+
+    def revoke(self) -> None:
+        """Its key is no more: a stream ends, any other call is short and goes on."""
+        if self.task is None:
+            return
+        self.revoked = True
+        if self._writing:
+            asyncio.get_running_loop().call_later(WRITE_WITHIN_S, self._give_up)
+        else:
+            self.task.cancel()
+
+    def _give_up(self) -> None:
+        if self._writing and self.task is not None:
+            self.task.cancel()
 
     def __enter__(self) -> Self:
         self.begin()
@@ -64,8 +96,7 @@ class OpenCalls:
 
         Args:
             caller: Whose.
-            task: Where it is a stream, the task that serves it: if the key is revoked, `revoked` is
-                set and the task is cancelled. Other calls are short and go on.
+            task: Where it is a stream, the task that serves it and is cancelled by `Call.revoke`.
         """
         return Call(self, caller, task)
 
@@ -93,6 +124,4 @@ class OpenCalls:
         for _, _, event in group.events_of(_ENDS_CALLS):
             assert isinstance(event, KeyRevoked)
             for call in tuple(self._of_key.get(event.key_hash, ())):
-                if call.task is not None:
-                    call.revoked = True
-                    call.task.cancel()
+                call.revoke()

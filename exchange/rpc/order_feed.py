@@ -203,7 +203,7 @@ class OrderFeed:
         found: list[tuple[Sequence[TradeStream], Push]] = []
         last: dict[int, Push] = {}
         streams = self._streams
-        for command, outcome, event in group.events_of(_CONCERNS_ORDER):
+        for command, sequence, event in group.events_of(_CONCERNS_ORDER):
             # Time, the operator and mass cancels answer nobody with what happened to an order.
             told: int = command.account_id if type(command) in _ANSWERED else 0  # type: ignore[union-attr]
             if type(event) is OrderFilled:  # a stop or an auction trades by another's command
@@ -214,10 +214,10 @@ class OrderFeed:
                 if account_id == told or account_id not in streams:
                     continue
                 push = last.get(account_id)
-                if push is not None and push.sequence == outcome.sequence:
+                if push is not None and push.sequence == sequence:
                     push.events.append(event)
                     continue
-                push = last[account_id] = Push(outcome.sequence, outcome.now_ns, [event])
+                push = last[account_id] = Push(sequence, group.now_ns, [event])
                 found.append((tuple(streams[account_id]), push))
         return found
 

@@ -94,7 +94,7 @@ class WorkerServicer:
         left_ns = self._hub.is_back(known) if known is not None else None
         try:
             outcome = await self._services.execute(command)
-        except BaseException:
+        except (Exception, asyncio.CancelledError):
             # Knocking with a wrong key must not keep a lost worker alive.
             if known is not None and left_ns is not None:
                 self._hub.expect_back(known, left_ns)

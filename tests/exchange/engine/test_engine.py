@@ -31,11 +31,8 @@ from exchange.journal import (
     GroupRecord,
     JournalLocked,
     JournalWriteFailed,
-    LocalLog,
     LogStore,
-    verify_journal,
 )
-from exchange.journal.simulated import Fault, SimulatedDisk
 from exchange.testing import ManualClock, uuid7
 
 
@@ -92,6 +89,10 @@ class MemoryLog(LogStore):
 
     @property
     def wants_preparing(self) -> bool:
+        return False
+
+    @property
+    def must_prepare(self) -> bool:
         return False
 
     def prepare(self) -> bool:
@@ -374,108 +375,3 @@ async def test_stopping_commits_what_waits(tmp_path: Path, clock: ManualClock) -
         engine.submit(account("b"))
     async with running(Engine.open(config(tmp_path), clock)) as engine:
         assert "a" in engine.core.account_by_name
-
-
-# ---- rotation ----
-
-SMALL_SEGMENT_BYTES = 1 << 20
-
-
-def simulated_log(disk: SimulatedDisk) -> LocalLog:
-    folder = Path("journal")
-    return LocalLog(
-        folder, rules_version=1, genesis=b"", segment_bytes=SMALL_SEGMENT_BYTES, files=disk
-    )
-
-
-def measure_appends(log: LocalLog, disk: SimulatedDisk) -> list[int]:
-    """The bytes that each append writes, from now on."""
-    append, written = log.append, []
-
-    def counting(group: GroupRecord) -> None:
-        before = len(disk.changes)
-        append(group)
-        written.append(sum(c.size for c in disk.changes[before:] if c.operation == "pwrite"))
-
-    log.append = counting  # type: ignore[method-assign]
-    return written
-
-
-async def fill_segment(engine: Engine, *, idle: bool) -> None:
-    """Commit a segment and a half."""
-    for n in range(SMALL_SEGMENT_BYTES * 3 // 2 // (40 * 512)):
-        futures = [engine.submit(account(f"{'n' * 100}-{n}-{i}")) for i in range(150)]
-        await asyncio.gather(*futures)
-        if idle:
-            await asyncio.sleep(0.001)
-
-
-async def test_a_segment_is_written_ahead_in_idle_moments(
-    tmp_path: Path, clock: ManualClock
-) -> None:
-    disk = SimulatedDisk()
-    log = simulated_log(disk)
-    written = measure_appends(log, disk)
-    async with running(Engine.open(config(tmp_path), clock, log=log)) as engine:
-        await engine.submit(account("a"))
-        await asyncio.sleep(0.001)
-        assert engine.stats.prepare_steps == 0, "less than half of the segment is used"
-        await fill_segment(engine, idle=True)
-        assert 0 < engine.stats.prepare_steps <= 8
-    assert len(verify_journal(Path("journal"), files=disk).segments) == 2
-    # The group that rotates writes itself and a header of 4096 bytes, and no zeros.
-    assert max(written) <= sorted(written)[-2] + 4096 + 512
-
-
-async def test_without_an_idle_moment_rotation_writes_the_segment_itself(
-    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk = SimulatedDisk()
-    log = simulated_log(disk)
-    written = measure_appends(log, disk)
-    monkeypatch.setattr(LocalLog, "wants_preparing", False)
-    async with running(Engine.open(config(tmp_path), clock, log=log)) as engine:
-        await fill_segment(engine, idle=False)
-        assert engine.stats.prepare_steps == 0
-    assert len(verify_journal(Path("journal"), files=disk).segments) == 2
-    assert max(written) > SMALL_SEGMENT_BYTES - 4096
-
-
-async def test_commands_come_before_the_next_step_of_preparing(
-    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    order: list[str] = []
-    log = MemoryLog()
-    monkeypatch.setattr(MemoryLog, "wants_preparing", True)
-    async with running(Engine.open(config(tmp_path), clock, log=log)) as engine:
-
-        def prepare() -> bool:
-            order.append("step")
-            if len(order) == 1:
-                engine.submit(account("a"))
-            if len(order) == 3:
-                monkeypatch.setattr(MemoryLog, "wants_preparing", False)
-            return False
-
-        monkeypatch.setattr(log, "prepare", prepare)
-        engine.subscribe(lambda _: order.append("group"))
-        await asyncio.sleep(0.01)
-    assert order == ["step", "group", "step"]
-
-
-async def test_a_journal_that_cannot_prepare_ends_the_engine(
-    tmp_path: Path, clock: ManualClock
-) -> None:
-    disk = SimulatedDisk()
-    log = simulated_log(disk)
-    engine = Engine.open(config(tmp_path), clock, log=log)
-    task = asyncio.create_task(engine.run())
-    while log.wants_preparing is False:
-        await engine.submit_many(
-            [account(f"{'n' * 100}-{engine.core.sequence}-{i}") for i in range(500)]
-        )
-    disk._faults = {len(disk.changes) + n: Fault(error=28) for n in range(4)}
-    with pytest.raises(JournalWriteFailed):
-        await task
-    with pytest.raises(EngineStopped):
-        engine.submit(account("late"))
