@@ -77,6 +77,15 @@ class Book:
         commands.cancel(self._sheet, order_id)
         return self._tape.events
 
+    def take_out(self, order: Order) -> list[BookEvent] | None:
+        """`cancel` for who has the order that the book has: it need not be found.
+
+        None, or the events of what the change makes tradable; of its end nothing is said.
+        """
+        self._tape.begin(False)
+        commands.take_out(self._sheet, order)
+        return self._tape.events if self._tape.listening else None
+
     def cancel_all(
         self, order_ids: list[int], reason: CancelReason = CancelReason.REQUESTED
     ) -> list[BookEvent]:

@@ -73,6 +73,14 @@ def cancel(sheet: Sheet, order_id: int) -> None:
         entry.settle(sheet)
 
 
+def take_out(sheet: Sheet, order: Order) -> None:
+    """See `Book.take_out`."""
+    sheet.cancel(order, _REQUESTED)
+    if sheet.minimums:
+        sheet.tape.listen()
+        entry.settle(sheet)
+
+
 def replace(sheet: Sheet, order_id: int, price: int, quantity: int, stop_price: int) -> None:
     """See `Book.replace`."""
     order = sheet.find(order_id)

@@ -51,7 +51,9 @@ class Conditions:
         self.reserve = 0
 
 
-@mypyc_attr(acyclic=True)  # its links are cycles, which `Sheet.__del__` takes apart
+# Its links are cycles, which `Sheet.__del__` takes apart. The memory of the last one that went,
+# which a cache still has, is the next one's.
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Order:
     """One order. `quantity` is the total, `leaves` the part still open.
 

@@ -43,10 +43,10 @@ class Sheet:
     def __init__(self, tick: int, lot: int) -> None:
         self.tick = tick
         self.lot = lot
-        self.bids = BookSide(1)
-        self.asks = BookSide(-1)
-        self.hidden_bids = BookSide(1)
-        self.hidden_asks = BookSide(-1)
+        self.bids = BookSide(1, tick)
+        self.asks = BookSide(-1, tick)
+        self.hidden_bids = BookSide(1, tick)
+        self.hidden_asks = BookSide(-1, tick)
         self.orders = OrderIndex()
         self.minimums: dict[int, Order] = {}  # those of `orders` with a minimum, oldest first
         self.stops = StopOrders()

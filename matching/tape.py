@@ -56,26 +56,37 @@ class Tape:
 
     Compiled code writes rows number by number, interpreted code is quicker to pack a row at once:
     the one has `written`, the other `packed`.
+
+    Attributes:
+        events: Of the last command to which somebody listened.
     """
 
     __slots__ = ("events", "listening", "packed", "sequence", "telling_rests", "written")
 
     def __init__(self) -> None:
         self.sequence = 0
+        self.events: list[BookEvent] = []
         self.packed: list[bytes] = []
         self.written = BytesWriter()
         self.begin(True)
 
     def begin(self, listening: bool) -> None:
         """Forget the command before."""
-        self.listening = self.telling_rests = listening
-        self.events: list[BookEvent] = []  # the one before may be in somebody's hands
+        if listening:
+            self.listen()
+        else:
+            self.listening = self.telling_rests = False
         if not COMPILED:
             self.packed = []
         elif len(self.written) <= KEPT_BYTES_MAX:
             self.written.truncate(0)
         else:
             self.written = BytesWriter()
+
+    def listen(self) -> None:
+        """Somebody listens from now on."""
+        self.listening = self.telling_rests = True
+        self.events = []  # those before may be in somebody's hands
 
     def rows(self) -> bytes:
         """The packed rows since `begin`."""

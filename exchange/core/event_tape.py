@@ -59,7 +59,7 @@ class EventTape:
     Attributes:
         count: Events of the present command so far.
         digesting: Whether somebody wants the bytes of the groups from now on.
-        told: The last group's events as MessagePack, where somebody does.
+        told: The last group's events as MessagePack, in pieces, where somebody does.
     """
 
     __slots__ = (
@@ -78,7 +78,7 @@ class EventTape:
 
     def __init__(self) -> None:
         self.digesting = False
-        self.told = b""
+        self.told: list[bytes] = []
         self._written = BytesWriter()
         self.begin(True)
 
@@ -131,10 +131,9 @@ class EventTape:
         """The group is over: the events of each command, where anybody listened."""
         results, self._results, self._events = self._results, [], []
         if self._writing:
-            self._parts.append(self._written.getvalue())
-            self.told = array_head(self._commands) + b"".join(self._parts)
+            self.told = [array_head(self._commands), *self._parts, self._written.getvalue()]
         elif self.digesting:
-            self.told = encode(results)
+            self.told = [encode(results)]
         return results
 
     def tell(self, event: AnyEvent) -> None:

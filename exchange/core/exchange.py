@@ -70,6 +70,7 @@ _WAITING_ORDER: Final = (
 )
 """A job with several legs waits for what its luckiest one waits for."""
 
+_NONE: Final = Reason.NONE  # looking it up in its enum costs more than the command's end
 _HEAD_BYTES: Final = HEAD.size
 _PLACE_BYTES: Final = c.PlaceOrder.layout().whole.size
 _PLACE_HEAD: Final = c.PlaceOrder.KIND | (_PLACE_BYTES - _HEAD_BYTES) << 32
@@ -204,7 +205,7 @@ class Exchange(State):
         self.tape.begin_command()
 
     def _end_command(self, reason: Reason, account_id: int) -> None:
-        if reason:
+        if reason is not _NONE:
             assert not self.tape.count, "a command was refused after it had acted"
             self.tape.refused(reason, account_id, self.retry_at_ns)
             self.retry_at_ns = 0

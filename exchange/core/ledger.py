@@ -30,7 +30,9 @@ class Balance:
         self.pending = 0
 
 
-@mypyc_attr(acyclic=True)  # balances refer to nothing
+# Balances refer to nothing. The memory of the last one that went, which a cache still has, is the
+# next one's.
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Hold:
     """A pending transfer, for who opened it to keep: `amount` was held, `posted` of it paid out.
 

@@ -27,7 +27,9 @@ _BID: Final = int(Side.BID)
 _GTD: Final = int(TimeInForce.GTD)
 
 
-@mypyc_attr(acyclic=True)  # its account's list is a cycle, which `State.__del__` takes apart
+# Its account's list is a cycle, which `State.__del__` takes apart. The memory of the last one that
+# went, which a cache still has, is the next one's.
+@mypyc_attr(acyclic=True, free_list_len=1)
 class OpenOrder:
     """An order that works, as its owner sees it; `resting` is the book's part of it.
 

@@ -129,14 +129,13 @@ def refusal(
     if not instrument.is_continuous or account.kind is not _PAPER:
         return Reason.ORDER_TYPE_UNSUPPORTED
     reason = terms_refusal(state, placed)
-    if reason:
-        return reason
-    reason = instrument.quantity_refusal(placed.quantity_mflop)
-    if not reason and placed.order_type in _LIMITED:
+    if reason is _NONE:
+        reason = instrument.quantity_refusal(placed.quantity_mflop)
+    if reason is _NONE and placed.order_type in _LIMITED:
         reason = instrument.price_refusal(placed.price_nanos)
-    if not reason and not (placed.is_plain and placed.order_type not in _STOPS):
+    if reason is _NONE and not (placed.is_plain and placed.order_type not in _STOPS):
         reason = _conditions_refusal(instrument, placed)
-    if reason:
+    if reason is not _NONE:
         return reason
     if account.open_orders >= OPEN_ORDERS_PER_ACCOUNT_MAX:
         return Reason.TOO_MANY_OPEN_ORDERS

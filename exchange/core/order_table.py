@@ -1,16 +1,18 @@
 """The open orders of all accounts by their ids.
 
 Compiled, this is a hash table that is chained through the orders, as `matching.index` is through a
-book's: one look at a slot leads to an order, where a dict of a million leads through its index, its
-entry and the object of a number, each of them a wait for memory, and is made anew as ids come and
-go. Interpreted, a dict is quicker, as its steps are not interpreted. It is not one class with that
-of the book: compiled code reaches `chain` at a fixed place of one class, or else by its name.
+book's, and grows like it: one look at a slot leads to an order, where a dict of a million leads
+through its index, its entry and the object of a number, each of them a wait for memory, and is made
+anew as ids come and go. Interpreted, a dict is quicker, as its steps are not interpreted. It is not
+one class with that of the book: compiled code reaches `chain` at a fixed place of one class, or
+else by its name.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from matching.index import SLOTS_PER_ORDER
 from matching.packed import COMPILED
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class OrderTable:
         self._by_id: dict[int, OpenOrder] = {}
         self._count = 0
         self._mask = _SLOTS_MIN - 1
-        # Each holds the newest order of its chain. Fewer orders than slots.
+        # As `matching.index` has them: each holds the first order of its chain.
         self._slots: list[OpenOrder | None] = [None] * _SLOTS_MIN
 
     def clear(self) -> None:
@@ -74,17 +76,18 @@ class OrderTable:
         return order
 
     def add(self, order: OpenOrder) -> None:
-        """Put in an order whose id is not there. Costs O(1), and O(orders) when it grows."""
+        """Put in an order whose id is not there. Costs O(1)."""
         if not COMPILED:
             self._by_id[order.order_id] = order
             return
         self._count += 1
-        if self._count > self._mask:
-            self.reserve(self._count)
+        if self._count * SLOTS_PER_ORDER > len(self._slots):
+            for _ in range(SLOTS_PER_ORDER):
+                self._add_slot()
         self._put(order)
 
     def remove(self, order: OpenOrder) -> None:
-        """Take out an order that is there. Costs O(1)."""
+        """Take out an order that is there; the slots stay. Costs O(1)."""
         if not COMPILED:
             del self._by_id[order.order_id]
             return
@@ -108,21 +111,19 @@ class OrderTable:
         return oldest_first(self._all())
 
     def reserve(self, count: int) -> None:
-        """Have slots for so many orders."""
-        size = len(self._slots)
-        while count >= size:
-            size *= 2
-        if not COMPILED or size == len(self._slots):
+        """Have slots for so many orders, in a table without any."""
+        assert not len(self), "it holds orders"
+        size = max(_SLOTS_MIN, count * SLOTS_PER_ORDER)
+        if not COMPILED or size <= len(self._slots):
             return
-        orders = self._all()
         self._slots = [None] * size
-        self._mask = size - 1
-        for order in orders:
-            self._put(order)
+        while self._mask < size - 1:
+            self._mask = self._mask * 2 + 1
 
     def check(self) -> None:
         """Assert that every order is found by its id. Costs O(orders)."""
-        assert self._mask + 1 == len(self._slots) > self._count
+        assert len(self._slots) >= self._count * SLOTS_PER_ORDER
+        assert self._mask >> 1 < len(self._slots) <= self._mask + 1
         orders = self.values()
         ids = [order.order_id for order in orders]
         assert len(ids) == len(self), "the count is wrong"
@@ -131,20 +132,36 @@ class OrderTable:
 
     def _all(self) -> list[OpenOrder]:
         found: list[OpenOrder] = []
-        for newest in self._slots:
-            order = newest
+        for first in self._slots:
+            order = first
             while order is not None:
                 found.append(order)
                 order = order.chain
         return found
 
     def _slot(self, order_id: int) -> int:
-        return (order_id ^ order_id >> _FOLD) & self._mask
+        slot = (order_id ^ order_id >> _FOLD) & self._mask
+        return slot if slot < len(self._slots) else slot & self._mask >> 1
 
     def _put(self, order: OpenOrder) -> None:
         slot = self._slot(order.order_id)
         order.chain = self._slots[slot]
         self._slots[slot] = order
+
+    def _add_slot(self) -> None:
+        """One more slot, for those who stood at its lower bits."""
+        slots = self._slots
+        size = len(slots)
+        if size > self._mask:
+            self._mask = self._mask * 2 + 1
+        slots.append(None)
+        lower = size & self._mask >> 1
+        order = slots[lower]
+        slots[lower] = None
+        while order is not None:
+            later = order.chain
+            self._put(order)
+            order = later
 
 
 def oldest_first(orders: list[OpenOrder]) -> list[OpenOrder]:

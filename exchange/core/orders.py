@@ -42,7 +42,7 @@ from exchange.core.reasons import Reason
 from exchange.core.throttle import ratio_refusal
 from exchange.core.timers import TimerKind
 from exchange.metering.costs import escrow_nanos
-from matching.events import Cancelled, Rejected
+from matching.events import Rejected
 from matching.types import Side, Terms, TimeInForce
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class OrderDesk:
         price = placed.price_nanos if limited else limit_price(placed, instrument)
         stake = account.stake(placed.instrument_id)
         reason = refusal(state, account, instrument, stake, placed, price)
-        if reason:
+        if reason is not _NONE:
             return reason
         if instrument.guards is None:
             entered = self._enter(account, instrument, stake, placed, price)
@@ -400,11 +400,10 @@ class OrderDesk:
             self._trading.carry_out(steps)
             return
         assert instrument.book is not None
-        events = instrument.book.cancel(order.order_id)
-        first = events[0]
-        assert isinstance(first, Cancelled), "an open order is not in its book"
+        resting = order.resting
+        events = instrument.book.take_out(resting)
         if self._state.heard:
             self._state.hear(order.instrument_id)
-        self._fills.end(order, ending, reason, first.quantity)
-        if len(events) > 1:
-            self._trading.settle(instrument, events[1:])
+        self._fills.end(order, ending, reason, resting.leaves)
+        if events:
+            self._trading.settle(instrument, events)

@@ -58,7 +58,8 @@ class Replica:
 
     def _chain(self) -> None:
         chained = sha256(self.outcomes)
-        chained.update(self.core.tape.told)
+        for piece in self.core.tape.told:
+            chained.update(piece)
         self.outcomes = chained.digest()
 
 

@@ -29,7 +29,7 @@ class ListSide:
     """The side as it is shipped."""
 
     def __init__(self, prices: list[int]) -> None:
-        self.side = BookSide(1)
+        self.side = BookSide(1, 1)
         for price in sorted(prices):
             self.side.append(_order(price), 1)
 

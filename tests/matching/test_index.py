@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from matching import Order
-from matching.index import OrderIndex
+from matching.index import SLOTS_PER_ORDER, OrderIndex
 from tests.matching.market import ASK, make
 
 STRIDES = (1, 3, 1 << 10, 1 << 16, 1 << 40)
@@ -34,6 +34,33 @@ def test_random_changes_leave_what_they_leave_in_a_dict(stride: int) -> None:
         index.remove(order)
     index.check()
     assert len(index) == 0
+
+
+def test_an_order_moves_no_more_others_than_stand_in_two_slots() -> None:
+    """However many there are: each brings its own slots, and no slot is ever made again."""
+    index, twin = OrderIndex(), [make(number, ASK, 5, 100) for number in range(1, 3_000)]
+    slots = len(index._slots)
+    for number, order in enumerate(twin):
+        index.add(order)
+        assert slots <= len(index._slots) <= slots + SLOTS_PER_ORDER
+        slots = len(index._slots)
+        if number & number - 1 == 0:
+            index.check()
+    index.check()
+    assert all(index.get(order.order_id) is order for order in twin)
+
+
+@pytest.mark.parametrize("count", [3, 8, 1_000, 1_024])
+def test_room_is_made_ahead(count: int) -> None:
+    index = OrderIndex()
+    index.reserve(count)
+    slots = len(index._slots)
+    for number in range(3 * count):
+        if number == count:
+            assert len(index._slots) == slots, "there was not room enough"
+            index.check()
+        index.add(make(number, ASK, 5, 100))
+    index.check()
 
 
 def test_an_id_that_no_word_holds_is_not_found() -> None:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import Random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from exchange.core import id_table
 from exchange.core.id_table import IdTable
 from exchange.core.snapshot import load
+from matching import COMPILED
 from tests.exchange.core.chaos import Chaos, OrderChaos
 from tests.exchange.core.scenario import Market
 from tests.exchange.core.test_snapshot import restored
 
 Entry = tuple[int, int, int]
+# Compiled, what bounds a bucket is part of the code, and more ids are needed to split some.
+BUCKET = id_table.BUCKET_SLOTS if COMPILED else 32
+DEPTH = id_table.DEPTH_MAX if COMPILED else 8
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +69,89 @@ def test_random_changes_leave_what_they_leave_in_a_dict(
         table.drop(client_id)
     compare(table, {})
     assert table.state() == IdTable().state()
+
+
+@contextmanager
+def small_buckets() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(id_table, "BUCKET_SLOTS", BUCKET)
+        patch.setattr(id_table, "DEPTH_MAX", DEPTH)
+        yield
+
+
+def grown(count: int) -> tuple[IdTable, dict[bytes, Entry]]:
+    rng, table, twin = Random(count), IdTable(), dict[bytes, Entry]()
+    for _ in range(count):
+        client_id = rng.randbytes(16)
+        twin[client_id] = entry(rng)
+        table.add(client_id, *twin[client_id])
+    return table, twin
+
+
+def sizes(table: IdTable) -> set[int]:
+    return {bucket.mask + 1 for bucket in table._buckets}
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    steps=st.lists(st.tuples(st.booleans(), st.integers(1, 4 * BUCKET)), max_size=8),
+    oldest=st.booleans(),
+    seed=st.integers(0, 1 << 32),
+)
+def test_a_table_that_grows_and_shrinks_is_a_dict(
+    steps: list[tuple[bool, int]], oldest: bool, seed: int
+) -> None:
+    """By several buckets a step; what goes are the oldest ids, or any."""
+    rng, table, twin = Random(seed), IdTable(), dict[bytes, Entry]()
+    with small_buckets():
+        for adds, count in steps:
+            if adds:
+                for _ in range(count):
+                    client_id = rng.randbytes(16)
+                    twin[client_id] = entry(rng)
+                    table.add(client_id, *twin[client_id])
+            else:
+                ids = list(twin) if oldest else rng.sample(list(twin), len(twin))
+                for client_id in ids[:count]:
+                    table.drop(client_id)
+                    table.drop(client_id)
+                    del twin[client_id]
+            compare(table, twin)
+            assert max(sizes(table), default=0) <= BUCKET
+        again = IdTable.restored(*table.state())
+        compare(again, twin)
+        assert again.state() == table.state()
+
+
+def test_no_id_ever_moves_more_others_than_a_bucket_has() -> None:
+    """What is moved at once lies in one bucket, or goes into one."""
+    with small_buckets():
+        table, twin = grown(5 * BUCKET)
+        assert sizes(table) == {BUCKET}
+        assert len({id(bucket) for bucket in table._buckets}) > 5
+        left = dict(list(twin.items())[: BUCKET // 16])
+        for client_id in twin.keys() - left.keys():
+            table.drop(client_id)
+            assert max(sizes(table)) <= BUCKET
+        assert len(table._each()) == 1
+        compare(table, left)
+
+
+@pytest.mark.skipif(COMPILED, reason="compiled, nothing can choose hashes")
+@pytest.mark.parametrize("tag", [0, (1 << 31) - 1, 0x1234_5678])
+def test_ids_of_one_hash_grow_in_their_bucket(tag: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As deep as buckets may be told apart, and not deeper."""
+    with small_buckets():
+        monkeypatch.setattr(id_table, "_tag", lambda _: tag)
+        table, twin = grown(5 * BUCKET)
+        assert len(table._buckets) == 1 << DEPTH
+        assert max(sizes(table)) >= 10 * BUCKET
+        compare(table, twin)
+        compare(IdTable.restored(*table.state()), twin)
+        for client_id in list(twin)[2:]:
+            table.drop(client_id)
+        assert sizes(table) == {2 * id_table._SPARSE}
+        compare(table, dict(list(twin.items())[:2]))
 
 
 def test_ids_that_differ_in_one_bit_are_two() -> None:

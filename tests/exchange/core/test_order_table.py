@@ -15,6 +15,7 @@ from exchange.core.exchange import Exchange
 from exchange.core.open_orders import OpenOrder
 from exchange.core.order_table import OrderTable, oldest_first
 from exchange.core.placements import Placement
+from matching.index import SLOTS_PER_ORDER
 from matching.order import Order
 from matching.packed import COMPILED
 from tests.exchange.core.scenario import Market
@@ -87,14 +88,33 @@ def _looks(order: OpenOrder) -> int:
     return looks
 
 
-def test_room_is_made_ahead(table: OrderTable) -> None:
+def test_an_order_moves_no_more_others_than_stand_in_two_slots(table: OrderTable) -> None:
+    """However many there are: each brings its own slots, and no slot is ever made again."""
+    account, slots = Account(3, AccountKind.PAPER, "ann"), len(table._slots)
+    for order_id in range(1, 5_000):
+        table.add(order(account, order_id))
+        assert slots <= len(table._slots) <= slots + SLOTS_PER_ORDER
+        slots = len(table._slots)
+        if order_id & order_id - 1 == 0 or order_id % 1_000 == 0:
+            table.check()
+    assert max(_looks(one) for one in table.values()) <= 2
+
+
+@pytest.mark.parametrize("count", [3, 8, 1_000, 1_024])
+def test_room_is_made_ahead(table: OrderTable, count: int) -> None:
     account = Account(3, AccountKind.PAPER, "ann")
-    table.add(order(account, 5))
-    table.reserve(1_000)
-    for order_id in range(6, 1_006):
+    table.reserve(count)
+    slots = len(table._slots)
+    for order_id in range(5, 5 + count):
         table.add(order(account, order_id))
     table.check()
-    assert [table[i].order_id for i in (5, 6, 1_005)] == [5, 6, 1_005]
+    assert [table[i].order_id for i in (5, 6, 4 + count)] == [5, 6, 4 + count]
+    assert len(table._slots) == slots, "there was not room enough"
+    for order_id in range(5 + count, 5 + 3 * count):
+        table.add(order(account, order_id))
+    table.check()
+    with pytest.raises(AssertionError, match="holds orders"):
+        table.reserve(count)
 
 
 def test_a_forgotten_exchange_lets_go_of_its_orders() -> None:
