@@ -54,6 +54,10 @@ REFUSED_HINT: Final = (
     "it was taken"
 )
 
+Name = Annotated[
+    str, typer.Option(help="Name, unique in the account.", show_default="the host's name")
+]
+
 Fast = Annotated[
     bool,
     typer.Option(
@@ -111,9 +115,7 @@ async def run(
             "inventory:COST,CEILING[,EXPONENT_MILLI].",
         ),
     ],
-    name: Annotated[
-        str, typer.Option(help="Name, unique in the account.", show_default="the host's name")
-    ] = "",
+    name: Name = "",
     engine: Annotated[EngineName, typer.Option(help="What runs the jobs.")] = EngineName.LLAMA,
     slots: Annotated[int, typer.Option(min=1, help="Jobs at once.")] = 1,
     threads: Threads = 0,

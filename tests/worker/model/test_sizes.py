@@ -54,6 +54,7 @@ def test_weights_are_found_by_seed_and_size(tmp_path: Path) -> None:
 
 def test_every_size_that_is_sold_has_weights_card_and_thresholds() -> None:
     sold = shipped.shipped_sizes()
+    assert sold == ["tiny", "small"]
     cards = [shipped.shipped_card(size) for size in sold]
     assert [card.name for card in cards] == [f"adaptive-{size}" for size in sold]
     assert [card.adaptive for card in cards] == [SIZES[size] for size in sold]
@@ -72,7 +73,7 @@ def test_the_records_belong_to_the_names() -> None:
 
 
 async def test_a_size_without_weights_is_said() -> None:
-    missing = "no weights of the size base are shipped; shipped: tiny"
+    missing = "no weights of the size base are shipped; shipped: tiny, small"
     with pytest.raises(WeightsError, match=missing):
         shipped.shipped_card("base")
     with pytest.raises(WeightsError, match=missing):
