@@ -243,7 +243,7 @@ def test_goals_name_the_worst_line() -> None:
     assert (triton["met"], triton["of"], triton["where"]) == (1, 2, "route 1 x 8")
     floor = goals["alone: 1.5 x floor"]
     assert (floor["met"], floor["of"], floor["worst"]) == (1, 2, 2.0)
-    share = goals["gate below 2% of a step of small"]
+    share = goals["gate below 2% of a step of base"]
     assert (share["met"], share["worst"]) == (0, 0.03)
 
 
