@@ -123,7 +123,9 @@ class JobBlobs:
             raise busy(f"{self._submissions} jobs wait for their payloads to be stored")
         self._submissions += 1
         self._submitting_bytes = total
-        return await asyncio.shield(self._spawn(self._submit(command, payload)))
+        submitting = self._spawn(self._submit(command, payload))
+        submitting.add_done_callback(_look_at)
+        return await asyncio.shield(submitting)
 
     async def _submit(self, command: SubmitJob, payload: bytes) -> Outcome:
         name = payload_name(command)
@@ -303,3 +305,10 @@ class JobBlobs:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _look_at(submitting: asyncio.Task[Outcome]) -> None:
+    """Where the caller has gone, a refusal concerns nobody; a defect must not go unseen."""
+    error = None if submitting.cancelled() else submitting.exception()
+    if error is not None and not isinstance(error, RpcError):
+        _log.error("a job's submission failed", exc_info=error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ import grpc
 import pytest
 
 from exchange.blobs import BlobRef, BlobStoreFull, BlobWriteFailed
+from exchange.engine import EngineStopped
 from exchange.receipts import Receipt
 from exchange.rpc import job_blobs
 from exchange.rpc.job_blobs import output_name, payload_name
@@ -167,6 +169,33 @@ async def test_a_submission_goes_on_where_its_caller_gives_up(rig: Rig) -> None:
     await rig.until(lambda: not keeper._submissions)
     names = {payload_name(job.terms) for job in rig.core.jobs.values()}
     assert set(rig.services.blobs.ids()) == names
+
+
+async def test_a_refusal_whose_caller_has_gone_is_nobodys(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the simulation (seed 7657): the journal failed after the caller had given up."""
+    unseen: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    async def submit(_: object) -> None:
+        begun.set()
+        await stopped.wait()
+        raise EngineStopped("the journal has failed")
+
+    monkeypatch.setattr(rig.services.engine, "submit", submit)
+    call = asyncio.ensure_future(rig.jobs.SubmitJob(rig.request()))
+    await begun.wait()
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    await asyncio.sleep(0.05)  # the server hears of it
+    stopped.set()
+    keeper = rig.services.job_blobs
+    await rig.until(lambda: not keeper._submissions)
+    await asyncio.sleep(0)
+    gc.collect()
+    assert not unseen
 
 
 async def test_keyed_locks_keep_order_and_leave_nothing() -> None:
