@@ -42,6 +42,19 @@ def measure_appends(log: LocalLog, disk: SimulatedDisk) -> list[int]:
     return written
 
 
+def measured_log() -> tuple[SimulatedDisk, LocalLog, list[int]]:
+    """A log on a disk of its own, and the bytes that each append will write."""
+    disk = SimulatedDisk()
+    log = simulated_log(disk)
+    return disk, log, measure_appends(log, disk)
+
+
+def assert_made_ahead(disk: SimulatedDisk, written: list[int]) -> None:
+    """The group that rotates has written itself and a header of 4096 bytes, and no zeros."""
+    assert len(verify_journal(Path("journal"), files=disk).segments) == 2
+    assert max(written) <= sorted(written)[-2] + 4096 + 512
+
+
 async def fill_segment(engine: Engine, *, idle: bool) -> None:
     """Commit a segment and a half."""
     for n in range(SMALL_SEGMENT_BYTES * 3 // 2 // (40 * 512)):
@@ -54,26 +67,20 @@ async def fill_segment(engine: Engine, *, idle: bool) -> None:
 async def test_a_segment_is_written_ahead_in_idle_moments(
     tmp_path: Path, clock: ManualClock
 ) -> None:
-    disk = SimulatedDisk()
-    log = simulated_log(disk)
-    written = measure_appends(log, disk)
+    disk, log, written = measured_log()
     async with running(Engine.open(config(tmp_path), clock, log=log)) as engine:
         await engine.submit(account("a"))
         await asyncio.sleep(0.001)
         assert engine.stats.prepare_steps == 0, "less than half of the segment is used"
         await fill_segment(engine, idle=True)
         assert 0 < engine.stats.prepare_steps <= 8
-    assert len(verify_journal(Path("journal"), files=disk).segments) == 2
-    # The group that rotates writes itself and a header of 4096 bytes, and no zeros.
-    assert max(written) <= sorted(written)[-2] + 4096 + 512
+    assert_made_ahead(disk, written)
 
 
 async def test_without_an_idle_moment_rotation_writes_the_segment_itself(
     tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = SimulatedDisk()
-    log = simulated_log(disk)
-    written = measure_appends(log, disk)
+    disk, log, written = measured_log()
     monkeypatch.setattr(LocalLog, "wants_preparing", False)
     async with running(Engine.open(config(tmp_path), clock, log=log)) as engine:
         await fill_segment(engine, idle=False)
@@ -85,9 +92,7 @@ async def test_without_an_idle_moment_rotation_writes_the_segment_itself(
 async def test_who_never_idles_writes_the_next_segment_group_by_group(
     tmp_path: Path, clock: ManualClock
 ) -> None:
-    disk = SimulatedDisk()
-    log = simulated_log(disk)
-    written = measure_appends(log, disk)
+    disk, log, written = measured_log()
     async with running(Engine.open(config(tmp_path), clock, log=log)) as engine:
         ended = asyncio.Event()
 
@@ -102,8 +107,7 @@ async def test_who_never_idles_writes_the_next_segment_group_by_group(
         await engine.submit(account("a"))
         await ended.wait()
         assert engine.stats.prepare_steps > 0
-    assert len(verify_journal(Path("journal"), files=disk).segments) == 2
-    assert max(written) <= sorted(written)[-2] + 4096 + 512
+    assert_made_ahead(disk, written)
 
 
 async def test_commands_come_before_the_next_step_of_preparing(

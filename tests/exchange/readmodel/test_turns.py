@@ -52,3 +52,13 @@ def test_what_the_work_raises_is_raised() -> None:
         turns.saw(behind=False)
         with pytest.raises(ZeroDivisionError):
             turns.take(lambda: 1 // 0)
+
+
+def test_where_a_sandbox_forbids_it_the_work_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", forbidden)
+    with closing(Turns(yields=True)) as turns:
+        turns.saw(behind=False)
+        assert turns.take(lambda: 7) == 7
