@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
+
+from exchange.idle import give_way
 
 BEHIND_MAX_S: Final = 60.0
 """Longest time for which it stays behind and leaves the processors to others all the same."""
@@ -30,7 +31,7 @@ class Turns:
         self._behind_since: float | None = clock() - BEHIND_MAX_S  # a start is not put off
         self._yielding: ThreadPoolExecutor | None = None
         if yields and hasattr(os, "SCHED_IDLE"):
-            self._yielding = ThreadPoolExecutor(1, "read-model-yields", _give_way)
+            self._yielding = ThreadPoolExecutor(1, "read-model-yields", give_way)
 
     @property
     def late(self) -> bool:
@@ -55,9 +56,3 @@ class Turns:
         """End the thread."""
         if self._yielding is not None:
             self._yielding.shutdown()
-
-
-def _give_way() -> None:
-    """The thread gets a processor only while nobody else wants it, where a sandbox allows that."""
-    with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from exchange.core.records import RecordError
+from exchange.idle import give_way
 from exchange.journal import JournalError
 from exchange.recovery.digests import Differs, Published
 from exchange.recovery.follower import SNAPSHOTS_KEPT, follow
@@ -36,12 +37,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--outcomes", type=bytes.fromhex)
     parser.add_argument("--state", type=bytes.fromhex)
     parser.add_argument("--niceness", type=int, default=NICENESS)
+    parser.add_argument("--gives-way", action="store_true")
     given = parser.parse_args(arguments)
     live = None
     if given.sequence is not None:
         live = Published(given.sequence, given.outcomes, given.state)
     with contextlib.suppress(OSError):
         os.nice(given.niceness)
+    if given.gives_way:
+        give_way()
     try:
         taken = follow(given.journal, given.snapshots, given.genesis, live=live, keep=given.keep)
     except Differs as error:

@@ -20,6 +20,8 @@ SNAPSHOT_RECORDS: Final = 1_000_000
 """Records between two snapshots, unless set otherwise: some ten seconds of replay."""
 SNAPSHOT_PERIOD_S: Final = 600.0
 """Seconds between two snapshots of an exchange that is not idle, unless set otherwise."""
+GIVES_WAY_MAX_S: Final = 60.0
+"""Longest time for which a follower leaves the processors to all others; then one that does not."""
 SNAPSHOT_RECORDS_MIN: Final = 1_000
 SNAPSHOT_PERIOD_MIN_S: Final = 1.0
 LIVE_DIGEST_SIZE_MAX: Final = 1_000
@@ -66,13 +68,15 @@ class SnapshotStats:
         taken: Snapshots that were stored.
         failed: Followers that ended otherwise.
         differs: Of those, the ones that found the live engine and a replay apart: an alarm.
+        late: Followers that gave way for too long, and were begun again without.
         sequence: Of the last command in the newest snapshot.
-        seconds: What the last follower took.
+        seconds: What the last one took, from its first follower's start.
     """
 
     taken: int = 0
     failed: int = 0
     differs: int = 0
+    late: int = 0
     sequence: int = 0
     seconds: float = 0.0
 
@@ -168,7 +172,7 @@ class SnapshotKeeper:
     async def _follow(self, live: Published) -> None:
         began = _now_s()
         try:
-            status, reply = await self._run(live)
+            status, reply = await self._take(live)
         except OSError as error:
             status, reply = -1, {"error": str(error)}
         finally:
@@ -190,10 +194,20 @@ class SnapshotKeeper:
         else:
             _log.error("no snapshot was taken", status=status, sequence=live.sequence, **reply)
 
-    async def _run(self, live: Published) -> tuple[int, dict[str, Any]]:
-        given = ["--sequence", str(live.sequence), "--outcomes", live.outcomes.hex()]
+    async def _take(self, live: Published) -> tuple[int, dict[str, Any]]:
+        """A follower that gives way; where it comes to no end, one that takes its part."""
+        try:
+            async with asyncio.timeout(GIVES_WAY_MAX_S):
+                return await self._run(live, "--gives-way")
+        except TimeoutError:
+            self.stats.late += 1
+            _log.warning("a snapshot is late: no processor was idle", after_s=GIVES_WAY_MAX_S)
+            return await self._run(live)
+
+    async def _run(self, live: Published, *given: str) -> tuple[int, dict[str, Any]]:
+        given += ("--sequence", str(live.sequence), "--outcomes", live.outcomes.hex())
         if live.state is not None:
-            given += ["--state", live.state.hex()]
+            given += ("--state", live.state.hex())
         process = await asyncio.create_subprocess_exec(
             *self._command, *given, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,6 +140,34 @@ async def test_a_follower_that_fails_is_counted(tmp_path: Path) -> None:
     await live.followed()
     held.close()
     assert (live.keeper.stats.failed, live.keeper.stats.differs) == (1, 0)
+    await live.close()
+
+
+async def test_one_that_gives_way_for_too_long_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GIVES_WAY_MAX_S: after it a follower takes its part of the processors."""
+    gave_way = []
+    start = asyncio.create_subprocess_exec
+
+    async def watched(*command: str, **settings: Any) -> asyncio.subprocess.Process:
+        gave_way.append("--gives-way" in command)
+        return await start(*command, **settings)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", watched)
+    live = Live(tmp_path, SnapshotConfig())
+    await live.commit(10)
+    live.keeper.start()
+    await live.followed()
+    assert gave_way == [True]
+    monkeypatch.setattr(keeper, "GIVES_WAY_MAX_S", 0.0)
+    await live.commit(10)
+    live.keeper.start()
+    await live.followed()
+    assert gave_way == [True, True, False]
+    stats = live.keeper.stats
+    assert (stats.taken, stats.late, stats.failed) == (2, 1, 0)
+    assert stats.sequence == live.engine.core.sequence
     await live.close()
 
 
