@@ -63,6 +63,8 @@ def sources() -> list[str]:
         *(f"exchange/core/{name}.py" for name in CORE),
         "exchange/metering/costs.py",
         "exchange/rpc/convert/rows.py",
+        "exchange/rpc/convert/told.py",
+        "exchange/rpc/pushes.py",
         "sim/market.py",
         "sim/workers.py",
     ]

@@ -1,41 +1,52 @@
-"""What a group of commands did beyond putting orders into books, which is all that most do."""
+"""What a group of commands did beyond what it did to orders, which is all that most do."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Final
 
 from exchange.core.commands import Command
-from exchange.core.events import AnyEvent, OrderAccepted
+from exchange.core.events import AnyEvent, OrderAccepted, OrderClosed, Posted
 
 Noted = tuple[Command, int, AnyEvent]
 """An event, with the command that caused it and that command's number in the journal."""
 
+UNNOTED: Final[frozenset[type]] = frozenset({OrderAccepted, OrderClosed, Posted})
+"""What every order does. Who wants these looks through a group by itself."""
+
 
 def noted(
-    first_sequence: int, commands: Sequence[Command], events: Sequence[list[AnyEvent]]
-) -> tuple[list[Noted], set[type]]:
-    """All events but acceptances of orders, in order, and their types.
+    first_sequence: int, commands: list[Command], events: list[list[AnyEvent]]
+) -> dict[type, list[Noted]]:
+    """All events but those of `UNNOTED`, in order, by type.
 
     Args:
         first_sequence: Of the first command.
         commands: Neighbours.
         events: Each one's events, as `Exchange.apply` gives them.
     """
-    found: list[Noted] = []
-    kinds: set[type] = set()
-    for at in range(len(events)):
-        told = events[at]
-        if len(told) == 1 and type(told[0]) is OrderAccepted:
-            continue
-        command, sequence = commands[at], first_sequence + at
+    found: dict[type, list[Noted]] = {}
+    for at, told in enumerate(events):
         for event in told:
             kind = type(event)
-            if kind is not OrderAccepted:
-                found.append((command, sequence, event))
-                kinds.add(kind)
-    return found, kinds
+            if kind is OrderAccepted or kind is OrderClosed or kind is Posted:
+                continue
+            of_kind = found.get(kind)
+            if of_kind is None:
+                of_kind = found[kind] = []
+            of_kind.append((commands[at], first_sequence + at, event))
+    return found
 
 
-def of_kinds(found: list[Noted], kinds: frozenset[type]) -> list[Noted]:
-    """Those of these types, in order."""
-    return [one for one in found if type(one[2]) in kinds]
+def of_kinds(
+    first_sequence: int,
+    commands: list[Command],
+    events: list[list[AnyEvent]],
+    kinds: frozenset[type],
+) -> list[Noted]:
+    """The events of these types, in order."""
+    return [
+        (commands[at], first_sequence + at, event)
+        for at, told in enumerate(events)
+        for event in told
+        if type(event) in kinds
+    ]

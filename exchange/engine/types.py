@@ -10,7 +10,7 @@ import msgspec
 
 from exchange.core.commands import Command
 from exchange.core.events import AnyEvent, Refused
-from exchange.core.notable import Noted, noted, of_kinds
+from exchange.core.notable import UNNOTED, Noted, noted, of_kinds
 from exchange.core.reasons import Reason
 
 PENDING_COMMANDS_MAX: Final = 65_536
@@ -91,7 +91,7 @@ class Outcomes(Sequence[Outcome]):
 
     __slots__ = ("events", "first_sequence", "now_ns")
 
-    def __init__(self, first_sequence: int, now_ns: int, events: Sequence[list[AnyEvent]]) -> None:
+    def __init__(self, first_sequence: int, now_ns: int, events: list[list[AnyEvent]]) -> None:
         self.first_sequence = first_sequence
         self.now_ns = now_ns
         self.events = events
@@ -125,13 +125,12 @@ class Group:
     `outcomes[i]` answers `commands[i]`, whose number is `first_sequence + i`.
     """
 
-    __slots__ = ("_kinds", "_noted", "commands", "outcomes")
+    __slots__ = ("_noted", "commands", "outcomes")
 
-    def __init__(self, commands: Sequence[Command], outcomes: Outcomes) -> None:
+    def __init__(self, commands: list[Command], outcomes: Outcomes) -> None:
         self.commands = commands
         self.outcomes = outcomes
-        self._noted: list[Noted] = []
-        self._kinds: set[type] | None = None  # of what is noted, once that is
+        self._noted: dict[type, list[Noted]] | None = None
 
     @property
     def first_sequence(self) -> int:
@@ -149,18 +148,23 @@ class Group:
         return self.outcomes.now_ns
 
     def events_of(self, kinds: frozenset[type]) -> Sequence[Noted]:
-        """The group's events of these types, in order; the acceptance of an order is never one.
+        """The group's events of these types, in order; types of `UNNOTED` are for no reader here.
 
-        Most commands of a busy exchange only put an order into a book. The first reader who asks
-        sorts those out for all, and a reader whom nothing concerns pays for one comparison.
+        Most commands of a busy exchange only put an order into a book, or take one out. The first
+        reader who asks sorts the others' events by type for all, and a reader whom nothing
+        concerns pays for one comparison.
         """
-        if self._kinds is None:
-            self._noted, self._kinds = noted(
-                self.first_sequence, self.commands, self.outcomes.events
-            )
-        if self._kinds.isdisjoint(kinds):
+        assert UNNOTED.isdisjoint(kinds), "what every order does is not sorted out here"
+        first, commands, events = self.first_sequence, self.commands, self.outcomes.events
+        by_kind = self._noted
+        if by_kind is None:
+            by_kind = self._noted = noted(first, commands, events)
+        present = kinds.intersection(by_kind)
+        if not present:
             return ()
-        return of_kinds(self._noted, kinds)
+        if len(present) == 1:
+            return by_kind[next(iter(present))]
+        return of_kinds(first, commands, events, present)
 
 
 Subscriber = Callable[[Group], None]

@@ -44,6 +44,10 @@ class TradeRecord(NamedTuple):
     sequence: int
 
 
+_Traded = tuple[OrderFilled | LeaseOffered, int, int]
+"""What happened, the command's sequence, and when: a record for who asks."""
+
+
 class TradeWatcher(Mailbox[TradeRecord]):
     """A reader of trades. `instrument_id` 0 wants all."""
 
@@ -56,15 +60,25 @@ class History:
     """Recent trades, and those who watch them."""
 
     def __init__(self) -> None:
-        self._all_trades: deque[TradeRecord] = deque(maxlen=RECENT_TRADES_MAX)
-        self._trades: dict[int, deque[TradeRecord]] = {}
+        self._all_trades: deque[_Traded | TradeRecord] = deque(maxlen=RECENT_TRADES_MAX)
+        self._trades: dict[int, deque[_Traded | TradeRecord]] = {}
         self._watchers: set[TradeWatcher] = set()
 
     def on_group(self, group: Group) -> None:
         """Take in one durable group. O(events)."""
-        for _, sequence, event in group.events_of(_RECORDED):
-            assert isinstance(event, OrderFilled | LeaseOffered)
-            self._on_trade(event, sequence, group.now_ns)
+        happened = group.events_of(_RECORDED)
+        if not happened:
+            return
+        now_ns, all_trades, trades_of = group.now_ns, self._all_trades, self._trades
+        for _, sequence, event in happened:
+            traded: _Traded = (event, sequence, now_ns)  # type: ignore[assignment]
+            all_trades.append(traded)
+            try:
+                trades_of[event.instrument_id].append(traded)  # type: ignore[union-attr]
+            except KeyError:
+                trades_of[event.instrument_id] = deque([traded], maxlen=RECENT_TRADES_MAX)  # type: ignore[union-attr]
+        if self._watchers:
+            self._tell([_record((event, sequence, now_ns)) for _, sequence, event in happened])  # type: ignore[arg-type]
 
     def trades(self, instrument_id: int, count: int) -> list[TradeRecord]:
         """The last trades, oldest first.
@@ -74,7 +88,7 @@ class History:
             count: At most this many.
         """
         found = self._trades.get(instrument_id, ()) if instrument_id else self._all_trades
-        return list(found)[-count:] if count else []
+        return [_record(trade) for trade in list(found)[-count:]] if count else []
 
     def fill(self, instrument_id: int, earlier: Sequence[TradeRecord]) -> None:
         """Put trades before those that are here.
@@ -104,25 +118,27 @@ class History:
         """The watcher is not read any more."""
         self._watchers.discard(watcher)
 
-    def _on_trade(self, event: OrderFilled | LeaseOffered, sequence: int, now_ns: int) -> None:
-        if isinstance(event, OrderFilled):
-            trade_id, taker_side = event.trade_id, event.taker_side
-        else:
-            trade_id, taker_side = event.lease_id, 0
-        trade = TradeRecord(
-            event.instrument_id,
-            trade_id,
-            event.price_nanos,
-            event.quantity_mflop,
-            now_ns,
-            taker_side,
-            sequence,
-        )
-        trades = self._trades.get(event.instrument_id)
-        if trades is None:
-            trades = self._trades[event.instrument_id] = deque(maxlen=RECENT_TRADES_MAX)
-        trades.append(trade)
-        self._all_trades.append(trade)
-        for watcher in self._watchers:
-            if watcher.instrument_id in (0, event.instrument_id):
-                watcher.put(trade)
+    def _tell(self, trades: list[TradeRecord]) -> None:
+        for trade in trades:
+            for watcher in self._watchers:
+                if watcher.instrument_id in (0, trade.instrument_id):
+                    watcher.put(trade)
+
+
+def _record(trade: _Traded | TradeRecord) -> TradeRecord:
+    if isinstance(trade, TradeRecord):
+        return trade
+    event, sequence, now_ns = trade
+    if isinstance(event, OrderFilled):
+        trade_id, taker_side = event.trade_id, event.taker_side
+    else:
+        trade_id, taker_side = event.lease_id, 0
+    return TradeRecord(
+        event.instrument_id,
+        trade_id,
+        event.price_nanos,
+        event.quantity_mflop,
+        now_ns,
+        taker_side,
+        sequence,
+    )

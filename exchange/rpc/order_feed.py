@@ -8,40 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from exchange.core.commands import (
-    CancelOrder,
-    EndOrderStream,
-    PlaceConditionalOrder,
-    PlaceMultiLegOrder,
-    PlaceOrder,
-    ReplaceOrder,
-)
-from exchange.core.events import (
-    AnyEvent,
-    OrderClosed,
-    OrderFilled,
-    OrderReplaced,
-    OrderTriggered,
-)
+from exchange.core.commands import EndOrderStream
 from exchange.engine import Engine, EngineBusy, EngineStopped, Group, Outcomes
 from exchange.rpc.convert.orders import Batch
+from exchange.rpc.pushes import Push, Pushes
 from exchange.rpc.streams import Mailbox
 
 BEHIND_MAX: Final = 10_000
 """Answers, and commands of others, that a Trade stream may be behind before it is cut off."""
 END_RETRY_S: Final = 0.01
 """Time between two tries to tell a busy engine that a stream is over."""
-
-_ANSWERED: Final[frozenset[type]] = frozenset(
-    {PlaceOrder, PlaceConditionalOrder, PlaceMultiLegOrder, CancelOrder, ReplaceOrder}
-)
-"""Whose account hears of it in the command's answer."""
-_CONCERNS_ORDER: Final[frozenset[type]] = frozenset(
-    {OrderFilled, OrderClosed, OrderReplaced, OrderTriggered}
-)
 
 
 class Answer(NamedTuple):
@@ -50,14 +29,6 @@ class Answer(NamedTuple):
     request_id: int
     batch: Batch
     outcomes: Outcomes
-
-
-class Push(NamedTuple):
-    """What another's command did to the account's orders."""
-
-    sequence: int
-    now_ns: int
-    events: list[AnyEvent]
 
 
 class TradeStream(Mailbox[Answer | Push]):
@@ -172,7 +143,7 @@ class OrderFeed:
         stream.instructions_in_flight += batch.size
         if not batch.commands:
             sequence = self._engine.core.sequence
-            nothing = Outcomes(sequence + 1, self._engine.core.now_ns, ())
+            nothing = Outcomes(sequence + 1, self._engine.core.now_ns, [])
             stream.tell(sequence, Answer(request_id, batch, nothing))
             stream.deliver()
 
@@ -183,13 +154,15 @@ class OrderFeed:
         told = dict.fromkeys([stream for stream, _ in answered])
         waiting = iter(answered)
         following = next(waiting, None)
-        for push_to, push in self._pushes(group):
+        pushes = Pushes(self._streams, group.now_ns)
+        pushes.collect(group.first_sequence, group.commands, group.outcomes.events)
+        for push in pushes.found:
             # Answers of earlier commands first: a fill never precedes its order's acceptance. So is
             # the answer to the command itself: what a mass cancel did follows it.
             while following is not None and _first(following[1]) <= push.sequence:
                 following[0].tell(_last(following[1]), following[1])
                 following = next(waiting, None)
-            for stream in push_to:
+            for stream in self._streams[push.account_id]:
                 stream.tell(push.sequence, push)
                 told[stream] = None
         while following is not None:
@@ -197,29 +170,6 @@ class OrderFeed:
             following = next(waiting, None)
         for stream in told:
             stream.deliver()
-
-    def _pushes(self, group: Group) -> list[tuple[Sequence[TradeStream], Push]]:
-        """Pushes of what concerns an account with a stream, and was not done by itself."""
-        found: list[tuple[Sequence[TradeStream], Push]] = []
-        last: dict[int, Push] = {}
-        streams = self._streams
-        for command, sequence, event in group.events_of(_CONCERNS_ORDER):
-            # Time, the operator and mass cancels answer nobody with what happened to an order.
-            told: int = command.account_id if type(command) in _ANSWERED else 0  # type: ignore[union-attr]
-            if type(event) is OrderFilled:  # a stop or an auction trades by another's command
-                concerned: tuple[int, ...] = (event.maker_account_id, event.taker_account_id)
-            else:
-                concerned = (event.account_id,)  # type: ignore[union-attr]
-            for account_id in concerned:
-                if account_id == told or account_id not in streams:
-                    continue
-                push = last.get(account_id)
-                if push is not None and push.sequence == sequence:
-                    push.events.append(event)
-                    continue
-                push = last[account_id] = Push(sequence, group.now_ns, [event])
-                found.append((tuple(streams[account_id]), push))
-        return found
 
 
 def _first(answer: Answer) -> int:

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -25,7 +25,8 @@ from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.calls import PromptCall
 from exchange.rpc.convert import market, orders, packed, paging, past
 from exchange.rpc.errors import busy, draining, invalid, refusal, slow_reader
-from exchange.rpc.order_feed import BEHIND_MAX, Answer, OrderFeed, Push, TradeStream
+from exchange.rpc.order_feed import BEHIND_MAX, Answer, OrderFeed, TradeStream
+from exchange.rpc.pushes import Push
 from exchange.rpc.services import Intent, Services
 from exchange.rpc.streams import Queue
 from exchange.v1 import order_service_pb2 as pb
@@ -42,7 +43,7 @@ STREAMS_PER_ACCOUNT_MAX: Final = 64
 BUSY_WAIT_MAX_S: Final = 5.0
 """How long a batch waits for room in the engine before its stream ends with OVERLOADED."""
 BUSY_RETRY_S: Final = 0.002
-MESSAGE_REPORTS_MAX: Final = 1_000
+MESSAGE_REPORTS_MAX: Final = packed.RESPONSE_ROWS_MAX
 """Unasked reports sent in one message."""
 
 
@@ -338,7 +339,7 @@ class _Writer:
         self._stream = stream
         self._reader = reader
         self._reading = reading
-        self._ready: deque[tuple[pb.TradeResponse, Answer | None]] = deque()
+        self._ready: deque[tuple[pb.TradeResponse | bytes, Answer | None]] = deque()
         self._failure: Exception | None = None
 
     def write_now(self, call: PromptCall) -> bool:
@@ -353,7 +354,9 @@ class _Writer:
             ready = self._ready
             while ready:
                 response, answer = ready[0]
-                if not call.write_now(response.SerializeToString()):
+                if not isinstance(response, bytes):
+                    response = response.SerializeToString()
+                if not call.write_now(response):
                     return False
                 ready.popleft()
                 if answer is not None:
@@ -370,6 +373,8 @@ class _Writer:
             self._make_ready()
             while self._ready:
                 response, answer = self._ready.popleft()
+                if isinstance(response, bytes):
+                    response = pb.TradeResponse.FromString(response)
                 yield response
                 if answer is not None:
                     self._reader.answered(answer)
@@ -401,7 +406,7 @@ class _Writer:
                 self._ready += [(response, None) for response in _unasked(stream, item)]
 
 
-def _answer(core: Exchange, stream: TradeStream, answer: Answer) -> pb.TradeResponse:
+def _answer(core: Exchange, stream: TradeStream, answer: Answer) -> pb.TradeResponse | bytes:
     request_id, made, outcomes = answer
     if made.packed:
         return packed.answer(core, request_id, stream.account_id, made, outcomes)
@@ -421,23 +426,23 @@ def _runs(items: list[Answer | Push]) -> list[Answer | list[Push]]:
     return runs
 
 
-def _unasked(stream: TradeStream, pushes: list[Push]) -> Iterator[pb.TradeResponse]:
+def _unasked(stream: TradeStream, pushes: list[Push]) -> Iterable[pb.TradeResponse | bytes]:
     """Reports of what others did, in messages of bounded size."""
-    account_id = stream.account_id
+    if stream.packed:
+        return packed.unasked(stream.account_id, pushes)
+    return _unasked_messages(stream.account_id, pushes)
+
+
+def _unasked_messages(account_id: int, pushes: list[Push]) -> Iterator[pb.TradeResponse]:
     told = [(push, event) for push in pushes for event in push.events]
     for first in range(0, len(told), MESSAGE_REPORTS_MAX):
         part = told[first : first + MESSAGE_REPORTS_MAX]
         response = pb.TradeResponse(request_id=0, sequence=part[-1][0].sequence)
-        if stream.packed:
-            response.packed_reports = b"".join(
-                [packed.unasked(account_id, p.sequence, p.now_ns, event) for p, event in part]
-            )
-        else:
-            for push, event in part:
-                report = orders.report_to(account_id, event)
-                if report is not None:
-                    report.sequence = push.sequence
-                    report.event_time_ns = push.now_ns
-                    response.reports.append(report)
-        if response.reports or response.packed_reports:
+        for push, event in part:
+            report = orders.report_to(account_id, event)
+            if report is not None:
+                report.sequence = push.sequence
+                report.event_time_ns = push.now_ns
+                response.reports.append(report)
+        if response.reports:
             yield response

@@ -26,7 +26,8 @@ from exchange.core.exchange import Exchange
 from exchange.core.open_orders import OpenOrder
 from exchange.core.reasons import Reason
 from exchange.engine import Outcome, Outcomes
-from exchange.rpc.convert import conditions, enums, rows
+from exchange.rpc.convert import conditions, enums
+from exchange.rpc.convert.told import acceptances
 from exchange.v1 import order_service_pb2 as pb
 
 ID_BYTES: Final = 16
@@ -162,7 +163,7 @@ def _rejected(index: int, instruction: pb.Instruction, reason: Reason) -> Reject
 
 def answer(core: Exchange, request_id: int, made: Batch, outcomes: Outcomes) -> pb.TradeResponse:
     """What became of a batch: ranges of plain acceptances, reports of everything else."""
-    ranges, untold = rows.acceptances(made.indexes, outcomes.events)
+    ranges, untold = acceptances(made.indexes, outcomes.events)
     response = pb.TradeResponse(
         request_id=request_id,
         sequence=outcomes.last_sequence if outcomes else core.sequence,

@@ -2,7 +2,7 @@
 
 The rows are those of `exchange.packed`. Only what most orders are can be said so; conditions, legs
 and mass cancels take the message's other form. What most reports are is written as a row at once;
-the others are made as messages first.
+the others are made as messages first. Responses are bytes, as protobuf would have written them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from exchange.core.exchange import Exchange
 from exchange.core.reasons import Reason
 from exchange.engine import Outcomes
 from exchange.packed import INSTRUCTION, NO_ID, REPORT
-from exchange.rpc.convert import orders, rows
+from exchange.rpc.convert import orders, rows, told
 from exchange.rpc.convert.conditions import placement
 from exchange.rpc.convert.orders import Batch, Reject
+from exchange.rpc.pushes import Push
 from exchange.v1 import order_service_pb2 as pb
 
 ROW_BYTES: Final = INSTRUCTION.size
+RESPONSE_ROWS_MAX: Final = 1_000
+"""Rows of what nobody asked for, in one response."""
 
 
 def batch(account_id: int, instructions: bytes, stream_id: int = 0) -> Batch:
@@ -52,43 +55,41 @@ def _of_stream(command: Command, stream_id: int) -> Command:
 
 def answer(
     core: Exchange, request_id: int, account_id: int, made: Batch, outcomes: Outcomes
-) -> pb.TradeResponse:
+) -> bytes:
     """What became of a packed batch: ranges of plain acceptances, rows of everything else."""
 
     def unusual(at: int, event: AnyEvent) -> bytes:
         found = orders.reports_of(core, outcomes[at], made.commands[at], (event,), made.indexes[at])
         return b"".join(map(_row_of, found))
 
-    ranges, untold = rows.acceptances(made.indexes, outcomes.events)
-    told = rows.reports(
+    return told.answer(
         account_id,
+        request_id,
         outcomes.first_sequence,
         outcomes.now_ns,
         made.commands,
         made.indexes,
         outcomes.events,
-        untold,
+        b"".join([_row_of(orders.rejection(reject)) for reject in made.rejects]),
         unusual,
     )
-    rejected = b"".join([_row_of(orders.rejection(reject)) for reject in made.rejects])
-    return pb.TradeResponse(
-        request_id=request_id,
-        sequence=outcomes.last_sequence if outcomes else core.sequence,
-        accepted=orders.ack_ranges(ranges),
-        packed_reports=rejected + told,
-    )
 
 
-def unasked(account_id: int, sequence: int, now_ns: int, event: AnyEvent) -> bytes:
-    """The row that tells an account what another did; empty where it is not concerned."""
-    row = rows.report(account_id, sequence, now_ns, event)
-    if not row:
+def unasked(account_id: int, pushes: list[Push]) -> list[bytes]:
+    """What others did to an account's orders, in responses of at most `RESPONSE_ROWS_MAX`."""
+
+    def unusual(push: Push, event: AnyEvent) -> bytes:
         report = orders.report_to(account_id, event)
-        if report is not None:
-            report.sequence = sequence
-            report.event_time_ns = now_ns
-            row = _row_of(report)
-    return row
+        if report is None:
+            return b""
+        report.sequence = push.sequence
+        report.event_time_ns = push.now_ns
+        return _row_of(report)
+
+    rows_told = told.unasked(account_id, pushes, unusual)
+    size = RESPONSE_ROWS_MAX * REPORT.size
+    parts = [rows_told[start : start + size] for start in range(0, len(rows_told), size)]
+    return [told.response(0, told.last_sequence(part), [], part) for part in parts]
 
 
 def _row_of(report: pb.ExecutionReport) -> bytes:

@@ -1,0 +1,263 @@
+"""What became of a packed batch, and what others did: compiled with the core, free of protobuf.
+
+Rows are those of `exchange.packed`; what no row says as it stands is the caller's. A `TradeResponse`
+is written as protobuf would write it (a test holds both equal), because building the message costs
+as much as all that it tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, cast
+
+import msgspec
+from librt.strings import BytesWriter, write_i64_le
+from mypy_extensions import i64, u8
+
+from exchange.core.commands import CancelOrder, Command
+from exchange.core.events import (
+    AnyEvent,
+    OrderAccepted,
+    OrderClosed,
+    OrderFilled,
+    OrderState,
+    Posted,
+    Refused,
+)
+from exchange.packed import NO_ID, REPORT
+from exchange.rpc.pushes import Push
+
+TRADE: Final = 2
+CANCELED: Final = 3
+EXPIRED: Final = 6
+REJECTED: Final = 5
+"""Execution types of the rows that are made here (a test holds them equal to the API's)."""
+_EXPIRED: Final = int(OrderState.EXPIRED)
+_PARTIALLY_FILLED: Final = int(OrderState.PARTIALLY_FILLED)
+_FILLED: Final = int(OrderState.FILLED)
+
+_ROW_BYTES: Final = REPORT.size
+_REQUEST_ID: Final = 1 << 3
+_SEQUENCE: Final = 2 << 3
+_ACCEPTED: Final = 3 << 3 | 2
+_PACKED_REPORTS: Final = 5 << 3 | 2
+"""How protobuf marks the fields of a TradeResponse: number, and 2 where bytes follow."""
+_FIRST_INDEX: Final = 1 << 3
+_COUNT: Final = 2 << 3
+_FIRST_ORDER_ID: Final = 3 << 3
+"""And those of an AckRange, which is so short that one byte tells its length."""
+
+_fields_of: Final = msgspec.structs.astuple
+_Filled = tuple[int, int, int, int, int, int, int, int, int, int, int]
+_Closed = tuple[int, int, int, int, int, int]
+
+
+def acceptances(
+    indexes: list[int], events: list[list[AnyEvent]]
+) -> tuple[list[tuple[int, int, int]], list[int]]:
+    """What plain acceptances a batch's events tell of, and which commands have more to tell.
+
+    Args:
+        indexes: Each command's place in the request.
+        events: Each command's events.
+
+    Returns:
+        Ranges (first place, count, first order) of orders that were accepted one after the other,
+        and the numbers of the commands of which a range does not tell all.
+    """
+    ranges: list[tuple[int, int, int]] = []
+    untold: list[int] = []
+    first_index: i64 = 0
+    first_order_id: i64 = 0
+    count: i64 = 0
+    for at, told in enumerate(events):
+        first = told[0]
+        if type(first) is OrderAccepted:
+            order_id: i64 = first.order_id
+            index: i64 = indexes[at]
+            if count and order_id == first_order_id + count and index == first_index + count:
+                count += 1
+            else:
+                if count:
+                    ranges.append((first_index, count, first_order_id))
+                first_index, first_order_id, count = index, order_id, 1
+            if len(told) == 1:
+                continue
+        untold.append(at)
+    if count:
+        ranges.append((first_index, count, first_order_id))
+    return ranges, untold
+
+
+def answer(
+    account_id: int,
+    request_id: int,
+    first_sequence: int,
+    now_ns: int,
+    made: list[Command],
+    indexes: list[int],
+    events: list[list[AnyEvent]],
+    rejected: bytes,
+    unusual: Callable[[int, AnyEvent], bytes],
+) -> bytes:
+    """The answer to a batch, for the account that gave it: ranges, and rows of everything else.
+
+    Args:
+        account_id: Whose commands they are.
+        request_id: The batch's.
+        first_sequence: Of the first command.
+        now_ns: Journal time of all of them.
+        made: The commands.
+        indexes: Each command's place in the request.
+        events: Each command's events.
+        rejected: Rows of what did not become a command.
+        unusual: Makes the rows of an event that no row says as it stands.
+    """
+    ranges, untold = acceptances(indexes, events)
+    rows = BytesWriter()
+    rows.write(rejected)
+    for at in untold:
+        sequence, index = first_sequence + at, indexes[at]
+        for event in events[at]:
+            kind = type(event)
+            if kind is OrderAccepted or kind is Posted:
+                continue  # told by a range; and money is the ledger's to tell
+            if _usual(rows, account_id, sequence, now_ns, index, event):
+                continue
+            command = made[at]
+            if type(event) is Refused and type(command) is CancelOrder:
+                _refused(rows, sequence, now_ns, index, command, event)
+            else:
+                rows.write(unusual(at, event))
+    return response(request_id, first_sequence + len(events) - 1, ranges, rows.getvalue())
+
+
+def unasked(
+    account_id: int, pushes: list[Push], unusual: Callable[[Push, AnyEvent], bytes]
+) -> bytes:
+    """The rows of what an account did not ask for.
+
+    Args:
+        account_id: Whom to tell.
+        pushes: What others did, oldest first.
+        unusual: Makes the rows of what is neither a fill nor an end.
+    """
+    rows = BytesWriter()
+    for push in pushes:
+        for event in push.events:
+            if not _usual(rows, account_id, push.sequence, push.now_ns, 0, event):
+                rows.write(unusual(push, event))
+    return rows.getvalue()
+
+
+def response(
+    request_id: int, sequence: int, ranges: list[tuple[int, int, int]], rows: bytes
+) -> bytes:
+    """A `TradeResponse` as protobuf writes it.
+
+    Args:
+        request_id: The batch's; 0 for what nobody asked for.
+        sequence: All up to here is durable.
+        ranges: Acceptances: (first place, count, first order).
+        rows: Everything else.
+    """
+    made = BytesWriter()
+    _number(made, _REQUEST_ID, request_id)
+    _number(made, _SEQUENCE, sequence)
+    for first_index, count, first_order_id in ranges:
+        made.append(_ACCEPTED)
+        made.append(0)  # the length, once it is known
+        start: i64 = len(made)
+        _number(made, _FIRST_INDEX, first_index)
+        _number(made, _COUNT, count)
+        _number(made, _FIRST_ORDER_ID, first_order_id)
+        made[start - 1] = u8(len(made) - start)
+    if rows:
+        _number(made, _PACKED_REPORTS, len(rows))
+        made.write(rows)
+    return made.getvalue()
+
+
+def last_sequence(rows: bytes) -> int:
+    """The sequence that the last of these rows tells of."""
+    return int.from_bytes(rows[-_ROW_BYTES : 8 - _ROW_BYTES], "little")
+
+
+def _number(made: BytesWriter, mark: int, number: i64) -> None:
+    """A field: its mark, then seven bits a byte, lowest first. Nothing says 0."""
+    if not number:
+        return
+    made.append(mark)
+    while number > 0x7F:
+        made.append(number & 0x7F | 0x80)
+        number >>= 7
+    made.append(number)
+
+
+def _usual(
+    rows: BytesWriter, account_id: i64, sequence: i64, now_ns: i64, index: i64, event: AnyEvent
+) -> bool:
+    """Write the row of a fill or an end, which most reports are; False for any other event."""
+    if type(event) is OrderFilled:
+        (
+            trade_id, instrument_id, price, quantity, maker_id, maker_account_id, maker_leaves,
+            taker_id, taker_account_id, taker_leaves, taker_side,
+        ) = cast("_Filled", _fields_of(event))  # fmt: skip
+        order_id, leaves, side = taker_id, taker_leaves, taker_side
+        if taker_account_id != account_id:
+            if maker_account_id != account_id:
+                return False
+            order_id, leaves, side = maker_id, maker_leaves, 3 - side
+        words = TRADE | (_PARTIALLY_FILLED if leaves else _FILLED) << 8 | side << 16
+        _head(rows, sequence, now_ns, index, instrument_id, words << 16)
+        _tail(rows, order_id, NO_ID, price, quantity, leaves, trade_id)
+        return True
+    if type(event) is OrderClosed:
+        order_id, owner_id, instrument_id, state, reason, left = cast("_Closed", _fields_of(event))
+        if owner_id != account_id:
+            return False
+        words = (EXPIRED if state == _EXPIRED else CANCELED) | state << 8
+        _head(rows, sequence, now_ns, index, instrument_id, words << 16 | reason)
+        _tail(rows, order_id, NO_ID, 0, left, 0, 0)
+        return True
+    return False
+
+
+def _refused(
+    rows: BytesWriter, sequence: i64, now_ns: i64, index: i64, cancel: CancelOrder, event: Refused
+) -> None:
+    """Write the row of a cancel that changed nothing: its order has traded meanwhile, often."""
+    order_id = cancel.order_id
+    named_by = NO_ID if order_id else cancel.client_order_id
+    _head(rows, sequence, now_ns, index, 0, REJECTED << 16 | int(event.reason))
+    _tail(rows, order_id, named_by, 0, 0, 0, 0)
+
+
+# A row of `REPORT`, written number by number: compiled, these are plain stores.
+
+
+def _head(
+    rows: BytesWriter, sequence: i64, now_ns: i64, index: i64, instrument_id: i64, words: i64
+) -> None:
+    write_i64_le(rows, sequence)
+    write_i64_le(rows, now_ns)
+    write_i64_le(rows, index | instrument_id << 32)  # two numbers of 32 bits
+    write_i64_le(rows, words)  # reason, then execution type, state and side of 8 bits each
+
+
+def _tail(
+    rows: BytesWriter,
+    order_id: i64,
+    client_order_id: bytes,
+    price: i64,
+    quantity: i64,
+    leaves: i64,
+    trade_id: i64,
+) -> None:
+    write_i64_le(rows, order_id)
+    rows.write(client_order_id)
+    write_i64_le(rows, price)
+    write_i64_le(rows, quantity)
+    write_i64_le(rows, leaves)
+    write_i64_le(rows, trade_id)
+    write_i64_le(rows, 0)
