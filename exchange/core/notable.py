@@ -10,6 +10,11 @@ from exchange.core.events import AnyEvent, OrderAccepted, OrderClosed, Posted
 Noted = tuple[Command, int, AnyEvent]
 """An event, with the command that caused it and that command's number in the journal."""
 
+_Accepted: Final = OrderAccepted
+_Closed: Final = OrderClosed
+_Posted: Final = Posted
+"""Compiled, a constant is at hand, where an imported name is looked up each time."""
+
 UNNOTED: Final[frozenset[type]] = frozenset({OrderAccepted, OrderClosed, Posted})
 """What every order does. Who wants these looks through a group by itself."""
 
@@ -28,7 +33,7 @@ def noted(
     for at, told in enumerate(events):
         for event in told:
             kind = type(event)
-            if kind is OrderAccepted or kind is OrderClosed or kind is Posted:
+            if kind is _Accepted or kind is _Closed or kind is _Posted:
                 continue
             of_kind = found.get(kind)
             if of_kind is None:

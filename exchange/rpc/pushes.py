@@ -24,12 +24,20 @@ from exchange.core.events import (
     OrderFilled,
     OrderReplaced,
     OrderTriggered,
+    Refused,
 )
 
 _ANSWERED: Final[frozenset[type]] = frozenset(
     {PlaceOrder, PlaceConditionalOrder, PlaceMultiLegOrder, CancelOrder, ReplaceOrder}
 )
 """Whose account hears of it in the command's answer."""
+_TELLS_NOBODY: Final[frozenset[type]] = frozenset({OrderAccepted, Refused})
+"""Which events concern no other account, where they are all that a command did: most of them."""
+_Closed: Final = OrderClosed
+_Filled: Final = OrderFilled
+_Replaced: Final = OrderReplaced
+_Triggered: Final = OrderTriggered
+"""Compiled, a constant is at hand, where an imported name is looked up each time."""
 
 
 class Push:
@@ -81,22 +89,26 @@ class Pushes:
             events: Each one's events.
         """
         for at, told in enumerate(events):
-            if len(told) == 1 and type(told[0]) is OrderAccepted:
-                continue
-            for event in told:
-                kind = type(event)
-                # A stop or an auction trades by another's command: both sides may hear of it.
-                if type(event) is OrderFilled:
-                    self._add(event.maker_account_id, first_sequence + at, commands[at], event)
-                    self._add(event.taker_account_id, first_sequence + at, commands[at], event)
-                elif kind is OrderClosed or kind is OrderReplaced or kind is OrderTriggered:
-                    owner: int = event.account_id  # type: ignore[union-attr]
-                    self._add(owner, first_sequence + at, commands[at], event)
+            if len(told) > 1 or type(told[0]) not in _TELLS_NOBODY:
+                self._hear(first_sequence + at, commands[at], told)
 
-    def _add(self, account_id: int, sequence: int, command: Command, event: AnyEvent) -> None:
+    def _hear(self, sequence: int, command: Command, told: list[AnyEvent]) -> None:
         # Time, the operator and mass cancels answer nobody with what happened to an order.
-        if type(command) in _ANSWERED and account_id == command.account_id:  # type: ignore[union-attr]
-            return
+        asks: int = command.account_id if type(command) in _ANSWERED else 0  # type: ignore[union-attr]
+        for event in told:
+            kind = type(event)
+            if type(event) is _Filled:  # a stop or an auction trades by another's command
+                maker, taker = event.maker_account_id, event.taker_account_id
+                if maker != asks:
+                    self._add(maker, sequence, event)
+                if taker != asks:
+                    self._add(taker, sequence, event)
+            elif kind is _Closed or kind is _Replaced or kind is _Triggered:
+                owner: int = event.account_id  # type: ignore[union-attr]
+                if owner != asks:
+                    self._add(owner, sequence, event)
+
+    def _add(self, account_id: int, sequence: int, event: AnyEvent) -> None:
         if account_id not in self._accounts:
             return
         push = self._last.get(account_id)

@@ -32,9 +32,18 @@ CANCELED: Final = 3
 EXPIRED: Final = 6
 REJECTED: Final = 5
 """Execution types of the rows that are made here (a test holds them equal to the API's)."""
-_EXPIRED: Final = int(OrderState.EXPIRED)
-_PARTIALLY_FILLED: Final = int(OrderState.PARTIALLY_FILLED)
-_FILLED: Final = int(OrderState.FILLED)
+_STATE_EXPIRED: Final = int(OrderState.EXPIRED)
+_STATE_PARTIALLY_FILLED: Final = int(OrderState.PARTIALLY_FILLED)
+_STATE_FILLED: Final = int(OrderState.FILLED)
+
+_Accepted: Final = OrderAccepted
+_Cancel: Final = CancelOrder
+_Closed: Final = OrderClosed
+_Filled: Final = OrderFilled
+_Posted: Final = Posted
+_Refused: Final = Refused
+_NO_ID: Final = NO_ID
+"""Compiled, a constant is at hand, where an imported name is looked up each time."""
 
 _ROW_BYTES: Final = REPORT.size
 _REQUEST_ID: Final = 1 << 3
@@ -48,8 +57,8 @@ _FIRST_ORDER_ID: Final = 3 << 3
 """And those of an AckRange, which is so short that one byte tells its length."""
 
 _fields_of: Final = msgspec.structs.astuple
-_Filled = tuple[int, int, int, int, int, int, int, int, int, int, int]
-_Closed = tuple[int, int, int, int, int, int]
+_FilledFields = tuple[int, int, int, int, int, int, int, int, int, int, int]
+_ClosedFields = tuple[int, int, int, int, int, int]
 
 
 def acceptances(
@@ -72,7 +81,7 @@ def acceptances(
     count: i64 = 0
     for at, told in enumerate(events):
         first = told[0]
-        if type(first) is OrderAccepted:
+        if type(first) is _Accepted:
             order_id: i64 = first.order_id
             index: i64 = indexes[at]
             if count and order_id == first_order_id + count and index == first_index + count:
@@ -120,12 +129,12 @@ def answer(
         sequence, index = first_sequence + at, indexes[at]
         for event in events[at]:
             kind = type(event)
-            if kind is OrderAccepted or kind is Posted:
+            if kind is _Accepted or kind is _Posted:
                 continue  # told by a range; and money is the ledger's to tell
             if _usual(rows, account_id, sequence, now_ns, index, event):
                 continue
             command = made[at]
-            if type(event) is Refused and type(command) is CancelOrder:
+            if type(event) is _Refused and type(command) is _Cancel:
                 _refused(rows, sequence, now_ns, index, command, event)
             else:
                 rows.write(unusual(at, event))
@@ -198,27 +207,27 @@ def _usual(
     rows: BytesWriter, account_id: i64, sequence: i64, now_ns: i64, index: i64, event: AnyEvent
 ) -> bool:
     """Write the row of a fill or an end, which most reports are; False for any other event."""
-    if type(event) is OrderFilled:
+    if type(event) is _Filled:
         (
             trade_id, instrument_id, price, quantity, maker_id, maker_account_id, maker_leaves,
             taker_id, taker_account_id, taker_leaves, taker_side,
-        ) = cast("_Filled", _fields_of(event))  # fmt: skip
+        ) = cast("_FilledFields", _fields_of(event))  # fmt: skip
         order_id, leaves, side = taker_id, taker_leaves, taker_side
         if taker_account_id != account_id:
             if maker_account_id != account_id:
                 return False
             order_id, leaves, side = maker_id, maker_leaves, 3 - side
-        words = TRADE | (_PARTIALLY_FILLED if leaves else _FILLED) << 8 | side << 16
+        words = TRADE | (_STATE_PARTIALLY_FILLED if leaves else _STATE_FILLED) << 8 | side << 16
         _head(rows, sequence, now_ns, index, instrument_id, words << 16)
-        _tail(rows, order_id, NO_ID, price, quantity, leaves, trade_id)
+        _tail(rows, order_id, _NO_ID, price, quantity, leaves, trade_id)
         return True
-    if type(event) is OrderClosed:
-        order_id, owner_id, instrument_id, state, reason, left = cast("_Closed", _fields_of(event))
+    if type(event) is _Closed:
+        order_id, owner_id, instrument_id, state, reason, left = cast("_ClosedFields", _fields_of(event))
         if owner_id != account_id:
             return False
-        words = (EXPIRED if state == _EXPIRED else CANCELED) | state << 8
+        words = (EXPIRED if state == _STATE_EXPIRED else CANCELED) | state << 8
         _head(rows, sequence, now_ns, index, instrument_id, words << 16 | reason)
-        _tail(rows, order_id, NO_ID, 0, left, 0, 0)
+        _tail(rows, order_id, _NO_ID, 0, left, 0, 0)
         return True
     return False
 
@@ -228,7 +237,7 @@ def _refused(
 ) -> None:
     """Write the row of a cancel that changed nothing: its order has traded meanwhile, often."""
     order_id = cancel.order_id
-    named_by = NO_ID if order_id else cancel.client_order_id
+    named_by = _NO_ID if order_id else cancel.client_order_id
     _head(rows, sequence, now_ns, index, 0, REJECTED << 16 | int(event.reason))
     _tail(rows, order_id, named_by, 0, 0, 0, 0)
 
