@@ -54,7 +54,7 @@ constraints: ## resolve afresh and rewrite constraints.txt
 	touch $(STAMP)
 
 compile: $(STAMP) ## compile matching, the core's hot path and the simulator's driver, beside their sources (needs a C compiler)
-	rm -f *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so exchange/rpc/convert/*.so sim/*.so
+	rm -f *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so exchange/rpc/*.so exchange/rpc/convert/*.so sim/*.so
 	$(BIN)/python hatch_build.py
 	$(BIN)/python -c 'import matching; print("matching is compiled:", matching.COMPILED)'
 
@@ -166,7 +166,7 @@ fuzz-requests: $(STAMP) ## the decoders of requests under atheris (RUNS=5000000,
 
 clean: ## remove the environments, caches and build outputs
 	rm -rf $(VENV) $(CODEGEN) $(PEERS) .axe .buf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache \
-		.import_linter_cache *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so exchange/rpc/convert/*.so sim/*.so
+		.import_linter_cache *__mypyc*.so matching/*.so exchange/core/*.so exchange/metering/*.so exchange/rpc/*.so exchange/rpc/convert/*.so sim/*.so
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: simulate torture history browser screenshots

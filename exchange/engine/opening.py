@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -175,9 +174,7 @@ def _replay(config: EngineConfig, started: Started[LogStore], on_replay: Subscri
     return differs
 
 
-def apply(
-    replica: Replica, commands: Sequence[Command], first_sequence: int, records: bytes
-) -> Group:
+def apply(replica: Replica, commands: list[Command], first_sequence: int, records: bytes) -> Group:
     """Apply one group, of which the caller has commands and records."""
     events = replica.apply(commands, first_sequence, records)
     return Group(commands, Outcomes(first_sequence, replica.core.now_ns, events))

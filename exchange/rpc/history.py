@@ -69,16 +69,17 @@ class History:
         happened = group.events_of(_RECORDED)
         if not happened:
             return
-        now_ns, all_trades, trades_of = group.now_ns, self._all_trades, self._trades
-        for _, sequence, event in happened:
-            traded: _Traded = (event, sequence, now_ns)  # type: ignore[assignment]
-            all_trades.append(traded)
+        now_ns = group.now_ns
+        traded: list[_Traded] = [(event, sequence, now_ns) for _, sequence, event in happened]  # type: ignore[misc]
+        self._all_trades.extend(traded)
+        trades_of = self._trades
+        for trade in traded:
             try:
-                trades_of[event.instrument_id].append(traded)  # type: ignore[union-attr]
+                trades_of[trade[0].instrument_id].append(trade)
             except KeyError:
-                trades_of[event.instrument_id] = deque([traded], maxlen=RECENT_TRADES_MAX)  # type: ignore[union-attr]
+                trades_of[trade[0].instrument_id] = deque((trade,), maxlen=RECENT_TRADES_MAX)
         if self._watchers:
-            self._tell([_record((event, sequence, now_ns)) for _, sequence, event in happened])  # type: ignore[arg-type]
+            self._tell([_record(trade) for trade in traded])
 
     def trades(self, instrument_id: int, count: int) -> list[TradeRecord]:
         """The last trades, oldest first.

@@ -152,29 +152,24 @@ class OrderFeed:
         if not self._streams:
             return
         told = dict.fromkeys([stream for stream, _ in answered])
-        waiting = iter(answered)
-        following = next(waiting, None)
         pushes = Pushes(self._streams, group.now_ns)
         pushes.collect(group.first_sequence, group.commands, group.outcomes.events)
+        at, firsts = 0, [answer.outcomes.first_sequence for _, answer in answered]
+        firsts.append(group.last_sequence + 1)
         for push in pushes.found:
             # Answers of earlier commands first: a fill never precedes its order's acceptance. So is
             # the answer to the command itself: what a mass cancel did follows it.
-            while following is not None and _first(following[1]) <= push.sequence:
-                following[0].tell(_last(following[1]), following[1])
-                following = next(waiting, None)
+            while firsts[at] <= push.sequence:
+                _tell(*answered[at])
+                at += 1
             for stream in self._streams[push.account_id]:
                 stream.tell(push.sequence, push)
                 told[stream] = None
-        while following is not None:
-            following[0].tell(_last(following[1]), following[1])
-            following = next(waiting, None)
+        for stream, answer in answered[at:]:
+            _tell(stream, answer)
         for stream in told:
             stream.deliver()
 
 
-def _first(answer: Answer) -> int:
-    return answer.outcomes.first_sequence
-
-
-def _last(answer: Answer) -> int:
-    return answer.outcomes.last_sequence
+def _tell(stream: TradeStream, answer: Answer) -> None:
+    stream.tell(answer.outcomes.last_sequence, answer)

@@ -354,9 +354,7 @@ class _Writer:
             ready = self._ready
             while ready:
                 response, answer = ready[0]
-                if not isinstance(response, bytes):
-                    response = response.SerializeToString()
-                if not call.write_now(response):
+                if not call.write_now(encoded(response)):
                     return False
                 ready.popleft()
                 if answer is not None:
@@ -403,7 +401,7 @@ class _Writer:
             if isinstance(item, Answer):
                 self._ready.append((_answer(self._services.core, stream, item), item))
             else:
-                self._ready += [(response, None) for response in _unasked(stream, item)]
+                self._ready += [(response, None) for response in unasked(stream, item)]
 
 
 def _answer(core: Exchange, stream: TradeStream, answer: Answer) -> pb.TradeResponse | bytes:
@@ -426,7 +424,12 @@ def _runs(items: list[Answer | Push]) -> list[Answer | list[Push]]:
     return runs
 
 
-def _unasked(stream: TradeStream, pushes: list[Push]) -> Iterable[pb.TradeResponse | bytes]:
+def encoded(response: pb.TradeResponse | bytes) -> bytes:
+    """A response as it is sent: packed ones are made as bytes."""
+    return response if isinstance(response, bytes) else response.SerializeToString()
+
+
+def unasked(stream: TradeStream, pushes: list[Push]) -> Iterable[pb.TradeResponse | bytes]:
     """Reports of what others did, in messages of bounded size."""
     if stream.packed:
         return packed.unasked(stream.account_id, pushes)

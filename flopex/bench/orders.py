@@ -4,9 +4,10 @@ Method. One process, no network and no disk: seeded batches of both forms (messa
 go through the server's own functions, and the CPU time of each part is taken. The forms alternate
 batch by batch, each with an exchange of its own, so that both see the same machine. Rows become the
 journal's bytes together with commands, so they have no `encode` of their own. `core` is the
-engine's share: applying them, and the digest over the answers. Per round, the mean per order; of
-the rounds, the median with the least and the most. What gRPC, the journal and the event feed cost
-comes on top: `flopex bench exchange` measures the whole.
+engine's share: applying them, and the digest over the answers. `feed` is what the readers of the
+event feed do with the batch as a group: they keep trades, count refusals, and tell the other trader
+what became of its orders. Per round, the mean per order; of the rounds, the median with the least and
+the most. What gRPC and the journal cost comes on top: `flopex bench exchange` measures the whole.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from exchange.client import packed_orders
 from exchange.core.commands import (
@@ -29,9 +30,15 @@ from exchange.core.commands import (
     Settlement,
 )
 from exchange.core.exchange import Exchange
-from exchange.engine import Outcomes
+from exchange.engine import Engine, Group, Outcomes, Subscriber
+from exchange.engine.opening import apply
+from exchange.http.counts import EventCounts
 from exchange.recovery import Replica
 from exchange.rpc.convert import orders, packed
+from exchange.rpc.history import History
+from exchange.rpc.order_feed import OrderFeed, TradeStream
+from exchange.rpc.orders import MESSAGE_REPORTS_MAX, encoded, unasked
+from exchange.rpc.pushes import Push
 from exchange.testing import uuid7
 from exchange.v1 import order_service_pb2 as pb
 from flopex.bench.flow import TICK_NANOS, Flow
@@ -39,7 +46,7 @@ from flopex.bench.machine import machine
 from matching import COMPILED
 
 FORMS: Final = ("messages", "rows")
-PARTS: Final = ("parse", "commands", "encode", "core", "answer")
+PARTS: Final = ("parse", "commands", "encode", "core", "answer", "feed")
 TRADERS: Final = 2
 FUNDS_NANOS: Final = 10**17
 
@@ -54,6 +61,43 @@ class Settings:
     seed: int = 1
 
 
+class _Feed:
+    """The readers of the event feed to whom orders are news, and each trader's open stream.
+
+    It is given to them as the engine, of which they want the state and to be called.
+    """
+
+    def __init__(self, core: Exchange) -> None:
+        self.core = core
+        self.told_bytes = 0  # of what the traders did not ask for
+        self._history = History()
+        self._subscribers: list[Subscriber] = [self._history.on_group]
+        engine = cast("Engine", self)
+        EventCounts(engine)
+        self._orders = OrderFeed(engine)
+        self._streams: list[TradeStream] = []
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """See `Engine`."""
+        self._subscribers.append(subscriber)
+
+    def open(self, account_id: int, *, packed: bool) -> None:
+        """A trader's stream begins, and is told in one form."""
+        stream = self._orders.open(account_id)
+        stream.packed = packed
+        self._streams.append(stream)
+
+    def tell(self, group: Group) -> None:
+        """What the engine and the streams do once a group is durable."""
+        for subscriber in self._subscribers:
+            subscriber(group)
+        for stream in self._streams:
+            while stream:
+                pushes = [one for one in stream.take(MESSAGE_REPORTS_MAX) if isinstance(one, Push)]
+                for response in unasked(stream, pushes):
+                    self.told_bytes += len(encoded(response))
+
+
 class _Desk:
     """An exchange with one paper instrument and funded traders, fed in one form."""
 
@@ -61,6 +105,7 @@ class _Desk:
         self.form = form
         self.replica = Replica(Exchange())
         self.core = self.replica.core
+        self.feed = _Feed(self.core)
         now_ns = time.time_ns()
         self.core.apply([Advance(now_ns), _instrument()])
         self._traders: list[tuple[int, Flow]] = []
@@ -70,6 +115,7 @@ class _Desk:
             account_id = self.core.account_by_name[name]
             self.core.apply([Deposit(account_id, uuid7(now_ns), FUNDS_NANOS)])
             self._traders.append((account_id, Flow(seed, number, 1)))
+            self.feed.open(account_id, packed=form == "rows")
         self.spent_ns = dict.fromkeys(PARTS, 0)
 
     def take(self, request_id: int, count: int) -> None:
@@ -86,28 +132,27 @@ class _Desk:
         read = clock.part("parse", lambda: pb.TradeRequest.FromString(data))
         made = clock.part("commands", lambda: self._commands(account_id, read))
         payload = clock.part("encode", lambda: made.payload or _payload(made))
-        outcomes = clock.part("core", lambda: self._apply(made, payload))
+        group = clock.part("core", lambda: self._apply(made, payload))
+        outcomes = group.outcomes[1:]
         clock.part("answer", lambda: self._answer(read.request_id, account_id, made, outcomes))
+        clock.part("feed", lambda: self.feed.tell(group))
 
     def _commands(self, account_id: int, request: pb.TradeRequest) -> orders.Batch:
         if self.form == "rows":
             return packed.batch(account_id, request.packed)
         return orders.batch(account_id, request.instructions)
 
-    def _apply(self, made: orders.Batch, payload: bytes) -> Outcomes:
+    def _apply(self, made: orders.Batch, payload: bytes) -> Group:
         first, advance = self.core.sequence + 1, Advance(time.time_ns())
-        records = advance.encode() + payload
-        events = self.replica.apply([advance, *made.commands], first, records)[1:]
-        return Outcomes(first + 1, self.core.now_ns, events)
+        commands = [advance, *made.commands]
+        return apply(self.replica, commands, first, advance.encode() + payload)
 
     def _answer(
         self, request_id: int, account_id: int, made: orders.Batch, outcomes: Outcomes
     ) -> bytes:
         if made.packed:
-            response = packed.answer(self.core, request_id, account_id, made, outcomes)
-        else:
-            response = orders.answer(self.core, request_id, made, outcomes)
-        return response.SerializeToString()
+            return packed.answer(self.core, request_id, account_id, made, outcomes)
+        return orders.answer(self.core, request_id, made, outcomes).SerializeToString()
 
 
 def _payload(made: orders.Batch) -> bytes:

@@ -201,7 +201,9 @@ def _compare(
         request = pb.TradeRequest.FromString(exchanged.request)
         if request.packed:
             made = packed.batch(account_id, request.packed)
-            answer = packed.answer(core, request.request_id, account_id, made, outcomes)
+            answer = pb.TradeResponse.FromString(
+                packed.answer(core, request.request_id, account_id, made, outcomes)
+            )
         else:
             made = orders.batch(account_id, request.instructions)
             answer = orders.answer(core, request.request_id, made, outcomes)

@@ -27,7 +27,7 @@ from exchange.core.open_orders import OpenOrder
 from exchange.core.reasons import Reason
 from exchange.engine import Outcome, Outcomes
 from exchange.rpc.convert import conditions, enums
-from exchange.rpc.convert.told import acceptances
+from exchange.rpc.convert.answers import acceptances
 from exchange.v1 import order_service_pb2 as pb
 
 ID_BYTES: Final = 16

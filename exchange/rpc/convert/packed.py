@@ -15,7 +15,7 @@ from exchange.core.exchange import Exchange
 from exchange.core.reasons import Reason
 from exchange.engine import Outcomes
 from exchange.packed import INSTRUCTION, NO_ID, REPORT
-from exchange.rpc.convert import orders, rows, told
+from exchange.rpc.convert import answers, orders, rows
 from exchange.rpc.convert.conditions import placement
 from exchange.rpc.convert.orders import Batch, Reject
 from exchange.rpc.pushes import Push
@@ -62,7 +62,7 @@ def answer(
         found = orders.reports_of(core, outcomes[at], made.commands[at], (event,), made.indexes[at])
         return b"".join(map(_row_of, found))
 
-    return told.answer(
+    return answers.answer(
         account_id,
         request_id,
         outcomes.first_sequence,
@@ -86,10 +86,10 @@ def unasked(account_id: int, pushes: list[Push]) -> list[bytes]:
         report.event_time_ns = push.now_ns
         return _row_of(report)
 
-    rows_told = told.unasked(account_id, pushes, unusual)
+    rows_told = answers.unasked(account_id, pushes, unusual)
     size = RESPONSE_ROWS_MAX * REPORT.size
     parts = [rows_told[start : start + size] for start in range(0, len(rows_told), size)]
-    return [told.response(0, told.last_sequence(part), [], part) for part in parts]
+    return [answers.response(0, answers.last_sequence(part), [], part) for part in parts]
 
 
 def _row_of(report: pb.ExecutionReport) -> bytes:

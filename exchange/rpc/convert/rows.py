@@ -1,6 +1,6 @@
 """What a busy order stream sends, row by row: compiled with the core, free of protobuf.
 
-The rows are those of `exchange.packed`; what becomes of them is told in `exchange.rpc.convert.told`.
+The rows are those of `exchange.packed`; `exchange.rpc.convert.answers` says what became of them.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ from exchange.v1 import worker_service_pb2 as workers_pb
 from tests.exchange.core.scenario import Market
 
 ACCOUNT: Final = 7
-NOTHING: Final = Outcomes(1, 0, ())
+NOTHING: Final = Outcomes(1, 0, [])
 WORKER: Final = 3
 KEY: Final = bytes(range(32))
 """A private key, the same in every run."""
@@ -103,10 +103,9 @@ def _packed_rows(data: bytes) -> bool:
     made = packed.batch(ACCOUNT, rows, stream_id=len(data) % 2)
     assert made.size * packed.ROW_BYTES == len(rows)
     good = all_taken(made)
-    answer = packed.answer(
-        core(), 1, ACCOUNT, orders.Batch([], [], made.rejects, packed=True), NOTHING
-    )
-    assert len(answer.packed_reports) == 96 * len(made.rejects)
+    rejected = orders.Batch([], [], made.rejects, packed=True)
+    answer = packed.answer(core(), 1, ACCOUNT, rejected, NOTHING)
+    assert len(orders_pb.TradeResponse.FromString(answer).packed_reports) == 96 * len(made.rejects)
     return good
 
 

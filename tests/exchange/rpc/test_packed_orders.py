@@ -12,7 +12,7 @@ import pytest
 
 from exchange.client import packed_orders
 from exchange.packed import INSTRUCTION, NO_ID, PLACE, REPORT
-from exchange.rpc.convert import orders, packed, rows
+from exchange.rpc.convert import answers, orders, packed
 from exchange.rpc.orders import INSTRUCTIONS_MAX
 from exchange.v1 import order_service_pb2 as pb
 from tests.exchange.rpc.desk import ASK, BID, Desk, TradeCall, open_desk
@@ -121,10 +121,10 @@ async def test_rows_and_messages_say_the_same(tmp_path: Path, seed: int) -> None
 
 
 def test_rows_name_what_happened_as_messages_do() -> None:
-    assert rows.TRADE == pb.EXECUTION_TYPE_TRADE
-    assert rows.CANCELED == pb.EXECUTION_TYPE_CANCELED
-    assert rows.EXPIRED == pb.EXECUTION_TYPE_EXPIRED
-    assert rows.REJECTED == pb.EXECUTION_TYPE_REJECTED
+    assert answers.TRADE == pb.EXECUTION_TYPE_TRADE
+    assert answers.CANCELED == pb.EXECUTION_TYPE_CANCELED
+    assert answers.EXPIRED == pb.EXECUTION_TYPE_EXPIRED
+    assert answers.REJECTED == pb.EXECUTION_TYPE_REJECTED
 
 
 async def test_both_forms_make_the_same_commands(desk: Desk) -> None:

@@ -272,7 +272,7 @@ async def test_an_answer_that_cannot_be_made_ends_its_stream_alone(
 
         def failing(
             core: Exchange, stream: order_feed.TradeStream, item: order_feed.Answer
-        ) -> pb.TradeResponse:
+        ) -> pb.TradeResponse | bytes:
             if item.request_id == 3:
                 raise ZeroDivisionError
             return answer(core, stream, item)

@@ -31,3 +31,5 @@ def test_every_part_is_measured_in_both_forms(monkeypatch: pytest.MonkeyPatch) -
         assert messages.core.counters.state() == rows.core.counters.state()
         assert messages.core.counters.trade > 0
         assert len(messages.core.orders) == len(rows.core.orders) > 0
+        assert messages.feed.told_bytes > 0
+        assert rows.feed.told_bytes > 0

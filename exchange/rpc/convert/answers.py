@@ -1,8 +1,8 @@
 """What became of a packed batch, and what others did: compiled with the core, free of protobuf.
 
-Rows are those of `exchange.packed`; what no row says as it stands is the caller's. A `TradeResponse`
-is written as protobuf would write it (a test holds both equal), because building the message costs
-as much as all that it tells.
+Rows are those of `exchange.packed`; what no row says as it stands is the caller's. The response
+around them is written as protobuf would write it (a test holds both equal), because building the
+message costs as much as all that it tells.
 """
 
 from __future__ import annotations
@@ -222,7 +222,9 @@ def _usual(
         _tail(rows, order_id, _NO_ID, price, quantity, leaves, trade_id)
         return True
     if type(event) is _Closed:
-        order_id, owner_id, instrument_id, state, reason, left = cast("_ClosedFields", _fields_of(event))
+        order_id, owner_id, instrument_id, state, reason, left = cast(
+            "_ClosedFields", _fields_of(event)
+        )
         if owner_id != account_id:
             return False
         words = (EXPIRED if state == _STATE_EXPIRED else CANCELED) | state << 8

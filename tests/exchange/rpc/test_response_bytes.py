@@ -1,0 +1,44 @@
+"""Responses in rows are, byte by byte, what protobuf would have written."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exchange.packed import REPORT
+from exchange.rpc.convert import answers, packed
+from exchange.rpc.convert.orders import ack_ranges
+from exchange.rpc.pushes import Push
+from exchange.v1 import order_service_pb2 as pb
+from tests.exchange.rpc.test_pushes import ALICE, BOB, closed, filled
+
+IDS = st.integers(0, 2**63 - 1)
+RANGES = st.tuples(st.integers(0, 2**32 - 1), st.integers(1, 2**32 - 1), IDS)
+
+
+@given(IDS, IDS, st.lists(RANGES, max_size=5), st.integers(0, 300))
+def test_a_response_is_written_as_protobuf_writes_it(
+    request_id: int, sequence: int, ranges: list[tuple[int, int, int]], size: int
+) -> None:
+    rows = bytes(size)
+    message = pb.TradeResponse(
+        request_id=request_id,
+        sequence=sequence,
+        accepted=ack_ranges(ranges),
+        packed_reports=rows,
+    )
+    assert answers.response(request_id, sequence, ranges, rows) == message.SerializeToString()
+
+
+def test_what_nobody_asked_for_comes_in_responses_of_bounded_size() -> None:
+    most = packed.RESPONSE_ROWS_MAX
+    pushes = [Push(ALICE, sequence, 7, filled(ALICE, BOB)) for sequence in range(1, most)]
+    pushes[-1].events.append(closed(ALICE))
+    assert len(packed.unasked(ALICE, pushes)) == 1
+    pushes.append(Push(ALICE, most, 8, filled(ALICE, BOB)))
+    first, second = map(pb.TradeResponse.FromString, packed.unasked(ALICE, pushes))
+    assert len(first.packed_reports) == most * REPORT.size
+    assert (first.request_id, first.sequence) == (0, most - 1)
+    assert len(second.packed_reports) == REPORT.size
+    assert (second.request_id, second.sequence) == (0, most)
+    assert not packed.unasked(ALICE, [])
