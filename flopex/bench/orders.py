@@ -6,8 +6,9 @@ batch by batch, each with an exchange of its own, so that both see the same mach
 journal's bytes together with commands, so they have no `encode` of their own. `core` is the
 engine's share: applying them, and the digest over the answers. `feed` is what the readers of the
 event feed do with the batch as a group: they keep trades, count refusals, and tell the other trader
-what became of its orders. Per round, the mean per order; of the rounds, the median with the least and
-the most. What gRPC and the journal cost comes on top: `flopex bench exchange` measures the whole.
+what became of its orders. Per round, the mean per order; of the rounds, the median with the least
+and the most. What gRPC and the journal cost comes on top: `flopex bench exchange` measures the
+whole.
 """
 
 from __future__ import annotations
