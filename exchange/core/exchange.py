@@ -73,9 +73,9 @@ _WAITING_ORDER: Final = (
 _NONE: Final = Reason.NONE  # looking it up in its enum costs more than the command's end
 _HEAD_BYTES: Final = HEAD.size
 _PLACE_BYTES: Final = c.PlaceOrder.layout().whole.size
-_PLACE_HEAD: Final = c.PlaceOrder.KIND | (_PLACE_BYTES - _HEAD_BYTES) << 32
+_PLACE_HEAD: Final = c.PlaceOrder.head_word()
 _CANCEL_BYTES: Final = c.CancelOrder.layout().whole.size
-_CANCEL_HEAD: Final = c.CancelOrder.KIND | (_CANCEL_BYTES - _HEAD_BYTES) << 32
+_CANCEL_HEAD: Final = c.CancelOrder.head_word()
 """A record's head as one number, and the size of the whole."""
 
 Depth = list[tuple[int, int, int]]

@@ -102,6 +102,13 @@ class Record(msgspec.Struct, frozen=True, gc=False):
             found = _LAYOUTS[cls] = _layout(cls)
         return found
 
+    @classmethod
+    def head_word(cls) -> int:
+        """The head of every record of a class without variable fields, as a number."""
+        layout = cls.layout()
+        assert not layout.variable, f"a {cls.__name__} has no one length"
+        return int.from_bytes(HEAD.pack(cls.KIND, 0, layout.fixed.size), "little")
+
     def encode(self) -> bytes:
         """The record as bytes, head included.
 

@@ -24,9 +24,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from exchange.core.limits import NS_PER_MS
 from flopex.bench.beside import NOT_BESIDE, measure_beside
 from flopex.bench.latencies import Latencies
 from flopex.bench.machine import machine
+from flopex.bench.messages import LINGER_NS
 from matching import COMPILED
 
 P99_MAX_MS: Final = 50.0
@@ -74,6 +76,7 @@ class Settings:
         clients: Client processes.
         seed: Of the orders.
         batch: Most orders per message.
+        linger_ms: How long a batch waits for more orders, milliseconds.
         processes: 1, or 2 for engine and gateway apart.
         real_time: Whether all runs under SCHED_RR.
         rate: Offered once, orders per second; 0: the best is sought.
@@ -85,6 +88,7 @@ class Settings:
     clients: int = 2
     seed: int = 1
     batch: int = 256
+    linger_ms: float = LINGER_NS / NS_PER_MS
     processes: int = 2
     real_time: bool = False
     rate: float = 0.0
@@ -381,6 +385,7 @@ def _measure(settings: Settings, mode: str, kind: str, report: Report) -> Figure
                 "rate": rate,
                 "seconds": min(most_s, settings.seconds),
                 "batch": settings.batch if batch > 1 else 1,
+                "linger_ns": int(settings.linger_ms * NS_PER_MS),
                 "seed": next(seeds),
             }
             measured = _trial(server, loads, ready, plan)

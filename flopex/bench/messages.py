@@ -18,8 +18,8 @@ from exchange.packed import INSTRUCTION, PLACE
 from exchange.v1 import order_service_pb2 as pb
 from flopex.bench.flow import TICK_NANOS, Flow, id_head
 
-BATCH_WAIT_NS: Final = 4_000_000
-"""A batch is sent when it is full or this long after its first order."""
+LINGER_NS: Final = 4_000_000
+"""How long a batch waits for more orders, unless set otherwise."""
 RING_ORDERS_MAX: Final = 200_000
 """Orders that are made before the clock starts, where orders travel in batches."""
 
@@ -36,7 +36,10 @@ _ROW: Final = np.dtype(
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What to send: `rate` orders per second for `seconds`, in batches of at most `batch`."""
+    """What to send: `rate` orders per second for `seconds`, in batches of at most `batch`.
+
+    A batch is sent when it is full, or `linger_ns` after its first order.
+    """
 
     target: str
     key: str
@@ -47,6 +50,7 @@ class Trial:
     seed: int
     stream: int
     instrument_id: int
+    linger_ns: int = LINGER_NS
 
     @property
     def orders(self) -> int:
@@ -120,10 +124,11 @@ class Ring:
     """
 
     def __init__(self, trial: Trial, flow: Flow) -> None:
-        inside = int(BATCH_WAIT_NS / trial.gap_ns) + 1
+        inside = int(trial.linger_ns / trial.gap_ns) + 1
         self._count = count = min(trial.batch, inside, trial.orders)
         self._full = count == trial.batch
         self._gap_ns = trial.gap_ns
+        self._linger_ns = trial.linger_ns
         self._orders = trial.orders
         batches = min(-(-trial.orders // count), max(1, RING_ORDERS_MAX // count))
         self.lap = batches * count
@@ -151,7 +156,7 @@ class Ring:
         begin_ns, last_ns = int(first * self._gap_ns), int((first + count - 1) * self._gap_ns)
         # The last one may have fewer, and waits then as one that does not fill.
         full = self._full and count == self._count
-        due_ns = last_ns if full else begin_ns + BATCH_WAIT_NS
+        due_ns = last_ns if full else begin_ns + self._linger_ns
         if count == self._count:
             return Message(due_ns, first, count, self._places[number % len(self._places)])
         at = first % self.lap

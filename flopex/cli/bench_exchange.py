@@ -59,6 +59,12 @@ async def exchange(
     seconds: Annotated[float, typer.Option(min=0.5, help="Length of one trial.")] = 2.0,
     clients: Annotated[int, typer.Option(min=1, max=8, help="Client processes.")] = 2,
     batch: Annotated[int, typer.Option(min=2, max=4096, help="Most orders per message.")] = 256,
+    linger_ms: Annotated[
+        float,
+        typer.Option(
+            min=0.1, max=100, help="How long a batch waits for more orders, milliseconds."
+        ),
+    ] = 4.0,
     seed: Annotated[int, typer.Option(help="Seed of the order flow.")] = 1,
     processes: Annotated[
         int, typer.Option(min=1, max=2, help="1: all in one; 2: engine and gateway apart.")
@@ -110,7 +116,7 @@ async def exchange(
     try:
         with _folder(beside, wanted=not (alone or mode or rate)) as folder:
             settings = Settings(
-                chosen, seconds, clients, seed, batch, processes, real_time, rate, folder
+                chosen, seconds, clients, seed, batch, linger_ms, processes, real_time, rate, folder
             )
             session.output.note(
                 f"at most {settings.most_seconds / 60:.0f} minutes, a third of it as a rule"

@@ -9,10 +9,13 @@ from typing import Any
 
 import grpc
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exchange.client import packed_orders
-from exchange.packed import INSTRUCTION, NO_ID, PLACE, REPORT
-from exchange.rpc.convert import answers, orders, packed
+from exchange.core.commands import CancelOrder, PlaceOrder
+from exchange.packed import CANCEL, INSTRUCTION, NO_ID, PLACE, REPORT
+from exchange.rpc.convert import answers, orders, packed, rows
 from exchange.rpc.orders import INSTRUCTIONS_MAX
 from exchange.v1 import order_service_pb2 as pb
 from tests.exchange.rpc.desk import ASK, BID, Desk, TradeCall, open_desk
@@ -141,6 +144,38 @@ async def test_both_forms_make_the_same_commands(desk: Desk) -> None:
             encoded = b"".join([command.encode() for command in of_rows.commands])
             assert of_rows.payload == (b"" if stream_id else encoded)
             assert [r[:2] for r in of_rows.rejects] == [r[:2] for r in of_messages.rejects]
+
+
+@given(data=st.data())
+def test_any_row_is_a_command_and_its_record(data: st.DataObject) -> None:
+    """Whatever the fields: the places of a row's fields, and the copies of what both hold."""
+    account_id = data.draw(st.integers(1, (1 << 32) - 1))
+    number, unsigned = st.integers(-(1 << 63), (1 << 63) - 1), st.integers(0, (1 << 64) - 1)
+    byte, client_id = st.integers(0, 255), st.binary(min_size=16, max_size=16)
+    fields = data.draw(
+        st.lists(
+            st.tuples(
+                st.sampled_from([PLACE, CANCEL]), byte, byte, byte, byte,
+                st.integers(0, (1 << 32) - 1), unsigned | st.just(0), client_id,
+                number, number, number, number,
+            ),
+            max_size=4,
+        )
+    )  # fmt: skip
+    made = rows.read(account_id, b"".join(INSTRUCTION.pack(*row) for row in fields))
+    assert made.payload == b"".join(command.encode() for command in made.commands)
+    assert made.indexes == list(range(len(fields)))
+    for command, row in zip(made.commands, fields, strict=True):
+        action, side, order_type, time_in_force, self_trade, instrument_id = row[:6]
+        order_id, client_order_id, *numbers = row[6:]
+        if action == CANCEL:
+            named_by = NO_ID if order_id else client_order_id
+            assert command == CancelOrder(account_id, order_id, named_by)
+            continue
+        how = order_type or 1, time_in_force or 1, self_trade or 1
+        assert command == PlaceOrder(
+            account_id, client_order_id, instrument_id, side, *how, *numbers
+        )
 
 
 async def test_what_others_do_comes_in_the_form_of_the_latest_batch(desk: Desk) -> None:

@@ -11,7 +11,7 @@ from exchange.packed import CANCEL, INSTRUCTION, PLACE
 from exchange.v1 import order_service_pb2 as pb
 from flopex.bench import messages
 from flopex.bench.flow import MIDDLE_NANOS, REACH_TICKS, TICK_NANOS, Flow
-from flopex.bench.messages import BATCH_WAIT_NS, Message, Trial, schedule
+from flopex.bench.messages import LINGER_NS, Message, Trial, schedule
 
 CLIENT_ID, PRICE = 7, 8
 
@@ -43,7 +43,7 @@ def test_a_ring_goes_round(rate: float, monkeypatch: pytest.MonkeyPatch) -> None
     # No order waits for its batch longer than it may, and none is sent before its time.
     for one in found:
         first_ns, last_ns = one.first * trial.gap_ns, (one.first + one.orders - 1) * trial.gap_ns
-        assert last_ns - 1 <= one.due_ns <= first_ns + BATCH_WAIT_NS
+        assert last_ns - 1 <= one.due_ns <= first_ns + LINGER_NS
     placed, cancelled = set(), Counter[bool]()
     for row in rows:
         client_id = row[CLIENT_ID]
