@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -140,6 +141,7 @@ class LocalApi:
         return True
 
     def _begin(self, call: AskedCall, name: str, intend: Intend) -> None:
+        began_ns = time.perf_counter_ns()
         caller = auth.authenticate(self._services.core, call.metadata)
         held = self._services.open_calls.hold(caller)
         held.begin()
@@ -152,6 +154,7 @@ class LocalApi:
             )
             call.on_end(expiry.cancel)
         intent = intend(caller, METHODS[call.method].decode(call.request))
+        self._services.engine.stats.decode_ns += time.perf_counter_ns() - began_ns
         if isinstance(intent, Message):
             call.answer(intent.SerializeToString())
             return

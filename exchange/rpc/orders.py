@@ -263,9 +263,12 @@ class _Reader:
         """
         if not self._begun or self._is_full():
             return False
+        began_ns = time.perf_counter_ns()
         try:
             request = pb.TradeRequest.FromString(message)
-            self._feed.submit(self._stream, request.request_id, self._batch(request))
+            made = self._batch(request)
+            self._services.engine.stats.decode_ns += time.perf_counter_ns() - began_ns
+            self._feed.submit(self._stream, request.request_id, made)
         except Exception:
             return False
         if self._is_full():

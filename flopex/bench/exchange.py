@@ -53,8 +53,8 @@ ANSWER_MAX_S: Final = 60.0
 """A child that does not answer for so long is ended, and with it the benchmark."""
 
 PARTS: Final = (
-    "gateway_cpu_s", "read_model_cpu_s", "read_model_commands", "apply_s", "append_s", "publish_s",
-    "groups",
+    "gateway_cpu_s", "read_model_cpu_s", "read_model_commands", "decode_s", "apply_s", "append_s",
+    "publish_s", "groups",
 )  # fmt: skip
 """What the server counts, and `Measured` has by the same name."""
 
@@ -115,6 +115,7 @@ class Measured:
     client_cpu_s: float = 0.0
     server_cpu_s: float = 0.0
     gateway_cpu_s: float = 0.0
+    decode_s: float = 0.0
     apply_s: float = 0.0
     append_s: float = 0.0
     publish_s: float = 0.0
@@ -152,6 +153,8 @@ class Measured:
             "read_model_lag_commands": self.read_model_lag,
             "client_cpu_us_per_order": round(self.client_cpu_s / orders * 1e6, 2),
             # The engine's own parts, by the clock: the journal's is mostly the wait for the disk.
+            # What is decoded is counted where gateway and engine are two processes.
+            "decode_us_per_order": round(self.decode_s / orders * 1e6, 2),
             "core_us_per_order": round(self.apply_s / orders * 1e6, 2),
             "journal_us_per_order": round(self.append_s / orders * 1e6, 2),
             "feeds_us_per_order": round(self.publish_s / orders * 1e6, 2),

@@ -122,6 +122,7 @@ async def _serve(kind: str, directory: Path) -> None:
                     "read_model_lag": exchange.engine.core.sequence - read_model_sequence,
                     "groups": stats.groups,
                     "commands": stats.commands,
+                    "decode_s": stats.decode_ns / 1e9,
                     "apply_s": stats.apply_ns / 1e9,
                     "append_s": stats.append_ns / 1e9,
                     "publish_s": stats.publish_ns / 1e9,

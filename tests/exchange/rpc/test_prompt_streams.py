@@ -128,10 +128,12 @@ def _fills(maker: Call) -> list[pb.ExecutionReport]:
 
 async def test_messages_and_answers_pass_without_a_task(desk: Desk) -> None:
     async with trading(desk) as (call, serving):
-        before = call.prompt
+        before, stats = call.prompt, desk.exchange.engine.stats
+        decode_ns = stats.decode_ns
         for number in range(2, 12):
             call.send(number, *places([desk.order(BID, 1, number)]))
         await call.received(11)
+        assert stats.decode_ns > decode_ns
         assert answered(call) == list(range(1, 12))
         assert (call.taken, call.prompt - before) == (10, 10)
         call.come(None)
