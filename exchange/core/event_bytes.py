@@ -28,9 +28,10 @@ encode: Final = msgspec.msgpack.Encoder().encode
 
 
 def _head(kind: type[Event]) -> bytes:
-    """How an event begins: a map of its fields, the type's name first."""
-    fields = len(kind.__struct_fields__)
-    return bytes([0x80 | 1 + fields]) + encode("type") + encode(kind.__name__)
+    """How an event begins: a map of its fields, the type's name first; and the first one's name."""
+    fields = kind.__struct_fields__
+    said = encode("type") + encode(kind.__name__)
+    return bytes([0x80 | 1 + len(fields)]) + said + encode(fields[0])
 
 
 _ACCEPTED: Final = _head(OrderAccepted)
@@ -46,13 +47,10 @@ _CLIENT_ORDER: Final = encode("client_order_id") + b"\xc4\x10"  # and how 16 byt
 _CREDIT: Final = encode("credit_account_id")
 _DEBIT: Final = encode("debit_account_id")
 _INSTRUMENT: Final = encode("instrument_id")
-_KIND: Final = encode("kind")
 _LEAVES: Final = encode("leaves_mflop")
 _MAKER: Final = encode("maker_order_id")
 _MAKER_ACCOUNT: Final = encode("maker_account_id")
 _MAKER_LEAVES: Final = encode("maker_leaves_mflop")
-_NOW: Final = encode("now_ns")
-_ORDER: Final = encode("order_id")
 _PRICE: Final = encode("price_nanos")
 _QUANTITY: Final = encode("quantity_mflop")
 _REASON: Final = encode("reason")
@@ -64,11 +62,10 @@ _TAKER: Final = encode("taker_order_id")
 _TAKER_ACCOUNT: Final = encode("taker_account_id")
 _TAKER_LEAVES: Final = encode("taker_leaves_mflop")
 _TAKER_SIDE: Final = encode("taker_side")
-_TRADE: Final = encode("trade_id")
 
 
 def _field(out: BytesWriter, name: bytes, number: i64) -> None:
-    """A field: its name, and its number in as few bytes as hold it."""
+    """A field, after what stands before its number: that in as few bytes as hold it."""
     out.write(name)
     if number < 0:
         out.write(encode(int(number)))
@@ -100,8 +97,7 @@ def write_accepted(
     quantity: i64,
 ) -> None:
     """An `OrderAccepted`."""
-    out.write(_ACCEPTED)
-    _field(out, _ORDER, order_id)
+    _field(out, _ACCEPTED, order_id)
     _field(out, _ACCOUNT, account_id)
     out.write(_CLIENT_ORDER)
     out.write(client_order_id)
@@ -126,8 +122,7 @@ def write_filled(
     taker_side: i64,
 ) -> None:
     """An `OrderFilled`."""
-    out.write(_FILLED)
-    _field(out, _TRADE, trade_id)
+    _field(out, _FILLED, trade_id)
     _field(out, _INSTRUMENT, instrument_id)
     _field(out, _PRICE, price)
     _field(out, _QUANTITY, quantity)
@@ -150,8 +145,7 @@ def write_closed(
     leaves: i64,
 ) -> None:
     """An `OrderClosed`."""
-    out.write(_CLOSED)
-    _field(out, _ORDER, order_id)
+    _field(out, _CLOSED, order_id)
     _field(out, _ACCOUNT, account_id)
     _field(out, _INSTRUMENT, instrument_id)
     _field(out, _STATE, state)
@@ -168,8 +162,7 @@ def write_posted(
     reference_id: i64,
 ) -> None:
     """A `Posted`."""
-    out.write(_POSTED)
-    _field(out, _KIND, kind)
+    _field(out, _POSTED, kind)
     _field(out, _DEBIT, debit_account_id)
     _field(out, _CREDIT, credit_account_id)
     _field(out, _AMOUNT, amount)
@@ -178,13 +171,11 @@ def write_posted(
 
 def write_refused(out: BytesWriter, reason: i64, account_id: i64, retry_at_ns: i64) -> None:
     """A `Refused`."""
-    out.write(_REFUSED)
-    _field(out, _REASON, reason)
+    _field(out, _REFUSED, reason)
     _field(out, _ACCOUNT, account_id)
     _field(out, _RETRY, retry_at_ns)
 
 
 def write_time(out: BytesWriter, now_ns: i64) -> None:
     """A `TimeAdvanced`."""
-    out.write(_TIME)
-    _field(out, _NOW, now_ns)
+    _field(out, _TIME, now_ns)

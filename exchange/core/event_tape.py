@@ -66,7 +66,7 @@ class EventTape:
         "_commands",
         "_events",
         "_listening",
-        "_parts",
+        "_long",
         "_results",
         "_start",
         "_writing",
@@ -91,7 +91,7 @@ class EventTape:
         self._commands = 0
         self._start: i64 = 0
         self._events: list[AnyEvent] = []
-        self._parts: list[bytes] = []
+        self._long: list[tuple[int, int]] = []  # where an array of many begins, and of how many
         self._clear()
 
     def _clear(self) -> None:
@@ -118,23 +118,25 @@ class EventTape:
             if self.count <= _SHORT_ARRAY_MAX:
                 self._written[self._start] = u8(0x90 | self.count)
             else:
-                self._set_long_head()
-
-    def _set_long_head(self) -> None:
-        """An array of many has a longer head: what is written so far is set aside around it."""
-        written = self._written.getvalue()
-        start: int = self._start
-        self._parts += [written[:start], array_head(self.count), written[start + 1 :]]
-        self._clear()
+                self._long.append((self._start, self.count))
 
     def end(self) -> list[list[AnyEvent]]:
         """The group is over: the events of each command, where anybody listened."""
         results, self._results, self._events = self._results, [], []
         if self._writing:
-            self.told = [array_head(self._commands), *self._parts, self._written.getvalue()]
+            self.told = [array_head(self._commands), *self._pieces(self._written.getvalue())]
         elif self.digesting:
             self.told = [encode(results)]
         return results
+
+    def _pieces(self, written: bytes) -> list[bytes]:
+        """What is written, with the longer heads of the arrays of many in their places."""
+        pieces: list[bytes] = []
+        begin = 0
+        for start, count in self._long:
+            pieces += [written[begin:start], array_head(count)]
+            begin = start + 1
+        return [*pieces, written[begin:]]
 
     def tell(self, event: AnyEvent) -> None:
         """Any event, one without a method of its own here."""
