@@ -34,6 +34,7 @@ _GTC: Final = 1
 _IOC: Final = 3
 _FOK: Final = 4
 _ALL_TERMS: Final = 255
+_IOC_REST: Final = CancelReason.IOC_REST
 
 
 def refusal(sheet: Sheet, order: Order) -> RejectReason | None:
@@ -135,7 +136,7 @@ def enter_plain(sheet: Sheet, order: Order) -> None:
         sheet.orders.add(order)
         sheet.tape.rested_plain(order)
     else:
-        sheet.tape.cancelled(order, CancelReason.IOC_REST, False)
+        sheet.tape.cancelled(order, _IOC_REST, False)
 
 
 def _take(sheet: Sheet, taker: Order, makers: BookSide, limit: int) -> bool:
@@ -204,7 +205,7 @@ def _enter_planned(sheet: Sheet, order: Order) -> None:
     elif rests:
         _rest(sheet, order)
     else:
-        sheet.tape.cancelled(order, CancelReason.IOC_REST, False)
+        sheet.tape.cancelled(order, _IOC_REST, False)
 
 
 def _rest(sheet: Sheet, order: Order) -> None:

@@ -40,6 +40,9 @@ _CANCEL_REASON: Final = {
 }
 _TRADE: Final = EntryKind.TRADE
 _CANCELED: Final = OrderState.CANCELED
+_REQUESTED: Final = CancelReason.REQUESTED
+_CANCELLED: Final = Cancelled
+_FILL: Final = Fill
 
 
 class FillDesk:
@@ -51,9 +54,9 @@ class FillDesk:
     def settle(self, instrument: Instrument, events: Iterable[BookEvent]) -> None:
         """Carry out what an instrument's book says, in its order."""
         for event in events:
-            if type(event) is Fill:
+            if type(event) is _FILL:
                 self._fill(instrument, event)
-            elif type(event) is Cancelled:
+            elif type(event) is _CANCELLED:
                 self._cancelled(event)
             elif type(event) is Decremented:
                 self._decrement(event)
@@ -93,7 +96,7 @@ class FillDesk:
         """A book let go of an order; of a multi-leg bid the first leg to go is the end of all."""
         order = self._state.orders.get(event.order_id)
         if order is None:
-            assert event.reason is CancelReason.REQUESTED, "an order ended twice"
+            assert event.reason is _REQUESTED, "an order ended twice"
             return  # one more leg of a bid that has ended
         leaves = 0 if order.legs else event.quantity
         self.end(order, _CANCELED, _CANCEL_REASON[event.reason], leaves)

@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 # Members stand here by themselves: looking one up in its enum costs a tenth of an order's entry.
 _NONE: Final = Reason.NONE
 _BY_OWNER: Final = Reason.CANCELLED_BY_OWNER
+_NOT_OWNER: Final = Reason.NOT_OWNER
+_UNKNOWN_ORDER: Final = Reason.UNKNOWN_ORDER
 _CANCELED: Final = OrderState.CANCELED
 _BID: Final = int(Side.BID)
 _FOK: Final = int(TimeInForce.FOK)
@@ -67,6 +69,7 @@ _POST_ONLY: Final = int(Terms.POST_ONLY)
 _OPEN: Final = TradingState.OPEN
 _PLAIN: Final = PlaceOrder.KIND
 _PLACEMENTS: Final = {kind.KIND for kind in PLACEMENTS}
+_REJECTED: Final = Rejected
 
 
 class OrderDesk:
@@ -143,7 +146,7 @@ class OrderDesk:
         book = instrument.book
         assert book is not None, "orders are for continuous books"
         events = book.place(resting, tell_rests=False)
-        if events and isinstance(events[0], Rejected):
+        if events and type(events[0]) is _REJECTED:
             if hold is not None:
                 state.ledger.take_back(hold)
             return BOOK_REFUSALS[events[0].reason]
@@ -215,9 +218,9 @@ class OrderDesk:
         """`cancel_order` for a command that was read."""
         order = self._named(account_id, order_id, client_order_id)
         if order is None:
-            return Reason.UNKNOWN_ORDER
+            return _UNKNOWN_ORDER
         if order.account_id != account_id:
-            return Reason.NOT_OWNER
+            return _NOT_OWNER
         self.close(order, _CANCELED, _BY_OWNER)
         if order.account.limits is not None:
             order.account.limits.message(self._state.now_ns)
