@@ -87,6 +87,11 @@ def compile_into(target: Path, work: Path) -> None:
     modules = ["--follow-imports=silent", *sources()]
     level = os.environ.get("FLOPEX_OPT_LEVEL", "3")
     extensions = mypycify(modules, opt_level=level, group_name="flopex", target_dir=str(work / "c"))
+    if os.name == "posix":
+        # What one function calls of another may then be inlined, as nobody else can replace it:
+        # a sixth of a replayed order's time. Only a module's entry is to be seen from outside.
+        for extension in extensions:
+            extension.extra_compile_args.append("-fvisibility=hidden")
     command = build_ext(Distribution({"name": "flopex", "ext_modules": extensions}))
     command.build_lib = str(target)
     command.build_temp = str(work / "o")
