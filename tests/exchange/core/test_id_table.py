@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
@@ -69,6 +70,32 @@ def test_random_changes_leave_what_they_leave_in_a_dict(
         table.drop(client_id)
     compare(table, {})
     assert table.state() == IdTable().state()
+
+
+def test_a_hash_has_the_upper_bits_of_a_sum_of_products() -> None:
+    """Modulo 2^64, interpreted as compiled; what stirs it makes no two hashes one."""
+    rng = Random(5)
+    keys = [id_table._KEY_1, id_table._KEY_2, id_table._KEY_3, id_table._KEY_4]
+    stirred = set()
+    upper = set()
+    for _ in range(2_000):
+        client_id = rng.randbytes(16)
+        words = struct.unpack(">4I", client_id)
+        products = [key * word for key, word in zip(keys, words, strict=True)]
+        tag = (id_table._KEY + sum(products)) % 2**64 >> 33
+        upper.add(tag)
+        tag = (tag ^ tag >> 15) * id_table._STIR % 2**31
+        stirred.add(tag ^ tag >> 15)
+        assert id_table._tag(client_id) == tag ^ tag >> 15
+    assert len(stirred) == len(upper)
+
+
+@pytest.mark.parametrize("place", [0, 6, 15])
+def test_ids_that_are_counted_up_lie_apart(place: int) -> None:
+    """As in a table filled at random: two thirds of as many slots are taken, or nearly."""
+    tags = [id_table._tag((number << 8 * place).to_bytes(16)) for number in range(256)]
+    assert len({tag & 0xFF for tag in tags}) > 100
+    assert len({tag >> 23 for tag in tags}) > 100
 
 
 @contextmanager
