@@ -56,6 +56,9 @@ _COUNT: Final = 2 << 3
 _FIRST_ORDER_ID: Final = 3 << 3
 """And those of an AckRange, which is so short that one byte tells its length."""
 
+_AFTER_A_BYTE: Final = (1 << 57) - 1
+"""What is left of a word's bits once seven are written."""
+
 _fields_of: Final = msgspec.structs.astuple
 _FilledFields = tuple[int, int, int, int, int, int, int, int, int, int, int]
 _ClosedFields = tuple[int, int, int, int, int, int]
@@ -171,7 +174,7 @@ def response(
         rows: Everything else.
     """
     made = BytesWriter()
-    _number(made, _REQUEST_ID, request_id)
+    _number(made, _REQUEST_ID, _word(request_id))
     _number(made, _SEQUENCE, sequence)
     for first_index, count, first_order_id in ranges:
         made.append(_ACCEPTED)
@@ -192,15 +195,20 @@ def last_sequence(rows: bytes) -> int:
     return int.from_bytes(rows[-_ROW_BYTES : 8 - _ROW_BYTES], "little")
 
 
-def _number(made: BytesWriter, mark: int, number: i64) -> None:
+def _number(made: BytesWriter, mark: int, word: i64) -> None:
     """A field: its mark, then seven bits a byte, lowest first. Nothing says 0."""
-    if not number:
+    if not word:
         return
     made.append(mark)
-    while number > 0x7F:
-        made.append(number & 0x7F | 0x80)
-        number >>= 7
-    made.append(number)
+    while word < 0 or word > 0x7F:
+        made.append(word & 0x7F | 0x80)
+        word = word >> 7 & _AFTER_A_BYTE
+    made.append(word)
+
+
+def _word(unsigned: int) -> i64:
+    """The word with the bits of a number that a client chose: it may take all 64."""
+    return unsigned if unsigned < 1 << 63 else unsigned - (1 << 64)
 
 
 def _usual(
@@ -241,7 +249,7 @@ def _refused(
     order_id = cancel.order_id
     named_by = _NO_ID if order_id else cancel.client_order_id
     _head(rows, sequence, now_ns, index, 0, REJECTED << 16 | int(event.reason))
-    _tail(rows, order_id, named_by, 0, 0, 0, 0)
+    _tail(rows, _word(order_id), named_by, 0, 0, 0, 0)
 
 
 # A row of `REPORT`, written number by number: compiled, these are plain stores.

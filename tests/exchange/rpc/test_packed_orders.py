@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from exchange.client import packed_orders
 from exchange.core.commands import CancelOrder, PlaceOrder
+from exchange.core.reasons import Reason
 from exchange.packed import CANCEL, INSTRUCTION, NO_ID, PLACE, REPORT
 from exchange.rpc.convert import answers, orders, packed, rows
 from exchange.rpc.orders import INSTRUCTIONS_MAX
@@ -128,6 +129,19 @@ def test_rows_name_what_happened_as_messages_do() -> None:
     assert answers.CANCELED == pb.EXECUTION_TYPE_CANCELED
     assert answers.EXPIRED == pb.EXECUTION_TYPE_EXPIRED
     assert answers.REJECTED == pb.EXECUTION_TYPE_REJECTED
+
+
+async def test_a_client_may_use_all_64_bits_of_an_id(desk: Desk) -> None:
+    most = (1 << 64) - 1
+    async with TradeCall(desk.alice) as alice:
+        cancel = pb.Instruction(cancel=pb.OrderReference(order_id=most))
+        request = pb.TradeRequest(request_id=most)
+        packed_orders.put(request, [cancel])
+        await alice._call.write(request)
+        response = await alice.receive()
+    assert response.request_id == most
+    ((_, _, _, _, reason, kind, _, _, order_id, *_),) = REPORT.iter_unpack(response.packed_reports)
+    assert (reason, kind, order_id) == (Reason.UNKNOWN_ORDER, pb.EXECUTION_TYPE_REJECTED, most)
 
 
 async def test_both_forms_make_the_same_commands(desk: Desk) -> None:

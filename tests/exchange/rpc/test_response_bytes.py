@@ -16,7 +16,7 @@ IDS = st.integers(0, 2**63 - 1)
 RANGES = st.tuples(st.integers(0, 2**32 - 1), st.integers(1, 2**32 - 1), IDS)
 
 
-@given(IDS, IDS, st.lists(RANGES, max_size=5), st.integers(0, 300))
+@given(st.integers(0, 2**64 - 1), IDS, st.lists(RANGES, max_size=5), st.integers(0, 300))
 def test_a_response_is_written_as_protobuf_writes_it(
     request_id: int, sequence: int, ranges: list[tuple[int, int, int]], size: int
 ) -> None:
