@@ -89,7 +89,8 @@ def compile_into(target: Path, work: Path) -> None:
     extensions = mypycify(modules, opt_level=level, group_name="flopex", target_dir=str(work / "c"))
     if os.name == "posix":
         # What one function calls of another may then be inlined, as nobody else can replace it:
-        # a sixth of a replayed order's time. Only a module's entry is to be seen from outside.
+        # a sixth of what an order costs the core (docs/adr/0043). Only a module's entry is to be
+        # seen from outside.
         for extension in extensions:
             extension.extra_compile_args.append("-fvisibility=hidden")
     command = build_ext(Distribution({"name": "flopex", "ext_modules": extensions}))

@@ -65,7 +65,7 @@ _TAKER_SIDE: Final = encode("taker_side")
 
 
 def _field(out: BytesWriter, name: bytes, number: i64) -> None:
-    """A field, after what stands before its number: that in as few bytes as hold it."""
+    """A field: what stands before its number, and that in as few bytes as hold it."""
     out.write(name)
     if number < 0:
         out.write(encode(int(number)))

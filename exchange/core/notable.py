@@ -1,4 +1,4 @@
-"""What a group of commands did beyond what it did to orders, which is all that most do."""
+"""What a group of commands did beyond what every order does, which is all that most do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Posted: Final = Posted
 """Compiled, a constant is at hand, where an imported name is looked up each time."""
 
 UNNOTED: Final[frozenset[type]] = frozenset({OrderAccepted, OrderClosed, Posted})
-"""What every order does. Who wants these looks through a group by itself."""
+"""Orders are accepted, end, and move money. Who wants these looks through a group by itself."""
 
 
 def noted(

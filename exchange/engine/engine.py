@@ -56,8 +56,8 @@ class EngineStats:
     """Totals since the start; times in nanoseconds of the machine's monotonic clock.
 
     Attributes:
-        decode_ns: What it took to make commands of the requests for which no task waits, which are
-            all orders where the gateway is another process; told by those who make them.
+        decode_ns: What it took to make commands of requests that no task had to take in: those of a
+            gateway in another process, as long as there is room. Told by those who make them.
         sync_ns: How long the write of a group took.
         ack_ns: How long a submission waited for its answer.
         group_commands: How many commands were submitted for a group.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,9 @@ SNAPSHOT_RECORDS: Final = 1_000_000
 SNAPSHOT_PERIOD_S: Final = 600.0
 """Seconds between two snapshots of an exchange that is not idle, unless set otherwise."""
 GIVES_WAY_MAX_S: Final = 60.0
-"""Longest time for which a follower leaves the processors to all others; then one that does not."""
+"""For so long a follower that gives way may get next to nothing; then comes one that does not."""
+STARVED_SHARE: Final = 0.1
+"""Of a processor: no more is next to nothing. So one that goes on takes ten times what it needs."""
 SNAPSHOT_RECORDS_MIN: Final = 1_000
 SNAPSHOT_PERIOD_MIN_S: Final = 1.0
 LIVE_DIGEST_SIZE_MAX: Final = 1_000
@@ -68,7 +71,7 @@ class SnapshotStats:
         taken: Snapshots that were stored.
         failed: Followers that ended otherwise.
         differs: Of those, the ones that found the live engine and a replay apart: an alarm.
-        late: Followers that gave way for too long, and were begun again without.
+        late: Followers that gave way and came to nothing, and were begun again.
         sequence: Of the last command in the newest snapshot.
         seconds: What the last one took, from its first follower's start.
     """
@@ -118,6 +121,8 @@ class SnapshotKeeper:
         self._replica = replica
         self._digests = DigestFile(snapshots)
         self._running: asyncio.Task[None] | None = None
+        self._gives_way = hasattr(os, "SCHED_IDLE")
+        self._was_late = False
         self._last_sequence = sequence
         self._last_s = _now_s()
 
@@ -195,32 +200,70 @@ class SnapshotKeeper:
             _log.error("no snapshot was taken", status=status, sequence=live.sequence, **reply)
 
     async def _take(self, live: Published) -> tuple[int, dict[str, Any]]:
-        """A follower that gives way; where it comes to no end, one that takes its part."""
-        try:
-            async with asyncio.timeout(GIVES_WAY_MAX_S):
+        """Let a follower give way; where it is starved, begin again, and once more, without."""
+        if self._gives_way and not self._was_late:
+            try:
                 return await self._run(live, "--gives-way")
-        except TimeoutError:
-            self.stats.late += 1
-            _log.warning("a snapshot is late: no processor was idle", after_s=GIVES_WAY_MAX_S)
-            return await self._run(live)
+            except _Starved:
+                self.stats.late += 1
+                _log.warning("a snapshot is late: no processor is idle", sequence=live.sequence)
+                self._was_late = True
+                return await self._run(live)
+        self._was_late = False
+        return await self._run(live)
 
     async def _run(self, live: Published, *given: str) -> tuple[int, dict[str, Any]]:
+        gives_way = bool(given)
         given += ("--sequence", str(live.sequence), "--outcomes", live.outcomes.hex())
         if live.state is not None:
             given += ("--state", live.state.hex())
         process = await asyncio.create_subprocess_exec(
             *self._command, *given, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
         )
+        ending = asyncio.ensure_future(process.communicate())
         try:
-            said, _ = await process.communicate()
+            if gives_way:
+                await _watch(process.pid, ending)
+            said, _ = await ending
         except BaseException:
             # What it has written so far has no name, and the next one removes it.
+            ending.cancel()
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
             raise
         assert process.returncode is not None
         return process.returncode, _reply(said)
+
+
+class _Starved(Exception):
+    """A follower that gives way got next to nothing of a processor."""
+
+
+async def _watch(pid: int, ending: asyncio.Future[Any]) -> None:
+    """Return once the follower has ended.
+
+    Raises:
+        _Starved: it had no more than `STARVED_SHARE` of a processor for `GIVES_WAY_MAX_S`.
+    """
+    before_s = 0.0
+    while not ending.done():
+        await asyncio.wait([ending], timeout=GIVES_WAY_MAX_S)
+        used_s = _cpu_s(pid)
+        if used_s is None:
+            return
+        if not ending.done() and used_s - before_s <= STARVED_SHARE * GIVES_WAY_MAX_S:
+            raise _Starved
+        before_s = used_s
+
+
+def _cpu_s(pid: int) -> float | None:
+    """Seconds of processors that a child has used (proc(5)); None once it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _reply(said: bytes) -> dict[str, Any]:

@@ -32,7 +32,7 @@ _ANSWERED: Final[frozenset[type]] = frozenset(
 )
 """Whose account hears of it in the command's answer."""
 _TELLS_NOBODY: Final[frozenset[type]] = frozenset({OrderAccepted, Refused})
-"""Which events concern no other account, where they are all that a command did: most of them."""
+"""Events that concern no other account; most commands do nothing else."""
 _Closed: Final = OrderClosed
 _Filled: Final = OrderFilled
 _Replaced: Final = OrderReplaced
@@ -89,7 +89,7 @@ class Pushes:
             events: Each one's events.
         """
         for at, told in enumerate(events):
-            if len(told) > 1 or type(told[0]) not in _TELLS_NOBODY:
+            if len(told) != 1 or type(told[0]) not in _TELLS_NOBODY:
                 self._hear(first_sequence + at, commands[at], told)
 
     def _hear(self, sequence: int, command: Command, told: list[AnyEvent]) -> None:

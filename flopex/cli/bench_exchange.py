@@ -60,7 +60,7 @@ async def exchange(
     clients: Annotated[int, typer.Option(min=1, max=8, help="Client processes.")] = 2,
     batch: Annotated[int, typer.Option(min=2, max=4096, help="Most orders per message.")] = 256,
     linger_ms: Annotated[
-        float, typer.Option(min=0.1, max=100, help="How long a batch waits for more orders.")
+        float, typer.Option(min=0.1, max=40, help="How long a batch waits for more orders.")
     ] = 4.0,
     seed: Annotated[int, typer.Option(help="Seed of the order flow.")] = 1,
     processes: Annotated[

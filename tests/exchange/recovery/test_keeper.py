@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from exchange.core.commands import Advance, Deposit, OpenAccount
 from exchange.engine import Engine, EngineConfig
 from exchange.journal import SnapshotStore
 from exchange.recovery import DigestFile, Published, SnapshotConfig, SnapshotKeeper, keeper
+from exchange.recovery import __main__ as process
 from exchange.recovery.follower import SNAPSHOTS_KEPT_MIN
 from exchange.recovery.keeper import (
     LIVE_DIGEST_SIZE_MAX,
@@ -143,10 +145,10 @@ async def test_a_follower_that_fails_is_counted(tmp_path: Path) -> None:
     await live.close()
 
 
-async def test_one_that_gives_way_for_too_long_is_begun_again(
+async def test_one_that_is_starved_is_begun_again_and_the_next_does_not_give_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """GIVES_WAY_MAX_S: after it a follower takes its part of the processors."""
+    """GIVES_WAY_MAX_S, STARVED_SHARE: then a follower takes its part of the processors."""
     gave_way = []
     start = asyncio.create_subprocess_exec
 
@@ -156,19 +158,36 @@ async def test_one_that_gives_way_for_too_long_is_begun_again(
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", watched)
     live = Live(tmp_path, SnapshotConfig())
-    await live.commit(10)
-    live.keeper.start()
-    await live.followed()
-    assert gave_way == [True]
-    monkeypatch.setattr(keeper, "GIVES_WAY_MAX_S", 0.0)
-    await live.commit(10)
-    live.keeper.start()
-    await live.followed()
-    assert gave_way == [True, True, False]
-    stats = live.keeper.stats
-    assert (stats.taken, stats.late, stats.failed) == (2, 1, 0)
-    assert stats.sequence == live.engine.core.sequence
+
+    async def take() -> tuple[int, int, int]:
+        await live.commit(10)
+        live.keeper.start()
+        await live.followed()
+        stats = live.keeper.stats
+        assert stats.sequence == live.engine.core.sequence
+        return stats.taken, stats.late, stats.failed
+
+    monkeypatch.setattr(keeper, "GIVES_WAY_MAX_S", 0.01)
+    monkeypatch.setattr(keeper, "STARVED_SHARE", -1.0)  # however little it gets
+    assert await take() == (1, 0, 0)
+    monkeypatch.setattr(keeper, "STARVED_SHARE", 1_000.0)  # however much
+    assert await take() == (2, 1, 0)
+    assert await take() == (3, 1, 0)
+    monkeypatch.setattr(keeper, "STARVED_SHARE", -1.0)
+    assert await take() == (4, 1, 0)
+    expected = [True, True, False, False, True]
+    assert gave_way == (expected if hasattr(os, "SCHED_IDLE") else [False] * 4)
     await live.close()
+
+
+def test_the_process_gives_way_where_it_is_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+    monkeypatch.setattr(process, "give_way", lambda: told.append(True))
+    where = [str(tmp_path), str(tmp_path), "--genesis", "00", "--niceness", "0"]
+    assert process.main(where) == process.main([*where, "--gives-way"]) == 1, "there is no journal"
+    assert told == [True]
 
 
 async def test_stopping_ends_a_follower_and_leaves_no_half_snapshot(tmp_path: Path) -> None:
