@@ -75,6 +75,16 @@ def read_tensors(path: Path, sha256: str = "") -> tuple[dict[str, Floats], str]:
     return tensors, digest
 
 
+def _product(vectors: Floats, taps: Floats) -> Floats:
+    """Rows times one matrix or several, the same bits however many threads there are.
+
+    Of a large product a matrix library gives each thread a part, and on some processors sums up in
+    another order then; einsum's own loops have no threads.
+    """
+    found: Floats = np.einsum("nd,...de->...ne", vectors, taps)
+    return found
+
+
 def load_weights(path: Path, shape: AdaptiveShape, sha256: str = "") -> Weights:
     """The weights of an adaptive model.
 
@@ -89,8 +99,8 @@ def load_weights(path: Path, shape: AdaptiveShape, sha256: str = "") -> Weights:
         sha256=digest,
         tokens=tensors["vectors.tokens"],
         # A linear map of an embedding is an embedding: reading then needs no product.
-        tables=np.matmul(tensors["vectors.tokens"], taps),
-        places=tuple(np.matmul(tensors[f"vectors.places.{name}"], taps[OWN]) for name, _ in PLACES),
+        tables=_product(tensors["vectors.tokens"], taps),
+        places=tuple(_product(tensors[f"vectors.places.{name}"], taps[OWN]) for name, _ in PLACES),
         **{name: tensors[f"core.{name}"] for name in _CORE},
         **{f"gate_{name}": tensors[f"gate.{name}"] for name in _GATE},
     )
