@@ -50,8 +50,8 @@ _new: Final = tuple.__new__
 """Makes a named tuple of a tuple: calling its class runs Python code of its own, and takes four
 times as long."""
 # Classes that are not compiled stand here by themselves: a module's name is looked up each time.
-_CANCELLED: Final = Cancelled
-_FILL: Final = Fill
+_Cancelled: Final = Cancelled
+_Fill: Final = Fill
 
 
 class Tape:
@@ -132,7 +132,7 @@ class Tape:
         """A trade; the maker still shows `shown` (-1: it was hidden) of its `leaves`."""
         if self.listening:
             self.events.append(
-                _new(_FILL, (
+                _new(_Fill, (
                     maker.order_id, maker.account_id, taker.order_id, taker.account_id,
                     price, quantity, maker.leaves, taker_leaves,
                 ))
@@ -167,7 +167,7 @@ class Tape:
         """What was left of the order is cancelled."""
         if self.listening:
             fields = (order.order_id, order.account_id, order.leaves, reason)
-            self.events.append(_new(_CANCELLED, fields))
+            self.events.append(_new(_Cancelled, fields))
         if was_shown:
             self.deleted(order, reason)
         else:

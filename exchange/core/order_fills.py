@@ -41,8 +41,8 @@ _CANCEL_REASON: Final = {
 _TRADE: Final = EntryKind.TRADE
 _CANCELED: Final = OrderState.CANCELED
 _REQUESTED: Final = CancelReason.REQUESTED
-_CANCELLED: Final = Cancelled
-_FILL: Final = Fill
+_Cancelled: Final = Cancelled
+_Fill: Final = Fill
 
 
 class FillDesk:
@@ -54,9 +54,9 @@ class FillDesk:
     def settle(self, instrument: Instrument, events: Iterable[BookEvent]) -> None:
         """Carry out what an instrument's book says, in its order."""
         for event in events:
-            if type(event) is _FILL:
+            if type(event) is _Fill:
                 self._fill(instrument, event)
-            elif type(event) is _CANCELLED:
+            elif type(event) is _Cancelled:
                 self._cancelled(event)
             elif type(event) is Decremented:
                 self._decrement(event)

@@ -69,7 +69,7 @@ _POST_ONLY: Final = int(Terms.POST_ONLY)
 _OPEN: Final = TradingState.OPEN
 _PLAIN: Final = PlaceOrder.KIND
 _PLACEMENTS: Final = {kind.KIND for kind in PLACEMENTS}
-_REJECTED: Final = Rejected
+_Rejected: Final = Rejected
 
 
 class OrderDesk:
@@ -146,7 +146,7 @@ class OrderDesk:
         book = instrument.book
         assert book is not None, "orders are for continuous books"
         events = book.place(resting, tell_rests=False)
-        if events and type(events[0]) is _REJECTED:
+        if events and type(events[0]) is _Rejected:
             if hold is not None:
                 state.ledger.take_back(hold)
             return BOOK_REFUSALS[events[0].reason]

@@ -144,7 +144,7 @@ class ExchangeCollector(Collector):
         taken = stats.snapshots
         yield _total("flopex_snapshots", "Snapshots taken since the start", taken.taken)
         yield _total("flopex_snapshot_failures", "Snapshots that failed", taken.failed)
-        yield _total("flopex_snapshots_late", "Snapshots that gave way for too long", taken.late)
+        yield _total("flopex_snapshots_late", "Snapshots whose follower was starved", taken.late)
         yield _total(
             "flopex_replay_differences",
             "Replays of the journal that differed from the live engine: an alarm",

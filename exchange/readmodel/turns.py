@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from exchange.idle import give_way
+from exchange.processors import give_way
 
 BEHIND_MAX_S: Final = 60.0
 """Longest time for which it stays behind and leaves the processors to others all the same."""

@@ -16,8 +16,8 @@ from typing import Final
 import msgspec
 
 from exchange.core.records import RecordError
-from exchange.idle import give_way
 from exchange.journal import JournalError
+from exchange.processors import give_way
 from exchange.recovery.digests import Differs, Published
 from exchange.recovery.follower import SNAPSHOTS_KEPT, follow
 from exchange.recovery.keeper import EXIT_DIFFERS

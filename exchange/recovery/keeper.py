@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from exchange.processors import cpu_s
 from exchange.recovery.digests import DigestFile, Published
 from exchange.recovery.follower import SNAPSHOTS_KEPT, SNAPSHOTS_KEPT_MIN
 from exchange.recovery.replay import Replica
@@ -71,7 +72,7 @@ class SnapshotStats:
         taken: Snapshots that were stored.
         failed: Followers that ended otherwise.
         differs: Of those, the ones that found the live engine and a replay apart: an alarm.
-        late: Followers that gave way and came to nothing, and were begun again.
+        late: Followers that gave way, were starved, and were begun again.
         sequence: Of the last command in the newest snapshot.
         seconds: What the last one took, from its first follower's start.
     """
@@ -121,8 +122,8 @@ class SnapshotKeeper:
         self._replica = replica
         self._digests = DigestFile(snapshots)
         self._running: asyncio.Task[None] | None = None
-        self._gives_way = hasattr(os, "SCHED_IDLE")
-        self._was_late = False
+        self._may_give_way = hasattr(os, "SCHED_IDLE")
+        self._was_starved = False
         self._last_sequence = sequence
         self._last_s = _now_s()
 
@@ -200,23 +201,23 @@ class SnapshotKeeper:
             _log.error("no snapshot was taken", status=status, sequence=live.sequence, **reply)
 
     async def _take(self, live: Published) -> tuple[int, dict[str, Any]]:
-        """Let a follower give way; where it is starved, begin again, and once more, without."""
-        if self._gives_way and not self._was_late:
+        """By a follower that gives way, unless the one before was starved; if it is, by another."""
+        gives_way, self._was_starved = self._may_give_way and not self._was_starved, False
+        if gives_way:
             try:
-                return await self._run(live, "--gives-way")
+                return await self._run(live, gives_way=True)
             except _Starved:
+                self._was_starved = True
                 self.stats.late += 1
                 _log.warning("a snapshot is late: no processor is idle", sequence=live.sequence)
-                self._was_late = True
-                return await self._run(live)
-        self._was_late = False
-        return await self._run(live)
+        return await self._run(live, gives_way=False)
 
-    async def _run(self, live: Published, *given: str) -> tuple[int, dict[str, Any]]:
-        gives_way = bool(given)
-        given += ("--sequence", str(live.sequence), "--outcomes", live.outcomes.hex())
+    async def _run(self, live: Published, *, gives_way: bool) -> tuple[int, dict[str, Any]]:
+        given = ["--sequence", str(live.sequence), "--outcomes", live.outcomes.hex()]
+        if gives_way:
+            given.append("--gives-way")
         if live.state is not None:
-            given += ("--state", live.state.hex())
+            given += ["--state", live.state.hex()]
         process = await asyncio.create_subprocess_exec(
             *self._command, *given, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
         )
@@ -249,21 +250,13 @@ async def _watch(pid: int, ending: asyncio.Future[Any]) -> None:
     before_s = 0.0
     while not ending.done():
         await asyncio.wait([ending], timeout=GIVES_WAY_MAX_S)
-        used_s = _cpu_s(pid)
-        if used_s is None:
-            return
+        try:
+            used_s = cpu_s(pid)
+        except OSError:
+            return  # it has ended
         if not ending.done() and used_s - before_s <= STARVED_SHARE * GIVES_WAY_MAX_S:
             raise _Starved
         before_s = used_s
-
-
-def _cpu_s(pid: int) -> float | None:
-    """Seconds of processors that a child has used (proc(5)); None once it has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _reply(said: bytes) -> dict[str, Any]:

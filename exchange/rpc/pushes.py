@@ -46,7 +46,7 @@ class Push:
     Attributes:
         account_id: Whose orders.
         sequence: The command's number in the journal.
-        now_ns: Journal time.
+        now_ns: Journal time, nanoseconds since the epoch.
         events: What happened to them, in order.
     """
 
@@ -64,7 +64,7 @@ class Pushes:
 
     Args:
         accounts: Those who listen.
-        now_ns: The group's journal time.
+        now_ns: The group's journal time, nanoseconds since the epoch.
 
     Attributes:
         found: The pushes in the journal's order.

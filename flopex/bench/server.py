@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from exchange.engine import SystemClock
+from exchange.processors import cpu_s
 from exchange.readmodel.database import connect
 from exchange.readmodel.errors import ReadModelMissing
 from exchange.readmodel.progress import read_progress
@@ -72,7 +73,7 @@ def _gateway_cpu_s(exchange: InProcessExchange) -> float:
     edges = exchange.server.edges
     if not isinstance(edges, GatewayProcess):
         return 0.0
-    return _cpu_s(edges.pid)
+    return cpu_s(edges.pid)
 
 
 def _read_model_pid(exchange: InProcessExchange) -> int:
@@ -94,12 +95,6 @@ def _read_model_sequence(directory: Path) -> int:
     return progress.sequence if progress is not None else 0
 
 
-def _cpu_s(pid: int) -> float:
-    """CPU seconds of another process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 async def _serve(kind: str, directory: Path) -> None:
     gc.set_threshold(*GC_THRESHOLDS)
     loop = asyncio.get_running_loop()
@@ -117,7 +112,7 @@ async def _serve(kind: str, directory: Path) -> None:
                 answer["cpu_s"] += gateway_cpu_s
                 answer |= {
                     "gateway_cpu_s": gateway_cpu_s,
-                    "read_model_cpu_s": _cpu_s(_read_model_pid(exchange)),
+                    "read_model_cpu_s": cpu_s(_read_model_pid(exchange)),
                     "read_model_commands": read_model_sequence,
                     "read_model_lag": exchange.engine.core.sequence - read_model_sequence,
                     "groups": stats.groups,

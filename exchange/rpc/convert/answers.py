@@ -118,7 +118,7 @@ def answer(
         account_id: Whose commands they are.
         request_id: The batch's.
         first_sequence: Of the first command.
-        now_ns: Journal time of all of them.
+        now_ns: Journal time of all of them, nanoseconds since the epoch.
         made: The commands.
         indexes: Each command's place in the request.
         events: Each command's events.

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from exchange.idle import give_way
+from exchange.processors import give_way
 
 
 def _after_giving_way() -> int:
