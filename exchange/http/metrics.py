@@ -133,6 +133,12 @@ class ExchangeCollector(Collector):
             ("publish", "Time in readers of the event feed", stats.publish_ns),
         ):
             yield _total(f"flopex_{name}_seconds", f"{text}, seconds", spent_ns / NS_PER_S)
+        for name, text, spent_ns in (
+            ("apply", "CPU time of the state machine", stats.apply_cpu_ns),
+            ("append", "CPU time of writing the journal", stats.append_cpu_ns),
+            ("publish", "CPU time of readers of the event feed", stats.publish_cpu_ns),
+        ):
+            yield _total(f"flopex_{name}_cpu_seconds", f"{text}, seconds", spent_ns / NS_PER_S)
         yield _gauge(
             "flopex_pending_commands", "Commands that wait for their commit", engine.pending
         )

@@ -8,7 +8,7 @@ import functools
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from google.protobuf.message import Message
 
@@ -57,7 +57,7 @@ class OrderServicer:
 
     async def Trade(
         self, request_iterator: AsyncIterator[pb.TradeRequest], context: Context
-    ) -> AsyncIterator[pb.TradeResponse]:
+    ) -> AsyncIterator[pb.TradeResponse | Encoded]:
         """See the service's definition."""
         caller = auth.caller(context)
         caller.require(Role.TRADER)
@@ -328,6 +328,16 @@ class _Reader:
             self._room.clear()
 
 
+class Encoded(NamedTuple):
+    """A response that was made as bytes."""
+
+    message: bytes
+
+    def SerializeToString(self) -> bytes:
+        """See protobuf's `Message`."""
+        return self.message
+
+
 class _Writer:
     """Tells a client what became of its batches, and what others did to its orders."""
 
@@ -342,7 +352,7 @@ class _Writer:
         self._stream = stream
         self._reader = reader
         self._reading = reading
-        self._ready: deque[tuple[pb.TradeResponse | bytes, Answer | None]] = deque()
+        self._ready: deque[tuple[pb.TradeResponse | Encoded, Answer | None]] = deque()
         self._failure: Exception | None = None
 
     def write_now(self, call: PromptCall) -> bool:
@@ -357,7 +367,7 @@ class _Writer:
             ready = self._ready
             while ready:
                 response, answer = ready[0]
-                if not call.write_now(encoded(response)):
+                if not call.write_now(response.SerializeToString()):
                     return False
                 ready.popleft()
                 if answer is not None:
@@ -367,15 +377,13 @@ class _Writer:
             return False
         return not self._stream and not self._reading.done()
 
-    async def responses(self) -> AsyncGenerator[pb.TradeResponse, None]:
+    async def responses(self) -> AsyncGenerator[pb.TradeResponse | Encoded, None]:
         """All responses to the end of the stream; raises what ends it otherwise."""
         stream, reading = self._stream, self._reading
         while True:
             self._make_ready()
             while self._ready:
                 response, answer = self._ready.popleft()
-                if isinstance(response, bytes):
-                    response = pb.TradeResponse.FromString(response)
                 yield response
                 if answer is not None:
                     self._reader.answered(answer)
@@ -407,10 +415,10 @@ class _Writer:
                 self._ready += [(response, None) for response in unasked(stream, item)]
 
 
-def _answer(core: Exchange, stream: TradeStream, answer: Answer) -> pb.TradeResponse | bytes:
+def _answer(core: Exchange, stream: TradeStream, answer: Answer) -> pb.TradeResponse | Encoded:
     request_id, made, outcomes = answer
     if made.packed:
-        return packed.answer(core, request_id, stream.account_id, made, outcomes)
+        return Encoded(packed.answer(core, request_id, stream.account_id, made, outcomes))
     return orders.answer(core, request_id, made, outcomes)
 
 
@@ -427,15 +435,10 @@ def _runs(items: list[Answer | Push]) -> list[Answer | list[Push]]:
     return runs
 
 
-def encoded(response: pb.TradeResponse | bytes) -> bytes:
-    """A response as it is sent: packed ones are made as bytes."""
-    return response if isinstance(response, bytes) else response.SerializeToString()
-
-
-def unasked(stream: TradeStream, pushes: list[Push]) -> Iterable[pb.TradeResponse | bytes]:
+def unasked(stream: TradeStream, pushes: list[Push]) -> Iterable[pb.TradeResponse | Encoded]:
     """Reports of what others did, in messages of bounded size."""
     if stream.packed:
-        return packed.unasked(stream.account_id, pushes)
+        return map(Encoded, packed.unasked(stream.account_id, pushes))
     return _unasked_messages(stream.account_id, pushes)
 
 

@@ -38,7 +38,7 @@ from exchange.recovery import Replica
 from exchange.rpc.convert import orders, packed
 from exchange.rpc.history import History
 from exchange.rpc.order_feed import OrderFeed, TradeStream
-from exchange.rpc.orders import MESSAGE_REPORTS_MAX, encoded, unasked
+from exchange.rpc.orders import MESSAGE_REPORTS_MAX, unasked
 from exchange.rpc.pushes import Push
 from exchange.testing import uuid7
 from exchange.v1 import order_service_pb2 as pb
@@ -96,7 +96,7 @@ class _Feed:
             while stream:
                 pushes = [one for one in stream.take(MESSAGE_REPORTS_MAX) if isinstance(one, Push)]
                 for response in unasked(stream, pushes):
-                    self.told_bytes += len(encoded(response))
+                    self.told_bytes += len(response.SerializeToString())
 
 
 class _Desk:

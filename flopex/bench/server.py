@@ -118,9 +118,10 @@ async def _serve(kind: str, directory: Path) -> None:
                     "groups": stats.groups,
                     "commands": stats.commands,
                     "decode_s": stats.decode_ns / 1e9,
-                    "apply_s": stats.apply_ns / 1e9,
+                    "apply_cpu_s": stats.apply_cpu_ns / 1e9,
                     "append_s": stats.append_ns / 1e9,
-                    "publish_s": stats.publish_ns / 1e9,
+                    "append_cpu_s": stats.append_cpu_ns / 1e9,
+                    "publish_cpu_s": stats.publish_cpu_ns / 1e9,
                 }
             print(json.dumps(answer), flush=True)
 

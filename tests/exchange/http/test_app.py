@@ -97,6 +97,8 @@ async def test_metrics_tell_the_exchange_from_the_inside(site: Site) -> None:
     assert 0 < groups <= found["flopex_commit_groups_total"] <= stats.groups
     assert 0 < found["flopex_append_seconds_total"] <= stats.append_ns / 1e9
     assert found["flopex_apply_seconds_total"] > 0
+    for part in ("apply", "append", "publish"):
+        assert found[f"flopex_{part}_cpu_seconds_total"] > 0
     assert found["flopex_pending_commands"] == 0
     assert 0 < found["flopex_journal_sync_seconds_count"] <= found["flopex_commit_groups_total"] + 1
     assert found["flopex_journal_sync_seconds_sum"] > 0
