@@ -34,6 +34,9 @@ class StopWatch:
     def perf_counter_ns(self) -> int:
         return self.now_ns
 
+    def thread_time_ns(self) -> int:
+        return self.now_ns
+
 
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> StopWatch:
