@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flopex.processes import leave_at_ctrl_c
+from flopex.leaving import leave_at_ctrl_c
 
 
 def main() -> None:

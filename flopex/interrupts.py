@@ -1,7 +1,7 @@
 """Ctrl-C: it always ends a command, at once and without a traceback.
 
 Before a command runs and after its end it ends the process as it stands (`leave_at_ctrl_c` in
-flopex.processes). While one runs, the first Ctrl-C cancels it, so that it cleans up; the second
+flopex.leaving). While one runs, the first Ctrl-C cancels it, so that it cleans up; the second
 breaks off the cleaning up as well.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-from flopex.processes import STATUS_INTERRUPTED
+from flopex.leaving import STATUS_INTERRUPTED
 
 
 class ExitCode(IntEnum):

@@ -18,7 +18,7 @@ import pytest
 
 import flopex
 from flopex.interrupts import interruptible, run
-from flopex.processes import STATUS_INTERRUPTED, leave_at_ctrl_c
+from flopex.leaving import STATUS_INTERRUPTED, leave_at_ctrl_c
 from tests.waiting import WITHIN_S
 
 PACKAGE = Path(flopex.__file__).parent
@@ -200,4 +200,4 @@ def test_ctrl_c_during_imports_leaves_in_silence(module: str) -> None:
 def test_the_entry_point_imports_nothing_that_takes_long() -> None:
     script = "import sys, flopex.__main__; print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", script], text=True).split()
-    assert not {"asyncio", "typer", "grpc", "flopex.cli"} & set(loaded)
+    assert not {"typing", "asyncio", "typer", "grpc", "flopex.cli"} & set(loaded)
