@@ -17,6 +17,9 @@ JOIN_S: Final = 5.0
 INTERRUPT_S: Final = 5.0
 """How long an interrupted call may clean up after itself, such as cancel its job."""
 
+SIGNAL_S: Final = 0.5
+"""How long a signal may go unheard by a caller who waits."""
+
 R = TypeVar("R")
 _END: Final = object()
 
@@ -82,7 +85,7 @@ class LoopThread:
         """
         future = self.start(coroutine)
         try:
-            return future.result()
+            return _result(future)
         except concurrent.futures.CancelledError:
             raise ClientClosed("the client was closed during a call") from None
         except BaseException:
@@ -124,6 +127,20 @@ class LoopThread:
         if os.getpid() == self._pid:
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(JOIN_S)
+
+
+def _result(future: concurrent.futures.Future[R]) -> R:
+    """What a future comes to.
+
+    Waiting for it without an end, a caller might never hear of a Ctrl-C that came just before, or
+    that the kernel gave to another thread: only between waits does Python call its handler.
+    """
+    while True:
+        try:
+            return future.result(SIGNAL_S)
+        except TimeoutError:
+            if future.done():  # else it was ours
+                return future.result()
 
 
 async def _next(items: AsyncIterator[Any]) -> object:

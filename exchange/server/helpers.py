@@ -103,7 +103,11 @@ class HelperProcess(Helper):
 
     async def _spawn(self) -> Process:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", *self._module, stdin=PIPE, stdout=PIPE
+            *(sys.executable, "-m", *self._module),
+            stdin=PIPE,
+            stdout=PIPE,
+            # Ctrl-C at a terminal is for the exchange: it says when this one ends.
+            process_group=0,
         )
         assert process.stdin is not None
         process.stdin.write("".join(f"{line}\n" for line in self._lines).encode())

@@ -190,6 +190,7 @@ class Child:
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
+            process_group=0,  # Ctrl-C at a terminal is for us, who end it
         )
 
     def read(self, busy_s: float = 0.0) -> dict[str, Any]:
@@ -221,6 +222,10 @@ class Child:
         self.write(message)
         return self.read()
 
+    def kill(self) -> None:
+        """End the process in the midst of its work."""
+        self._process.kill()
+
     def close(self) -> None:
         """End the process: it stops when its standard input ends."""
         if self._process.stdin is not None:
@@ -240,6 +245,10 @@ def _children(kind: str, clients: int, directory: Path) -> Iterator[tuple[Child,
     loads = [Child("flopex.bench.client") for _ in range(clients)]
     try:
         yield server, loads
+    except BaseException:
+        for child in (*loads, server):
+            child.kill()
+        raise
     finally:
         for child in (*loads, server):
             child.close()

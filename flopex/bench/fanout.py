@@ -151,6 +151,7 @@ async def run(settings: Settings) -> dict[str, Any]:
         server = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "flopex.bench.fanout_server", directory, str(settings.per_s),
             stdin=PIPE, stdout=PIPE,
+            process_group=0,  # Ctrl-C at a terminal is for us, who end it
         )  # fmt: skip
         try:
             ready = await _line(server)

@@ -150,6 +150,7 @@ async def _worker(exchange: InProcessExchange, folder: Path, slots: int) -> Asyn
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
+        process_group=0,
     )
     try:
         yield
@@ -178,6 +179,7 @@ async def _child(
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=1 << 24,
+        process_group=0,  # Ctrl-C at a terminal is for us, who end it
     )
     try:
         _write(process, settings)

@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from exchange.client.loop_thread import LoopThread
 from flopex.bench.flow import Flow
 from flopex.bench.machine import machine
 
@@ -125,7 +126,10 @@ def _measure(
         if server is None:
             return None
         with server as url:
-            return {"version": _version(name), "rows": asyncio.run(rows(url, settings, report))}
+            # A command calls this on the thread of its own loop, on which no other may run.
+            with contextlib.closing(LoopThread()) as beside:
+                found = beside.run(rows(url, settings, report))
+            return {"version": _version(name), "rows": found}
 
 
 # ---- PostgreSQL ----

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
+from flopex.interrupts import interruptible
 from flopex.render.format import grouped
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ async def _copying(
     from flopex.backups import BackupRefused
 
     try:
-        return await asyncio.to_thread(function, source, target, keys)
+        return await interruptible(function, source, target, keys)
     except BackupRefused as error:
         raise CommandError(str(error), code=ExitCode.USAGE, reason="FOLDER") from error
     except JournalError as error:

@@ -27,6 +27,7 @@ from flopex.config import (
     load_config,
     unknown_settings,
 )
+from flopex.interrupts import run
 
 if TYPE_CHECKING:
     from exchange.client import AsyncClient
@@ -212,7 +213,7 @@ def command(
     def register(
         function: Callable[Concatenate[Session, P], Awaitable[None]],
     ) -> Callable[Concatenate[Session, P], Awaitable[None]]:
-        def run(**values: Any) -> None:
+        def called(**values: Any) -> None:
             shared = {key: values.pop(key) for key in SHARED_NAMES}
             _run(function, shared, values)
 
@@ -224,11 +225,11 @@ def command(
             inspect.Parameter(key, kind, default=default, annotation=annotation)
             for key, (annotation, default) in _SHARED.items()
         ]
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {p.name: p.annotation for p in parameters}
-        run.__doc__ = _reflow(inspect.getdoc(function) or "")
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {p.name: p.annotation for p in parameters}
+        called.__doc__ = _reflow(inspect.getdoc(function) or "")
         lines = "\n\n".join(f"  {line}" for line in example.splitlines())
-        app.command(name, epilog=f"Example:\n\n{lines}", **settings)(run)
+        app.command(name, epilog=f"Example:\n\n{lines}", **settings)(called)
         return function
 
     return register
@@ -252,7 +253,7 @@ def _run(
     output = Output(shared["as_json"])
     session = Session(output, shared["target"], shared["data"], shared["key_file"])
     try:
-        asyncio.run(_call(function, session, values))
+        run(_call(function, session, values))
     except CommandError as error:
         output.error(error)
         raise typer.Exit(error.code) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +23,7 @@ from flopex.cli.bench_recovery import recovery
 from flopex.cli.bench_rivals import rivals
 from flopex.cli.bench_sim import simulator
 from flopex.cli.exits import CommandError
+from flopex.interrupts import interruptible
 
 app = typer.Typer(no_args_is_help=True, help="Benchmarks: each states its method and its spread.")
 
@@ -120,7 +120,7 @@ async def model(
     of their canonical form. FLOPs are 2 per multiply-add of all matrix products. Here --data names
     a folder of BIG-Bench-Hard JSON files. It needs the extra `train`.
     """
-    result = await asyncio.to_thread(
+    result = await interruptible(
         _bench_model, session, (seed, session.data_named, weights, plots, questions, retrain, keep)
     )
     if session.json:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any, Final
 
 import typer
 from rich.table import Table
 
 from flopex.cli.base import Session
+from flopex.interrupts import interruptible
 
 SCENES: Final = ("ramps", "crowd", "one_tick", "limits", "pause")
 COLUMNS: Final = (
@@ -49,7 +49,7 @@ async def clearing(
     def report(name: str, row: dict[str, Any]) -> None:
         session.output.note(f"{name}: {row['uncross_ms']} ms")
 
-    result = await asyncio.to_thread(run, Settings(bids, rounds, seed), report)
+    result = await interruptible(run, Settings(bids, rounds, seed), report)
     session.output.answer(result, _table(result))
 
 

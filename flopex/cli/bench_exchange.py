@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import tempfile
 import time
@@ -16,6 +15,7 @@ from rich.table import Table
 
 from flopex.cli.base import Session
 from flopex.cli.exits import CommandError
+from flopex.interrupts import interruptible
 
 if TYPE_CHECKING:
     from flopex.bench.exchange import Trial
@@ -119,7 +119,7 @@ async def exchange(
                 f"at most {settings.most_seconds / 60:.0f} minutes, a third of it as a rule"
                 f"{', and then five beside it' if folder else ''}"
             )
-            result = await asyncio.to_thread(run, settings, report)
+            result = await interruptible(run, settings, report)
     except PermissionError as error:
         raise CommandError(
             f"not allowed: {error}", "SCHED_RR needs root or CAP_SYS_NICE", reason="BENCH"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 
 from flopex.cli.base import Session
 from flopex.cli.exits import CommandError
+from flopex.interrupts import interruptible
 
 
 async def gating(
@@ -43,7 +43,7 @@ async def gating(
         ) from error
     try:
         settings = run.Settings(seed, quick, weights)
-        result = await asyncio.to_thread(run.run, settings, session.output.note)
+        result = await interruptible(run.run, settings, session.output.note)
     except run.NoGpu as error:
         raise CommandError(
             f"nothing was measured: {error}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from flopex.cli.base import Session
 from flopex.cli.exits import CommandError, ExitCode
+from flopex.interrupts import interruptible
 
 COLUMNS: Final = (
     "records",
@@ -61,7 +61,7 @@ async def journal(
         session.output.note(f"round {done + 1} of {total}")
 
     try:
-        result = await asyncio.to_thread(run, settings, report)
+        result = await interruptible(run, settings, report)
     except PermissionError as error:
         raise CommandError(
             f"not allowed: {error}", "SCHED_RR needs root or CAP_SYS_NICE", reason="BENCH"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from rich.table import Table
 
 from flopex.cli.base import Session
 from flopex.cli.exits import CommandError
+from flopex.interrupts import interruptible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -93,7 +93,7 @@ async def matching(
     settings = Settings(peers=peers, liquibook=liquibook, **chosen)
     try:
         with _progress(session.output) as report:
-            result = await asyncio.to_thread(run, settings, report)
+            result = await interruptible(run, settings, report)
     except BenchError as error:
         raise CommandError(f"the benchmark broke off: {error}", reason="BENCH") from error
     if result["absent"]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from flopex.cli.base import Session
+from flopex.interrupts import interruptible
 
 
 async def orders(
@@ -29,7 +29,7 @@ async def orders(
         told = ", ".join(f"{form} {took} us" for form, took in whole.items())
         session.output.note(f"round {number}: {told} per order")
 
-    result = await asyncio.to_thread(run, Settings(rounds, batches, batch, seed), report)
+    result = await interruptible(run, Settings(rounds, batches, batch, seed), report)
     session.output.answer(result, _table(result))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from flopex.cli.base import Session
 from flopex.cli.exits import CommandError, ExitCode
+from flopex.interrupts import interruptible
 from flopex.render.format import grouped
 
 
@@ -40,7 +40,7 @@ async def recovery(
         raise CommandError("--tail-records must be below --records", code=ExitCode.USAGE)
     settings = Settings(directory, live_orders, records, tail_records, rounds, seed=seed)
     try:
-        result = await asyncio.to_thread(run, settings, session.output.note)
+        result = await interruptible(run, settings, session.output.note)
     except FileNotFoundError as error:
         raise CommandError(str(error), code=ExitCode.USAGE, reason="FOLDER") from error
     except (JournalError, OSError, RuntimeError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from flopex.cli.base import Session
 from flopex.cli.exits import CommandError, ExitCode
+from flopex.interrupts import interruptible
 
 
 async def rivals(
@@ -36,7 +36,7 @@ async def rivals(
         )
 
     try:
-        result = await asyncio.to_thread(run, Settings(directory, seconds, seed), report)
+        result = await interruptible(run, Settings(directory, seconds, seed), report)
     except FileNotFoundError as error:
         raise CommandError(str(error), code=ExitCode.USAGE, reason="FOLDER") from error
     except (OSError, RuntimeError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any, Final
 
 import typer
@@ -10,6 +9,7 @@ from rich.table import Table
 
 from flopex.cli.base import Session
 from flopex.cli.exits import CommandError, ExitCode
+from flopex.interrupts import interruptible
 from flopex.render.format import grouped
 
 
@@ -37,7 +37,7 @@ async def simulator(
         ) from error
     session.output.note(f"{grouped(jobs)} jobs over {grouped(workers)} workers")
     try:
-        result = await asyncio.to_thread(run, Settings(jobs, workers, slots, load, seed))
+        result = await interruptible(run, Settings(jobs, workers, slots, load, seed))
     except ScenarioError as error:
         raise CommandError(str(error), code=ExitCode.USAGE, reason="SCENARIO") from error
     session.output.answer(result, _table(result))

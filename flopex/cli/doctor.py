@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Final
 
 import typer
@@ -12,6 +11,7 @@ from rich.text import Text
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError
 from flopex.config import ADDRESS_DEFAULT, HTTP_DEFAULT, HTTP_OFF
+from flopex.interrupts import interruptible
 
 app = typer.Typer()
 
@@ -43,7 +43,7 @@ async def doctor(
         "" if http == HTTP_OFF else http,
         read_model_url(session.data, read_model),
     )
-    found = await asyncio.to_thread(lambda: list(examine(place)))
+    found = await interruptible(lambda: list(examine(place)))
     failures = sum(finding.status is Status.FAILURE for finding in found)
     warnings = sum(finding.status is Status.WARNING for finding in found)
     table = Table.grid(padding=(0, 2))

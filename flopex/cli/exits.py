@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
+from flopex.leaving import STATUS_INTERRUPTED
+
 
 class ExitCode(IntEnum):
     """What a command's exit status says."""
@@ -16,7 +18,7 @@ class ExitCode(IntEnum):
     FUNDS = 4
     KEY = 5
     NOT_FOUND = 6
-    INTERRUPTED = 130
+    INTERRUPTED = STATUS_INTERRUPTED
 
 
 EXIT_TEXTS: Final[dict[ExitCode, str]] = {

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
+from flopex.interrupts import interruptible
 from flopex.render.format import grouped
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ async def verify(
     folder = await find_folder(session, directory)
     facts: dict[str, Any] = {"directory": str(folder), "whole": True, "damage": None}
     with journal_errors():
-        stat, damage = await asyncio.to_thread(_read, folder)
+        stat, damage = await interruptible(_read, folder)
         if damage is not None:
             if session.json:
                 session.output.line(facts | {"whole": False, "damage": _damage(damage)})
@@ -69,7 +70,7 @@ async def verify(
                 "it is another journal, or it was longer or shorter when that hash was noted",
                 reason="JOURNAL_CHAIN",
             )
-        replayed = await asyncio.to_thread(_replay, folder, stat) if replay else None
+        replayed = await interruptible(_replay, folder, stat) if replay else None
     facts |= {**_totals(stat), "replay": None if replayed is None else replayed._asdict()}
     session.output.answer(facts, _verified(folder, stat, replayed))
 
@@ -86,7 +87,7 @@ async def stat(session: Session, directory: Annotated[Path | None, DIRECTORY] = 
     """
     folder = await find_folder(session, directory)
     with journal_errors():
-        found, damage = await asyncio.to_thread(_read, folder)
+        found, damage = await interruptible(_read, folder)
     if damage is not None:
         raise CommandError(str(damage), reason="JOURNAL_DAMAGED")
     assert found is not None
@@ -137,7 +138,7 @@ async def find_folder(session: Session, directory: Path | None) -> Path:
     from flopex.journals import find_journal
 
     with journal_errors():
-        return await asyncio.to_thread(find_journal, directory or session.data)
+        return await interruptible(find_journal, directory or session.data)
 
 
 @contextmanager

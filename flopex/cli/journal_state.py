@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
 from flopex.cli.journal import DIRECTORY, find_folder, journal_errors
+from flopex.interrupts import interruptible
 from flopex.render.format import grouped
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ async def snapshot(
     folder = await find_folder(session, directory)
     with journal_errors():
         try:
-            taken = await asyncio.to_thread(
-                follow, folder, snapshots_of(folder), GENESIS, keep=keep
-            )
+            taken = await interruptible(follow, folder, snapshots_of(folder), GENESIS, keep=keep)
         except Differs as error:
             raise CommandError(str(error), reason="REPLAY_DIFFERS") from error
         except AssertionError as error:
@@ -108,7 +106,7 @@ async def prune(
     folder = await find_folder(session, directory)
     with journal_errors():
         try:
-            pruned = await asyncio.to_thread(
+            pruned = await interruptible(
                 remove,
                 folder,
                 snapshots_of(folder),
@@ -152,7 +150,7 @@ async def upgrade(session: Session, directory: Annotated[Path | None, DIRECTORY]
     folder = await find_folder(session, directory)
     with journal_errors():
         try:
-            done = await asyncio.to_thread(go_on, folder, snapshots_of(folder), GENESIS)
+            done = await interruptible(go_on, folder, snapshots_of(folder), GENESIS)
         except UpgradeRefused as error:
             raise CommandError(str(error), reason="UPGRADE") from error
     text = (

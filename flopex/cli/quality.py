@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +11,7 @@ from rich.table import Table
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
 from flopex.cli.model_size import ModelSize
+from flopex.interrupts import interruptible
 from flopex.render.format import grouped
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ async def quality(
     made rising (isotonic fit), with 95 % intervals. The worth of a CU from one budget to the next
     is the most that a buyer to whom a right answer is worth --value should pay for it.
     """
-    curves = await asyncio.to_thread(_curves, family, questions, seed, size.value)
+    curves = await interruptible(_curves, family, questions, seed, size.value)
     answer = {
         name: {
             "questions": curve.questions,

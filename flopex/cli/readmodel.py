@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import typer
 
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
+from flopex.interrupts import interruptible
 from flopex.render.format import date_time, grouped
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ async def status(session: Session, read_model: Annotated[str, _URL] = "") -> Non
     """How far the read model is: its last sequence, what it lacks, and how many rows it holds."""
     with _read_model_errors():
         journal, url = _places(session, read_model)
-        facts = await asyncio.to_thread(_status, journal, url)
+        facts = await interruptible(_status, journal, url)
     lines = [
         f"read model      {_shown(url)}",
         f"sequence        {grouped(facts['sequence'])}, {grouped(facts['lag'])} behind the journal",
@@ -68,7 +68,7 @@ async def check(session: Session, read_model: Annotated[str, _URL] = "") -> None
     """
     with _read_model_errors():
         journal, url = _places(session, read_model)
-        report = await asyncio.to_thread(_check, journal, url)
+        report = await interruptible(_check, journal, url)
     facts = {**report._asdict(), "equal": report.equal}
     if not report.equal:
         if session.json:
@@ -99,7 +99,7 @@ async def rebuild(session: Session, read_model: Annotated[str, _URL] = "") -> No
     began = time.monotonic()
     with _read_model_errors():
         journal, url = _places(session, read_model)
-        facts = await asyncio.to_thread(_rebuild, journal, url)
+        facts = await interruptible(_rebuild, journal, url)
     facts["seconds"] = round(time.monotonic() - began, 3)
     per_s = round(facts["sequence"] / max(facts["seconds"], 1e-3))
     shown = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +12,7 @@ from rich.text import Text
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
 from flopex.cli.output import plain
+from flopex.interrupts import interruptible
 from flopex.render.format import PRICE_UNIT, grouped, money, price, words
 from flopex.render.tables import findings_table
 
@@ -97,7 +97,7 @@ async def verify(
         raise CommandError(f"cannot read {output}: {error}", code=ExitCode.USAGE) from error
     findings = check_receipt(facts, answer, pinned)
     if question is not None:
-        findings.append(await asyncio.to_thread(check_replay, facts, question))
+        findings.append(await interruptible(check_replay, facts, question))
     good = verdict(findings)
     session.output.answer(_summary(facts, findings, good), _verdict(facts, findings, good))
     if not good:

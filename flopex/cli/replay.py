@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -13,6 +12,7 @@ from rich.table import Table
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
 from flopex.cli.journal import find_folder, journal_errors, replay_errors
+from flopex.interrupts import interruptible
 from flopex.render.format import grouped, money
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ async def replay(
     settings = _settings(changes or [])
     folder = await find_folder(session, directory)
     with journal_errors(), replay_errors():
-        found, recording = await asyncio.to_thread(_replayed, folder, settings is not None)
+        found, recording = await interruptible(_replayed, folder, settings is not None)
     facts: dict[str, Any] = {
         "directory": str(folder),
         "records": found.records,
@@ -105,7 +105,7 @@ async def replay(
     shown: RenderableType = _said(folder, found)
     if settings is not None and recording is not None:
         with replay_errors():
-            facts |= await asyncio.to_thread(_what_if, recording, settings, changes or [])
+            facts |= await interruptible(_what_if, recording, settings, changes or [])
         shown = Group(shown, *_tables(facts))
     session.output.answer(facts, shown)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tomllib
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -16,6 +15,7 @@ from rich.table import Table
 
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
+from flopex.interrupts import interruptible
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -205,7 +205,7 @@ async def _run(session: Session, name: str, plan: Plan, out: Path, processes: in
 
     columns = TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=session.output.errors, disable=session.json) as bar:
-        return await asyncio.to_thread(sim.run_study, name, plan, out, processes, _told(bar))
+        return await interruptible(sim.run_study, name, plan, out, processes, _told(bar))
 
 
 def _told(bar: Progress) -> Callable[[int, int], None]:

@@ -13,6 +13,7 @@ from flopex.cli.exits import CommandError, ExitCode
 from flopex.cli.hints import HINTS
 from flopex.cli.output import plain
 from flopex.cli.units import compute_option, duration_option, money_option, price_option
+from flopex.interrupts import interruptible
 from flopex.render.format import PRICE_UNIT, grouped, money, price, words
 from flopex.render.tables import job_ending
 
@@ -224,7 +225,7 @@ async def _prompt(given: str | None) -> str:
         raise CommandError(
             "no prompt", 'flopex submit "..." or cat file | flopex submit', ExitCode.USAGE, "PROMPT"
         )
-    raw: bytes = await asyncio.to_thread(sys.stdin.buffer.read, PROMPT_BYTES_MAX + 1)
+    raw: bytes = await interruptible(sys.stdin.buffer.read, PROMPT_BYTES_MAX + 1)
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
+from flopex.interrupts import interruptible
 
 app = typer.Typer()
 
@@ -45,7 +45,7 @@ async def train(
     from worker.model.sizes import Run
 
     recipe = (contestant, size, seed, steps, seconds)
-    record = await asyncio.to_thread(_train, session, out, exclude, threads, recipe)
+    record = await interruptible(_train, session, out, exclude, threads, recipe)
     name = Run(contestant, size, seed).name
     last = record["curve"][-1] if record["curve"] else {}
     session.output.answer(

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import multiprocessing
 import os
 import statistics
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from exchange.client import AsyncClient, Invariants
 from exchange.core.limits import NS_PER_MS, NS_PER_S
+from flopex.interrupts import interruptible
 from flopex.live.buyers import Buyers, Report, Submitted
 from flopex.live.fleet import (
     SELLER,
@@ -39,6 +38,7 @@ from sim.intervals import ratio
 from sim.market import run_market
 from sim.outcome import Outcome
 from sim.pacing import enlarged, paced, welfare_nanos
+from sim.pool import processes
 from sim.scenario import Scenario, checked
 from sim.traces import read_trace
 
@@ -113,9 +113,7 @@ async def run(settings: Settings, report: Report) -> dict[str, Any]:
         async with exchange_of_our_own(settings.directory) as (target, key):
             lived = await _live(settings, plan, target, key, report)
     overhead = Overhead()
-    replay = await asyncio.to_thread(
-        replay_journal, settings.directory / "journal", watch=overhead.see
-    )
+    replay = await interruptible(replay_journal, settings.directory / "journal", watch=overhead.see)
     verdict = await _verdict(settings, plan, lived, report)
     return verdict | {
         "replay_digest_equal": replay.compared > 0,
@@ -186,8 +184,8 @@ async def _live(settings: Settings, plan: Plan, target: str, key: str, report: R
 async def _verdict(settings: Settings, plan: Plan, lived: Lived, report: Report) -> dict[str, Any]:
     report("the same demand in the simulator", 0, 1)
     scenario, demand, pace = plan
-    simulated = await asyncio.to_thread(run_market, pace, scenario)
-    best = await asyncio.to_thread(_bound, settings, plan, report)
+    simulated = await interruptible(run_market, pace, scenario)
+    best = await interruptible(_bound, settings, plan, report)
     live, ours = (
         welfare_nanos(outcome, pace, demand, scenario) for outcome in (lived.outcome, simulated)
     )
@@ -227,9 +225,8 @@ async def _verdict(settings: Settings, plan: Plan, lived: Lived, report: Report)
 
 def _bound(settings: Settings, plan: Plan, report: Report) -> list[float]:
     """What no rule can exceed, by window; of the unpaced demand, which has the same optimum."""
-    context = multiprocessing.get_context("spawn")
     count = settings.processes or len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(min(count, plan.demand.windows), mp_context=context) as pool:
+    with processes(min(count, plan.demand.windows)) as pool:
 
         def counted(function: Any, windows: Any) -> Any:
             for done, result in enumerate(pool.map(function, windows)):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
+from sim.pool import processes as pool_of
 from sim.scenario import checked
 from sim.studies import catalog
 from sim.studies.study import Cell, Plan, Row, Study, checked_plan, key
@@ -71,8 +70,7 @@ def _measured(
         for cell in todo:
             yield cell, study.measure(plan, cell, map)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+    with pool_of(processes) as pool:
         if len(todo) < processes:
             for cell in todo:
                 yield cell, study.measure(plan, cell, pool.map)
@@ -80,18 +78,9 @@ def _measured(
         waiting: dict[Future[list[Row]], Cell] = {
             pool.submit(_measure, study.name, plan, cell): cell for cell in todo
         }
-        with _cancelled_at_the_end(pool):
-            while waiting:
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    yield waiting.pop(future), future.result()
-
-
-@contextlib.contextmanager
-def _cancelled_at_the_end(pool: ProcessPoolExecutor) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        pool.shutdown(cancel_futures=True)
+        while waiting:
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                yield waiting.pop(future), future.result()
 
 
 def _measure(name: str, plan: Plan, cell: Cell) -> list[Row]:

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -26,7 +26,7 @@ from exchange.client import (
     Side,
     Unavailable,
 )
-from exchange.client.loop_thread import LoopThread
+from exchange.client.loop_thread import SIGNAL_S, LoopThread
 from tests.exchange.client.scripted import KEY, QUICK, serving
 from tests.exchange.client.test_jobs import JOB, Jobs, chunk, job, settled
 from tests.exchange.client.test_order_stream import Unary
@@ -138,15 +138,38 @@ def test_an_order_stream_keeps_the_order_of_one_thread(background: Background) -
     assert [i.WhichOneof("action") for i in sent[100:]] == ["cancel", "replace"]
 
 
-def test_ctrl_c_cancels_the_job_that_runs(background: Background) -> None:
+def ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def ctrl_c_here() -> None:
+    """As the kernel may choose where the main thread has a signal already."""
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("send", [ctrl_c, ctrl_c_here])
+def test_ctrl_c_cancels_the_job_that_runs(background: Background, send: Callable[[], None]) -> None:
     jobs = Jobs([job(), None])
     with Client(background.serve(jobs), KEY, retry=QUICK) as client:
-        interrupt = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+        interrupt = threading.Timer(0.3, send)
         with pytest.raises(KeyboardInterrupt):
             client.jobs.run("Hi", model="m", value=1, on_update=lambda _: interrupt.start())
         assert jobs.cancelled == [JOB]
         # The client can go on.
         assert client.jobs.cancel(JOB).job_id == JOB
+
+
+def test_a_timeout_of_a_call_is_its_own() -> None:
+    async def timed_out() -> None:
+        raise TimeoutError("the call's")
+
+    thread = LoopThread()
+    try:
+        with pytest.raises(TimeoutError, match="the call's"):
+            thread.run(timed_out())
+        assert thread.run(asyncio.sleep(2 * SIGNAL_S, "slow")) == "slow"
+    finally:
+        thread.close()
 
 
 def test_closing_ends_calls_of_other_threads(background: Background) -> None:

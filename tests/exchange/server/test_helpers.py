@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,12 @@ async def test_only_one_that_failed_is_warned_of(
     monkeypatch.setattr(helpers, "RESTART_MIN_S", 0.01)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    (tmp_path / "soon_over.py").write_text(f"raise SystemExit({status})")
+    told = tmp_path / "group"
+    (tmp_path / "soon_over.py").write_text(
+        "import os, pathlib\n"
+        f"pathlib.Path({str(told)!r}).write_text(str(os.getpgid(0)))\n"
+        f"raise SystemExit({status})"
+    )
     helper = HelperProcess("what helps", ("soon_over",), ())
     with structlog.testing.capture_logs() as logs:
         await helper.start()
@@ -30,6 +36,7 @@ async def test_only_one_that_failed_is_warned_of(
                     await asyncio.sleep(0.01)
         finally:
             await helper.stop()
+    assert int(told.read_text()) != os.getpgid(0)  # a Ctrl-C at a terminal does not reach it
     first = logs[0]
     assert (first["event"], first["status"], first["log_level"]) == (
         "what helps ended", status, level,
