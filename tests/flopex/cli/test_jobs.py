@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from exchange.client import Job
+from flopex.cli.receipt import _is_kept
 from tests.flopex.cli.conftest import INTERACTIVE, MODEL, Site, read_line
 from tests.waiting import WITHIN_S
 
@@ -180,6 +183,14 @@ def test_a_receipt_is_verified_here_and_from_a_file(
     assert bad.code == 1
     assert "WRONG" in bad.out
     assert site.flopex("receipt", "verify", key="").code == 2
+
+
+def test_an_answer_that_is_kept_no_more_is_not_checked_rather_than_wrong() -> None:
+    job = Job(**{field.name: 0 for field in dataclasses.fields(Job)})  # type: ignore[arg-type]
+    written = dataclasses.replace(job, output_tokens=3)
+    assert not _is_kept(written, "")
+    assert _is_kept(written, "Blue")
+    assert _is_kept(job, ""), "nothing was written, and that is what was signed"
 
 
 def test_a_worker_is_paused_and_resumed_by_its_owner(site: Site, worker: str) -> None:
