@@ -91,7 +91,7 @@ def test_jobs_are_listed_newest_first(site: Site, worker: str) -> None:
 
 
 def test_a_job_that_waits_is_cancelled_without_a_bill(site: Site) -> None:
-    result = site.flopex(*SUBMIT, "Hi.", "--limit", "1 nanos", "--detach", "--value", "0")
+    result = site.flopex("submit", "Hi.", "--model", MODEL, "--limit", "1 nanos", "--detach")
     job = result.out.strip()
     assert site.flopex("jobs", "--open", "--json").object()["jobs"][0]["job_id"] == int(job)
     cancelled = site.flopex("cancel", job, "--json").object()
@@ -133,6 +133,7 @@ def test_ctrl_c_cancels_the_job_and_prints_its_bill(site: Site, worker: str) -> 
     [
         (("submit", "Hello.", "--model", MODEL), "ada", 2, "VALUE_MISSING"),
         ((*SUBMIT, "-"), "ada", 2, "PROMPT"),
+        ((*SUBMIT, " "), "ada", 2, "PROMPT"),
         ((*SUBMIT, "Hello.", "--value", "0.5"), "poor", 4, "INSUFFICIENT_FUNDS"),
         ((*SUBMIT, "Hello.", "--model", "gpt-9"), "ada", 6, "UNKNOWN_MODEL"),
         ((*SUBMIT, "Hello.", "--tier", "golden"), "ada", 6, "UNKNOWN_INSTRUMENT"),
@@ -150,6 +151,23 @@ def test_each_refusal_has_its_exit_code_and_reason(
     result = site.flopex(*arguments, "--json", key=key)
     assert (result.code, result.error()["reason"]) == (code, reason)
     assert result.out == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "amount"),
+    [
+        ("--max-cost", "0"),
+        ("--budget", "0 CU"),
+        ("--limit", "0 nanos"),
+        ("--value", "-1"),
+        ("--deadline", "0s"),
+    ],
+)
+def test_a_cap_of_zero_is_wrong_usage_and_not_no_cap(site: Site, option: str, amount: str) -> None:
+    result = site.flopex("submit", "Hello.", "--model", MODEL, "--max-cost", "1", option, amount)
+    assert result.code == 2
+    assert option in result.err
+    assert "more than zero" in result.err
 
 
 def test_an_exchange_that_is_not_there_is_said_so(site: Site) -> None:
