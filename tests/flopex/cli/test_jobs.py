@@ -173,10 +173,26 @@ def test_a_cap_of_zero_is_wrong_usage_and_not_no_cap(site: Site, option: str, am
 def test_an_exchange_that_is_not_there_is_said_so(site: Site) -> None:
     result = site.flopex("account", "--target", "127.0.0.1:9")
     assert result.code == 3
-    assert result.err.splitlines() == [
-        "error: cannot reach an exchange at 127.0.0.1:9",
-        "       is it running? start one with: flopex serve; or name another with --target",
-    ]
+    error, hint = result.err.splitlines()
+    assert error == "error: cannot reach an exchange at 127.0.0.1:9"
+    assert hint.startswith("       is it running? start one with: flopex serve; or name another")
+
+
+@pytest.mark.parametrize("target", ["http://127.0.0.1:7411", "localhost", "127.0.0.1:"])
+def test_a_target_that_is_no_host_and_port_is_wrong_usage(site: Site, target: str) -> None:
+    result = site.flopex("account", "--target", target, "--json")
+    assert (result.code, result.error()["reason"]) == (2, "TARGET")
+
+
+def test_a_job_that_expired_says_what_it_bid_and_what_is_asked(site: Site, worker: str) -> None:
+    little = ("submit", "Hello.", "--model", MODEL, "--limit", "1 nanos", "--max-tokens", "4")
+    result = site.flopex(*little, "--deadline", "2s")
+    assert result.code == 1
+    why = result.err.splitlines()[-1].partition("flopex ")[2].removesuffix(" tells more")
+    assert "it bid less than the workers ask: raise --value" in result.err
+    shown = site.flopex(*why.split()).out
+    assert "it bid at most" in shown
+    assert f"what the cheapest slot of {INTERACTIVE} costs now" in " ".join(shown.split())
 
 
 def test_a_receipt_is_verified_here_and_from_a_file(
