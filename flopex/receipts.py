@@ -219,7 +219,7 @@ def check_replay(facts: ReceiptFacts, question: str) -> Finding:
 
 def _check_output(body: ReceiptBody, output: str | None) -> Finding:
     if output is None:
-        return Finding("output", None, "the answer is not at hand")
+        return Finding("output", None, "the answer is not at hand; --output FILE compares yours")
     same = hashlib.sha256(output.encode()).digest() == body.output_digest
     detail = "has the signed digest" if same else "is not what was signed"
     return Finding("output", same, f"the answer ({len(output)} characters) {detail}")

@@ -150,9 +150,12 @@ class JobNotSettled(FlopexError):
         text: Output that counts: of a cancelled job, what was written and billed; else empty.
     """
 
+    remedy = ""
+    """What to do about it: the end of the message."""
+
     def __init__(self, job: Job, text: str = "") -> None:
         why = f": {job.reason}" if job.reason else ""
-        super().__init__(f"job {job.job_id} ended {job.state.name}{why}")
+        super().__init__(f"job {job.job_id} ended {job.state.name}{why}{self.remedy}")
         self.job = job
         self.text = text
 
@@ -166,6 +169,8 @@ class JobCancelled(JobNotSettled):
 
 class JobExpired(JobNotSettled):
     """Nobody could finish it in time; nothing was billed."""
+
+    remedy = "; no worker took it in time: offer more or give it more time (jobs.explain tells why)"
 
 
 class JobFailed(JobNotSettled):

@@ -45,17 +45,18 @@ _NOT_SETTLED: Final[dict[JobState, type[JobNotSettled]]] = {
 class JobTerms(TypedDict, total=False):
     """What a job may ask for beside its prompt; all may be left out but `model` or `legs`.
 
-    One of `value`, `limit` and `max_cost` must be there, or a limit in each leg. See
+    One of `value`, `limit` and `max_cost` must be there, or a limit in each leg. None stands for
+    one that is left out, zero does not: a cap that has run down must not become none. See
     `AsyncJobs.submit`.
     """
 
     model: str
     legs: Sequence[JobLeg]
-    value: int | str
-    max_cost: int | str
-    limit: int | str
-    budget: int | str
-    deadline: int | str
+    value: int | str | None
+    max_cost: int | str | None
+    limit: int | str | None
+    budget: int | str | None
+    deadline: int | str | None
     output_tokens_max: int
     tier: str
     instrument: str
@@ -102,7 +103,7 @@ class AsyncJobs:
         Raises:
             Refused: see its subclasses; no job was created.
             CallFailed: whether it was created is unknown; submit again with the same id to learn.
-            ValueError: an amount cannot be read.
+            ValueError: an amount cannot be read, or is zero: a cap of nothing is none to bid with.
         """
         request = job_request(prompt, client_job_id or uuid7(), terms)
         stub = self._connection.stub(JobServiceStub)
@@ -262,7 +263,7 @@ def job_request(prompt: Prompt, client_job_id: bytes, terms: JobTerms) -> pb.Sub
     """The request for a job.
 
     Raises:
-        ValueError: an amount cannot be read.
+        ValueError: an amount cannot be read, or is not above zero.
         TypeError: neither `model` nor `legs` is there.
     """
     legs = terms.get("legs", ())
@@ -286,11 +287,11 @@ def job_request(prompt: Prompt, client_job_id: bytes, terms: JobTerms) -> pb.Sub
         tier=terms.get("tier", ""),
         instrument=terms.get("instrument", ""),
         input=job_input,
-        quantity_mflop=parse_compute(terms.get("budget", 0)),
-        value_nanos=parse_money(terms.get("value", 0)),
-        limit_nanos=parse_price(terms.get("limit", 0)),
-        max_cost_nanos=parse_money(terms.get("max_cost", 0)),
-        deadline_ns=parse_duration(terms.get("deadline", 0)),
+        quantity_mflop=_above_zero("budget", parse_compute, terms.get("budget")),
+        value_nanos=_above_zero("value", parse_money, terms.get("value")),
+        limit_nanos=_above_zero("limit", parse_price, terms.get("limit")),
+        max_cost_nanos=_above_zero("max_cost", parse_money, terms.get("max_cost")),
+        deadline_ns=_above_zero("deadline", parse_duration, terms.get("deadline")),
         legs=[
             pb.JobLeg(
                 instrument=leg.instrument,
@@ -300,6 +301,16 @@ def job_request(prompt: Prompt, client_job_id: bytes, terms: JobTerms) -> pb.Sub
             for leg in legs
         ],
     )
+
+
+def _above_zero(name: str, parse: Callable[[int | str], int], term: int | str | None) -> int:
+    """A term in its smallest unit; 0, which the API reads as left out, only where it is."""
+    if term is None:
+        return 0
+    amount = parse(term)
+    if amount <= 0:
+        raise ValueError(f"{name} must be more than zero, not {term!r}; leave it out to set none")
+    return amount
 
 
 def _answer(job: Job, text: str) -> Answer:

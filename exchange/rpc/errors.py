@@ -14,6 +14,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from exchange.core.events import AnyEvent, Refused
+from exchange.core.limits import COST_MAX_NANOS, DEADLINE_MAX_NS, NS_PER_S
 from exchange.core.reasons import Reason
 
 DOMAIN: Final = "exchange.v1"
@@ -64,6 +65,30 @@ _EXCEPTIONS: Final = {
     Reason.DUPLICATE_CLIENT_ID: Code.ALREADY_EXISTS,
     Reason.CLIENT_ID_TOO_OLD: Code.FAILED_PRECONDITION,
 }
+
+_TEXTS: Final = {
+    Reason.NAME_TAKEN: "this name is taken already: choose another",
+    Reason.KEY_MISMATCH: "a worker of this name is registered with another public key: start it "
+    "with the worker.key with which the name was taken, or under another name",
+    Reason.AMOUNT_NOT_POSITIVE: "an amount of money or a price is zero or negative",
+    Reason.AMOUNT_TOO_LARGE: f"an amount of money is over the maximum of {COST_MAX_NANOS} "
+    "nano-dollars",
+    Reason.VALUE_TOO_SMALL: "the value is so small for this much compute that the bid would be "
+    "zero: raise the value, or lower the budget",
+    Reason.VALUE_MISSING: "a job needs a value, a limit price or a maximum cost",
+    Reason.BUDGET_BELOW_MINIMUM: "the compute budget does not pay for one token: raise it, or "
+    "leave it out for the worst case of prompt and answer",
+    Reason.CONTEXT_TOO_LONG: "prompt and answer together are longer than any context that is "
+    "traded: shorten the prompt, or ask for fewer tokens",
+    Reason.DEADLINE_PASSED: "the deadline is not in the future: it counts from now, in nanoseconds",
+    Reason.DEADLINE_TOO_FAR: f"the deadline is further away than {DEADLINE_MAX_NS // NS_PER_S} s",
+    Reason.DEADLINE_INFEASIBLE: "no hardware class can finish so long an answer by this deadline: "
+    "give it more time, or ask for fewer tokens",
+    Reason.INSUFFICIENT_FUNDS: "the available balance does not cover this: what open bids and "
+    "leases hold is not available",
+    Reason.JOB_CLOSED: "the job has already ended",
+}
+"""Refusals whose name alone does not tell what to do."""
 
 STATUS: Final[dict[Reason, Code]] = {
     reason: _EXCEPTIONS.get(reason, _FAMILIES[reason // 100])
@@ -129,7 +154,7 @@ def refusal(
     reason: Reason, message: str = "", metadata: Mapping[str, object] | None = None
 ) -> RpcError:
     """The error for a reason of the core's table; raise it."""
-    return RpcError(STATUS[reason], reason.name, message or reason_text(reason), metadata)
+    return RpcError(STATUS[reason], reason.name, message or refusal_text(reason), metadata)
 
 
 def refused(event: AnyEvent, now_ns: int) -> RpcError:
@@ -140,8 +165,13 @@ def refused(event: AnyEvent, now_ns: int) -> RpcError:
     return error
 
 
+def refusal_text(reason: Reason) -> str:
+    """What is refused, why, and what to do, where the caller has nothing more exact to say."""
+    return _TEXTS.get(reason) or reason_text(reason)
+
+
 def reason_text(reason: Reason) -> str:
-    """A short sentence for people where the caller has nothing more exact to say."""
+    """A reason in a few words: why something waits, or has ended."""
     return reason.name.replace("_", " ").lower()
 
 

@@ -38,12 +38,14 @@ from flopex.cli import (
 )
 from flopex.cli.base import ENVIRONMENT_PREFIX
 from flopex.cli.exits import EXIT_TEXTS
+from flopex.cli.program import Program
 from flopex.cli.reference import reference
 from flopex.processes import die_with_parent
 
 _EXITS = "\n\n".join(f"  {int(code):3} {text}" for code, text in EXIT_TEXTS.items())
 
 app = typer.Typer(
+    cls=Program,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={

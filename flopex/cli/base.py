@@ -92,7 +92,23 @@ class Session:
 
         # A person waits: an exchange that is not there is said so within a second.
         retry = RetryPolicy(attempts=CONNECT_ATTEMPTS)
-        return AsyncClient(self.target, self.key(), retry=retry)
+        return AsyncClient(_host_and_port(self.target), self.key(), retry=retry)
+
+
+def _host_and_port(target: str) -> str:
+    """The target, if it is one.
+
+    Raises:
+        CommandError: it is a URL, or has no port.
+    """
+    if "://" in target or not target.rpartition(":")[2].isdecimal():
+        raise CommandError(
+            f"{target!r} is no host:port of an exchange",
+            f"write it like {ADDRESS_DEFAULT}: the address of gRPC, not that of the page",
+            ExitCode.USAGE,
+            "TARGET",
+        )
+    return target
 
 
 def _load_settings(ctx: typer.Context, path: Path | None) -> Path | None:

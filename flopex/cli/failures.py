@@ -37,7 +37,8 @@ def command_error(error: errors.FlopexError, target: str) -> CommandError:
     if isinstance(error, errors.Unavailable) and error.reason not in HINTS:
         return CommandError(
             f"cannot reach an exchange at {target}",
-            "is it running? start one with: flopex serve; or name another with --target",
+            "is it running? start one with: flopex serve; or name another with --target "
+            "(the address of gRPC, not that of the page)",
             code,
             error.reason or "UNAVAILABLE",
         )

@@ -8,7 +8,14 @@ HINTS: Final[dict[str, str]] = {
     "KEY_MISSING": "set FLOPEX_KEY, or name a file with --key-file",
     "KEY_UNKNOWN": "is FLOPEX_KEY or --key-file of this exchange? flopex admin key makes a new one",
     "ROLE_MISSING": "use a key with that role; flopex admin key ACCOUNT --role ... makes one",
-    "INSUFFICIENT_FUNDS": "flopex account shows what is available; --max-cost holds less",
+    "INSUFFICIENT_FUNDS": "flopex account shows what is available, and what is held",
+    "NOT_OWNER": "is it another account's? use the key with which it was made",
+    "UNKNOWN_ORDER": "flopex order list shows the open ones, flopex order history the others",
+    "UNKNOWN_JOB": "flopex jobs lists yours",
+    "UNKNOWN_WORKER": "flopex worker status lists yours",
+    "UNKNOWN_ACCOUNT": "flopex admin account --list shows all",
+    "UNKNOWN_LEASE": "flopex jobs lists your jobs: only one that ran has a receipt",
+    "NAME_TAKEN": "flopex admin account --list and flopex instruments show what there is",
     "UNKNOWN_INSTRUMENT": "flopex instruments lists them",
     "UNKNOWN_WEBHOOK": "flopex webhook list shows yours",
     "UNKNOWN_ALERT": "flopex alert list shows yours",
@@ -17,6 +24,8 @@ HINTS: Final[dict[str, str]] = {
     "PRICE_OUT_OF_BAND": "flopex instruments shows each instrument's lowest and highest price",
     "VALUE_MISSING": "say what the answer is worth: --value 0.001",
     "VALUE_TOO_SMALL": "raise --value, or lower --budget",
+    "DEADLINE_TOO_FAR": "name a nearer --deadline: 7 days at most",
+    "JOB_CLOSED": "flopex jobs JOB shows how it ended",
     "DEADLINE_INFEASIBLE": "give it more time (--deadline 2m) or ask for fewer --max-tokens",
     "BUDGET_BELOW_MINIMUM": "raise --budget, or leave it out for the worst case",
     "CONTEXT_TOO_LONG": "shorten the prompt, or ask for fewer tokens: --max-tokens",
@@ -33,3 +42,9 @@ HINTS: Final[dict[str, str]] = {
     "ENGINE_DOWN": "its engine has ended; start it again, then repeat the command",
 }
 """What to do about a refusal, by its reason."""
+WAITED: Final[dict[str, str]] = {
+    "price below ask": "it bid less than the workers ask: raise --value or --max-cost",
+    "no free slot": "every slot was taken by who bid more: raise --value, or --deadline",
+    "no quotes": "no worker offered a slot for it: try again later, or with a longer --deadline",
+}
+"""What to do about a job that expired, by what it waited for."""

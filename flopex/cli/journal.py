@@ -16,6 +16,7 @@ from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
 from flopex.interrupts import interruptible
 from flopex.render.format import grouped
+from flopex.render.tables import plain_table
 
 if TYPE_CHECKING:
     from exchange.journal import JournalDamaged, JournalStat
@@ -266,7 +267,10 @@ def _torn(stat: JournalStat) -> str:
 
 
 def _tables(folder: Path, stat: JournalStat, segments: list[dict[str, Any]]) -> RenderableType:
-    totals = Table("journal", str(folder))
+    totals = Table.grid(padding=(0, 2))  # two chain hashes are compared: none may be cut
+    totals.add_column(style="dim", no_wrap=True)
+    totals.add_column(overflow="fold")
+    totals.add_row("journal", str(folder))
     for name, value in _totals(stat).items():
         if name == "torn_tail":
             totals.add_row("torn tail", "none" if value is None else _torn(stat))
@@ -274,7 +278,8 @@ def _tables(folder: Path, stat: JournalStat, segments: list[dict[str, Any]]) -> 
             totals.add_row(name.replace("_", " "), value.hex())
         else:
             totals.add_row(name.replace("_", " "), grouped(value))
-    table = Table(*(name.replace("_", " ") for name in segments[0]))
+    names = [name.replace("_", " ") for name in segments[0]]
+    table = plain_table(*names, right=names[1:])
     for segment in segments:
         table.add_row(*(v if isinstance(v, str) else grouped(v) for v in segment.values()))
     return Group(totals, table)

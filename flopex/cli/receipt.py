@@ -17,7 +17,7 @@ from flopex.render.format import PRICE_UNIT, grouped, money, price, words
 from flopex.render.tables import findings_table
 
 if TYPE_CHECKING:
-    from exchange.client import Receipt
+    from exchange.client import Job, Receipt
     from flopex.receipts import Finding, ReceiptFacts
 
 app = typer.Typer(
@@ -144,7 +144,12 @@ async def _fetch(
         except (NotFound, PermissionDenied):
             return facts_of(receipt), None
     same = bought.lease_id == receipt.lease_id and bought.output_counts
-    return facts_of(receipt), answer if same else None
+    return facts_of(receipt), answer if same and _is_kept(bought, answer) else None
+
+
+def _is_kept(job: Job, answer: str) -> bool:
+    """Whether the exchange still has a job's answer: it erases outputs, and tells then none."""
+    return bool(answer) or not job.output_tokens
 
 
 def _shown(receipt: Receipt) -> str:

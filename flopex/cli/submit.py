@@ -10,9 +10,15 @@ import typer
 
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
-from flopex.cli.hints import HINTS
+from flopex.cli.hints import HINTS, WAITED
 from flopex.cli.output import plain
-from flopex.cli.units import compute_option, duration_option, money_option, price_option
+from flopex.cli.units import (
+    compute_option,
+    duration_option,
+    money_option,
+    positive,
+    price_option,
+)
 from flopex.interrupts import interruptible
 from flopex.render.format import PRICE_UNIT, grouped, money, price, words
 from flopex.render.tables import job_ending
@@ -32,25 +38,27 @@ app = typer.Typer()
 _Value = Annotated[
     int | None,
     typer.Option(
-        parser=money_option,
+        parser=positive(money_option),
         metavar="MONEY",
         help="What the whole answer is worth; the exchange bids for you, from low to this.",
     ),
 ]
 _MaxCost = Annotated[
     int | None,
-    typer.Option(parser=money_option, metavar="MONEY", help="Never pay more than this."),
+    typer.Option(parser=positive(money_option), metavar="MONEY", help="Never pay more than this."),
 ]
 _Limit = Annotated[
     int | None,
     typer.Option(
-        parser=price_option, metavar="PRICE", help="A limit price per CU, in place of a value."
+        parser=positive(price_option),
+        metavar="PRICE",
+        help="A limit price per CU, in place of a value.",
     ),
 ]
 _Budget = Annotated[
     int | None,
     typer.Option(
-        parser=compute_option,
+        parser=positive(compute_option),
         metavar="COMPUTE",
         help="Compute budget; the answer is cut short there. "
         "Else the worst case of prompt and answer.",
@@ -59,7 +67,7 @@ _Budget = Annotated[
 _AnswerValue = Annotated[
     int | None,
     typer.Option(
-        parser=money_option,
+        parser=positive(money_option),
         metavar="MONEY",
         help="What a right answer is worth, told to the worker: a model that thinks in steps then "
         "stops once going on costs more than it is expected to gain.",
@@ -75,7 +83,9 @@ _Leg = Annotated[
 ]
 _Deadline = Annotated[
     int,
-    typer.Option(parser=duration_option, metavar="DURATION", help="Finish within this time."),
+    typer.Option(
+        parser=positive(duration_option), metavar="DURATION", help="Finish within this time."
+    ),
 ]
 
 
@@ -122,8 +132,8 @@ async def submit(
     text = await _prompt(prompt)
     terms: JobTerms = {
         **_way(leg or [], model, tier, instrument, limit, budget, worth=value or max_cost),
-        "value": value or 0,
-        "max_cost": max_cost or 0,
+        "value": value,
+        "max_cost": max_cost,
         "answer_value": answer_value or 0,
         "deadline": deadline,
         "output_tokens_max": max_tokens,
@@ -135,13 +145,14 @@ async def submit(
         if detach:
             session.output.answer(job, str(job.job_id))
             return
-        job = await Follower(session, client, job).follow()
+        follower = Follower(session, client, job)
+        job = await follower.follow()
     session.output.summary(job=job)
     if job.state.name != "SETTLED":
         why = words(job.reason) or "no reason was given"
         raise CommandError(
             f"job {job.job_id} ended {words(job.state.name)}: {why}",
-            HINTS.get(job.reason, ""),
+            follower.hint(),
             reason=job.reason or job.state.name,
         )
 
@@ -183,8 +194,8 @@ def _way(
         "model": model or MODEL_DEFAULT,
         "tier": tier,
         "instrument": instrument,
-        "limit": limit or 0,
-        "budget": budget or 0,
+        "limit": limit,
+        "budget": budget,
     }
 
 
@@ -219,8 +230,10 @@ def _messages(system: str, text: str) -> list[Message]:
 
 
 async def _prompt(given: str | None) -> str:
-    if given not in (None, "-"):
-        return str(given)
+    if given is not None and given != "-":
+        if not given.strip():
+            raise _bad_prompt("the prompt is empty")
+        return given
     if sys.stdin.isatty():
         raise CommandError(
             "no prompt", 'flopex submit "..." or cat file | flopex submit', ExitCode.USAGE, "PROMPT"
@@ -255,6 +268,15 @@ class Follower:
         self._client = client
         self._job = job
         self._midline = False
+        self._waited_for = job.waiting_for
+
+    def hint(self) -> str:
+        """What to do about a job that ended without an answer."""
+        job = self._job
+        if job.state.name == "EXPIRED":
+            todo = WAITED.get(words(self._waited_for), "give it more time, or offer more")
+            return f"{todo}; flopex why job {job.job_id} tells more"
+        return HINTS.get(job.reason, "")
 
     async def follow(self) -> Job:
         """The job as it ended.
@@ -296,6 +318,7 @@ class Follower:
         async for update in self._client.jobs.watch(self._job.job_id):
             if isinstance(update, JobChanged):
                 self._job = update.job
+                self._waited_for = update.job.waiting_for or self._waited_for
             if quiet:
                 continue
             kind = {JobChanged: "job", Output: "output", OutputVoided: "voided"}[type(update)]

@@ -6,6 +6,7 @@ wait for it.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Final
@@ -41,6 +42,19 @@ def duration_option(value: object) -> int:
     from exchange.units import parse_duration
 
     return _read(parse_duration, value, "s")
+
+
+def positive(read: Callable[[object], int]) -> Callable[[object], int]:
+    """The same option, which takes no zero: the API would read it as an option left out."""
+
+    @functools.wraps(read)
+    def read_positive(value: object) -> int:
+        amount = read(value)
+        if amount <= 0:
+            raise typer.BadParameter("it must be more than zero; leave it out to set none")
+        return amount
+
+    return read_positive
 
 
 def _read(parse: Callable[[int | str], int], value: object, unit: str = "") -> int:

@@ -47,9 +47,9 @@ async def _play_job(stage: Stage, client: AsyncClient, card: ModelCard, row: Job
             part.prompt,
             model=card.name,
             tier=part.tier,
-            value=part.value_nanos,
-            max_cost=part.max_cost_nanos,
-            budget=budget_mflop(card, part),
+            value=part.value_nanos or None,
+            max_cost=part.max_cost_nanos or None,
+            budget=budget_mflop(card, part) or None,
             deadline=part.deadline_s * NS_PER_S,
             output_tokens_max=part.output_tokens_max,
         )

@@ -90,6 +90,14 @@ def date_time(time_ns: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_ns / NS_PER_S))
 
 
+def recent_time(time_ns: int) -> str:
+    """Local time of day of what was today, else the date, which is as short."""
+    told = date_time(time_ns)
+    today, _, _ = date_time(time.time_ns()).partition(" ")
+    date, _, clock = told.partition(" ")
+    return clock if date == today else date
+
+
 def words(name: str) -> str:
     """An enum's name as words.
 

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from flopex.render.format import PRICE_UNIT, compute, date_time, grouped, money, price, words
+from flopex.render.format import (
+    PRICE_UNIT,
+    compute,
+    date_time,
+    grouped,
+    money,
+    price,
+    recent_time,
+    words,
+)
 
 if TYPE_CHECKING:
     from exchange.client import Account, Instrument, Job, JobLegState, LedgerEntry, Order, Worker
     from flopex.receipts import Finding
 
+PADDING: Final = (0, 1, 0, 0)
+"""Two spaces between columns: one is the border's."""
+WIDE: Final = 10_000
+"""More columns than any table needs: what a cell's own width is measured in."""
 _STATE_STYLES = {
     "queued": "yellow",
     "leased": "cyan",
@@ -32,12 +47,47 @@ _STATE_STYLES = {
 }
 
 
+class PlainTable(Table):
+    """A table whose cells stay whole: where it is too wide, each row becomes a block of lines.
+
+    Rich would cut the cells, and half a number is a wrong number.
+    """
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table, or its rows one below the other, each cell behind its column's name."""
+        if self._fits(console, options):
+            yield from super().__rich_console__(console, options)
+            return
+        for row in range(self.row_count):
+            block = Table.grid(padding=(0, 3))
+            block.add_column(no_wrap=True)
+            block.add_column(overflow="fold")
+            for column in self.columns:
+                cell = list(column.cells)[row]
+                if str(cell):
+                    block.add_row(Text(str(column.header), style="dim"), cell)
+            yield Text()
+            yield block
+        yield Text()
+
+    def _fits(self, console: Console, options: ConsoleOptions) -> bool:
+        """Whether all columns have room that may not give way."""
+        wide = options.update_width(WIDE)
+        need = 2 * len(self.columns)  # what stands between the columns and at the edges
+        for column in self.columns:
+            # A column that gives way needs room for its name.
+            cells = (column.header, *(column.cells if column.no_wrap else ()))
+            need += max(Measurement.get(console, wide, cell).maximum for cell in cells)
+        return need <= options.max_width
+
+
 def plain_table(*columns: str, right: Sequence[str] = (), stretch: Sequence[str] = ()) -> Table:
     """A table whose cells stay whole and on one line.
 
-    Where there is no room the columns in `stretch` give way: `cut` their cells, or they wrap.
+    Where there is no room the columns in `stretch` give way: `cut` their cells, or they wrap. Where
+    that is not enough, the rows come one below the other.
     """
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table = PlainTable(box=box.SIMPLE_HEAD, padding=PADDING, pad_edge=False)
     for column in columns:
         table.add_column(
             column,
@@ -69,9 +119,9 @@ def job_ending(job: Job) -> str:
 
 
 def jobs_table(jobs: Iterable[Job]) -> Table:
-    """Jobs, one on a line."""
+    """Jobs, one on a line, in 80 columns; what has no room here is told of one job alone."""
     table = plain_table(
-        *("job", "state", "tier", "worker", "tokens", "paid", "submitted", "ending"),
+        *("job", "state", "worker", "tokens", "paid", "submitted", "ending"),
         right=("job", "tokens", "paid"),
         stretch=("ending",),
     )
@@ -79,11 +129,10 @@ def jobs_table(jobs: Iterable[Job]) -> Table:
         table.add_row(
             str(job.job_id),
             _state(job.state.name),
-            job.tier,
             job.worker,
             str(job.output_tokens or ""),
             money(job.paid_nanos) if not job.is_open else f"holds {money(job.escrow_nanos)}",
-            date_time(job.create_time_ns),
+            recent_time(job.create_time_ns),
             cut(job_ending(job)),
         )
     return table

@@ -86,6 +86,8 @@ def explain_job(
     if job is not None and job.state == JobState.QUEUED:
         answer.options.extend(_options(core, job))
         _explain_waiting(core, answer)
+    elif message.state == pb.JOB_STATE_EXPIRED:
+        _explain_expired(core, answer, message)
     else:
         answer.explanation = _story(message)
     if found is None:
@@ -115,6 +117,24 @@ def _story(message: pb.Job) -> str:
     fault = pb.Fault.Name(message.fault).removeprefix("FAULT_").lower()
     whose = f"; the fault was the {fault}'s" if message.fault else ""
     return f"{ended} after attempt {message.attempt}: {reason_text(Reason(message.reason))}{whose}"
+
+
+def _explain_expired(core: Exchange, answer: pb.ExplainJobResponse, message: pb.Job) -> None:
+    """A job that no worker took in time: what it would have paid, beside what is asked now."""
+    answer.explanation = "it waited until no worker could have finished it by its deadline any more"
+    most = message.limit_nanos
+    if message.value_nanos and message.quantity_mflop:
+        most = message.value_nanos * MFLOP_PER_CU // message.quantity_mflop
+    if most:
+        answer.explanation += f"; it bid at most {most} nano-dollars per CU"
+    model_id = core.model_by_name.get(message.model, 0)
+    for instrument_id in core.group_classes.get(
+        core.group_by_key.get((model_id, message.tier), 0), ()
+    ):
+        name, ask = core.instruments[instrument_id].name, supply(core, instrument_id).best_ask_nanos
+        if ask:
+            answer.remedies.append(f"a bid of {ask}: what the cheapest slot of {name} costs now")
+    answer.remedies.append("a higher value or maximum cost, or a later deadline")
 
 
 # ---- waiting ----

@@ -13,7 +13,7 @@ from exchange.core.instruments import Instrument
 from exchange.core.reasons import Reason
 from exchange.metering.costs import MFLOP_PER_CU, escrow_nanos
 from exchange.rpc.convert import enums, market
-from exchange.rpc.errors import reason_text
+from exchange.rpc.errors import refusal_text
 from exchange.rpc.why.supply import (
     LEVELS_MAX,
     Level,
@@ -108,7 +108,7 @@ def _quantity_refusal(order: Order) -> Reason:
 def _refuse(order: Order, answer: pb.ExplainOrderResponse, reason: Reason) -> None:
     """Such an order would not even be taken."""
     of = order.instrument
-    _say(answer, reason, f"it would be refused: {reason_text(reason)}")
+    _say(answer, reason, f"it would be refused: {refusal_text(reason)}")
     answer.remedies.append(
         f"a price from {of.price_min_nanos} to {of.price_max_nanos} nano-dollars per CU in steps "
         f"of {of.tick_nanos}, and at most {of.quantity_max_mflop} MFLOP"

@@ -385,3 +385,18 @@ async def test_what_cannot_be_read_is_never_sent() -> None:
         with pytest.raises(TypeError, match="needs a model"):
             await client.jobs.submit("Hi", value=1)
     assert jobs.submitted == []
+
+
+@pytest.mark.parametrize("term", ["value", "max_cost", "limit", "budget", "deadline"])
+@pytest.mark.parametrize("amount", [0, -5])
+def test_a_cap_that_has_run_down_does_not_become_none(term: str, amount: int) -> None:
+    terms: Any = {"model": "m", "value": "$0.01", term: amount}
+    with pytest.raises(ValueError, match=f"{term} must be more than zero, not {amount}"):
+        job_request("Hi", uuid7(), terms)
+
+
+def test_none_is_a_term_that_is_left_out() -> None:
+    given: Any = {"model": "m", "value": 5}
+    left_out: Any = dict.fromkeys(("max_cost", "limit", "budget", "deadline"))
+    name = uuid7()
+    assert job_request("Hi", name, given | left_out) == job_request("Hi", name, given)

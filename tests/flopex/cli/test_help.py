@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -116,3 +117,21 @@ def test_completion_is_offered_for_the_shells() -> None:
 def test_the_reference_page_is_what_the_commands_say() -> None:
     page = (ROOT / "docs" / "reference" / "cli.md").read_text()
     assert page == reference(TREE), "run: flopex reference > docs/reference/cli.md"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("submit", "Hi.", "--value", "abc"), "Invalid value for '--value'"),
+        (("submit", "Hi.", "--nope"), "No such option: --nope"),
+        (("book",), "Missing argument 'instrument'"),
+        (("nonsense",), "No such command 'nonsense'"),
+    ],
+)
+def test_wrong_usage_is_one_object_for_programs(arguments: tuple[str, ...], message: str) -> None:
+    done = run(*arguments, "--json")
+    assert (done.exit_code, done.stdout) == (2, "")
+    error = json.loads(done.stderr)["error"]
+    assert error["reason"] == "USAGE"
+    assert message in error["message"]
+    assert error["hint"].endswith("--help")

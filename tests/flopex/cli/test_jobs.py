@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from exchange.client import Job
+from flopex.cli.receipt import _is_kept
 from tests.flopex.cli.conftest import INTERACTIVE, MODEL, Site, read_line
 from tests.waiting import WITHIN_S
 
@@ -88,7 +91,7 @@ def test_jobs_are_listed_newest_first(site: Site, worker: str) -> None:
 
 
 def test_a_job_that_waits_is_cancelled_without_a_bill(site: Site) -> None:
-    result = site.flopex(*SUBMIT, "Hi.", "--limit", "1 nanos", "--detach", "--value", "0")
+    result = site.flopex("submit", "Hi.", "--model", MODEL, "--limit", "1 nanos", "--detach")
     job = result.out.strip()
     assert site.flopex("jobs", "--open", "--json").object()["jobs"][0]["job_id"] == int(job)
     cancelled = site.flopex("cancel", job, "--json").object()
@@ -130,6 +133,7 @@ def test_ctrl_c_cancels_the_job_and_prints_its_bill(site: Site, worker: str) -> 
     [
         (("submit", "Hello.", "--model", MODEL), "ada", 2, "VALUE_MISSING"),
         ((*SUBMIT, "-"), "ada", 2, "PROMPT"),
+        ((*SUBMIT, " "), "ada", 2, "PROMPT"),
         ((*SUBMIT, "Hello.", "--value", "0.5"), "poor", 4, "INSUFFICIENT_FUNDS"),
         ((*SUBMIT, "Hello.", "--model", "gpt-9"), "ada", 6, "UNKNOWN_MODEL"),
         ((*SUBMIT, "Hello.", "--tier", "golden"), "ada", 6, "UNKNOWN_INSTRUMENT"),
@@ -149,13 +153,46 @@ def test_each_refusal_has_its_exit_code_and_reason(
     assert result.out == ""
 
 
+@pytest.mark.parametrize(
+    ("option", "amount"),
+    [
+        ("--max-cost", "0"),
+        ("--budget", "0 CU"),
+        ("--limit", "0 nanos"),
+        ("--value", "-1"),
+        ("--deadline", "0s"),
+    ],
+)
+def test_a_cap_of_zero_is_wrong_usage_and_not_no_cap(site: Site, option: str, amount: str) -> None:
+    result = site.flopex("submit", "Hello.", "--model", MODEL, "--max-cost", "1", option, amount)
+    assert result.code == 2
+    assert option in result.err
+    assert "more than zero" in result.err
+
+
 def test_an_exchange_that_is_not_there_is_said_so(site: Site) -> None:
     result = site.flopex("account", "--target", "127.0.0.1:9")
     assert result.code == 3
-    assert result.err.splitlines() == [
-        "error: cannot reach an exchange at 127.0.0.1:9",
-        "       is it running? start one with: flopex serve; or name another with --target",
-    ]
+    error, hint = result.err.splitlines()
+    assert error == "error: cannot reach an exchange at 127.0.0.1:9"
+    assert hint.startswith("       is it running? start one with: flopex serve; or name another")
+
+
+@pytest.mark.parametrize("target", ["http://127.0.0.1:7411", "localhost", "127.0.0.1:"])
+def test_a_target_that_is_no_host_and_port_is_wrong_usage(site: Site, target: str) -> None:
+    result = site.flopex("account", "--target", target, "--json")
+    assert (result.code, result.error()["reason"]) == (2, "TARGET")
+
+
+def test_a_job_that_expired_says_what_it_bid_and_what_is_asked(site: Site, worker: str) -> None:
+    little = ("submit", "Hello.", "--model", MODEL, "--limit", "1 nanos", "--max-tokens", "4")
+    result = site.flopex(*little, "--deadline", "2s")
+    assert result.code == 1
+    why = result.err.splitlines()[-1].partition("flopex ")[2].removesuffix(" tells more")
+    assert "it bid less than the workers ask: raise --value" in result.err
+    shown = site.flopex(*why.split()).out
+    assert "it bid at most" in shown
+    assert f"what the cheapest slot of {INTERACTIVE} costs now" in " ".join(shown.split())
 
 
 def test_a_receipt_is_verified_here_and_from_a_file(
@@ -180,6 +217,14 @@ def test_a_receipt_is_verified_here_and_from_a_file(
     assert bad.code == 1
     assert "WRONG" in bad.out
     assert site.flopex("receipt", "verify", key="").code == 2
+
+
+def test_an_answer_that_is_kept_no_more_is_not_checked_rather_than_wrong() -> None:
+    job = Job(**{field.name: 0 for field in dataclasses.fields(Job)})  # type: ignore[arg-type]
+    written = dataclasses.replace(job, output_tokens=3)
+    assert not _is_kept(written, "")
+    assert _is_kept(written, "Blue")
+    assert _is_kept(job, ""), "nothing was written, and that is what was signed"
 
 
 def test_a_worker_is_paused_and_resumed_by_its_owner(site: Site, worker: str) -> None:

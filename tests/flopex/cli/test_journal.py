@@ -144,6 +144,18 @@ def test_what_is_in_it(written: Written) -> None:
     assert stat.segments[-1].path.name in shown
 
 
+def test_no_hash_is_cut_where_there_is_little_room(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, _ = written
+    facts = json.loads(flopex("stat", data, "--json").stdout)
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = flopex("stat", data).stdout
+    assert facts["chain_hash"] in shown
+    assert facts["genesis"] in shown
+    assert facts["segments"][-1]["file"] in shown
+
+
 def test_commands_are_dumped_from_one_sequence_to_another(written: Written) -> None:
     data, _ = written
     everything = [json.loads(line) for line in flopex("dump", data).stdout.splitlines()]
