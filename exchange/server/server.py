@@ -22,6 +22,7 @@ from exchange.http.views import LocalViews
 from exchange.journal import JournalMissing, SnapshotStore, has_journal
 from exchange.readmodel.database import check_url
 from exchange.readmodel.model import ReadModel
+from exchange.readmodel.traces import TracesUnavailable, check_target
 from exchange.receipts import ReceiptStore
 from exchange.recovery import SnapshotConfig, SnapshotKeeper, collecting_paused
 from exchange.rpc.api import LocalApi
@@ -139,6 +140,7 @@ class Server:
             BlobError: the blob store cannot be opened.
             ReceiptsError: the receipts cannot be opened.
             ReadModelUrlInvalid: the read model's URL names no database that is known.
+            TracesUnavailable: traces are wanted and cannot be made, or not sent to that target.
             OSError: the address or the data directory cannot be had.
             ValueError: the given operator secret is no API key.
         """
@@ -152,6 +154,10 @@ class Server:
         config = self.config
         if url := read_model_url(config.directory, config.read_model):
             check_url(url)
+        if config.traces:
+            check_target(config.traces)
+            if not url:
+                raise TracesUnavailable("traces are made with the read model, which is off")
         config.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         _refuse_lost_journal(config.directory)
         history = History()

@@ -181,12 +181,13 @@ def _named_errors(session: Session, address: str, http: str) -> Iterator[None]:
     from exchange.blobs import BlobError
     from exchange.journal import JournalError
     from exchange.readmodel.errors import ReadModelUrlInvalid
+    from exchange.readmodel.traces import TracesUnavailable
     from exchange.receipts import ReceiptsError
     from exchange.server import ServerFailed
 
     try:
         yield
-    except ReadModelUrlInvalid as error:
+    except (ReadModelUrlInvalid, TracesUnavailable) as error:
         raise CommandError(str(error), code=ExitCode.USAGE, reason="USAGE") from error
     except JournalError as error:
         hint = "see docs/operating/running.md: what you see at start"
@@ -199,9 +200,10 @@ def _named_errors(session: Session, address: str, http: str) -> Iterator[None]:
         hint = "nothing that was not durable has been published; start it again once it is mended"
         raise CommandError(str(error), hint, reason="SERVER_FAILED") from error
     except (OSError, RuntimeError, ValueError) as error:
+        ports = address if http == HTTP_OFF else f"{address} and {http}"
         hint = (
-            f"are {address} and {http} free, and is {session.data} "
-            "writable? choose others with --address, --http, --data"
+            f"free {ports} and make {session.data} writable, "
+            "or choose others with --address, --http, --data"
         )
         raise CommandError(f"cannot start: {error}", hint, ExitCode.FAILED, "START") from error
 

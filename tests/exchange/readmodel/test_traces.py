@@ -5,12 +5,13 @@ import sys
 from typing import Any
 
 import pytest
+import structlog
 
 from exchange.core import commands as c
 from exchange.core.exchange import Exchange
 from exchange.core.limits import NS_PER_MS
 from exchange.readmodel import traces as traces_module
-from exchange.readmodel.traces import JobTraceIds, JobTraces
+from exchange.readmodel.traces import JobTraceIds, JobTraces, TracesUnavailable, check_target
 from tests.exchange.core.scenario import Market
 from tests.exchange.readmodel.journals import chaos_commands
 
@@ -104,7 +105,25 @@ def test_open_jobs_that_are_traced_are_bounded(monkeypatch: pytest.MonkeyPatch) 
     market = Market()
     for _ in range(5):
         market.submit()
-    assert done(market).traces.left_out == 3
+    with structlog.testing.capture_logs() as logged:
+        assert done(market).traces.left_out == 3
+    assert [line["left_out"] for line in logged] == [1, 2]
+
+
+@pytest.mark.parametrize("target", ["collector", "ftp://collector/v1", "http://", "//collector"])
+def test_what_is_no_target_is_refused(target: str) -> None:
+    with pytest.raises(TracesUnavailable, match="collector"):
+        check_target(target)
+
+
+@pytest.mark.parametrize("target", ["http://collector:4318/v1/traces", "https://c/x", "console"])
+def test_a_target_is_one_where_opentelemetry_is_installed(
+    target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_target(target)
+    monkeypatch.setattr(traces_module, "_MODULES", ("opentelemetry.nothing.of_it",))
+    with pytest.raises(TracesUnavailable, match="otel"):
+        check_target(target)
 
 
 def test_it_costs_nothing_where_it_is_off() -> None:
