@@ -21,7 +21,7 @@ from exchange.http.sources import Sources
 from exchange.http.views import LocalViews
 from exchange.journal import JournalMissing, SnapshotStore, has_journal
 from exchange.readmodel.database import check_url
-from exchange.readmodel.model import ReadModel
+from exchange.readmodel.model import QUESTIONS_MAX, ReadModel
 from exchange.readmodel.traces import TracesUnavailable, check_target
 from exchange.receipts import ReceiptStore
 from exchange.recovery import SnapshotConfig, SnapshotKeeper, collecting_paused
@@ -29,6 +29,7 @@ from exchange.rpc.api import LocalApi
 from exchange.rpc.history import History
 from exchange.rpc.outputs import OutputHub
 from exchange.rpc.services import Services
+from exchange.rpc.streams import Queue
 from exchange.server.bootstrap import ensure_operator
 from exchange.server.config import ServerConfig
 from exchange.server.gateway_process import GatewayProcess
@@ -189,6 +190,9 @@ class Server:
         )
         self._closing.callback(receipts.close)
         self.services = Services(engine, blobs, receipts, history, self._clock, outputs, read_model)
+        if read_model is not None:
+            waiting = Queue(lambda: read_model.questions, QUESTIONS_MAX)
+            self.services.queues["read_model_questions"] = waiting
         # Before the first turn of the engine, so that the readers of its feed miss nothing.
         webhooks = self._open_webhooks(engine, url).servicer if read_model is not None else None
         api = self._api = LocalApi(self.services, config.sessions, webhooks)

@@ -74,6 +74,8 @@ QUEUES = (
     "book_orders",
     "trades",
     "worker_messages",
+    "worker_steps",
+    "read_model_questions",
     "job_payloads",
     "job_payload_bytes",
     "receipt_bytes",

@@ -18,7 +18,7 @@ from exchange.readmodel.errors import (
 )
 from exchange.readmodel.feed import Feed
 from exchange.readmodel.model import QUESTIONS_MAX, ReadModel
-from exchange.readmodel.progress import PROGRESS
+from exchange.readmodel.schema import PROGRESS
 from tests.exchange.http.site import eventually
 from tests.exchange.readmodel.journals import Writer, order_commands
 from tests.waiting import WITHIN_S
