@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from exchange.blobs import RECORDS_MAX, STORE_BYTES_MAX
 from exchange.gateway.admission import Admission
 from exchange.http import bodies
 from exchange.http.calls import UNREAD_MAX
@@ -130,3 +131,13 @@ async def test_the_queues_of_http_are_seen_as_they_fill(site: Site) -> None:
     whole.set()
     (await asking).close()
     assert (await queues(site))["body_bytes"][0] == 0
+
+
+async def test_how_full_the_store_of_prompts_is(site: Site) -> None:
+    queues = site.exchange.server.services.queues
+    blobs, stored = queues["stored_blobs"], queues["stored_blob_bytes"]
+    assert (blobs.limit, stored.limit) == (RECORDS_MAX, STORE_BYTES_MAX)
+    assert (blobs.depth(), stored.depth()) == (0, 0)
+    await site.submit_job()
+    assert blobs.depth() == 1
+    assert stored.depth() > 0
