@@ -130,6 +130,7 @@ async def serve(
     from exchange.server import serve as run_server
 
     configure_logs(log_level, session.json)
+    _check_addresses(address, *(() if http in ("", HTTP_OFF) else (http,)))
     config = ServerConfig(
         session.data,
         address,
@@ -152,6 +153,22 @@ async def serve(
     with _named_errors(session, address, http):
         await run_server(config, on_started, grace)
     session.output.summary(address=config.address, data=str(session.data))
+
+
+def _check_addresses(*addresses: str) -> None:
+    """Refuse what is no address before anything is made or journalled.
+
+    Raises:
+        CommandError: one of them is not host:port.
+    """
+    from exchange.http.app import split_address
+
+    for address in addresses:
+        try:
+            split_address(address)
+        except ValueError as error:
+            hint = "--address 127.0.0.1:7411 --http 127.0.0.1:7412"
+            raise CommandError(str(error), hint, ExitCode.USAGE, "USAGE") from error
 
 
 def _default_values(named: list[str]) -> dict[str, int]:
