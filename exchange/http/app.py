@@ -13,6 +13,7 @@ from aiohttp import web
 from prometheus_client.registry import Collector
 
 from exchange.http import errors, pages, rest
+from exchange.http.addresses import split_address
 from exchange.http.bodies import BODIES_BYTES_MAX, BODY_BYTES_MAX, Bodies
 from exchange.http.calls import UNREAD_MAX, Calls
 from exchange.http.errors import ApiError
@@ -159,21 +160,6 @@ class HttpServer:
 
     async def _overview(self, _: web.Request) -> web.Response:
         return _json((await self._views.overview(-1, 0)).text)
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """The host and the port of "host:port", with an IPv6 host in brackets.
-
-    Raises:
-        ValueError: it is something else.
-
-    >>> split_address("[::1]:7412")
-    ('::1', 7412)
-    """
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
-        raise ValueError(f"{address!r} is not host:port")
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _json(body: bytes, status: int = 200) -> web.Response:

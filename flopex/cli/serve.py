@@ -161,7 +161,7 @@ def _check_addresses(*addresses: str) -> None:
     Raises:
         CommandError: one of them is not host:port.
     """
-    from exchange.http.app import split_address
+    from exchange.http.addresses import split_address
 
     for address in addresses:
         try:
