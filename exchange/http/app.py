@@ -13,14 +13,16 @@ from aiohttp import web
 from prometheus_client.registry import Collector
 
 from exchange.http import errors, pages, rest
-from exchange.http.bodies import BODY_BYTES_MAX, Bodies
-from exchange.http.calls import Calls
+from exchange.http.addresses import split_address
+from exchange.http.bodies import BODIES_BYTES_MAX, BODY_BYTES_MAX, Bodies
+from exchange.http.calls import UNREAD_MAX, Calls
 from exchange.http.errors import ApiError
 from exchange.http.feed import OverviewFeed
 from exchange.http.listener import CONNECTIONS_MAX, Listener
 from exchange.http.market.sockets import MarketSockets
 from exchange.http.metrics import CONTENT_TYPE, EdgeMetrics
 from exchange.http.openai import OpenAiApi
+from exchange.http.openai.runs import LINGERING_MAX
 from exchange.http.sockets import OverviewSockets
 from exchange.http.views import Views
 from exchange.rpc.errors import RpcError
@@ -70,9 +72,12 @@ class HttpServer:
         self._feed = OverviewFeed(views)
         self._sockets = OverviewSockets(self._feed)
         self._market = MarketSockets(calls)
-        self._metrics = EdgeMetrics(lambda: len(self._sockets), self._market, collector)
-        self._files = pages.load()
+        self._bodies = Bodies()
         self._openai = OpenAiApi(calls, default_values or {})
+        self._metrics = EdgeMetrics(
+            lambda: len(self._sockets), self._queues, self._market, collector
+        )
+        self._files = pages.load()
         self._runner = web.AppRunner(
             self._application(),
             access_log=None,
@@ -83,7 +88,8 @@ class HttpServer:
 
     def _application(self) -> web.Application:
         app = web.Application(
-            middlewares=[self._note, _surround, Bodies().bound], client_max_size=BODY_BYTES_MAX
+            middlewares=[self._note, _surround, self._bodies.bound],
+            client_max_size=BODY_BYTES_MAX,
         )
         app.router.add_get("/", self._page)
         app.router.add_get("/static/{path:.+}", self._static)
@@ -121,6 +127,15 @@ class HttpServer:
         await self._runner.cleanup()
         await self._openai.close()
 
+    def _queues(self) -> dict[str, tuple[int, int]]:
+        """What can fill up here, by name: how full it is, and where it ends."""
+        return {
+            "connections": (len(self._listener), self._listener.most),
+            "body_bytes": (self._bodies.held_bytes, BODIES_BYTES_MAX),
+            "stream_messages": (self._calls.deepest(), UNREAD_MAX),
+            "lingering_jobs": (self._openai.lingering, LINGERING_MAX),
+        }
+
     @web.middleware
     async def _note(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self._listener.spoke(request)
@@ -145,21 +160,6 @@ class HttpServer:
 
     async def _overview(self, _: web.Request) -> web.Response:
         return _json((await self._views.overview(-1, 0)).text)
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """The host and the port of "host:port", with an IPv6 host in brackets.
-
-    Raises:
-        ValueError: it is something else.
-
-    >>> split_address("[::1]:7412")
-    ('::1', 7412)
-    """
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
-        raise ValueError(f"{address!r} is not host:port")
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _json(body: bytes, status: int = 200) -> web.Response:

@@ -38,6 +38,11 @@ class Calls:
     def __init__(self, api: Api, admit: Admit) -> None:
         self._api = api
         self._admit = admit
+        self._streams: set[asyncio.Queue[bytes | None]] = set()
+
+    def deepest(self) -> int:
+        """Messages that wait in the stream that is read slowest. O(streams)."""
+        return max((unread.qsize() for unread in self._streams), default=0)
 
     async def unary(
         self, path: str, request: Message, metadata: Mapping[str, str], left_s: float | None = None
@@ -94,9 +99,11 @@ class Calls:
                     unread.put_nowait(None)
 
         task = asyncio.create_task(serve())
+        self._streams.add(unread)
         try:
             yield _responses(unread, task, _method(path).parse_response)
         finally:
+            self._streams.discard(unread)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 

@@ -38,6 +38,16 @@ class Listener:
         self._most = most
         self._silent: set[asyncio.BaseProtocol] = set()
         self._server: asyncio.Server | None = None
+        self._web: web.Server | None = None
+
+    @property
+    def most(self) -> int:
+        """Connections that may be open."""
+        return self._most
+
+    def __len__(self) -> int:
+        """Connections that are open."""
+        return len(self._web.connections) if self._web is not None else 0
 
     async def open(self, server: web.Server, host: str, port: int) -> int:
         """Begin to accept for this server; the port.
@@ -46,6 +56,7 @@ class Listener:
             OSError: the address cannot be had.
         """
         loop = asyncio.get_running_loop()
+        self._web = server
 
         def connect() -> asyncio.Protocol:
             if len(server.connections) >= self._most:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import version
 from itertools import islice
 from typing import Final
 
@@ -23,6 +24,7 @@ from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
+    InfoMetricFamily,
     Metric,
 )
 from prometheus_client.registry import Collector
@@ -42,18 +44,24 @@ BOOK_LEVELS_MAX: Final = 1_000
 """Levels of one side that are counted; a deeper book counts as so many."""
 NS_PER_S: Final = 1e9
 
+Queues = Callable[[], Mapping[str, tuple[int, int]]]
+"""What can fill up, by name: how full it is, and where it ends."""
+
 
 class EdgeMetrics:
     """The metrics of the process that serves them, in a registry of its own.
 
     Args:
         sockets: How many WebSockets watch the overview.
+        queues: What can fill up in HTTP, by name: how full it is, and where it ends.
         collectors: More of them.
     """
 
-    def __init__(self, sockets: Callable[[], int], *collectors: Collector | None) -> None:
+    def __init__(
+        self, sockets: Callable[[], int], queues: Queues, *collectors: Collector | None
+    ) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(SocketCollector(sockets))
+        self._registry.register(HttpCollector(sockets, queues))
         for collector in collectors:
             if collector is not None:
                 self._registry.register(collector)
@@ -66,11 +74,12 @@ class EdgeMetrics:
         return generate_latest(self._registry)
 
 
-class SocketCollector(Collector):
+class HttpCollector(Collector):
     """What HTTP has open, as metrics."""
 
-    def __init__(self, sockets: Callable[[], int]) -> None:
+    def __init__(self, sockets: Callable[[], int], queues: Queues) -> None:
         self._sockets = sockets
+        self._queues = queues
 
     def describe(self) -> Iterable[Metric]:
         """Nothing is computed at registration."""
@@ -79,13 +88,14 @@ class SocketCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """All of them now."""
         yield _gauge("flopex_http_sockets", "Open WebSockets of the overview", self._sockets())
+        yield from _queue_metrics("flopex_http_queue", self._queues())
 
 
-def _queues(found: Mapping[str, tuple[int, int]]) -> Iterator[Metric]:
+def _queue_metrics(prefix: str, found: Mapping[str, tuple[int, int]]) -> Iterator[Metric]:
     depths = GaugeMetricFamily(
-        "flopex_queue_depth", "What waits; of many of a kind, in the fullest", labels=["queue"]
+        f"{prefix}_depth", "What waits; of many of a kind, in the fullest", labels=["queue"]
     )
-    limits = GaugeMetricFamily("flopex_queue_limit", "What may wait", labels=["queue"])
+    limits = GaugeMetricFamily(f"{prefix}_limit", "What may wait", labels=["queue"])
     for name, (depth, limit) in found.items():
         depths.add_metric([name], depth)
         limits.add_metric([name], limit)
@@ -117,6 +127,7 @@ class ExchangeCollector(Collector):
     def _engine(self) -> Iterator[Metric]:
         engine = self._sources.engine
         stats, core = engine.stats, engine.core
+        yield InfoMetricFamily("flopex_build", "What runs", {"version": version("flopex")})
         yield _gauge("flopex_rules_version", "Version of the rules of the journal", RULES_VERSION)
         yield _gauge("flopex_up", "1 while commands are taken", int(engine.running))
         yield _gauge("flopex_draining", "1 once no new work is taken", self._sources.draining())
@@ -256,7 +267,7 @@ class ExchangeCollector(Collector):
     def _edges(self) -> Iterator[Metric]:
         sources = self._sources
         yield _gauge("flopex_worker_sessions", "Open sessions of workers", sources.sessions())
-        yield from _queues(sources.queues())
+        yield from _queue_metrics("flopex_queue", sources.queues())
         yield _gauge("flopex_rpc_streams", "gRPC streams under way", sources.streams())
         calls = CounterMetricFamily("flopex_rpc_calls", "gRPC calls by method", labels=["method"])
         errors = CounterMetricFamily(

@@ -61,6 +61,10 @@ class RemoteApi(Link):
         """Calls under way."""
         return len(self._lanes)
 
+    def deepest(self) -> int:
+        """Bytes that wait in the call that is read slowest. O(calls)."""
+        return max((lane.unread_bytes for lane in self._lanes.values()), default=0)
+
     @property
     def state(self) -> str:
         """How the exchange is: "ok", "draining" or "stopped"."""

@@ -69,6 +69,11 @@ class Lane:
         """Whether nothing is sent any more."""
         return self._ended is not False
 
+    @property
+    def unread_bytes(self) -> int:
+        """What has come and was not read yet, as the window counts it."""
+        return self._arrived - self._consumed
+
     async def send(self, message: bytes) -> None:
         """Send a message once there is room for it.
 

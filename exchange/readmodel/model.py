@@ -15,7 +15,12 @@ from queue import Empty, SimpleQueue
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from exchange.readmodel.database import Database, connect
-from exchange.readmodel.errors import ReadModelBehind, ReadModelBusy, ReadModelUnavailable
+from exchange.readmodel.errors import (
+    ReadModelBehind,
+    ReadModelBusy,
+    ReadModelMissing,
+    ReadModelUnavailable,
+)
 from exchange.readmodel.progress import read_progress
 
 READERS: Final = 4
@@ -149,6 +154,9 @@ class ReadModel:
         while True:
             try:
                 self.sequence = (await self._in_thread(lambda _: None)).sequence
+            except ReadModelMissing:
+                # At the start its feed has yet to make it; later it must not go away.
+                self.errors += bool(self.sequence)
             except ReadModelUnavailable:
                 self.errors += 1
             for reached, sequence in self._waiting.items():
@@ -175,7 +183,7 @@ class ReadModel:
             with database.transaction(write=False):
                 progress = read_progress(database)
                 if progress is None or not progress.usable:
-                    raise ReadModelUnavailable("the read model is not made yet")
+                    raise ReadModelMissing("the read model is not made yet")
                 answer = Answer(progress.sequence, question(database))
         except BaseException:
             # Whatever it was, another connection begins without it.

@@ -20,7 +20,11 @@ import contextlib
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlsplit
+
+import structlog
 
 from exchange.core import events as e
 from exchange.core.commands import SubmitJob
@@ -36,10 +40,34 @@ CONSOLE: Final = "console"
 """In place of an endpoint: spans are printed to stderr."""
 JOBS_TRACED_MAX: Final = 100_000
 """Open jobs that are followed; the traces of further ones are left out."""
+NOT_INSTALLED: Final = "traces need: pip install 'flopex[otel]'"
+_MODULES: Final = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
+
+_log = structlog.get_logger(__name__)
 
 
 class TracesUnavailable(ReadModelError):
-    """OpenTelemetry is not installed."""
+    """Traces can go nowhere: OpenTelemetry is not installed, or the target is none."""
+
+
+def check_target(target: str) -> None:
+    """Refuse a target to which no traces can go; nothing is sent.
+
+    Raises:
+        TracesUnavailable: it is no URL and not the console, or OpenTelemetry is not installed.
+    """
+    parts = urlsplit(target)
+    if target != CONSOLE and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise TracesUnavailable(
+            f"traces cannot go to {target!r}: "
+            f"name a collector (http://collector:4318/v1/traces) or {CONSOLE}"
+        )
+    try:
+        installed = all(find_spec(name) for name in _MODULES)
+    except ModuleNotFoundError:  # not even the package that it would be in
+        installed = False
+    if not installed:
+        raise TracesUnavailable(NOT_INSTALLED)
 
 
 def open_traces(target: str) -> JobTraces:
@@ -60,7 +88,7 @@ def open_traces(target: str) -> JobTraces:
             SimpleSpanProcessor,
         )
     except ImportError as error:
-        raise TracesUnavailable("traces need: pip install 'flopex[otel]'") from error
+        raise TracesUnavailable(NOT_INSTALLED) from error
     ids = JobTraceIds()
     provider = TracerProvider(
         resource=Resource.create({"service.name": "flopex"}),
@@ -162,6 +190,8 @@ class JobTraces:
     def _submitted(self, event: e.JobQueued, now_ns: int, sequence: int) -> None:
         if len(self._jobs) >= JOBS_TRACED_MAX:
             self.left_out += 1
+            if self.left_out.bit_count() == 1:  # seldom, and ever more seldom
+                _log.warning("jobs are not traced: too many are open", left_out=self.left_out)
             return
         self._ids.trace_id = int.from_bytes(event.client_job_id)
         job = self._jobs[event.job_id] = _Job(self._tracer, event, now_ns)

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from exchange.blobs import BlobConflict, BlobErased, BlobError, BlobNotFound, BlobRefused
+from exchange.blobs import (
+    RECORDS_MAX,
+    STORE_BYTES_MAX,
+    BlobConflict,
+    BlobErased,
+    BlobError,
+    BlobNotFound,
+    BlobRefused,
+)
 from exchange.core.commands import SubmitJob
 from exchange.core.events import JobEnded, ReceiptSettled
 from exchange.core.limits import NS_PER_S
@@ -86,6 +94,8 @@ class JobBlobs:
             "job_payloads": Queue(lambda: self._submissions, SUBMITTING_MAX),
             "job_payload_bytes": Queue(lambda: self._submitting_bytes, SUBMITTING_BYTES_MAX),
             "receipt_bytes": Queue(lambda: self._receipts.waiting_bytes, WAITING_BYTES_MAX),
+            "stored_blobs": Queue(lambda: services.blobs.records, RECORDS_MAX),
+            "stored_blob_bytes": Queue(lambda: services.blobs.stored_bytes, STORE_BYTES_MAX),
         }
 
     def start(self) -> None:

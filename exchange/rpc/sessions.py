@@ -75,6 +75,7 @@ class WorkerSession:
         self.public_key = public_key
         self.starting: set[int] = set()  # leases whose start waits for its commit
         self.pipeline = asyncio.Semaphore(PIPELINE_MAX)
+        self.steps = 0  # that wait for their commit
         self.outbox: Mailbox[Outgoing] = Mailbox(SESSION_QUEUE_MAX)
         self.error: RpcError | None = None
         self.ended = asyncio.Event()
@@ -96,6 +97,11 @@ class WorkerSession:
             self.error = error
             self.outbox.wake()
 
+    def step_done(self) -> None:
+        """A step has its commit, or will have none: there is room for another."""
+        self.steps -= 1
+        self.pipeline.release()
+
     def heard(self) -> None:
         """The worker said something."""
         self.heard_s = asyncio.get_running_loop().time()
@@ -116,10 +122,15 @@ class SessionHub:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = False
         services.queues["worker_messages"] = Queue(self.deepest, SESSION_QUEUE_MAX)
+        services.queues["worker_steps"] = Queue(self.most_steps, PIPELINE_MAX)
 
     def deepest(self) -> int:
         """What the session has not sent that is furthest behind. O(sessions)."""
         return max((len(session.outbox) for session in self._sessions.values()), default=0)
+
+    def most_steps(self) -> int:
+        """Steps that wait for their commit in the session that has most. O(sessions)."""
+        return max((session.steps for session in self._sessions.values()), default=0)
 
     # ---- life ----
 
@@ -230,6 +241,7 @@ class SessionHub:
     ) -> None:
         """Sequence a step; `then` gets its outcome. Waits while too much is under way."""
         await session.pipeline.acquire()
+        session.steps += 1
         while True:
             try:
                 future = self._services.engine.submit(command)
@@ -237,12 +249,12 @@ class SessionHub:
             except EngineBusy:
                 await asyncio.sleep(BUSY_RETRY_S)
             except EngineStopped:
-                session.pipeline.release()
+                session.step_done()
                 session.end(draining())
                 return
 
         def done(answer: asyncio.Future[Outcome]) -> None:
-            session.pipeline.release()
+            session.step_done()
             if answer.cancelled() or answer.exception() is not None:
                 session.end(draining())
             else:

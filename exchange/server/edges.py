@@ -135,6 +135,11 @@ def _link_metrics(link: RemoteApi) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "flopex_link_full", "1 while the engine takes less than comes", value=int(link.full)
     )
+    yield GaugeMetricFamily(
+        "flopex_link_unread_bytes",
+        "What waits for the caller who reads slowest",
+        value=link.deepest(),
+    )
     family = CounterMetricFamily(
         "flopex_link_bytes", "Bytes between gateway and engine", labels=["direction"]
     )

@@ -21,13 +21,15 @@ from exchange.http.sources import Sources
 from exchange.http.views import LocalViews
 from exchange.journal import JournalMissing, SnapshotStore, has_journal
 from exchange.readmodel.database import check_url
-from exchange.readmodel.model import ReadModel
+from exchange.readmodel.model import QUESTIONS_MAX, ReadModel
+from exchange.readmodel.traces import TracesUnavailable, check_target
 from exchange.receipts import ReceiptStore
 from exchange.recovery import SnapshotConfig, SnapshotKeeper, collecting_paused
 from exchange.rpc.api import LocalApi
 from exchange.rpc.history import History
 from exchange.rpc.outputs import OutputHub
 from exchange.rpc.services import Services
+from exchange.rpc.streams import Queue
 from exchange.server.bootstrap import ensure_operator
 from exchange.server.config import ServerConfig
 from exchange.server.gateway_process import GatewayProcess
@@ -139,6 +141,7 @@ class Server:
             BlobError: the blob store cannot be opened.
             ReceiptsError: the receipts cannot be opened.
             ReadModelUrlInvalid: the read model's URL names no database that is known.
+            TracesUnavailable: traces are wanted and cannot be made, or not sent to that target.
             OSError: the address or the data directory cannot be had.
             ValueError: the given operator secret is no API key.
         """
@@ -152,6 +155,10 @@ class Server:
         config = self.config
         if url := read_model_url(config.directory, config.read_model):
             check_url(url)
+        if config.traces:
+            check_target(config.traces)
+            if not url:
+                raise TracesUnavailable("traces are made with the read model, which is off")
         config.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         _refuse_lost_journal(config.directory)
         history = History()
@@ -183,6 +190,9 @@ class Server:
         )
         self._closing.callback(receipts.close)
         self.services = Services(engine, blobs, receipts, history, self._clock, outputs, read_model)
+        if read_model is not None:
+            waiting = Queue(lambda: read_model.questions, QUESTIONS_MAX)
+            self.services.queues["read_model_questions"] = waiting
         # Before the first turn of the engine, so that the readers of its feed miss nothing.
         webhooks = self._open_webhooks(engine, url).servicer if read_model is not None else None
         api = self._api = LocalApi(self.services, config.sessions, webhooks)

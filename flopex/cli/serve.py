@@ -130,6 +130,7 @@ async def serve(
     from exchange.server import serve as run_server
 
     configure_logs(log_level, session.json)
+    _check_addresses(address, *(() if http in ("", HTTP_OFF) else (http,)))
     config = ServerConfig(
         session.data,
         address,
@@ -152,6 +153,22 @@ async def serve(
     with _named_errors(session, address, http):
         await run_server(config, on_started, grace)
     session.output.summary(address=config.address, data=str(session.data))
+
+
+def _check_addresses(*addresses: str) -> None:
+    """Refuse what is no address before anything is made or journalled.
+
+    Raises:
+        CommandError: one of them is not host:port.
+    """
+    from exchange.http.addresses import split_address
+
+    for address in addresses:
+        try:
+            split_address(address)
+        except ValueError as error:
+            hint = "--address 127.0.0.1:7411 --http 127.0.0.1:7412"
+            raise CommandError(str(error), hint, ExitCode.USAGE, "USAGE") from error
 
 
 def _default_values(named: list[str]) -> dict[str, int]:
@@ -181,12 +198,13 @@ def _named_errors(session: Session, address: str, http: str) -> Iterator[None]:
     from exchange.blobs import BlobError
     from exchange.journal import JournalError
     from exchange.readmodel.errors import ReadModelUrlInvalid
+    from exchange.readmodel.traces import TracesUnavailable
     from exchange.receipts import ReceiptsError
     from exchange.server import ServerFailed
 
     try:
         yield
-    except ReadModelUrlInvalid as error:
+    except (ReadModelUrlInvalid, TracesUnavailable) as error:
         raise CommandError(str(error), code=ExitCode.USAGE, reason="USAGE") from error
     except JournalError as error:
         hint = "see docs/operating/running.md: what you see at start"
@@ -199,9 +217,10 @@ def _named_errors(session: Session, address: str, http: str) -> Iterator[None]:
         hint = "nothing that was not durable has been published; start it again once it is mended"
         raise CommandError(str(error), hint, reason="SERVER_FAILED") from error
     except (OSError, RuntimeError, ValueError) as error:
+        ports = address if http == HTTP_OFF else f"{address} and {http}"
         hint = (
-            f"are {address} and {http} free, and is {session.data} "
-            "writable? choose others with --address, --http, --data"
+            f"free {ports} and make {session.data} writable, "
+            "or choose others with --address, --http, --data"
         )
         raise CommandError(f"cannot start: {error}", hint, ExitCode.FAILED, "START") from error
 

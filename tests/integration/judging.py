@@ -27,6 +27,8 @@ class Seen:
         self.deposits: dict[bytes, int] = {}
         self.posted_leases: Counter[int] = Counter()
         self.granted_slots: dict[int, int] = {}
+        self.granted: set[int] = set()
+        self.leased: dict[int, int] = {}  # by job, while its lease lasts
 
     def take(self, command: c.Command, events: list[e.AnyEvent]) -> None:
         """Note what a command did; each accepted client id must appear once."""
@@ -43,6 +45,13 @@ class Seen:
         for event in events:
             if isinstance(event, e.Posted) and event.kind == e.EntryKind.LEASE:
                 self.posted_leases[event.reference_id] += 1
+            elif isinstance(event, e.LeaseOffered):
+                assert event.lease_id not in self.granted, "a lease was granted twice"
+                assert event.job_id not in self.leased, "a job was leased twice at a time"
+                self.granted.add(event.lease_id)
+                self.leased[event.job_id] = event.lease_id
+            elif isinstance(event, e.LeaseEnded):
+                assert self.leased.pop(event.job_id) == event.lease_id
 
 
 def judge(journal: Path, told: Told, said: GetInvariantsResponse, kills: int) -> Seen:

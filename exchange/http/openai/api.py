@@ -72,6 +72,11 @@ class OpenAiApi:
         self._default_values = default_values
         self._runs = Runs(calls)
 
+    @property
+    def lingering(self) -> int:
+        """Jobs that wait for their client's retry."""
+        return self._runs.lingering
+
     def routes(self) -> list[web.RouteDef]:
         """What it answers."""
         return [

@@ -134,7 +134,7 @@ class Runs:
         self._now_ns = now_ns
         self._readers: dict[int, _Readers] = {}
         self._keys: KeyedLocks[tuple[str, str]] = KeyedLocks()
-        self._lingering = 0
+        self.lingering = 0
         self._closing = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -279,7 +279,7 @@ class Runs:
 
     async def _abandon(self, run: Run, visit: int) -> None:
         """A request has left this run before its end: end the job, unless another one reads it."""
-        if run.key and self._lingering < LINGERING_MAX:
+        if run.key and self.lingering < LINGERING_MAX:
             await self._linger()
             if self._closing.is_set():
                 return
@@ -310,11 +310,11 @@ class Runs:
         return True
 
     async def _linger(self) -> None:
-        self._lingering += 1
+        self.lingering += 1
         try:
             await self._wait(LINGER_S)
         finally:
-            self._lingering -= 1
+            self.lingering -= 1
 
     async def _wait(self, seconds: float) -> None:
         """Wait so long, or until the exchange closes."""

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from exchange.blobs import (
+    BLOB_BYTES_MAX,
     BlobConflict,
     BlobDamaged,
     BlobErased,
@@ -158,6 +159,8 @@ def test_bounds_are_reached_and_kept(open_store: OpenStore) -> None:
         store.forget("job-1")
         store.put("job-4", b"")
         store.check()
+    with open_store() as store, pytest.raises(BlobTooLarge):
+        store.put("job-5", bytes(BLOB_BYTES_MAX + 1))
     with open_store(store_bytes_max=3 * 116) as store:
         with pytest.raises(BlobStoreFull):
             store.put("job-5", bytes(100))

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exchange.core.commands import AddInstrument, CancelJob
 from exchange.http import listener, metrics, pages
-from exchange.http.app import split_address
+from exchange.http.addresses import split_address
 from exchange.http.listener import connections_max
 from exchange.server import Server, ServerConfig
 from matching.types import Side
@@ -74,6 +74,8 @@ QUEUES = (
     "book_orders",
     "trades",
     "worker_messages",
+    "worker_steps",
+    "read_model_questions",
     "job_payloads",
     "job_payload_bytes",
     "receipt_bytes",

@@ -132,9 +132,12 @@ async def test_a_stream_ends_for_its_reader_however_it_ends(
     ):
         # It has written what it can, and may have ended, before anything is read.
         await asyncio.sleep(0.01)
+        assert calls.deepest() <= UNREAD_MAX
+        assert calls.deepest() >= min(messages, UNREAD_MAX)
         try:
             async for _ in responses:
                 count += 1
         except RpcError as error:
             told = error.reason
     assert (count, told) == (messages, reason)
+    assert calls.deepest() == 0

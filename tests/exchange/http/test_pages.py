@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exchange.http import pages
-from exchange.http.app import split_address
+from exchange.http.addresses import split_address
 from tests.exchange.http.site import Site, open_site
 from tests.waiting import WITHIN_S
 

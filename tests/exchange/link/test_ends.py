@@ -242,6 +242,7 @@ async def test_a_slow_reader_holds_up_its_own_call_only() -> None:
         await until(lambda: gateway.received_bytes > WINDOW_BYTES // 2)
         await asyncio.sleep(0.05)
         assert gateway.received_bytes < 2 * WINDOW_BYTES
+        assert WINDOW_BYTES // 2 < gateway.deepest() < 2 * WINDOW_BYTES
         quick = Caller("echo", b"x")
         await gateway.serve(quick)
         assert quick.responses == [b"x"]

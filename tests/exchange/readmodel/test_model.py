@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from exchange.readmodel import model as model_module
 from exchange.readmodel import queries
 from exchange.readmodel.database import Database, connect, sqlite_url
 from exchange.readmodel.errors import (
@@ -17,6 +18,8 @@ from exchange.readmodel.errors import (
 )
 from exchange.readmodel.feed import Feed
 from exchange.readmodel.model import QUESTIONS_MAX, ReadModel
+from exchange.readmodel.schema import PROGRESS
+from tests.exchange.http.site import eventually
 from tests.exchange.readmodel.journals import Writer, order_commands
 from tests.waiting import WITHIN_S
 
@@ -88,8 +91,22 @@ async def test_no_read_model_yet(
     writer, database, model, _ = asked
     with pytest.raises(ReadModelUnavailable):
         await model.ask(lambda _: None)
+    assert model.errors == 0  # that it is yet to be made is no failure
     Feed.open(writer.directory, database).run_to_end()
     assert (await model.ask(lambda _: None)).sequence == writer.core.sequence
+
+
+async def test_a_read_model_that_goes_away_is_counted(
+    asked: tuple[Writer, Database, ReadModel, Head], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, database, model, head = asked
+    monkeypatch.setattr(model_module, "LOOK_IDLE_S", 0.01)
+    Feed.open(writer.directory, database).run_to_end()
+    head.sequence = writer.core.sequence
+    await model.ask(lambda _: None)
+    with database.transaction():
+        database.change(f"DROP TABLE {PROGRESS.name}")
+    await eventually(lambda: model.errors > 0)
 
 
 async def test_questions_are_bounded(

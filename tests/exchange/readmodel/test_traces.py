@@ -1,22 +1,35 @@
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
-from typing import Any
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
 
 import pytest
+import structlog
 
 from exchange.core import commands as c
 from exchange.core.exchange import Exchange
 from exchange.core.limits import NS_PER_MS
 from exchange.readmodel import traces as traces_module
-from exchange.readmodel.traces import JobTraceIds, JobTraces
+from exchange.readmodel.traces import (
+    JobTraceIds,
+    JobTraces,
+    TracesUnavailable,
+    check_target,
+    closing_traces,
+)
 from tests.exchange.core.scenario import Market
 from tests.exchange.readmodel.journals import chaos_commands
 
 sdk = pytest.importorskip("opentelemetry.sdk.trace")
 memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
 export = pytest.importorskip("opentelemetry.sdk.trace.export")
+otlp = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
+
+STEPS = ["submit", "escrow", "match", "lease offer", "receipt", "settle", "run", "job"]
 
 
 class Traced:
@@ -56,8 +69,7 @@ def test_the_life_of_a_job() -> None:
     market.later(5 * NS_PER_MS)
     offer.settle()
     spans = done(market).spans
-    names = ["submit", "escrow", "match", "lease offer", "receipt", "settle", "run", "job"]
-    assert [span.name for span in spans] == names
+    assert [span.name for span in spans] == STEPS
     by_name = {span.name: span for span in spans}
     root = by_name["job"]
     assert root.parent is None
@@ -67,7 +79,7 @@ def test_the_life_of_a_job() -> None:
         assert span is root or span.parent.span_id == root.context.span_id
         assert root.start_time <= span.start_time <= span.end_time <= root.end_time
     assert root.start_time == submitted_ns
-    took = {name: by_name[name].end_time - by_name[name].start_time for name in names}
+    took = {name: by_name[name].end_time - by_name[name].start_time for name in STEPS}
     assert took["match"] == matched_ns - submitted_ns
     assert took["lease offer"] == 3 * NS_PER_MS
     assert took["run"] == 5 * NS_PER_MS
@@ -104,7 +116,66 @@ def test_open_jobs_that_are_traced_are_bounded(monkeypatch: pytest.MonkeyPatch) 
     market = Market()
     for _ in range(5):
         market.submit()
-    assert done(market).traces.left_out == 3
+    with structlog.testing.capture_logs() as logged:
+        assert done(market).traces.left_out == 3
+    assert [line["left_out"] for line in logged] == [1, 2]
+
+
+@pytest.mark.parametrize("target", ["collector", "ftp://collector/v1", "http://", "//collector"])
+def test_what_is_no_target_is_refused(target: str) -> None:
+    with pytest.raises(TracesUnavailable, match="collector"):
+        check_target(target)
+
+
+@pytest.mark.parametrize("target", ["http://collector:4318/v1/traces", "https://c/x", "console"])
+def test_a_target_is_one_where_opentelemetry_is_installed(
+    target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_target(target)
+    monkeypatch.setattr(traces_module, "_MODULES", ("opentelemetry.nothing.of_it",))
+    with pytest.raises(TracesUnavailable, match="otel"):
+        check_target(target)
+
+
+class Collector(BaseHTTPRequestHandler):
+    """An OTLP endpoint that keeps what it is sent."""
+
+    sent: ClassVar[list[tuple[str, bytes]]]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        self.sent.append((self.path, body))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_spans_reach_a_collector() -> None:
+    market = Market()
+    market.leased().run().settle()
+    sent: list[tuple[str, bytes]] = []
+    handler = type("Handler", (Collector,), {"sent": sent})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as collector:
+        threading.Thread(target=collector.serve_forever, daemon=True).start()
+        with closing_traces(f"http://127.0.0.1:{collector.server_port}/v1/traces") as traces:
+            assert traces is not None
+            core = Exchange()
+            for command in c.decode(bytes(market.records)):
+                events = core.apply([command])
+                traces.take(core.sequence, core.now_ns, [command], events)
+        collector.shutdown()
+    spans = []
+    for path, body in sent:
+        assert path == "/v1/traces"
+        for resource in otlp.ExportTraceServiceRequest.FromString(body).resource_spans:
+            facts = {fact.key: fact.value.string_value for fact in resource.resource.attributes}
+            assert facts["service.name"] == "flopex"
+            spans += [span.name for scope in resource.scope_spans for span in scope.spans]
+    assert sorted(spans) == sorted(STEPS)
 
 
 def test_it_costs_nothing_where_it_is_off() -> None:

@@ -416,20 +416,6 @@ async def test_a_worker_that_leaves_its_messages_unread_is_cut_off(rig: Rig) -> 
         assert error_info(ended.value.error).reason == "SLOW_READER"
 
 
-async def test_the_pipeline_is_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "PIPELINE_MAX", 2)
-    async with rig.worker() as worker:
-        await worker.register()
-        session = rig.services.sessions._sessions[1]
-        await session.pipeline.acquire()
-        await session.pipeline.acquire()
-        await worker.quote(INSTRUMENT, 5)
-        await asyncio.sleep(0.1)
-        assert not rig.core.workers[1].quotes  # it waits: the stream is not read on
-        session.pipeline.release()
-        await rig.until(lambda: rig.core.workers[1].quotes)
-
-
 async def test_a_busy_engine_is_waited_for(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = rig.exchange.engine
     submit, tries = engine.submit, 0

@@ -67,6 +67,36 @@ def test_a_url_of_nothing_known_is_refused_before_anything_is_made(
     assert not folder.exists()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--traces", "collector"),
+        ("--traces", "ftp://collector/v1/traces"),
+        ("--traces", "console", "--read-model", "off"),
+    ],
+)
+def test_traces_that_could_go_nowhere_are_refused_before_anything_is_made(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    folder = tmp_path / "new"
+    done = run("serve", *options, "--data", folder, "--json")
+    assert (done.exit_code, reason(done)) == (ExitCode.USAGE, "USAGE")
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--address", "nope"), ("--address", ":1"), ("--http", "127.0.0.1:99999"), ("--http", "no")],
+)
+def test_an_address_that_is_none_is_refused_before_anything_is_made(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    folder = tmp_path / "new"
+    done = run("serve", *options, "--data", folder, "--json")
+    assert (done.exit_code, reason(done)) == (ExitCode.USAGE, "USAGE")
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize("value", ["ada", "ada=", "ada=much", "ada=$0", "=$1"])
 def test_a_default_value_that_is_none_is_refused_before_anything_is_made(
     value: str, tmp_path: Path

@@ -1,0 +1,43 @@
+"""Steps of one session that wait for their commit: bounded, and seen in the metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from exchange.core.commands import Command, SetQuote
+from exchange.engine import Outcome
+from exchange.rpc import sessions
+from tests.exchange.rpc.rig import INSTRUMENT, open_rig
+
+
+async def test_a_stream_is_not_read_on_while_too_many_steps_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "PIPELINE_MAX", 2)
+    async with open_rig(tmp_path) as rig, rig.worker() as worker:
+        engine, steps = rig.exchange.engine, rig.services.queues["worker_steps"]
+        submit = engine.submit
+        waiting: list[tuple[Command, asyncio.Future[Outcome]]] = []
+
+        def hold(command: Command) -> asyncio.Future[Outcome]:
+            if not isinstance(command, SetQuote):
+                return submit(command)
+            waiting.append((command, asyncio.get_running_loop().create_future()))
+            return waiting[-1][1]
+
+        await worker.register()
+        monkeypatch.setattr(engine, "submit", hold)
+        for price in (5, 6, 7):
+            await worker.quote(INSTRUMENT, price)
+        await rig.until(lambda: len(waiting) == 2)
+        await asyncio.sleep(0.1)
+        assert (len(waiting), steps.depth(), steps.limit) == (2, 2, 2)
+        for _ in range(3):
+            await rig.until(lambda: len(waiting) > 0)
+            command, future = waiting.pop(0)
+            future.set_result(await submit(command))
+        await rig.until(lambda: not steps.depth())
+        assert rig.core.workers[1].quotes
