@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from exchange.core.commands import EndOrderStream
@@ -94,8 +94,18 @@ class OrderFeed:
 
     def deepest(self) -> int:
         """What the stream has not taken that is furthest behind. O(streams)."""
-        streams = (stream for found in self._streams.values() for stream in found)
-        return max(map(len, streams), default=0)
+        return max(map(len, self._open()), default=0)
+
+    def most_in_flight(self) -> int:
+        """Batches without an answer of the stream that has most of them. O(streams)."""
+        return max((stream.in_flight for stream in self._open()), default=0)
+
+    def most_instructions_in_flight(self) -> int:
+        """Instructions in such batches, of the stream that has most of them. O(streams)."""
+        return max((stream.instructions_in_flight for stream in self._open()), default=0)
+
+    def _open(self) -> Iterator[TradeStream]:
+        return itertools.chain.from_iterable(self._streams.values())
 
     def close(self, stream: TradeStream) -> None:
         """A stream ended, and with it the orders that were to live as long."""

@@ -52,8 +52,12 @@ class OrderServicer:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._feed = OrderFeed(services.engine)
-        services.queues["order_reports"] = Queue(self._feed.deepest, BEHIND_MAX)
+        self._feed = feed = OrderFeed(services.engine)
+        services.queues["order_reports"] = Queue(feed.deepest, BEHIND_MAX)
+        services.queues["order_batches"] = Queue(feed.most_in_flight, IN_FLIGHT_MAX)
+        services.queues["order_instructions"] = Queue(
+            feed.most_instructions_in_flight, INSTRUCTIONS_IN_FLIGHT_MAX
+        )
 
     async def Trade(
         self, request_iterator: AsyncIterator[pb.TradeRequest], context: Context

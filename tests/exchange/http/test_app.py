@@ -71,6 +71,8 @@ QUEUES = (
     "engine_commands",
     "engine_bytes",
     "order_reports",
+    "order_batches",
+    "order_instructions",
     "book_orders",
     "trades",
     "worker_messages",

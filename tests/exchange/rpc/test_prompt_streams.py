@@ -224,7 +224,8 @@ async def test_no_more_batches_wait_than_may(desk: Desk, monkeypatch: pytest.Mon
     ) -> None:
         nonlocal most
         submit(feed, stream, number, batch)
-        most = max(most, stream.in_flight)
+        most = max(most, feed.most_in_flight())
+        assert feed.most_instructions_in_flight() == feed.most_in_flight()  # one in each
 
     monkeypatch.setattr(order_feed.OrderFeed, "submit", counting)
     async with trading(desk) as (call, _):
@@ -274,7 +275,7 @@ async def test_an_answer_that_cannot_be_made_ends_its_stream_alone(
 
         def failing(
             core: Exchange, stream: order_feed.TradeStream, item: order_feed.Answer
-        ) -> pb.TradeResponse | bytes:
+        ) -> pb.TradeResponse | orders.Encoded:
             if item.request_id == 3:
                 raise ZeroDivisionError
             return answer(core, stream, item)
