@@ -8,6 +8,7 @@ never rounded.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 NANOS_PER_DOLLAR: Final = 1_000_000_000
@@ -74,6 +75,28 @@ def parse_money(value: int | str) -> int:
         raise ValueError(f"not an amount of money: {value!r} (write it like '$0.002')")
     nanos = _exact(found, scale, str(value), "nano-dollar")
     return -nanos if found["sign"] else nanos
+
+
+def above_zero(name: str, parse: Callable[[int | str], int], amount: int | str | None) -> int:
+    """An amount that the API reads as left out where it is 0, which only None may stand for.
+
+    So a cap that has run down does not become none.
+
+    Args:
+        name: What to call it in an error.
+        parse: Reads it.
+        amount: A number, text, or None for 0.
+
+    Raises:
+        ValueError: it cannot be read, or is not above zero.
+        TypeError: as `parse` does.
+    """
+    if amount is None:
+        return 0
+    parsed = parse(amount)
+    if parsed <= 0:
+        raise ValueError(f"{name} must be more than zero, not {amount!r}; leave it out to set none")
+    return parsed
 
 
 def format_money(nanos: int) -> str:

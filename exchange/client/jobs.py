@@ -24,7 +24,7 @@ from exchange.client.job_types import (
 )
 from exchange.client.job_watch import Cursor, watch_job
 from exchange.client.why_types import JobExplanation, job_explanation_from
-from exchange.units import parse_compute, parse_duration, parse_money, parse_price
+from exchange.units import above_zero, parse_compute, parse_duration, parse_money, parse_price
 from exchange.v1 import job_service_pb2 as pb
 from exchange.v1.job_service_pb2_grpc import JobServiceStub
 
@@ -287,11 +287,11 @@ def job_request(prompt: Prompt, client_job_id: bytes, terms: JobTerms) -> pb.Sub
         tier=terms.get("tier", ""),
         instrument=terms.get("instrument", ""),
         input=job_input,
-        quantity_mflop=_above_zero("budget", parse_compute, terms.get("budget")),
-        value_nanos=_above_zero("value", parse_money, terms.get("value")),
-        limit_nanos=_above_zero("limit", parse_price, terms.get("limit")),
-        max_cost_nanos=_above_zero("max_cost", parse_money, terms.get("max_cost")),
-        deadline_ns=_above_zero("deadline", parse_duration, terms.get("deadline")),
+        quantity_mflop=above_zero("budget", parse_compute, terms.get("budget")),
+        value_nanos=above_zero("value", parse_money, terms.get("value")),
+        limit_nanos=above_zero("limit", parse_price, terms.get("limit")),
+        max_cost_nanos=above_zero("max_cost", parse_money, terms.get("max_cost")),
+        deadline_ns=above_zero("deadline", parse_duration, terms.get("deadline")),
         legs=[
             pb.JobLeg(
                 instrument=leg.instrument,
@@ -301,16 +301,6 @@ def job_request(prompt: Prompt, client_job_id: bytes, terms: JobTerms) -> pb.Sub
             for leg in legs
         ],
     )
-
-
-def _above_zero(name: str, parse: Callable[[int | str], int], term: int | str | None) -> int:
-    """A term in its smallest unit; 0, which the API reads as left out, only where it is."""
-    if term is None:
-        return 0
-    amount = parse(term)
-    if amount <= 0:
-        raise ValueError(f"{name} must be more than zero, not {term!r}; leave it out to set none")
-    return amount
 
 
 def _answer(job: Job, text: str) -> Answer:

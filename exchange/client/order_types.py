@@ -17,7 +17,7 @@ from exchange.client.enums import (
 )
 from exchange.client.ids import uuid7
 from exchange.client.reasons import reason_name
-from exchange.units import parse_compute, parse_money, parse_price
+from exchange.units import above_zero, parse_compute, parse_money, parse_price
 from exchange.v1 import order_service_pb2 as pb
 
 Amount = int | str
@@ -30,8 +30,8 @@ class OrderTerms(TypedDict, total=False):
     order_type: limit by default. time_in_force: good till cancelled by default. self_trade: what
     happens where it would meet an order of its own account; the newest is cancelled by default.
     expire_time_ns: end of a GTD order, nanoseconds since the epoch. max_cost: money cap ("$1" or
-    nano-dollars); a bid trades what it pays for. client_order_id: a UUIDv7 of 16 bytes, fresh by
-    default.
+    nano-dollars, or None for none; not zero); a bid trades what it pays for. client_order_id: a
+    UUIDv7 of 16 bytes, fresh by default.
 
     post_only: what happens where the order would take; it may take by default. all_or_none: trades
     all that is left of it at once or nothing. min_quantity: least quantity of each execution
@@ -43,7 +43,7 @@ class OrderTerms(TypedDict, total=False):
     time_in_force: TimeInForce
     self_trade: SelfTradePrevention
     expire_time_ns: int
-    max_cost: int | str
+    max_cost: int | str | None
     client_order_id: bytes
     post_only: PostOnlyMode
     all_or_none: bool
@@ -93,7 +93,7 @@ def new_order(
     if "expire_time_ns" in terms:
         order.expire_time_ns = terms["expire_time_ns"]
     if "max_cost" in terms:
-        order.max_cost_nanos = parse_money(terms["max_cost"])
+        order.max_cost_nanos = above_zero("max_cost", parse_money, terms["max_cost"])
     if not _CONDITIONS.isdisjoint(terms):
         order.conditions.CopyFrom(_conditions(terms))
     return order

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flopex.cli.units import compute_option, duration_option, money_option, price_option
+from flopex.cli.units import compute_option, duration_option, money_option, positive, price_option
 
 
 class SideName(StrEnum):
@@ -75,7 +75,7 @@ Expires = Annotated[
 MaxCost = Annotated[
     int | None,
     typer.Option(
-        parser=money_option,
+        parser=positive(money_option),
         metavar="MONEY",
         help="Money cap of a bid: one that never rests trades what it pays for.",
     ),

@@ -71,7 +71,7 @@ async def place(
         "time_in_force": Tif[time_in_force.name],
         "self_trade": SelfTradePrevention[self_trade.name],
         "expire_time_ns": time.time_ns() + expires if expires else 0,
-        "max_cost": max_cost or 0,
+        "max_cost": max_cost,
     }
     if post_only or all_or_none or min_quantity or display or hidden or stop:
         terms |= {
@@ -117,7 +117,7 @@ async def legs(
             wanted,
             time_in_force=TimeInForce[time_in_force.name],
             expire_time_ns=time.time_ns() + expires if expires else 0,
-            max_cost=max_cost or 0,
+            max_cost=max_cost,
         )
     _answer(session, result)
 

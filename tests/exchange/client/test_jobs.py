@@ -23,6 +23,7 @@ from exchange.client import (
     Output,
     OutputVoided,
     RetryPolicy,
+    Side,
     StopCause,
     Unavailable,
     Update,
@@ -30,6 +31,7 @@ from exchange.client import (
 )
 from exchange.client.job_watch import Cursor, watch_job
 from exchange.client.jobs import job_request
+from exchange.client.order_types import new_order
 from exchange.v1 import job_service_pb2 as pb
 from tests.exchange.client.scripted import Context, connected, fail, until
 from tests.waiting import WITHIN_S
@@ -393,6 +395,14 @@ def test_a_cap_that_has_run_down_does_not_become_none(term: str, amount: int) ->
     terms: Any = {"model": "m", "value": "$0.01", term: amount}
     with pytest.raises(ValueError, match=f"{term} must be more than zero, not {amount}"):
         job_request("Hi", uuid7(), terms)
+
+
+def test_an_orders_cap_that_has_run_down_does_not_become_none() -> None:
+    with pytest.raises(ValueError, match="max_cost must be more than zero, not 0"):
+        new_order(1, Side.BID, 10, 5, {"max_cost": 0})
+    name = uuid7()
+    left_out = new_order(1, Side.BID, 10, 5, {"client_order_id": name})
+    assert new_order(1, Side.BID, 10, 5, {"client_order_id": name, "max_cost": None}) == left_out
 
 
 def test_none_is_a_term_that_is_left_out() -> None:

@@ -75,6 +75,11 @@ def test_orders_meet_and_positions_follow(site: Site) -> None:
             2,
             "EXPIRES",
         ),
+        (
+            ("bid", PAPER, "--price", "10 nanos", "--quantity", "1", "--max-cost", "0"),
+            2,
+            "USAGE",
+        ),
     ],
 )
 def test_a_refused_order_has_its_exit_code_and_reason(
