@@ -43,6 +43,7 @@ INSTRUMENTS_MAX: Final = 100
 BOOK_LEVELS_MAX: Final = 1_000
 """Levels of one side that are counted; a deeper book counts as so many."""
 NS_PER_S: Final = 1e9
+VERSION: Final = version("flopex")
 
 Queues = Callable[[], Mapping[str, tuple[int, int]]]
 """What can fill up, by name: how full it is, and where it ends."""
@@ -127,7 +128,7 @@ class ExchangeCollector(Collector):
     def _engine(self) -> Iterator[Metric]:
         engine = self._sources.engine
         stats, core = engine.stats, engine.core
-        yield InfoMetricFamily("flopex_build", "What runs", {"version": version("flopex")})
+        yield InfoMetricFamily("flopex_build", "What runs", {"version": VERSION})
         yield _gauge("flopex_rules_version", "Version of the rules of the journal", RULES_VERSION)
         yield _gauge("flopex_up", "1 while commands are taken", int(engine.running))
         yield _gauge("flopex_draining", "1 once no new work is taken", self._sources.draining())

@@ -213,9 +213,10 @@ async def test_nobody_listens() -> None:
     policy = RetryPolicy(attempts=2, first_s=0.01)
     with reserved_port() as port:
         client = AsyncClient(f"127.0.0.1:{port}", KEY, retry=policy)
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable) as caught:
             await client.account.get(timeout_s=WITHIN_S)
         await client.close()
+    assert caught.value.__notes__ == [f"tried 2 times: does one run at 127.0.0.1:{port}?"]
 
 
 async def test_an_exchange_that_comes_up_late_is_found() -> None:
