@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from flopex.cli.model_size import ModelSize
 from flopex.cli.output import plain
 from flopex.cli.worker_run import EngineName, model_of
 from tests.flopex.cli.conftest import INTERACTIVE, PAPER, Site, end, read_line, start
+from tests.waiting import WITHIN_S
 from worker.model.shipped import model_name
 
 pytestmark = pytest.mark.integration
@@ -161,3 +164,19 @@ def test_a_worker_quotes_no_instrument_of_another_model(site: Site) -> None:
         INSTANT.name,
         model_name(),
     }
+
+
+def test_a_taken_address_is_said_in_one_error_alone(site: Site, tmp_path: Path) -> None:
+    """gRPC, too, has its lines for it, of its own form."""
+    options = ("--address", site.address, "--http", "off", "--data", str(tmp_path / "other"))
+    done = subprocess.run(
+        [sys.executable, "-m", "flopex", "serve", *options, "--json"],
+        env=site.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WITHIN_S,
+    )
+    assert done.returncode == ExitCode.FAILED
+    said = [json.loads(line) for line in done.stderr.splitlines()]
+    assert "cannot listen" in said[-1]["error"]["message"]
