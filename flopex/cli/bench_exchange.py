@@ -127,6 +127,8 @@ async def exchange(
     except RuntimeError as error:
         raise CommandError(f"the benchmark broke off: {error}", reason="BENCH") from error
     session.output.answer(result, _table(result, chosen))
+    if failed := result.get("beside_errors"):
+        raise CommandError(f"beside it not all was measured: {'; '.join(failed)}", reason="BENCH")
 
 
 @contextlib.contextmanager
@@ -135,8 +137,10 @@ def _folder(asked: Path | None, *, wanted: bool) -> Iterator[Path | None]:
     if asked is not None or not wanted:
         yield asked
         return
-    with tempfile.TemporaryDirectory(prefix="flopex-bench-") as folder:
-        yield Path(folder)
+    with tempfile.TemporaryDirectory(prefix="flopex-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # PostgreSQL, which root runs as nobody, has a folder in it
+        yield folder
 
 
 def _told(trial: Trial) -> str:
