@@ -356,7 +356,11 @@ def run(settings: Settings, report: Report) -> dict[str, Any]:
         "bench": "exchange",
         "machine": machine(),
         "compiled": bool(COMPILED),
-        "settings": {**asdict(settings), "p99_max_ms": P99_MAX_MS},
+        "settings": {
+            **asdict(settings),
+            "beside": str(settings.beside) if settings.beside else None,
+            "p99_max_ms": P99_MAX_MS,
+        },
     }
     if settings.real_time:  # children inherit it
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(REAL_TIME_PRIORITY))
