@@ -127,8 +127,7 @@ async def exchange(
     except RuntimeError as error:
         raise CommandError(f"the benchmark broke off: {error}", reason="BENCH") from error
     session.output.answer(result, _table(result, chosen))
-    if failed := result.get("beside_errors"):
-        raise CommandError(f"beside it not all was measured: {'; '.join(failed)}", reason="BENCH")
+    _fail_where_any_did(result.get("beside_errors"))
 
 
 @contextlib.contextmanager
@@ -141,6 +140,11 @@ def _folder(asked: Path | None, *, wanted: bool) -> Iterator[Path | None]:
         folder = Path(name)
         folder.chmod(0o711)  # PostgreSQL, which root runs as nobody, has a folder in it
         yield folder
+
+
+def _fail_where_any_did(errors: list[str] | None) -> None:
+    if errors:
+        raise CommandError(f"beside it not all was measured: {'; '.join(errors)}", reason="BENCH")
 
 
 def _told(trial: Trial) -> str:
