@@ -21,6 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from exchange.http.addresses import split_address
 from exchange.journal.writers import WRITE_MODE, WriteMode, open_writer
 
 GIB: Final = 1 << 30
@@ -240,13 +241,16 @@ def _ports(place: Place) -> Iterator[Finding]:
     for name, address in (("gRPC port", place.address), ("HTTP port", place.http)):
         if not address:
             continue
-        host, _, port = address.rpartition(":")
-        host = host.removeprefix("[").removesuffix("]")
+        try:
+            host, port = split_address(address)
+        except ValueError as error:
+            yield Finding(name, Status.FAILURE, str(error), "write it like 127.0.0.1:7411")
+            continue
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as tried:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                tried.bind((host, int(port)))
+                tried.bind((host, port))
             except OSError as error:
                 reason = error.strerror or str(error)
                 if running:

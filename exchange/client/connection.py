@@ -135,7 +135,9 @@ class Connection:
                 out_of_tries = failures >= self.retry.attempts or loop.time() + wait_s >= give_up
                 if out_of_tries or not may_repeat(error, repeatable):
                     if isinstance(error, Unavailable) and not error.reason:  # nobody answered
-                        error.add_note(f"tried {failures} times: does one run at {self.target}?")
+                        error.add_note(
+                            f"tried {failures} times: is an exchange running at {self.target}?"
+                        )
                     raise error from None
             await asyncio.sleep(wait_s)
             self._refuse_closed()

@@ -101,13 +101,17 @@ def _host_and_port(target: str) -> str:
     Raises:
         CommandError: it is a URL, or has no port.
     """
-    if "://" in target or not target.rpartition(":")[2].isdecimal():
+    from exchange.http.addresses import split_address
+
+    try:
+        split_address(target)
+    except ValueError:
         raise CommandError(
             f"{target!r} is no host:port of an exchange",
             f"write it like {ADDRESS_DEFAULT}: the address of gRPC, not that of the page",
             ExitCode.USAGE,
             "TARGET",
-        )
+        ) from None
     return target
 
 

@@ -79,6 +79,12 @@ def test_a_journal_of_other_rules(tmp_path: Path) -> None:
     assert found(place(tmp_path))["journal"].status is Status.FAILURE
 
 
+def test_an_address_that_is_none(tmp_path: Path) -> None:
+    finding = found(place(tmp_path, "nope"))["gRPC port"]
+    assert (finding.status, finding.text) == (Status.FAILURE, "'nope' is not host:port")
+    assert "127.0.0.1" in finding.remedy
+
+
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

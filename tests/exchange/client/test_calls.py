@@ -216,7 +216,8 @@ async def test_nobody_listens() -> None:
         with pytest.raises(Unavailable) as caught:
             await client.account.get(timeout_s=WITHIN_S)
         await client.close()
-    assert caught.value.__notes__ == [f"tried 2 times: does one run at 127.0.0.1:{port}?"]
+    (note,) = caught.value.__notes__
+    assert note == f"tried 2 times: is an exchange running at 127.0.0.1:{port}?"
 
 
 async def test_an_exchange_that_comes_up_late_is_found() -> None:

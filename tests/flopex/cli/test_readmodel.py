@@ -57,14 +57,19 @@ def test_it_is_missing_then_made_then_equal(data: Path) -> None:
     assert (check["equal"], check["compared"]["accounts"]) == (True, status["rows"]["accounts"])
 
 
+def refuse_before_anything_is_made(folder: Path, *arguments: str) -> None:
+    """Assert that a command is wrong usage, and leaves its data folder unmade."""
+    done = run(*arguments, "--data", folder, "--json")
+    assert (done.exit_code, reason(done)) == (ExitCode.USAGE, "USAGE")
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize("command", ["serve", "readmodel status"])
 def test_a_url_of_nothing_known_is_refused_before_anything_is_made(
     command: str, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "new"
-    done = run(*command.split(), "--read-model", "mysql://db", "--data", folder, "--json")
-    assert (done.exit_code, reason(done)) == (ExitCode.USAGE, "USAGE")
-    assert not folder.exists()
+    arguments = (*command.split(), "--read-model", "mysql://db")
+    refuse_before_anything_is_made(tmp_path / "new", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -78,33 +83,29 @@ def test_a_url_of_nothing_known_is_refused_before_anything_is_made(
 def test_traces_that_could_go_nowhere_are_refused_before_anything_is_made(
     options: tuple[str, ...], tmp_path: Path
 ) -> None:
-    folder = tmp_path / "new"
-    done = run("serve", *options, "--data", folder, "--json")
-    assert (done.exit_code, reason(done)) == (ExitCode.USAGE, "USAGE")
-    assert not folder.exists()
+    refuse_before_anything_is_made(tmp_path / "new", "serve", *options)
 
 
 @pytest.mark.parametrize(
     "options",
-    [("--address", "nope"), ("--address", ":1"), ("--http", "127.0.0.1:99999"), ("--http", "no")],
+    [
+        ("--address", "nope"),
+        ("--address", ":1"),
+        ("--http", "127.0.0.1:99999"),
+        ("--http", "http://a:1"),
+    ],
 )
 def test_an_address_that_is_none_is_refused_before_anything_is_made(
     options: tuple[str, ...], tmp_path: Path
 ) -> None:
-    folder = tmp_path / "new"
-    done = run("serve", *options, "--data", folder, "--json")
-    assert (done.exit_code, reason(done)) == (ExitCode.USAGE, "USAGE")
-    assert not folder.exists()
+    refuse_before_anything_is_made(tmp_path / "new", "serve", *options)
 
 
 @pytest.mark.parametrize("value", ["ada", "ada=", "ada=much", "ada=$0", "=$1"])
 def test_a_default_value_that_is_none_is_refused_before_anything_is_made(
     value: str, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "new"
-    done = run("serve", "--default-value", value, "--data", folder, "--json")
-    assert (done.exit_code, reason(done)) == (ExitCode.USAGE, "USAGE")
-    assert not folder.exists()
+    refuse_before_anything_is_made(tmp_path / "new", "serve", "--default-value", value)
 
 
 def test_candles_are_asked_for_by_the_widths_that_there_are() -> None:
