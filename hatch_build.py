@@ -29,7 +29,7 @@ INTERPRETED = re.compile("__init__|events|interpreted|types|reference.*")
 CORE = (
     "accounts",
     "client_ids",
-    "event_bytes",
+    "event_rows",
     "event_tape",
     "exchange",
     "guards",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from exchange.journal.files import OsFileSystem
 from exchange.recovery import Comparison, Differs, DigestFile, Replica, collecting_paused
 from flopex.journals import beginning_kept, first_sequence, good_snapshots, snapshots_of
 
-Watcher = Callable[[Exchange, Sequence[Command], Sequence[list[AnyEvent]]], None]
+Watcher = Callable[[Exchange, Sequence[Command], Iterable[list[AnyEvent]]], None]
 """Shown each commit group and its events, right after the core has applied it."""
 
 

@@ -9,7 +9,7 @@ hardware class promises.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from exchange.core import commands as c
@@ -88,7 +88,7 @@ class Recording:
         self.restarts = 0
 
     def see(
-        self, core: Exchange, commands: Sequence[c.Command], told: Sequence[list[AnyEvent]]
+        self, core: Exchange, commands: Sequence[c.Command], told: Iterable[list[AnyEvent]]
     ) -> None:
         """One commit group that the core has just applied, and its events."""
         for command, events in zip(commands, told, strict=True):

@@ -126,7 +126,7 @@ class _Play:
 
     def _apply(self, command: c.Command) -> list[AnyEvent]:
         """One command; the workers answer to what it offers them, and stop what it cancels."""
-        (events,) = self._core.apply([command])
+        (events,) = list(self._core.apply([command]))
         now_ns = self._core.now_ns
         self._events += len(events)
         for event in events:

@@ -1,56 +1,39 @@
-"""What the exchange says of its commands: events for who reads them, bytes for the digest.
-
-Events are made where somebody listens, bytes where somebody wants a digest: the live engine wants
-both, a replay only bytes, the read model only events. The bytes are the MessagePack of the group's
-events, one array for each command, whoever wrote them: `exchange.core.event_bytes` the ordinary
-ones, compiled; msgspec all others.
-"""
+"""Takes down what the commands of a group do, as they do it (`exchange.core.event_rows`)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from librt.strings import BytesWriter
-from mypy_extensions import i64, u8
+from librt.strings import BytesWriter, write_i32_le, write_i64_le
+from mypy_extensions import i32, i64
 
-from exchange.core.event_bytes import (
+from exchange.core.event_rows import (
+    ACCEPTED,
+    ADVANCED,
+    CLOSED,
+    FILLED,
+    OTHER,
+    POSTED,
+    REFUSED,
+    EventRows,
     encode,
-    write_accepted,
-    write_closed,
-    write_filled,
-    write_posted,
-    write_refused,
-    write_time,
+    filled_up,
 )
 from exchange.core.events import (
-    EntryKind,
     OrderAccepted,
     OrderClosed,
     OrderFilled,
-    OrderState,
     Posted,
     Refused,
     TimeAdvanced,
 )
-from matching.packed import COMPILED
 
 if TYPE_CHECKING:
     from exchange.core.events import AnyEvent
-    from exchange.core.reasons import Reason
 
 KEPT_BYTES_MAX: Final = 1 << 20
-"""Memory of a group's bytes that the next one's may use again."""
-_SHORT_ARRAY_MAX: Final = 15
-"""Elements of an array whose head is one byte."""
-
-
-def array_head(count: int) -> bytes:
-    """How MessagePack begins an array."""
-    if count <= _SHORT_ARRAY_MAX:
-        return bytes([0x90 | count])
-    if count < 1 << 16:
-        return b"\xdc" + count.to_bytes(2, "big")
-    return b"\xdd" + count.to_bytes(4, "big")
+"""Memory of a group's rows that the next one's may use again."""
+_ZEROS: Final = bytes(8)
 
 
 class EventTape:
@@ -58,197 +41,173 @@ class EventTape:
 
     Attributes:
         count: Events of the present command so far.
-        digesting: Whether somebody wants the bytes of the groups from now on.
-        told: The last group's events as MessagePack, in pieces, where somebody does.
+        digesting: Whether somebody wants a digest of the groups from now on, and so all of every
+            event in its rows.
     """
 
-    __slots__ = (
-        "_commands",
-        "_events",
-        "_listening",
-        "_long",
-        "_results",
-        "_start",
-        "_writing",
-        "_written",
-        "count",
-        "digesting",
-        "told",
-    )
+    __slots__ = ("_head", "_index", "_others", "_rows", "count", "digesting")
 
     def __init__(self) -> None:
         self.digesting = False
-        self.told: list[bytes] = []
-        self._written = BytesWriter()
-        self.begin(True)
+        self._rows = BytesWriter()
+        self.begin()
 
-    def begin(self, listening: bool) -> None:
-        """A group begins. Interpreted, its bytes are made of its events, in any case."""
-        self._writing = self.digesting and COMPILED
-        self._listening = listening or not COMPILED
-        self._results: list[list[AnyEvent]] = []
-        self.count = 0
-        self._commands = 0
-        self._start: i64 = 0
-        self._events: list[AnyEvent] = []
-        self._long: list[tuple[int, int]] = []  # where an array of many begins, and of how many
-        self._clear()
-
-    def _clear(self) -> None:
-        """Write from the beginning, into the same memory unless it is much."""
-        if len(self._written) <= KEPT_BYTES_MAX:
-            self._written.truncate(0)
+    def begin(self) -> None:
+        """A group begins: written from the beginning, into the same memory unless it is much."""
+        if len(self._rows) <= KEPT_BYTES_MAX:
+            self._rows.truncate(0)
         else:
-            self._written = BytesWriter()
+            self._rows = BytesWriter()
+        self._index = BytesWriter()
+        self._others: list[AnyEvent] = []
+        self._head: i64 = -1 << 32  # of a row: the present command's place in the group
+        self.count = 0
 
     def begin_command(self) -> None:
         """The next command's turn."""
         self.count = 0
-        if self._listening:
-            self._events = []
-            self._results.append(self._events)
-        if self._writing:
-            self._commands += 1
-            self._start = len(self._written)
-            self._written.append(0)  # the array's head, once it is known
+        self._head += 1 << 32
+        write_i32_le(self._index, i32(len(self._rows)))
 
-    def end_command(self) -> None:
-        """All is said of the command."""
-        if self._writing:
-            if self.count <= _SHORT_ARRAY_MAX:
-                self._written[self._start] = u8(0x90 | self.count)
-            else:
-                self._long.append((self._start, self.count))
-
-    def end(self) -> list[list[AnyEvent]]:
-        """The group is over: the events of each command, where anybody listened."""
-        results, self._results, self._events = self._results, [], []
-        if self._writing:
-            self.told = [array_head(self._commands), *self._pieces(self._written.getvalue())]
-        elif self.digesting:
-            self.told = [encode(results)]
-        return results
-
-    def _pieces(self, written: bytes) -> list[bytes]:
-        """What is written, with the longer heads of the arrays of many in their places."""
-        pieces: list[bytes] = []
-        begin = 0
-        for start, count in self._long:
-            pieces += [written[begin:start], array_head(count)]
-            begin = start + 1
-        return [*pieces, written[begin:]]
+    def end(self) -> EventRows:
+        """The group is over: the events of each command."""
+        count = (self._head >> 32) + 1
+        write_i32_le(self._index, i32(len(self._rows)))
+        others, self._others = self._others, []
+        return EventRows(self._rows.getvalue(), self._index.getvalue(), others, 0, count)
 
     def tell(self, event: AnyEvent) -> None:
-        """Any event, one without a method of its own here."""
+        """Any event that is at hand as one."""
+        if type(event) is Posted:
+            self.posted(
+                event.kind, event.debit_account_id, event.credit_account_id, event.amount_nanos,
+                event.reference_id,
+            )  # fmt: skip
+        elif type(event) is OrderClosed:
+            self.closed(
+                event.order_id, event.account_id, event.instrument_id, event.state, event.reason,
+                event.leaves_mflop,
+            )  # fmt: skip
+        elif type(event) is OrderAccepted:
+            self.accepted(
+                event.order_id, event.account_id, event.client_order_id, event.instrument_id,
+                event.side, event.price_nanos, event.quantity_mflop,
+            )  # fmt: skip
+        elif type(event) is OrderFilled:
+            self.filled(
+                event.trade_id, event.instrument_id, event.price_nanos, event.quantity_mflop,
+                event.maker_order_id, event.maker_account_id, event.maker_leaves_mflop,
+                event.taker_order_id, event.taker_account_id, event.taker_leaves_mflop,
+                event.taker_side,
+            )  # fmt: skip
+        elif type(event) is Refused:
+            self.refused(event.reason, event.account_id, event.retry_at_ns)
+        elif type(event) is TimeAdvanced:
+            self.advanced(event.now_ns)
+        else:
+            self._other(event)
+
+    def _other(self, event: AnyEvent) -> None:
         self.count += 1
-        if self._listening:
-            self._events.append(event)
-        if self._writing:
-            self._written.write(encode(event))
+        said = encode(event) if self.digesting else b""
+        size: i64 = len(said)
+        write_i64_le(self._rows, self._head | OTHER)
+        write_i64_le(self._rows, i64(len(self._others)) | size << 32)
+        self._rows.write(said)
+        self._rows.write(_ZEROS[: filled_up(size) - size])
+        self._others.append(event)
 
     def accepted(
         self,
-        order_id: int,
-        account_id: int,
+        order_id: i64,
+        account_id: i64,
         client_order_id: bytes,
-        instrument_id: int,
-        side: int,
-        price: int,
-        quantity: int,
+        instrument_id: i64,
+        side: i64,
+        price: i64,
+        quantity: i64,
     ) -> None:
         """See `OrderAccepted`."""
         self.count += 1
-        if self._listening:
-            self._events.append(
-                OrderAccepted(
-                    order_id, account_id, client_order_id, instrument_id, side, price, quantity
-                )
-            )
-        if self._writing:
-            write_accepted(
-                self._written,
-                order_id, account_id, client_order_id, instrument_id, side, price, quantity,
-            )  # fmt: skip
+        rows = self._rows
+        write_i64_le(rows, self._head | side << 8 | ACCEPTED)
+        write_i64_le(rows, order_id)
+        write_i64_le(rows, account_id | instrument_id << 32)
+        rows.write(client_order_id)
+        write_i64_le(rows, price)
+        write_i64_le(rows, quantity)
 
     def filled(
         self,
-        trade_id: int,
-        instrument_id: int,
-        price: int,
-        quantity: int,
-        maker_id: int,
-        maker_account_id: int,
-        maker_leaves: int,
-        taker_id: int,
-        taker_account_id: int,
-        taker_leaves: int,
-        taker_side: int,
+        trade_id: i64,
+        instrument_id: i64,
+        price: i64,
+        quantity: i64,
+        maker_id: i64,
+        maker_account_id: i64,
+        maker_leaves: i64,
+        taker_id: i64,
+        taker_account_id: i64,
+        taker_leaves: i64,
+        taker_side: i64,
     ) -> None:
         """See `OrderFilled`."""
         self.count += 1
-        if self._listening:
-            self._events.append(
-                OrderFilled(
-                    trade_id, instrument_id, price, quantity,
-                    maker_id, maker_account_id, maker_leaves,
-                    taker_id, taker_account_id, taker_leaves, taker_side,
-                )
-            )  # fmt: skip
-        if self._writing:
-            write_filled(
-                self._written, trade_id, instrument_id, price, quantity,
-                maker_id, maker_account_id, maker_leaves,
-                taker_id, taker_account_id, taker_leaves, taker_side,
-            )  # fmt: skip
+        rows = self._rows
+        write_i64_le(rows, self._head | taker_side << 8 | FILLED)
+        write_i64_le(rows, trade_id)
+        write_i64_le(rows, maker_account_id | taker_account_id << 32)
+        write_i64_le(rows, maker_id)
+        write_i64_le(rows, taker_id)
+        write_i64_le(rows, maker_leaves)
+        write_i64_le(rows, taker_leaves)
+        write_i64_le(rows, price)
+        write_i64_le(rows, quantity)
+        write_i64_le(rows, instrument_id)
 
     def closed(
         self,
-        order_id: int,
-        account_id: int,
-        instrument_id: int,
-        state: OrderState,
-        reason: Reason,
-        leaves: int,
+        order_id: i64,
+        account_id: i64,
+        instrument_id: i64,
+        state: i64,
+        reason: i64,
+        leaves: i64,
     ) -> None:
         """See `OrderClosed`."""
         self.count += 1
-        if self._listening:
-            event = OrderClosed(order_id, account_id, instrument_id, state, reason, leaves)
-            self._events.append(event)
-        if self._writing:
-            write_closed(self._written, order_id, account_id, instrument_id, state, reason, leaves)
+        rows = self._rows
+        write_i64_le(rows, self._head | reason << 16 | state << 8 | CLOSED)
+        write_i64_le(rows, order_id)
+        write_i64_le(rows, account_id | instrument_id << 32)
+        write_i64_le(rows, leaves)
 
     def posted(
         self,
-        kind: EntryKind,
-        debit_account_id: int,
-        credit_account_id: int,
-        amount: int,
-        reference_id: int,
+        kind: i64,
+        debit_account_id: i64,
+        credit_account_id: i64,
+        amount: i64,
+        reference_id: i64,
     ) -> None:
         """See `Posted`."""
         self.count += 1
-        if self._listening:
-            self._events.append(
-                Posted(kind, debit_account_id, credit_account_id, amount, reference_id)
-            )
-        if self._writing:
-            write_posted(
-                self._written, kind, debit_account_id, credit_account_id, amount, reference_id
-            )
+        rows = self._rows
+        write_i64_le(rows, self._head | kind << 8 | POSTED)
+        write_i64_le(rows, debit_account_id | credit_account_id << 32)
+        write_i64_le(rows, amount)
+        write_i64_le(rows, reference_id)
 
-    def refused(self, reason: Reason, account_id: int, retry_at_ns: int) -> None:
+    def refused(self, reason: i64, account_id: i64, retry_at_ns: i64) -> None:
         """See `Refused`."""
         self.count += 1
-        if self._listening:
-            self._events.append(Refused(reason, account_id, retry_at_ns))
-        if self._writing:
-            write_refused(self._written, reason, account_id, retry_at_ns)
+        rows = self._rows
+        write_i64_le(rows, self._head | reason << 8 | REFUSED)
+        write_i64_le(rows, account_id)
+        write_i64_le(rows, retry_at_ns)
 
-    def advanced(self, now_ns: int) -> None:
+    def advanced(self, now_ns: i64) -> None:
         """See `TimeAdvanced`."""
         self.count += 1
-        if self._listening:
-            self._events.append(TimeAdvanced(now_ns))
-        if self._writing:
-            write_time(self._written, now_ns)
+        write_i64_le(self._rows, self._head | ADVANCED)
+        write_i64_le(self._rows, now_ns)

@@ -15,7 +15,6 @@ from librt.strings import read_i64_le
 from mypy_extensions import i64
 
 from exchange.core import commands as c
-from exchange.core.event_tape import array_head
 from exchange.core.events import EpochBegan, JobState
 from exchange.core.jobs import Job, JobDesk, bid_id_of
 from exchange.core.leases import LeaseDesk
@@ -28,7 +27,7 @@ from exchange.core.placements import Placement, read_cancel
 from exchange.core.reasons import Reason
 from exchange.core.records import HEAD
 from exchange.core.rules import LIVE_RULES, Rules
-from exchange.core.state import State
+from exchange.core.state import State, array_head
 from exchange.core.timers import TimerKind
 from exchange.core.trading import BOOK_STATE, TradingDesk
 from exchange.core.workers import WorkerDesk
@@ -37,7 +36,7 @@ from matching.types import NoTradeReason, Side
 
 if TYPE_CHECKING:
     from exchange.core.commands import Command
-    from exchange.core.events import AnyEvent
+    from exchange.core.event_rows import EventRows
     from exchange.core.lease import Lease
     from exchange.core.workers import Worker
     from matching.auction import Clearing
@@ -140,15 +139,15 @@ class Exchange(State):
             TimerKind.JOB_FORGET: jobs.forget_due,
         }
 
-    def apply(self, commands: Sequence[Command], records: bytes = b"") -> list[list[AnyEvent]]:
-        """Apply a commit group; one list of events for each command, never empty.
+    def apply(self, commands: Sequence[Command], records: bytes = b"") -> EventRows:
+        """Apply a commit group; the events of each command, at least one.
 
         Args:
             commands: In order.
             records: The same encoded and joined, where the caller has them: what is compiled reads
                 these, and faster.
         """
-        self.tape.begin(True)
+        self.tape.begin()
         if records and COMPILED:
             self._carry_out(records)
         else:
@@ -156,19 +155,19 @@ class Exchange(State):
                 self._apply(command)
         return self.tape.end()
 
-    def replay(self, records: bytes) -> None:
-        """As `apply` for the commands that these records are, where nobody reads the events.
+    def replay(self, records: bytes) -> EventRows:
+        """As `apply` for the commands that these records are.
 
         Raises:
             RecordError: unknown kind or damaged bytes; what came before them is applied.
         """
-        self.tape.begin(False)
+        self.tape.begin()
         if COMPILED:
             self._carry_out(records)
         else:
             for command in c.decode(records):
                 self._apply(command)
-        self.tape.end()
+        return self.tape.end()
 
     def _carry_out(self, records: bytes) -> None:
         """Apply records; plain orders and cancels, which most are, as they lie in the bytes."""
@@ -209,7 +208,6 @@ class Exchange(State):
             assert not self.tape.count, "a command was refused after it had acted"
             self.tape.refused(reason, account_id, self.retry_at_ns)
             self.retry_at_ns = 0
-        self.tape.end_command()
 
     def _advance(self, command: c.Advance) -> Reason:
         """Time goes on: timers that are due fire, late client ids are forgotten."""

@@ -14,8 +14,9 @@ MFLOP_PER_CU: Final = 1_000_000
 FLOPS_PER_MFLOP: Final = 1_000_000
 FLOPS_PER_CU: Final = 1_000_000_000_000
 
-RULES_VERSION: Final = 3
-"""Changes whenever the same journal would give other events; start-up refuses another."""
+RULES_VERSION: Final = 4
+"""Changes whenever the same journal would give other events, or another digest over them; start-up
+refuses another."""
 
 QUANTITY_MAX_MFLOP: Final = 10**15
 JOB_QUANTITY_MAX_MFLOP: Final = 10**13

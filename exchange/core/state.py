@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from matching.book import Book
     from matching.clearing import ClearingGroup
 
+_SHORT_ARRAY_MAX: Final = 15
+"""Elements of an array whose head is one byte."""
+
 
 COUNTERS: Final = (
     "account",
@@ -73,6 +76,15 @@ class Counters:
         """Become what `state` said."""
         for name, value in zip(COUNTERS, state, strict=True):
             setattr(self, name, value)
+
+
+def array_head(count: int) -> bytes:
+    """How MessagePack begins an array."""
+    if count <= _SHORT_ARRAY_MAX:
+        return bytes([0x90 | count])
+    if count < 1 << 16:
+        return b"\xdc" + count.to_bytes(2, "big")
+    return b"\xdd" + count.to_bytes(4, "big")
 
 
 class State:

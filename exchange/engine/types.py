@@ -9,6 +9,7 @@ from typing import Final, Protocol, overload
 import msgspec
 
 from exchange.core.commands import Command
+from exchange.core.event_rows import EventRows
 from exchange.core.events import AnyEvent, Refused
 from exchange.core.notable import UNNOTED, Noted, noted, of_kinds
 from exchange.core.reasons import Reason
@@ -91,7 +92,7 @@ class Outcomes(Sequence[Outcome]):
 
     __slots__ = ("events", "first_sequence", "now_ns")
 
-    def __init__(self, first_sequence: int, now_ns: int, events: list[list[AnyEvent]]) -> None:
+    def __init__(self, first_sequence: int, now_ns: int, events: EventRows) -> None:
         self.first_sequence = first_sequence
         self.now_ns = now_ns
         self.events = events

@@ -8,7 +8,7 @@ complete, so a feed that is killed anywhere goes on where its last transaction e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, Protocol, Self
 
@@ -50,7 +50,7 @@ class Watcher(Protocol):
         first_sequence: int,
         now_ns: int,
         commands: Sequence[Command],
-        events: Sequence[Sequence[AnyEvent]],
+        events: Iterable[Sequence[AnyEvent]],
     ) -> None:
         """One commit group."""
 

@@ -5,7 +5,7 @@ It sees every command with its events, in the order of the journal, and gathers 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from exchange.core import events as e
@@ -109,7 +109,7 @@ class Projector:
         first_sequence: int,
         now_ns: int,
         commands: Sequence[Command],
-        events: Sequence[Sequence[e.AnyEvent]],
+        events: Iterable[Sequence[e.AnyEvent]],
     ) -> None:
         """One commit group: its commands, and the list of events of each.
 
@@ -123,9 +123,11 @@ class Projector:
         if now_ns - self._hour_ns >= HOUR_NS:
             self._close_hour(now_ns)
         handlers = self._handlers
-        for sequence, command in enumerate(commands, first_sequence):
+        for sequence, (command, told) in enumerate(
+            zip(commands, events, strict=True), first_sequence
+        ):
             self._sequence = sequence
-            for event in events[sequence - first_sequence]:
+            for event in told:
                 handler = handlers.get(type(event))
                 if handler is not None:
                     handler(event, command)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
@@ -168,7 +168,7 @@ class JobTraces:
         first_sequence: int,
         now_ns: int,
         commands: Sequence[Command],
-        events: Sequence[Sequence[e.AnyEvent]],
+        events: Iterable[Sequence[e.AnyEvent]],
     ) -> None:
         """One commit group, as `Projector.take` has it."""
         for sequence, (command, found) in enumerate(

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Final
 
 from exchange.core.commands import Command
-from exchange.core.events import AnyEvent
+from exchange.core.event_rows import EventRows
 from exchange.core.exchange import Exchange
 from exchange.journal import GroupRecord
 
@@ -35,12 +35,10 @@ class Replica:
 
     def apply(
         self, commands: Sequence[Command], first_sequence: int, records: bytes = b""
-    ) -> list[list[AnyEvent]]:
+    ) -> EventRows:
         """Apply one group; the events of each command. `records`: see `Exchange.apply`."""
         self._follow(first_sequence)
-        events = self.core.apply(commands, records)
-        self._chain()
-        return events
+        return self._chained(self.core.apply(commands, records))
 
     def replay(self, group: GroupRecord) -> None:
         """Apply one group of a journal, whose events nobody reads.
@@ -49,18 +47,17 @@ class Replica:
             RecordError: it holds what is no command.
         """
         self._follow(group.first_sequence)
-        self.core.replay(group.payload)
-        self._chain()
+        self._chained(self.core.replay(group.payload))
 
     def _follow(self, first_sequence: int) -> None:
         assert first_sequence == self.core.sequence + 1, "the journal does not follow the state"
         self.core.tape.digesting = True
 
-    def _chain(self) -> None:
+    def _chained(self, told: EventRows) -> EventRows:
         chained = sha256(self.outcomes)
-        for piece in self.core.tape.told:
-            chained.update(piece)
+        chained.update(told.rows)
         self.outcomes = chained.digest()
+        return told
 
 
 @contextlib.contextmanager

@@ -40,9 +40,13 @@ from exchange.recovery.copies import copy_file
 Converter = Callable[[list[Any]], list[Any]]
 """Makes a state tree of the next rules of one under the rules before; see `Exchange.state_tree`."""
 
-CONVERTERS: Final[Mapping[int, Converter]] = {}
-"""By the version that a state was under; each leads to the next version. Empty: the first rules
-that had snapshots are the present ones."""
+def _same(tree: list[Any]) -> list[Any]:
+    return tree
+
+
+CONVERTERS: Final[Mapping[int, Converter]] = {3: _same}
+"""By the version that a state was under; each leads to the next version. States of rules 3, the
+first that had snapshots, are those of rules 4, whose digest of outcomes is over other bytes."""
 
 
 class UpgradeRefused(Exception):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from exchange.core.commands import EndOrderStream
+from exchange.core.event_rows import NO_EVENTS
 from exchange.engine import Engine, EngineBusy, EngineStopped, Group, Outcomes
 from exchange.rpc.convert.orders import Batch
 from exchange.rpc.pushes import Push, Pushes
@@ -153,7 +154,7 @@ class OrderFeed:
         stream.instructions_in_flight += batch.size
         if not batch.commands:
             sequence = self._engine.core.sequence
-            nothing = Outcomes(sequence + 1, self._engine.core.now_ns, [])
+            nothing = Outcomes(sequence + 1, self._engine.core.now_ns, NO_EVENTS)
             stream.tell(sequence, Answer(request_id, batch, nothing))
             stream.deliver()
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Final
 
+from librt.strings import read_i64_le
+from mypy_extensions import i64
+
 from exchange.core.commands import (
     CancelOrder,
     Command,
@@ -17,46 +20,55 @@ from exchange.core.commands import (
     PlaceOrder,
     ReplaceOrder,
 )
-from exchange.core.events import (
-    AnyEvent,
-    OrderAccepted,
-    OrderClosed,
-    OrderFilled,
-    OrderReplaced,
-    OrderTriggered,
-    Refused,
+from exchange.core.event_rows import (
+    CLOSED,
+    FILLED,
+    OTHER,
+    PARTIES_AT,
+    EventRows,
+    event_of,
+    row_bytes,
 )
+from exchange.core.events import AnyEvent, OrderReplaced, OrderTriggered
 
 _ANSWERED: Final[frozenset[type]] = frozenset(
     {PlaceOrder, PlaceConditionalOrder, PlaceMultiLegOrder, CancelOrder, ReplaceOrder}
 )
 """Whose account hears of it in the command's answer."""
-_TELLS_NOBODY: Final[frozenset[type]] = frozenset({OrderAccepted, Refused})
-"""Events that concern no other account; most commands do nothing else."""
-_Closed: Final = OrderClosed
-_Filled: Final = OrderFilled
 _Replaced: Final = OrderReplaced
 _Triggered: Final = OrderTriggered
 """Compiled, a constant is at hand, where an imported name is looked up each time."""
+_BYTE: Final = (1 << 8) - 1
+_LOW: Final = (1 << 32) - 1
+
+Happened = bytes | AnyEvent
+"""A fill or an end as its row (`exchange.core.event_rows`), anything else as an event."""
 
 
 class Push:
     """What another's command did to an account's orders.
 
+    It has copies: who reads late must not keep whole groups in memory.
+
     Attributes:
         account_id: Whose orders.
         sequence: The command's number in the journal.
         now_ns: Journal time, nanoseconds since the epoch.
-        events: What happened to them, in order.
+        happened: What happened to them, in order.
     """
 
-    __slots__ = ("account_id", "events", "now_ns", "sequence")
+    __slots__ = ("account_id", "happened", "now_ns", "sequence")
 
-    def __init__(self, account_id: int, sequence: int, now_ns: int, first: AnyEvent) -> None:
+    def __init__(self, account_id: int, sequence: int, now_ns: int, first: Happened) -> None:
         self.account_id = account_id
         self.sequence = sequence
         self.now_ns = now_ns
-        self.events: list[AnyEvent] = [first]
+        self.happened: list[Happened] = [first]
+
+    @property
+    def events(self) -> list[AnyEvent]:
+        """What happened, as events."""
+        return [event_of(one) if isinstance(one, bytes) else one for one in self.happened]
 
 
 class Pushes:
@@ -78,42 +90,51 @@ class Pushes:
         self._now_ns = now_ns
         self._last: dict[int, Push] = {}
 
-    def collect(
-        self, first_sequence: int, commands: list[Command], events: list[list[AnyEvent]]
-    ) -> None:
+    def collect(self, first_sequence: int, commands: list[Command], told: EventRows) -> None:
         """Find what concerns an account that listens, and was not done by itself.
 
         Args:
             first_sequence: Of the first command.
             commands: The group's.
-            events: Each one's events.
+            told: Their events.
         """
-        for at, told in enumerate(events):
-            if len(told) != 1 or type(told[0]) not in _TELLS_NOBODY:
-                self._hear(first_sequence + at, commands[at], told)
+        rows, first = told.rows, told.first
+        at: i64 = told.begin(0)
+        end: i64 = told.end
+        while at < end:
+            head: i64 = read_i64_le(rows, at)
+            kind = head & _BYTE
+            size = row_bytes(rows, at)
+            if kind in (FILLED, CLOSED):
+                number: i64 = (head >> 32) - first
+                parties: i64 = read_i64_le(rows, at + PARTIES_AT)
+                row = rows[at : at + size]
+                asks = _asks(commands[number])
+                self._hear(first_sequence + number, asks, parties & _LOW, row)
+                if kind == FILLED:  # a stop or an auction trades by another's command
+                    self._hear(first_sequence + number, asks, parties >> 32 & _LOW, row)
+            elif kind == OTHER:
+                event = told.other_at(at)
+                if type(event) is _Replaced or type(event) is _Triggered:
+                    number = (head >> 32) - first
+                    asks = _asks(commands[number])
+                    self._hear(first_sequence + number, asks, event.account_id, event)
+            at += size
 
-    def _hear(self, sequence: int, command: Command, told: list[AnyEvent]) -> None:
-        # Time, the operator and mass cancels answer nobody with what happened to an order.
-        asks: int = command.account_id if type(command) in _ANSWERED else 0  # type: ignore[union-attr]
-        for event in told:
-            kind = type(event)
-            if type(event) is _Filled:  # a stop or an auction trades by another's command
-                maker, taker = event.maker_account_id, event.taker_account_id
-                if maker != asks:
-                    self._add(maker, sequence, event)
-                if taker != asks:
-                    self._add(taker, sequence, event)
-            elif kind is _Closed or kind is _Replaced or kind is _Triggered:
-                owner: int = event.account_id  # type: ignore[union-attr]
-                if owner != asks:
-                    self._add(owner, sequence, event)
-
-    def _add(self, account_id: int, sequence: int, event: AnyEvent) -> None:
-        if account_id not in self._accounts:
+    def _hear(self, sequence: int, asks: int, account_id: int, what: Happened) -> None:
+        if account_id == asks or account_id not in self._accounts:
             return
         push = self._last.get(account_id)
         if push is not None and push.sequence == sequence:
-            push.events.append(event)
+            push.happened.append(what)
             return
-        push = self._last[account_id] = Push(account_id, sequence, self._now_ns, event)
+        push = self._last[account_id] = Push(account_id, sequence, self._now_ns, what)
         self.found.append(push)
+
+
+def _asks(command: Command) -> int:
+    """Whom the command's answer tells; time, the operator and mass cancels answer nobody so."""
+    if type(command) in _ANSWERED:
+        account_id: int = command.account_id  # type: ignore[union-attr]
+        return account_id
+    return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from exchange.core.commands import Command
 from exchange.core.events import AnyEvent, LeaseAccepted, LeaseOffered, ReceiptSettled
@@ -21,7 +21,7 @@ class Overhead:
         self._beyond_ns: list[int] = []
 
     def see(
-        self, core: Exchange, commands: Sequence[Command], told: Sequence[list[AnyEvent]]
+        self, core: Exchange, commands: Sequence[Command], told: Iterable[list[AnyEvent]]
     ) -> None:
         """One commit group and its events."""
         del commands

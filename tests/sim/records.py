@@ -27,7 +27,7 @@ class Recorder:
         self.groups: list[list[c.Command]] = []
 
     def apply(self, commands: Sequence[c.Command]) -> list[list[AnyEvent]]:
-        told = self.core.apply(commands)
+        told = list(self.core.apply(commands))
         self.groups.append(list(commands))
         self.recording.see(self.core, commands, told)
         return told

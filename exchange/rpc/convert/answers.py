@@ -8,22 +8,33 @@ message costs as much as all that it tells.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final
 
-import msgspec
-from librt.strings import BytesWriter, write_i64_le
+from librt.strings import BytesWriter, read_i64_le, write_i64_le
 from mypy_extensions import i64, u8
 
 from exchange.core.commands import CancelOrder, Command
-from exchange.core.events import (
-    AnyEvent,
-    OrderAccepted,
-    OrderClosed,
-    OrderFilled,
-    OrderState,
-    Posted,
-    Refused,
+from exchange.core.event_rows import (
+    ACCEPTED,
+    ACCEPTED_BYTES,
+    CLOSED,
+    CLOSED_LEAVES_AT,
+    FILLED,
+    FILLED_INSTRUMENT_AT,
+    FILLED_MAKER_AT,
+    FILLED_MAKER_LEAVES_AT,
+    FILLED_PRICE_AT,
+    FILLED_QUANTITY_AT,
+    FILLED_TAKER_AT,
+    FILLED_TAKER_LEAVES_AT,
+    ID_AT,
+    PARTIES_AT,
+    POSTED,
+    REFUSED,
+    EventRows,
+    row_bytes,
 )
+from exchange.core.events import AnyEvent, OrderState
 from exchange.packed import NO_ID, REPORT
 from exchange.rpc.pushes import Push
 
@@ -36,12 +47,7 @@ _STATE_EXPIRED: Final = int(OrderState.EXPIRED)
 _STATE_PARTIALLY_FILLED: Final = int(OrderState.PARTIALLY_FILLED)
 _STATE_FILLED: Final = int(OrderState.FILLED)
 
-_Accepted: Final = OrderAccepted
 _Cancel: Final = CancelOrder
-_Closed: Final = OrderClosed
-_Filled: Final = OrderFilled
-_Posted: Final = Posted
-_Refused: Final = Refused
 _NO_ID: Final = NO_ID
 """Compiled, a constant is at hand, where an imported name is looked up each time."""
 
@@ -59,19 +65,18 @@ _FIRST_ORDER_ID: Final = 3 << 3
 _AFTER_A_BYTE: Final = (1 << 57) - 1
 """What is left of a word's bits once seven are written."""
 
-_fields_of: Final = msgspec.structs.astuple
-_FilledFields = tuple[int, int, int, int, int, int, int, int, int, int, int]
-_ClosedFields = tuple[int, int, int, int, int, int]
+_BYTE: Final = (1 << 8) - 1
+_LOW: Final = (1 << 32) - 1
 
 
 def acceptances(
-    indexes: list[int], events: list[list[AnyEvent]]
+    indexes: list[int], told: EventRows
 ) -> tuple[list[tuple[int, int, int]], list[int]]:
     """What plain acceptances a batch's events tell of, and which commands have more to tell.
 
     Args:
         indexes: Each command's place in the request.
-        events: Each command's events.
+        told: Each command's events.
 
     Returns:
         Ranges (first place, count, first order) of orders that were accepted one after the other,
@@ -82,20 +87,23 @@ def acceptances(
     first_index: i64 = 0
     first_order_id: i64 = 0
     count: i64 = 0
-    for at, told in enumerate(events):
-        first = told[0]
-        if type(first) is _Accepted:
-            order_id: i64 = first.order_id
-            index: i64 = indexes[at]
+    rows = told.rows
+    at: i64 = told.begin(0)
+    for number in range(len(told)):
+        end: i64 = told.begin(number + 1)
+        if read_i64_le(rows, at) & _BYTE == ACCEPTED:
+            order_id: i64 = read_i64_le(rows, at + ID_AT)
+            index: i64 = indexes[number]
             if count and order_id == first_order_id + count and index == first_index + count:
                 count += 1
             else:
                 if count:
                     ranges.append((first_index, count, first_order_id))
                 first_index, first_order_id, count = index, order_id, 1
-            if len(told) == 1:
-                continue
-        untold.append(at)
+            at += ACCEPTED_BYTES
+        if at < end:
+            untold.append(number)
+            at = end
     if count:
         ranges.append((first_index, count, first_order_id))
     return ranges, untold
@@ -108,7 +116,7 @@ def answer(
     now_ns: int,
     made: list[Command],
     indexes: list[int],
-    events: list[list[AnyEvent]],
+    told: EventRows,
     rejected: bytes,
     unusual: Callable[[int, AnyEvent], bytes],
 ) -> bytes:
@@ -121,27 +129,30 @@ def answer(
         now_ns: Journal time of all of them, nanoseconds since the epoch.
         made: The commands.
         indexes: Each command's place in the request.
-        events: Each command's events.
+        told: Each command's events.
         rejected: Rows of what did not become a command.
         unusual: Makes the rows of an event that no row says as it stands.
     """
-    ranges, untold = acceptances(indexes, events)
-    rows = BytesWriter()
-    rows.write(rejected)
-    for at in untold:
-        sequence, index = first_sequence + at, indexes[at]
-        for event in events[at]:
-            kind = type(event)
-            if kind is _Accepted or kind is _Posted:
-                continue  # told by a range; and money is the ledger's to tell
-            if _usual(rows, account_id, sequence, now_ns, index, event):
-                continue
-            command = made[at]
-            if type(event) is _Refused and type(command) is _Cancel:
-                _refused(rows, sequence, now_ns, index, command, event)
-            else:
-                rows.write(unusual(at, event))
-    return response(request_id, first_sequence + len(events) - 1, ranges, rows.getvalue())
+    ranges, untold = acceptances(indexes, told)
+    rows, out = told.rows, BytesWriter()
+    out.write(rejected)
+    for number in untold:
+        sequence, index = first_sequence + number, indexes[number]
+        at: i64 = told.begin(number)
+        end: i64 = told.begin(number + 1)
+        while at < end:
+            kind = read_i64_le(rows, at) & _BYTE
+            # Acceptances are told by a range; and money is the ledger's to tell.
+            if kind not in (ACCEPTED, POSTED):
+                command = made[number]
+                if _usual(out, account_id, sequence, now_ns, index, rows, at):
+                    pass
+                elif kind == REFUSED and type(command) is _Cancel:
+                    _refused(out, sequence, now_ns, index, command, read_i64_le(rows, at))
+                else:
+                    out.write(unusual(number, told.event_at(at)))
+            at += row_bytes(rows, at)
+    return response(request_id, first_sequence + len(told) - 1, ranges, out.getvalue())
 
 
 def unasked(
@@ -154,12 +165,14 @@ def unasked(
         pushes: What others did, oldest first.
         unusual: Makes the rows of what is neither a fill nor an end.
     """
-    rows = BytesWriter()
+    out = BytesWriter()
     for push in pushes:
-        for event in push.events:
-            if not _usual(rows, account_id, push.sequence, push.now_ns, 0, event):
-                rows.write(unusual(push, event))
-    return rows.getvalue()
+        for one in push.happened:
+            if not isinstance(one, bytes):
+                out.write(unusual(push, one))
+            elif not _usual(out, account_id, push.sequence, push.now_ns, 0, one, 0):
+                raise AssertionError("an account was pushed what does not concern it")
+    return out.getvalue()
 
 
 def response(
@@ -212,44 +225,52 @@ def _word(unsigned: int) -> i64:
 
 
 def _usual(
-    rows: BytesWriter, account_id: i64, sequence: i64, now_ns: i64, index: i64, event: AnyEvent
+    out: BytesWriter, account_id: i64, sequence: i64, now_ns: i64, index: i64, rows: bytes, at: i64
 ) -> bool:
     """Write the row of a fill or an end, which most reports are; False for any other event."""
-    if type(event) is _Filled:
-        (
-            trade_id, instrument_id, price, quantity, maker_id, maker_account_id, maker_leaves,
-            taker_id, taker_account_id, taker_leaves, taker_side,
-        ) = cast("_FilledFields", _fields_of(event))  # fmt: skip
-        order_id, leaves, side = taker_id, taker_leaves, taker_side
-        if taker_account_id != account_id:
-            if maker_account_id != account_id:
-                return False
-            order_id, leaves, side = maker_id, maker_leaves, 3 - side
-        words = TRADE | (_STATE_PARTIALLY_FILLED if leaves else _STATE_FILLED) << 8 | side << 16
-        _head(rows, sequence, now_ns, index, instrument_id, words << 16)
-        _tail(rows, order_id, _NO_ID, price, quantity, leaves, trade_id)
-        return True
-    if type(event) is _Closed:
-        order_id, owner_id, instrument_id, state, reason, left = cast(
-            "_ClosedFields", _fields_of(event)
-        )
-        if owner_id != account_id:
+    head: i64 = read_i64_le(rows, at)
+    kind = head & _BYTE
+    if kind == FILLED:
+        parties: i64 = read_i64_le(rows, at + PARTIES_AT)
+        side = head >> 8 & _BYTE
+        if parties >> 32 & _LOW == account_id:
+            order_id = read_i64_le(rows, at + FILLED_TAKER_AT)
+            leaves = read_i64_le(rows, at + FILLED_TAKER_LEAVES_AT)
+        elif parties & _LOW == account_id:
+            order_id = read_i64_le(rows, at + FILLED_MAKER_AT)
+            leaves = read_i64_le(rows, at + FILLED_MAKER_LEAVES_AT)
+            side = 3 - side
+        else:
             return False
+        words = TRADE | (_STATE_PARTIALLY_FILLED if leaves else _STATE_FILLED) << 8 | side << 16
+        instrument_id = read_i64_le(rows, at + FILLED_INSTRUMENT_AT)
+        _head(out, sequence, now_ns, index, instrument_id, words << 16)
+        price = read_i64_le(rows, at + FILLED_PRICE_AT)
+        quantity = read_i64_le(rows, at + FILLED_QUANTITY_AT)
+        _tail(out, order_id, _NO_ID, price, quantity, leaves, read_i64_le(rows, at + ID_AT))
+        return True
+    if kind == CLOSED:
+        parties = read_i64_le(rows, at + PARTIES_AT)
+        if parties & _LOW != account_id:
+            return False
+        state = head >> 8 & _BYTE
+        reason = head >> 16 & 0xFFFF
         words = (EXPIRED if state == _STATE_EXPIRED else CANCELED) | state << 8
-        _head(rows, sequence, now_ns, index, instrument_id, words << 16 | reason)
-        _tail(rows, order_id, _NO_ID, 0, left, 0, 0)
+        _head(out, sequence, now_ns, index, parties >> 32 & _LOW, words << 16 | reason)
+        left = read_i64_le(rows, at + CLOSED_LEAVES_AT)
+        _tail(out, read_i64_le(rows, at + ID_AT), _NO_ID, 0, left, 0, 0)
         return True
     return False
 
 
 def _refused(
-    rows: BytesWriter, sequence: i64, now_ns: i64, index: i64, cancel: CancelOrder, event: Refused
+    out: BytesWriter, sequence: i64, now_ns: i64, index: i64, cancel: CancelOrder, head: i64
 ) -> None:
     """Write the row of a cancel that changed nothing: its order has traded meanwhile, often."""
     order_id = cancel.order_id
     named_by = _NO_ID if order_id else cancel.client_order_id
-    _head(rows, sequence, now_ns, index, 0, REJECTED << 16 | int(event.reason))
-    _tail(rows, _word(order_id), named_by, 0, 0, 0, 0)
+    _head(out, sequence, now_ns, index, 0, REJECTED << 16 | head >> 8 & 0xFFFF)
+    _tail(out, _word(order_id), named_by, 0, 0, 0, 0)
 
 
 # A row of `REPORT`, written number by number: compiled, these are plain stores.

@@ -59,7 +59,7 @@ def test_groups_do_not_matter_and_every_event_is_the_same() -> None:
     commands = decode(bytes(market.records))
     whole, one_by_one = Exchange(), Exchange()
     events = whole.apply(commands)
-    assert events == [one_by_one.apply([command])[0] for command in commands]
+    assert list(events) == [one_by_one.apply([command])[0] for command in commands]
     assert whole.digest() == one_by_one.digest() == market.exchange.digest()
 
 

@@ -11,11 +11,11 @@ import pytest
 
 import matching
 from exchange.core import commands as c
-from exchange.core.event_tape import array_head
 from exchange.core.exchange import Exchange
 from exchange.core.limits import NS_PER_S, RULES_VERSION
 from exchange.core.rules import LIVE_RULES
 from exchange.core.snapshot import SnapshotInvalid, load
+from exchange.core.state import array_head
 from tests.exchange.core.chaos import Chaos
 from tests.exchange.core.graph import Comparison
 from tests.exchange.core.scenario import Market

@@ -17,6 +17,7 @@ from exchange.core.events import (
 )
 from exchange.core.reasons import Reason
 from exchange.engine import Group, Outcomes
+from tests.exchange.core.rows import rows_of
 
 ACCEPTED = OrderAccepted(1, 1, bytes(16), 1, 1, 100, 5)
 CLOSED = OrderClosed(1, 1, 1, OrderState.CANCELED, Reason.CANCELLED_BY_OWNER, 5)
@@ -25,7 +26,7 @@ REVOKED = [KeyRevoked(number, bytes(32)) for number in range(2)]
 
 
 def group(*events: list[AnyEvent]) -> Group:
-    return Group([Advance(at) for at in range(len(events))], Outcomes(5, 7, [*events]))
+    return Group([Advance(at) for at in range(len(events))], Outcomes(5, 7, rows_of(events)))
 
 
 def test_a_reader_gets_what_it_names_in_order() -> None:

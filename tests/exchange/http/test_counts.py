@@ -11,6 +11,7 @@ from exchange.core.reasons import Reason
 from exchange.engine import Group, Outcomes
 from exchange.http.counts import EventCounts
 from exchange.testing import InProcessExchange
+from tests.exchange.core.rows import rows_of
 
 
 def ended(state: LeaseState) -> LeaseEnded:
@@ -26,7 +27,9 @@ async def test_every_reason_and_state_is_counted(tmp_path: Path) -> None:
         happened: list[AnyEvent] = [*refused, ended(LeaseState.SETTLED), refused[0]]
         events = [[one] for one in happened]
         commands = [Advance(at) for at in range(len(events))]
-        counts._on_group(Group([*commands], Outcomes(1, 7, events)))
-        counts._on_group(Group([Advance(9)], Outcomes(100, 7, [[ended(LeaseState.SETTLED)]])))
+        counts._on_group(Group([*commands], Outcomes(1, 7, rows_of(events))))
+        counts._on_group(
+            Group([Advance(9)], Outcomes(100, 7, rows_of([[ended(LeaseState.SETTLED)]])))
+        )
         assert counts.refused == dict.fromkeys(Reason, 1) | {refused[0].reason: 2}
         assert counts.leases_ended == {LeaseState.SETTLED: 2}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from tests.exchange.recovery.test_start import start
 
 OLD = RULES_VERSION - 1
 SAME = {OLD: lambda tree: tree}
+RULES_3 = Path(__file__).parent / "older" / "rules-3"
+"""What a release under rules 3 left behind: the first 300 commands of seed 101, and a snapshot."""
 
 
 def old_log(folder: Path) -> LocalLog:
@@ -144,3 +147,16 @@ def test_what_cannot_be_taken_over_is_refused(tmp_path: Path) -> None:
         log.append(groups(6)[30])
     with pytest.raises(UpgradeRefused, match="no good snapshot of the journal's end"):
         go_on(tmp_path)
+
+
+def test_what_a_release_before_left_goes_over(tmp_path: Path) -> None:
+    """Under rules 3 outcomes had another digest, which the upgraded snapshot goes on from."""
+    folder = tmp_path / "data"
+    shutil.copytree(RULES_3, folder)
+    (last,) = SnapshotStore(folder / "snapshots").paths()
+    before = SnapshotStore(folder / "snapshots").read_head(last)
+    done = upgrade(folder / "journal", folder / "snapshots", GENESIS)
+    assert (done.from_rules, done.to_rules) == (3, RULES_VERSION)
+    started = start(folder)
+    assert started.replica.core.dump() == replayed(groups(101, 300)).core.dump()
+    assert started.replica.outcomes == before.outcomes

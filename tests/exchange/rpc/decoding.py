@@ -14,6 +14,7 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from exchange.core import commands as c
+from exchange.core.event_rows import NO_EVENTS
 from exchange.core.exchange import Exchange
 from exchange.core.reasons import Reason
 from exchange.core.records import RecordError
@@ -38,7 +39,7 @@ from exchange.v1 import worker_service_pb2 as workers_pb
 from tests.exchange.core.scenario import Market
 
 ACCOUNT: Final = 7
-NOTHING: Final = Outcomes(1, 0, [])
+NOTHING: Final = Outcomes(1, 0, NO_EVENTS)
 WORKER: Final = 3
 KEY: Final = bytes(range(32))
 """A private key, the same in every run."""

@@ -9,6 +9,7 @@ from exchange.core.events import AnyEvent, LeaseOffered, OrderFilled, TimeAdvanc
 from exchange.engine import Group, Outcomes
 from exchange.rpc import history
 from exchange.rpc.history import RECENT_TRADES_MAX, History, TradeRecord
+from tests.exchange.core.rows import rows_of
 
 FUTURE, SPOT = 1, 2
 
@@ -22,7 +23,7 @@ def record(trade_id: int, instrument_id: int = FUTURE, sequence: int = 1) -> Tra
 
 
 def group(*events: AnyEvent) -> Group:
-    return Group([Advance(7)], Outcomes(1, 7, [[*events]]))
+    return Group([Advance(7)], Outcomes(1, 7, rows_of([events])))
 
 
 def test_trades_are_told_oldest_first_by_instrument_and_over_all() -> None:

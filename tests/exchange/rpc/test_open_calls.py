@@ -10,6 +10,7 @@ from exchange.engine import Group, Outcomes
 from exchange.rpc import open_calls
 from exchange.rpc.auth import Caller
 from exchange.rpc.open_calls import OpenCalls
+from tests.exchange.core.rows import rows_of
 
 KEY_HASH = bytes(32)
 
@@ -33,7 +34,7 @@ class Stream:
 
 
 def revoke(calls: OpenCalls) -> None:
-    calls.on_group(Group([Advance(0)], Outcomes(1, 0, [[KeyRevoked(1, KEY_HASH)]])))
+    calls.on_group(Group([Advance(0)], Outcomes(1, 0, rows_of([[KeyRevoked(1, KEY_HASH)]]))))
 
 
 async def test_a_stream_of_a_revoked_key_ends_once_its_message_is_written() -> None:

@@ -11,6 +11,7 @@ from exchange.core.reasons import Reason
 from exchange.engine import Group, Outcomes
 from exchange.rpc import outputs
 from exchange.rpc.outputs import Output, OutputHub, StoredOutput, TooManyWatchers
+from tests.exchange.core.rows import rows_of
 from tests.waiting import WITHIN_S
 
 
@@ -105,7 +106,7 @@ def settlement(job_id: int, tokens: int) -> Group:
         1, job_id, 1, 1, 1, 1, 5, tokens, digest, digest, digest, digest, digest, b""
     )
     event = ReceiptSettled(job_id, job_id, 1, 3, 1, 5, 10, 1, digest)
-    return Group([command], Outcomes(job_id, 0, [[event]]))
+    return Group([command], Outcomes(job_id, 0, rows_of([[event]])))
 
 
 def test_token_counts_are_those_of_the_paid_receipt_and_bounded(

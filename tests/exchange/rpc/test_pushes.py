@@ -18,6 +18,7 @@ from exchange.core.events import (
 )
 from exchange.core.reasons import Reason
 from exchange.rpc.pushes import Push, Pushes
+from tests.exchange.core.rows import rows_of
 
 ALICE, BOB, CAROL = 1, 2, 3
 NOW_NS = 77
@@ -42,7 +43,7 @@ def closed(account_id: int) -> OrderClosed:
 
 def pushes(*did: tuple[Command, list[AnyEvent]], to: tuple[int, ...] = (ALICE, BOB)) -> list[Push]:
     collected = Pushes(to, NOW_NS)
-    collected.collect(10, [command for command, _ in did], [events for _, events in did])
+    collected.collect(10, [command for command, _ in did], rows_of([events for _, events in did]))
     return collected.found
 
 

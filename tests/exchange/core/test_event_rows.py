@@ -1,0 +1,174 @@
+"""Events come back from their rows, whole and in slices, and the bytes stay what they are."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exchange.core import event_tape
+from exchange.core import events as e
+from exchange.core.event_rows import (
+    NO_EVENTS,
+    OTHER_BYTES,
+    EventRows,
+    encode,
+    event_of,
+    filled_up,
+    row_bytes,
+)
+from exchange.core.event_tape import EventTape
+from exchange.core.reasons import Reason
+from tests.exchange.core.rows import rows_of
+
+IDS = st.integers(0, 2**31 - 1)  # of accounts and instruments
+NUMBERS = st.one_of(
+    st.sampled_from([0, 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, -1, -(2**63)]),
+    st.integers(-(2**63), 2**63 - 1),
+)
+OWN_ROW = (
+    e.OrderAccepted, e.OrderFilled, e.OrderClosed, e.Posted, e.Refused, e.TimeAdvanced,
+)  # fmt: skip
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "client_order_id": st.binary(min_size=16, max_size=16),
+    "kind": st.sampled_from(e.EntryKind),
+    "reason": st.sampled_from(Reason),
+    "side": st.sampled_from([1, 2]),
+    "state": st.sampled_from(e.OrderState),
+    "taker_side": st.sampled_from([1, 2]),
+}
+
+
+def field(name: str) -> st.SearchStrategy[Any]:
+    is_id = name.endswith("account_id") or name == "instrument_id"
+    return FIELDS.get(name, IDS if is_id else NUMBERS)
+
+
+def events(kind: type[e.Event]) -> st.SearchStrategy[Any]:
+    return st.builds(kind, *[field(name) for name in kind.__struct_fields__])
+
+
+ORDINARY = st.one_of([events(kind) for kind in OWN_ROW])
+RARE = st.one_of(
+    st.builds(e.Repeated, IDS, NUMBERS),
+    st.builds(e.AccountOpened, IDS, IDS, st.text(max_size=20)),
+    st.builds(e.QuoteSet, IDS, IDS, IDS, st.lists(NUMBERS, max_size=4).map(tuple)),
+)
+RESULTS = st.lists(st.lists(ORDINARY | RARE, min_size=1, max_size=5), max_size=12)
+
+
+@given(results=RESULTS, digesting=st.booleans())
+def test_events_come_back(results: list[list[e.AnyEvent]], digesting: bool) -> None:
+    told = rows_of(results, digesting=digesting)
+    told.check()
+    assert len(told) == len(results)
+    assert list(told) == results
+    assert [told[at] for at in range(-len(results), 0)] == results
+    for at in (len(results), -len(results) - 1):
+        with pytest.raises(IndexError):
+            told[at]
+
+
+@given(results=RESULTS, data=st.data())
+def test_a_slice_is_that_part_of_the_whole(
+    results: list[list[e.AnyEvent]], data: st.DataObject
+) -> None:
+    bound = st.integers(-2, len(results) + 2) | st.none()
+    part: EventRows = rows_of(results)
+    for _ in range(2):  # a slice of a slice, too
+        wanted = slice(data.draw(bound), data.draw(bound))
+        part, results = part[wanted], results[wanted]
+        part.check()
+        assert list(part) == results
+        assert part.rows[part.begin(0) : part.end] == b"".join(
+            part.rows[part.begin(at) : part.begin(at + 1)] for at in range(len(part))
+        )
+
+
+@given(event=ORDINARY)
+def test_a_copied_row_is_the_event(event: e.AnyEvent) -> None:
+    told = rows_of([[e.Refused(Reason.FIELD_INVALID)], [event]])
+    begin = told.begin(1)
+    row = told.rows[begin : begin + row_bytes(told.rows, begin)]
+    assert row == told.rows[begin:]
+    assert event_of(row) == event
+
+
+def test_a_rare_event_has_no_row_of_its_own() -> None:
+    told = rows_of([[e.Repeated(1, 2)]])
+    with pytest.raises(AssertionError):
+        event_of(told.rows)
+
+
+@given(event=RARE)
+def test_all_of_a_rare_event_is_digested(event: e.AnyEvent) -> None:
+    """Its MessagePack follows the head, filled up to whole words; without a digest, nothing."""
+    said = encode(event)
+    rows = rows_of([[event]]).rows
+    assert rows[OTHER_BYTES:] == said.ljust(filled_up(len(said)), b"\0")
+    assert len(rows_of([[event]], digesting=False).rows) == OTHER_BYTES
+
+
+def test_commands_of_a_group_are_told_apart() -> None:
+    """The digest is over the rows alone, so those must say where a command's events end."""
+    one, two = e.Posted(e.EntryKind.TRADE, 1, 2, 3, 4), e.TimeAdvanced(5)
+    assert rows_of([[one, two]]).rows != rows_of([[one], [two]]).rows
+
+
+def test_the_bytes_stay_what_they_are() -> None:
+    """Digests of outcomes are compared across releases of the same rules: `RULES_VERSION`."""
+    told = rows_of([
+        [e.OrderAccepted(11, 12, bytes(range(16)), 13, 2, 14, 15)],
+        [e.OrderFilled(21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 1)],
+        [e.OrderClosed(31, 32, 33, e.OrderState.CANCELED, Reason.CANCELLED_BY_OWNER, 34)],
+        [e.Posted(e.EntryKind.TRADE, 41, 42, 43, 44), e.Refused(Reason.UNKNOWN_ORDER, 51, 52)],
+        [e.TimeAdvanced(61), e.Repeated(71, 72)],
+    ])  # fmt: skip
+    repeated = encode(e.Repeated(71, 72))
+    ended = e.OrderState.CANCELED | Reason.CANCELLED_BY_OWNER << 8
+    assert told.rows == b"".join([
+        words(head(1, 2, 0), 11, 12 | 13 << 32), bytes(range(16)), words(14, 15),
+        words(head(2, 1, 1), 21, 26 | 29 << 32, 25, 28, 27, 30, 23, 24, 22),
+        words(head(3, ended, 2), 31, 32 | 33 << 32, 34),
+        words(head(4, e.EntryKind.TRADE, 3), 41 | 42 << 32, 43, 44),
+        words(head(5, Reason.UNKNOWN_ORDER, 3), 51, 52),
+        words(head(6, 0, 4), 61),
+        words(head(7, 0, 4), len(repeated) << 32), repeated, bytes(-len(repeated) % 8),
+    ])  # fmt: skip
+
+
+def head(kind: int, small: int, command: int) -> int:
+    return kind | small << 8 | command << 32
+
+
+def words(*numbers: int) -> bytes:
+    return struct.pack(f"<{len(numbers)}q", *numbers)
+
+
+def test_every_event_is_told_by_a_row_of_one_kind() -> None:
+    """One that no test names is told as any other is."""
+    assert set(OWN_ROW) < set(get_args(e.AnyEvent))
+
+
+def test_no_command_has_no_events() -> None:
+    NO_EVENTS.check()
+    assert list(NO_EVENTS) == []
+    assert repr(rows_of([[e.TimeAdvanced(1)]])) == "[[TimeAdvanced(now_ns=1)]]"
+
+
+def test_much_memory_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a group has written stays for the next one's use, up to KEPT_BYTES_MAX."""
+    monkeypatch.setattr(event_tape, "KEPT_BYTES_MAX", 100)
+    tape = EventTape()
+    memory = tape._rows
+    for many, kept in ((1, True), (50, False)):
+        tape.begin_command()
+        for number in range(many):
+            tape.advanced(number)
+        assert [len(events) for events in tape.end()] == [many]
+        tape.begin()
+        assert (tape._rows is memory) == kept
+        assert not len(tape._rows)
