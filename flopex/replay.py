@@ -72,7 +72,7 @@ def replay_journal(
             if up_to_sequence is not None and replica.core.sequence >= up_to_sequence:
                 break
             commands = decode(record.payload)
-            events = replica.apply(commands, record.first_sequence, record.payload)
+            events = replica.apply(record.first_sequence, record.payload)
             if watch is not None:
                 watch(replica.core, commands, events)
             comparison.check(replica)

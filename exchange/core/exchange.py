@@ -7,7 +7,7 @@ the state as it was. Timers that are due fire when Advance comes, in (due time, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -139,34 +139,23 @@ class Exchange(State):
             TimerKind.JOB_FORGET: jobs.forget_due,
         }
 
-    def apply(self, commands: Sequence[Command], records: bytes = b"") -> EventRows:
-        """Apply a commit group; the events of each command, at least one.
-
-        Args:
-            commands: In order.
-            records: The same encoded and joined, where the caller has them: what is compiled reads
-                these, and faster.
-        """
+    def apply(self, commands: Iterable[Command]) -> EventRows:
+        """Apply a commit group; the events of each command, at least one."""
         self.tape.begin()
-        if records and COMPILED:
-            self._carry_out(records)
-        else:
-            for command in commands:
-                self._apply(command)
+        for command in commands:
+            self._apply(command)
         return self.tape.end()
 
-    def replay(self, records: bytes) -> EventRows:
-        """As `apply` for the commands that these records are.
+    def apply_records(self, records: bytes) -> EventRows:
+        """As `apply` for the commands that these records are; compiled, faster.
 
         Raises:
-            RecordError: unknown kind or damaged bytes; what came before them is applied.
+            RecordError: unknown kind or damaged bytes; what came before them may be applied.
         """
+        if not COMPILED:
+            return self.apply(c.decode(records))
         self.tape.begin()
-        if COMPILED:
-            self._carry_out(records)
-        else:
-            for command in c.decode(records):
-                self._apply(command)
+        self._carry_out(records)
         return self.tape.end()
 
     def _carry_out(self, records: bytes) -> None:

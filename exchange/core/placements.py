@@ -1,21 +1,37 @@
-"""A command that places an order, read once."""
+"""Commands of orders, read from records where few of their fields are wanted."""
 
 from __future__ import annotations
 
 from typing import Final, cast
 
 import msgspec
-from librt.strings import read_i32_be, read_i32_le, read_i64_le
-from mypy_extensions import i64
+from librt.strings import BytesWriter, read_i32_be, read_i32_le, read_i64_le, write_i32_le
+from mypy_extensions import i32, i64
 
 from exchange.core.client_ids import content_digest, placement_digest
-from exchange.core.commands import PlaceConditionalOrder, PlaceMultiLegOrder, PlaceOrder
+from exchange.core.commands import (
+    CancelOrder,
+    PlaceConditionalOrder,
+    PlaceMultiLegOrder,
+    PlaceOrder,
+)
+from exchange.core.records import HEAD
 
 _Fields = tuple[int, bytes, int, int, int, int, int, int, int, int, int]
 _FIELDS: Final = len(PlaceOrder.__struct_fields__)
 _PLAIN: Final = PlaceOrder.KIND
 _NO_ID: Final = bytes(16)
 _U32: Final = 0xFFFFFFFF
+_KIND: Final = 0xFFFF
+_FIRST_ANSWERED: Final = PlaceOrder.KIND
+_LAST_ANSWERED: Final = PlaceMultiLegOrder.KIND
+"""Kinds of the commands about one order: to place, cancel and replace it."""
+_LENGTH_AT: Final = 4
+_CANCEL_HEAD: Final = CancelOrder.head_word()
+
+HEAD_BYTES: Final = HEAD.size
+BEGIN_BYTES: Final = 4
+"""Of an entry in `record_begins`."""
 
 
 class Placement:
@@ -138,3 +154,35 @@ def read_cancel(record: bytes, at: i64) -> tuple[int, int, bytes]:
     if order_id < 0:
         order_id += 1 << 64  # an unsigned field
     return account_id, order_id, record[at + 12 : at + 28]
+
+
+def record_begins(records: bytes) -> bytes:
+    """Where each of joined records begins, as numbers of `BEGIN_BYTES`, little-endian."""
+    begins = BytesWriter()
+    at: i64 = 0
+    end: i64 = len(records)
+    while at < end:
+        write_i32_le(begins, i32(at))
+        at += HEAD_BYTES + i64(read_i32_le(records, at + _LENGTH_AT))
+    return begins.getvalue()
+
+
+def asker(records: bytes, begins: bytes, number: i64) -> int:
+    """The account that the answer to a command tells what became of its order.
+
+    0 where there is none: time, the operator and mass cancels answer nobody so.
+    """
+    at = i64(read_i32_le(begins, number * BEGIN_BYTES))
+    kind = read_i32_le(records, at) & _KIND
+    if _FIRST_ANSWERED <= kind <= _LAST_ANSWERED:
+        return i64(read_i32_le(records, at + HEAD_BYTES)) & _U32
+    return 0
+
+
+def cancel_in(records: bytes, begins: bytes, number: i64) -> tuple[int, bytes] | None:
+    """Order and client order of a command that is a `CancelOrder`; None for any other."""
+    at = i64(read_i32_le(begins, number * BEGIN_BYTES))
+    if read_i64_le(records, at) != _CANCEL_HEAD:
+        return None
+    _, order_id, client_order_id = read_cancel(records, at + HEAD_BYTES)
+    return order_id, client_order_id

@@ -96,10 +96,10 @@ class _Moment(NamedTuple):
 
 
 class _Submission:
-    __slots__ = ("callback", "commands", "payload", "since_ns")
+    __slots__ = ("callback", "count", "payload", "since_ns")
 
-    def __init__(self, commands: Sequence[Command], payload: bytes, callback: Callback) -> None:
-        self.commands = commands
+    def __init__(self, count: int, payload: bytes, callback: Callback) -> None:
+        self.count = count  # of commands
         self.payload = payload
         self.callback = callback
         self.since_ns = time.perf_counter_ns()
@@ -223,7 +223,7 @@ class Engine:
             else:
                 future.set_result(result[0])
 
-        self._enqueue((command,), command.encode(), resolve)
+        self._enqueue(1, command.encode(), resolve)
         return future
 
     def submit_many(self, commands: Sequence[Command]) -> asyncio.Future[Outcomes]:
@@ -258,7 +258,7 @@ class Engine:
         payload = payload or b"".join([command.encode() for command in commands])
         if len(payload) > GROUP_BYTES_MAX:
             raise ValueError(f"a batch holds at most {GROUP_BYTES_MAX} bytes")
-        self._enqueue(commands, payload, callback)
+        self._enqueue(len(commands), payload, callback)
 
     def wake(self) -> None:
         """Look at the clock again: for clocks that do not run by themselves."""
@@ -296,16 +296,16 @@ class Engine:
         self.wake()
         await self._ended.wait()
 
-    def _enqueue(self, commands: Sequence[Command], payload: bytes, callback: Callback) -> None:
+    def _enqueue(self, count: int, payload: bytes, callback: Callback) -> None:
         if self._stopping or self._failure is not None:
             raise EngineStopped("the engine has stopped") from self._failure
         if (
-            self._pending_commands + len(commands) > PENDING_COMMANDS_MAX
+            self._pending_commands + count > PENDING_COMMANDS_MAX
             or self._pending_bytes + len(payload) > PENDING_BYTES_MAX
         ):
             raise EngineBusy(f"{self._pending_commands} commands wait for their commit")
-        self._pending.append(_Submission(commands, payload, callback))
-        self._pending_commands += len(commands)
+        self._pending.append(_Submission(count, payload, callback))
+        self._pending_commands += count
         self._pending_bytes += len(payload)
         self.wake()
 
@@ -371,28 +371,23 @@ class Engine:
         commands = payload_bytes = 0
         while self._pending:
             head = self._pending[0]
-            commands += len(head.commands)
+            commands += head.count
             payload_bytes += len(head.payload)
             if taken and (commands > GROUP_COMMANDS_MAX or payload_bytes > GROUP_BYTES_MAX):
                 break
             taken.append(self._pending.popleft())
-            self._pending_commands -= len(head.commands)
+            self._pending_commands -= head.count
             self._pending_bytes -= len(head.payload)
         return taken
 
     def _commit(self, taken: list[_Submission], now_ns: int) -> None:
-        advance = Advance(now_ns)
-        commands: list[Command] = [advance]
-        for submission in taken:
-            commands += submission.commands
-        payload = b"".join([advance.encode(), *(s.payload for s in taken)])
+        payload = b"".join([Advance(now_ns).encode(), *(s.payload for s in taken)])
         began = _Moment.now()
         try:
-            group = apply(self.replica, commands, self.core.sequence + 1, payload)
+            group = apply(self.replica, self.core.sequence + 1, payload)
+            count = len(group.commands)
             applied = _Moment.now()
-            self._log.append(
-                GroupRecord(group.first_sequence, len(commands), self.core.epoch, payload)
-            )
+            self._log.append(GroupRecord(group.first_sequence, count, self.core.epoch, payload))
         except BaseException as error:
             # Nothing of this group was published, and nothing will be.
             stopped = EngineStopped("the command may or may not be in the journal")
@@ -408,10 +403,10 @@ class Engine:
         )
         stats = self.stats
         stats.groups += 1
-        stats.commands += len(commands)
+        stats.commands += count
         stats.payload_bytes += len(payload)
         stats.sync_ns.add(sync_ns)
-        stats.group_commands.add(len(commands) - 1)  # the first is the Advance
+        stats.group_commands.add(count - 1)  # the first is the Advance
         for submission in taken:
             stats.ack_ns.add(durable.clock_ns - submission.since_ns)
         self._note(began, applied, durable, _Moment.now())
@@ -431,7 +426,7 @@ class Engine:
         start = 1  # the group's first command is the Advance
         # A future's waiter runs after the subscribers, as it needs another turn of the loop.
         for submission in taken:
-            end = start + len(submission.commands)
+            end = start + submission.count
             submission.callback(outcomes[start:end])
             start = end
         for subscriber in self._subscribers:

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import structlog
 
-from exchange.core.commands import Command, Recovered, decode
+from exchange.core.commands import Recovered
 from exchange.core.exchange import Exchange
 from exchange.core.limits import RULES_VERSION
+from exchange.core.recorded import Recorded
 from exchange.engine.types import Clock, Group, Outcomes, Subscriber
 from exchange.journal import (
     FIRST_SEQUENCE,
@@ -160,10 +161,9 @@ def _replay(config: EngineConfig, started: Started[LogStore], on_replay: Subscri
     differs = ""
     for record in started.log.read_from(started.next_sequence):
         if on_replay is None:
-            started.replica.replay(record)
+            started.replica.apply(record.first_sequence, record.payload)
         else:
-            commands = decode(record.payload)
-            on_replay(apply(started.replica, commands, record.first_sequence, record.payload))
+            on_replay(apply(started.replica, record.first_sequence, record.payload))
         try:
             comparison.check(started.replica)
         except Differs as error:
@@ -174,10 +174,10 @@ def _replay(config: EngineConfig, started: Started[LogStore], on_replay: Subscri
     return differs
 
 
-def apply(replica: Replica, commands: list[Command], first_sequence: int, records: bytes) -> Group:
-    """Apply one group, of which the caller has commands and records."""
-    events = replica.apply(commands, first_sequence, records)
-    return Group(commands, Outcomes(first_sequence, replica.core.now_ns, events))
+def apply(replica: Replica, first_sequence: int, records: bytes) -> Group:
+    """Apply one group."""
+    events = replica.apply(first_sequence, records)
+    return Group(Recorded(records), Outcomes(first_sequence, replica.core.now_ns, events))
 
 
 def _begin_epoch(replica: Replica, log: LogStore, outage_ns: int) -> Group:
@@ -186,6 +186,6 @@ def _begin_epoch(replica: Replica, log: LogStore, outage_ns: int) -> Group:
     command = Recovered(core.epoch + 1, outage_ns)
     first_sequence = core.sequence + 1
     record = command.encode()
-    group = apply(replica, [command], first_sequence, record)
+    group = apply(replica, first_sequence, record)
     log.append(GroupRecord(first_sequence, 1, core.epoch, record))
     return group

@@ -8,11 +8,11 @@ from typing import Final, Protocol, overload
 
 import msgspec
 
-from exchange.core.commands import Command
 from exchange.core.event_rows import EventRows
 from exchange.core.events import AnyEvent, Refused
 from exchange.core.notable import UNNOTED, Noted, noted, of_kinds
 from exchange.core.reasons import Reason
+from exchange.core.recorded import Recorded
 
 PENDING_COMMANDS_MAX: Final = 65_536
 """Commands that may wait for their commit; one more is refused with EngineBusy."""
@@ -128,7 +128,7 @@ class Group:
 
     __slots__ = ("_noted", "commands", "outcomes")
 
-    def __init__(self, commands: list[Command], outcomes: Outcomes) -> None:
+    def __init__(self, commands: Recorded, outcomes: Outcomes) -> None:
         self.commands = commands
         self.outcomes = outcomes
         self._noted: dict[type, list[Noted]] | None = None
@@ -156,16 +156,15 @@ class Group:
         concerns pays for one comparison.
         """
         assert UNNOTED.isdisjoint(kinds), "what every order does is not sorted out here"
-        first, commands, events = self.first_sequence, self.commands, self.outcomes.events
         by_kind = self._noted
         if by_kind is None:
-            by_kind = self._noted = noted(first, commands, events)
+            by_kind = self._noted = noted(self.outcomes.events)
         present = kinds.intersection(by_kind)
         if not present:
             return ()
         if len(present) == 1:
             return by_kind[next(iter(present))]
-        return of_kinds(first, commands, events, present)
+        return of_kinds(self.outcomes.events, present)
 
 
 Subscriber = Callable[[Group], None]

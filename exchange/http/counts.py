@@ -33,8 +33,8 @@ class EventCounts:
 
     def _on_group(self, group: Group) -> None:
         refused = self._refused
-        for _, _, event in group.events_of(_REFUSED):
+        for _, event in group.events_of(_REFUSED):
             refused[event.reason] += 1  # type: ignore[union-attr]
-        for _, _, event in group.events_of(_LEASE_ENDED):
+        for _, event in group.events_of(_LEASE_ENDED):
             assert isinstance(event, LeaseEnded)
             self.leases_ended[event.state] += 1

@@ -162,7 +162,7 @@ class Feed:
             groups = self._journal.poll(POLL_GROUPS)
             for group in groups:
                 commands = decode(group.payload)
-                events = core.apply(commands, group.payload)
+                events = core.apply_records(group.payload)
                 projector.take(group.first_sequence, core.now_ns, commands, events)
                 for instrument_id, prices in self._sampler.look(core):
                     projector.take_best_prices(instrument_id, core.now_ns, prices)
@@ -239,7 +239,7 @@ def replay_to(
     try:
         while groups := journal.poll(POLL_GROUPS, up_to=progress.sequence):
             for group in groups:
-                core.replay(group.payload)
+                core.apply_records(group.payload)
         if core.sequence != progress.sequence:
             raise ReadModelOfAnother(
                 f"the journal holds {core.sequence} commands up to there, the read model "

@@ -160,7 +160,7 @@ def _follow(
         comparison.check(replica)
         with contextlib.closing(started.log) as tail:
             for group, reached in _durable(tail, upto, at_rest=at_rest):
-                replica.replay(group)
+                replica.apply(group.first_sequence, group.payload)
                 comparison.check(replica)
                 position = reached
         replayed, replayed_cpu = time.monotonic(), time.process_time() - began_cpu

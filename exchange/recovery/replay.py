@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Final
 
-from exchange.core.commands import Command
 from exchange.core.event_rows import EventRows
 from exchange.core.exchange import Exchange
-from exchange.journal import GroupRecord
 
 NO_OUTCOMES: Final = bytes(32)
 """The digest before the first command."""
@@ -33,30 +31,16 @@ class Replica:
         self.core = core
         self.outcomes = outcomes
 
-    def apply(
-        self, commands: Sequence[Command], first_sequence: int, records: bytes = b""
-    ) -> EventRows:
-        """Apply one group; the events of each command. `records`: see `Exchange.apply`."""
-        self._follow(first_sequence)
-        return self._chained(self.core.apply(commands, records))
-
-    def replay(self, group: GroupRecord) -> None:
-        """Apply one group of a journal, whose events nobody reads.
+    def apply(self, first_sequence: int, records: bytes) -> EventRows:
+        """Apply one group; the events of each command.
 
         Raises:
-            RecordError: it holds what is no command.
+            RecordError: the records hold what is no command.
         """
-        self._follow(group.first_sequence)
-        self._chained(self.core.replay(group.payload))
-
-    def _follow(self, first_sequence: int) -> None:
         assert first_sequence == self.core.sequence + 1, "the journal does not follow the state"
         self.core.tape.digesting = True
-
-    def _chained(self, told: EventRows) -> EventRows:
-        chained = sha256(self.outcomes)
-        chained.update(told.rows)
-        self.outcomes = chained.digest()
+        told = self.core.apply_records(records)
+        self.outcomes = sha256(self.outcomes + told.rows).digest()
         return told
 
 

@@ -40,6 +40,7 @@ from exchange.recovery.copies import copy_file
 Converter = Callable[[list[Any]], list[Any]]
 """Makes a state tree of the next rules of one under the rules before; see `Exchange.state_tree`."""
 
+
 def _same(tree: list[Any]) -> list[Any]:
     return tree
 

@@ -8,11 +8,14 @@ in `exchange.readmodel`.
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from exchange.core.event_rows import event_of
 from exchange.core.events import LeaseOffered, OrderFilled
+from exchange.core.notable import fills
 from exchange.engine import Group
 from exchange.rpc.streams import Mailbox
 
@@ -21,7 +24,7 @@ RECENT_TRADES_MAX: Final = 1_000
 TRADES_BEHIND_MAX: Final = 10_000
 """Trades that a watcher may be behind before it is cut off."""
 
-_RECORDED: Final[frozenset[type]] = frozenset({OrderFilled, LeaseOffered})
+_LEASED: Final[frozenset[type]] = frozenset({LeaseOffered})
 
 
 class TradeRecord(NamedTuple):
@@ -44,8 +47,8 @@ class TradeRecord(NamedTuple):
     sequence: int
 
 
-_Traded = tuple[OrderFilled | LeaseOffered, int, int]
-"""What happened, the command's sequence, and when: a record for who asks."""
+_Traded = tuple[bytes | LeaseOffered, int, int]
+"""A fill's row, or a lease; the command's sequence; and when: a record for who asks."""
 
 
 class TradeWatcher(Mailbox[TradeRecord]):
@@ -66,18 +69,22 @@ class History:
 
     def on_group(self, group: Group) -> None:
         """Take in one durable group. O(events)."""
-        happened = group.events_of(_RECORDED)
+        happened: list[tuple[int, int, bytes | LeaseOffered]] = [*fills(group.outcomes.events)]
+        if leases := group.events_of(_LEASED):
+            happened += [(place, lease.instrument_id, lease) for place, lease in leases]  # type: ignore[union-attr, misc]
+            happened.sort(key=operator.itemgetter(0))
         if not happened:
             return
-        now_ns = group.now_ns
-        traded: list[_Traded] = [(event, sequence, now_ns) for _, sequence, event in happened]  # type: ignore[misc]
-        self._all_trades.extend(traded)
-        trades_of = self._trades
-        for trade in traded:
+        first_sequence, now_ns = group.first_sequence, group.now_ns
+        trades_of, traded = self._trades, []
+        for place, instrument_id, what in happened:
+            trade = what, first_sequence + place, now_ns
+            traded.append(trade)
             try:
-                trades_of[trade[0].instrument_id].append(trade)
+                trades_of[instrument_id].append(trade)
             except KeyError:
-                trades_of[trade[0].instrument_id] = deque((trade,), maxlen=RECENT_TRADES_MAX)
+                trades_of[instrument_id] = deque((trade,), maxlen=RECENT_TRADES_MAX)
+        self._all_trades.extend(traded)
         if self._watchers:
             self._tell([_record(trade) for trade in traded])
 
@@ -129,10 +136,12 @@ class History:
 def _record(trade: _Traded | TradeRecord) -> TradeRecord:
     if isinstance(trade, TradeRecord):
         return trade
-    event, sequence, now_ns = trade
+    what, sequence, now_ns = trade
+    event = event_of(what) if isinstance(what, bytes) else what
     if isinstance(event, OrderFilled):
         trade_id, taker_side = event.trade_id, event.taker_side
     else:
+        assert isinstance(event, LeaseOffered)
         trade_id, taker_side = event.lease_id, 0
     return TradeRecord(
         event.instrument_id,

@@ -114,7 +114,7 @@ class JobBlobs:
 
     def on_group(self, group: Group) -> None:
         """A reader of the event feed: notes the jobs that ended."""
-        for _, _, event in group.events_of(_ENDS_JOBS):
+        for _, event in group.events_of(_ENDS_JOBS):
             assert isinstance(event, JobEnded)
             self._schedule(self._services.core.jobs[event.job_id])
 

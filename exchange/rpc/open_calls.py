@@ -121,7 +121,7 @@ class OpenCalls:
 
     def on_group(self, group: Group) -> None:
         """Take in one durable group: what a revoked key has opened ends."""
-        for _, _, event in group.events_of(_ENDS_CALLS):
+        for _, event in group.events_of(_ENDS_CALLS):
             assert isinstance(event, KeyRevoked)
             for call in tuple(self._of_key.get(event.key_hash, ())):
                 call.revoke()

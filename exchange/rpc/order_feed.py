@@ -164,7 +164,10 @@ class OrderFeed:
             return
         told = dict.fromkeys([stream for stream, _ in answered])
         pushes = Pushes(self._streams, group.now_ns)
-        pushes.collect(group.first_sequence, group.commands, group.outcomes.events)
+        commands = group.commands
+        pushes.collect(
+            group.first_sequence, commands.records, commands.begins, group.outcomes.events
+        )
         at, firsts = 0, [answer.outcomes.first_sequence for _, answer in answered]
         firsts.append(group.last_sequence + 1)
         for push in pushes.found:

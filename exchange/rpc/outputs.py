@@ -210,11 +210,11 @@ class OutputHub:
 
     def on_group(self, group: Group) -> None:
         """Take in one durable group. O(events)."""
-        for command, _, event in group.events_of(_CONCERNS_JOB):
+        for place, event in group.events_of(_CONCERNS_JOB):
             if isinstance(event, LeaseEnded):
                 self.close(event.job_id, event.lease_id)
             elif isinstance(event, ReceiptSettled):
-                self._count(command, event)
+                self._count(group.commands[place], event)
             elif isinstance(event, News):
                 self.notify(event.job_id)
 

@@ -12,14 +12,6 @@ from typing import Final
 from librt.strings import read_i64_le
 from mypy_extensions import i64
 
-from exchange.core.commands import (
-    CancelOrder,
-    Command,
-    PlaceConditionalOrder,
-    PlaceMultiLegOrder,
-    PlaceOrder,
-    ReplaceOrder,
-)
 from exchange.core.event_rows import (
     CLOSED,
     FILLED,
@@ -30,11 +22,8 @@ from exchange.core.event_rows import (
     row_bytes,
 )
 from exchange.core.events import AnyEvent, OrderReplaced, OrderTriggered
+from exchange.core.placements import asker
 
-_ANSWERED: Final[frozenset[type]] = frozenset(
-    {PlaceOrder, PlaceConditionalOrder, PlaceMultiLegOrder, CancelOrder, ReplaceOrder}
-)
-"""Whose account hears of it in the command's answer."""
 _Replaced: Final = OrderReplaced
 _Triggered: Final = OrderTriggered
 """Compiled, a constant is at hand, where an imported name is looked up each time."""
@@ -90,12 +79,13 @@ class Pushes:
         self._now_ns = now_ns
         self._last: dict[int, Push] = {}
 
-    def collect(self, first_sequence: int, commands: list[Command], told: EventRows) -> None:
+    def collect(self, first_sequence: int, records: bytes, begins: bytes, told: EventRows) -> None:
         """Find what concerns an account that listens, and was not done by itself.
 
         Args:
             first_sequence: Of the first command.
-            commands: The group's.
+            records: The group's commands.
+            begins: Where each begins (`record_begins`).
             told: Their events.
         """
         rows, first = told.rows, told.first
@@ -109,7 +99,7 @@ class Pushes:
                 number: i64 = (head >> 32) - first
                 parties: i64 = read_i64_le(rows, at + PARTIES_AT)
                 row = rows[at : at + size]
-                asks = _asks(commands[number])
+                asks = asker(records, begins, number)
                 self._hear(first_sequence + number, asks, parties & _LOW, row)
                 if kind == FILLED:  # a stop or an auction trades by another's command
                     self._hear(first_sequence + number, asks, parties >> 32 & _LOW, row)
@@ -117,7 +107,7 @@ class Pushes:
                 event = told.other_at(at)
                 if type(event) is _Replaced or type(event) is _Triggered:
                     number = (head >> 32) - first
-                    asks = _asks(commands[number])
+                    asks = asker(records, begins, number)
                     self._hear(first_sequence + number, asks, event.account_id, event)
             at += size
 
@@ -130,11 +120,3 @@ class Pushes:
             return
         push = self._last[account_id] = Push(account_id, sequence, self._now_ns, what)
         self.found.append(push)
-
-
-def _asks(command: Command) -> int:
-    """Whom the command's answer tells; time, the operator and mass cancels answer nobody so."""
-    if type(command) in _ANSWERED:
-        account_id: int = command.account_id  # type: ignore[union-attr]
-        return account_id
-    return 0

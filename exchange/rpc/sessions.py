@@ -23,6 +23,7 @@ from exchange.core.events import (
     WorkerStateChanged,
 )
 from exchange.core.limits import NS_PER_S, RECOVERY_GRACE_NS
+from exchange.core.recorded import Recorded
 from exchange.core.workers import PRESENT
 from exchange.engine import EngineBusy, EngineStopped, Group, Outcome
 from exchange.rpc.convert import enums
@@ -286,13 +287,15 @@ class SessionHub:
 
     def on_group(self, group: Group) -> None:
         """A reader of the event feed: tell workers what concerns them."""
-        for command, _, event in group.events_of(_CONCERNS_WORKER):
+        for place, event in group.events_of(_CONCERNS_WORKER):
             assert isinstance(event, WorkerEvent)
             session = self._sessions.get(event.worker_id)
             if session is not None:
-                self._tell(session, event, command)
+                self._tell(session, event, group.commands, place)
 
-    def _tell(self, session: WorkerSession, event: WorkerEvent, command: Command) -> None:
+    def _tell(
+        self, session: WorkerSession, event: WorkerEvent, commands: Recorded, place: int
+    ) -> None:
         if isinstance(event, LeaseOffered):
             session.send(event.lease_id)
         elif isinstance(event, JobCancelling):
@@ -301,7 +304,7 @@ class SessionHub:
             session.send(pb.SessionResponse(cancel=cancel))
         elif isinstance(event, LeaseEnded):
             # What the worker brought about itself is answered where it said so.
-            if not isinstance(command, SettleLease | DeclineLease | LeaveWorker):
+            if not isinstance(commands[place], SettleLease | DeclineLease | LeaveWorker):
                 revoke = pb.RevokeLease(lease_id=event.lease_id, reason=enums.reason(event.reason))
                 session.send(pb.SessionResponse(revoke=revoke))
         else:

@@ -133,7 +133,7 @@ class _Desk:
         read = clock.part("parse", lambda: pb.TradeRequest.FromString(data))
         made = clock.part("commands", lambda: self._commands(account_id, read))
         payload = clock.part("encode", lambda: made.payload or _payload(made))
-        group = clock.part("core", lambda: self._apply(made, payload))
+        group = clock.part("core", lambda: self._apply(payload))
         outcomes = group.outcomes[1:]
         clock.part("answer", lambda: self._answer(read.request_id, account_id, made, outcomes))
         clock.part("feed", lambda: self.feed.tell(group))
@@ -143,10 +143,9 @@ class _Desk:
             return packed.batch(account_id, request.packed)
         return orders.batch(account_id, request.instructions)
 
-    def _apply(self, made: orders.Batch, payload: bytes) -> Group:
-        first, advance = self.core.sequence + 1, Advance(time.time_ns())
-        commands = [advance, *made.commands]
-        return apply(self.replica, commands, first, advance.encode() + payload)
+    def _apply(self, payload: bytes) -> Group:
+        records = Advance(time.time_ns()).encode() + payload
+        return apply(self.replica, self.core.sequence + 1, records)
 
     def _answer(
         self, request_id: int, account_id: int, made: orders.Batch, outcomes: Outcomes

@@ -13,7 +13,6 @@ from typing import Final
 from librt.strings import BytesWriter, read_i64_le, write_i64_le
 from mypy_extensions import i64, u8
 
-from exchange.core.commands import CancelOrder, Command
 from exchange.core.event_rows import (
     ACCEPTED,
     ACCEPTED_BYTES,
@@ -35,6 +34,7 @@ from exchange.core.event_rows import (
     row_bytes,
 )
 from exchange.core.events import AnyEvent, OrderState
+from exchange.core.placements import cancel_in
 from exchange.packed import NO_ID, REPORT
 from exchange.rpc.pushes import Push
 
@@ -47,7 +47,6 @@ _STATE_EXPIRED: Final = int(OrderState.EXPIRED)
 _STATE_PARTIALLY_FILLED: Final = int(OrderState.PARTIALLY_FILLED)
 _STATE_FILLED: Final = int(OrderState.FILLED)
 
-_Cancel: Final = CancelOrder
 _NO_ID: Final = NO_ID
 """Compiled, a constant is at hand, where an imported name is looked up each time."""
 
@@ -114,7 +113,8 @@ def answer(
     request_id: int,
     first_sequence: int,
     now_ns: int,
-    made: list[Command],
+    records: bytes,
+    begins: bytes,
     indexes: list[int],
     told: EventRows,
     rejected: bytes,
@@ -127,7 +127,8 @@ def answer(
         request_id: The batch's.
         first_sequence: Of the first command.
         now_ns: Journal time of all of them, nanoseconds since the epoch.
-        made: The commands.
+        records: The commands.
+        begins: Where each of them begins (`record_begins`).
         indexes: Each command's place in the request.
         told: Each command's events.
         rejected: Rows of what did not become a command.
@@ -137,20 +138,19 @@ def answer(
     rows, out = told.rows, BytesWriter()
     out.write(rejected)
     for number in untold:
-        sequence, index = first_sequence + number, indexes[number]
+        sequence, asked_at = first_sequence + number, indexes[number]
         at: i64 = told.begin(number)
         end: i64 = told.begin(number + 1)
         while at < end:
             kind = read_i64_le(rows, at) & _BYTE
-            # Acceptances are told by a range; and money is the ledger's to tell.
-            if kind not in (ACCEPTED, POSTED):
-                command = made[number]
-                if _usual(out, account_id, sequence, now_ns, index, rows, at):
-                    pass
-                elif kind == REFUSED and type(command) is _Cancel:
-                    _refused(out, sequence, now_ns, index, command, read_i64_le(rows, at))
-                else:
+            if kind in (ACCEPTED, POSTED):
+                pass  # told by a range; and money is the ledger's to tell
+            elif not _usual(out, account_id, sequence, now_ns, asked_at, rows, at):
+                named = cancel_in(records, begins, number) if kind == REFUSED else None
+                if named is None:
                     out.write(unusual(number, told.event_at(at)))
+                else:
+                    _refused(out, sequence, now_ns, asked_at, named, read_i64_le(rows, at))
             at += row_bytes(rows, at)
     return response(request_id, first_sequence + len(told) - 1, ranges, out.getvalue())
 
@@ -264,11 +264,11 @@ def _usual(
 
 
 def _refused(
-    out: BytesWriter, sequence: i64, now_ns: i64, index: i64, cancel: CancelOrder, head: i64
+    out: BytesWriter, sequence: i64, now_ns: i64, index: i64, named: tuple[int, bytes], head: i64
 ) -> None:
     """Write the row of a cancel that changed nothing: its order has traded meanwhile, often."""
-    order_id = cancel.order_id
-    named_by = _NO_ID if order_id else cancel.client_order_id
+    order_id, client_order_id = named
+    named_by = _NO_ID if order_id else client_order_id
     _head(out, sequence, now_ns, index, 0, REJECTED << 16 | head >> 8 & 0xFFFF)
     _tail(out, _word(order_id), named_by, 0, 0, 0, 0)
 

@@ -25,6 +25,7 @@ from exchange.core.events import (
 from exchange.core.exchange import Exchange
 from exchange.core.open_orders import OpenOrder
 from exchange.core.reasons import Reason
+from exchange.core.recorded import Recorded
 from exchange.engine import Outcome, Outcomes
 from exchange.rpc.convert import conditions, enums
 from exchange.rpc.convert.answers import acceptances
@@ -49,15 +50,18 @@ class Reject(NamedTuple):
 class Batch(NamedTuple):
     """A TradeRequest as commands; `indexes[i]` is the place of `commands[i]` in the request.
 
-    `packed` says that it came in rows, and that its answer is to go out in rows. `payload` is the
-    commands as the journal has them, joined, where they were made so at once.
+    `packed` says that it came in rows, and that its answer is to go out in rows.
     """
 
-    commands: list[Command]
+    commands: Recorded | list[Command]
     indexes: list[int]
     rejects: list[Reject]
     packed: bool = False
-    payload: bytes = b""
+
+    @property
+    def payload(self) -> bytes:
+        """The commands as the journal has them, joined, where they were made so; else nothing."""
+        return self.commands.records if isinstance(self.commands, Recorded) else b""
 
     @property
     def size(self) -> int:

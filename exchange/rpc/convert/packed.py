@@ -13,6 +13,7 @@ from exchange.core.commands import Command, PlaceOrder
 from exchange.core.events import AnyEvent
 from exchange.core.exchange import Exchange
 from exchange.core.reasons import Reason
+from exchange.core.recorded import Recorded
 from exchange.engine import Outcomes
 from exchange.packed import INSTRUCTION, NO_ID, REPORT
 from exchange.rpc.convert import answers, orders, rows
@@ -34,15 +35,15 @@ def batch(account_id: int, instructions: bytes, stream_id: int = 0) -> Batch:
         instructions: Whole rows of `ROW_BYTES`.
         stream_id: The stream whose end cancels what is placed; 0 for none.
     """
-    commands, indexes, payload, unknown = rows.read(account_id, instructions)
+    records, indexes, unknown = rows.read(account_id, instructions)
     if stream_id:
-        commands = [_of_stream(command, stream_id) for command in commands]
-        payload = b""
+        found = [_of_stream(command, stream_id) for command in Recorded(records)]
+        records = b"".join([command.encode() for command in found])
     rejects = [
         Reject(index, Reason.FIELD_INVALID, client_order_id, order_id)
         for index, order_id, client_order_id in unknown
     ]
-    return Batch(commands, indexes, rejects, packed=True, payload=payload)
+    return Batch(Recorded(records), indexes, rejects, packed=True)
 
 
 def _of_stream(command: Command, stream_id: int) -> Command:
@@ -57,9 +58,11 @@ def answer(
     core: Exchange, request_id: int, account_id: int, made: Batch, outcomes: Outcomes
 ) -> bytes:
     """What became of a packed batch: ranges of plain acceptances, rows of everything else."""
+    commands = made.commands
+    assert isinstance(commands, Recorded), "a packed batch has records"
 
     def unusual(at: int, event: AnyEvent) -> bytes:
-        found = orders.reports_of(core, outcomes[at], made.commands[at], (event,), made.indexes[at])
+        found = orders.reports_of(core, outcomes[at], commands[at], (event,), made.indexes[at])
         return b"".join(map(_row_of, found))
 
     return answers.answer(
@@ -67,7 +70,8 @@ def answer(
         request_id,
         outcomes.first_sequence,
         outcomes.now_ns,
-        made.commands,
+        commands.records,
+        commands.begins,
         made.indexes,
         outcomes.events,
         b"".join([_row_of(orders.rejection(reject)) for reject in made.rejects]),

@@ -10,12 +10,11 @@ from typing import Final, NamedTuple
 from librt.strings import BytesWriter, read_i32_le, read_i64_le, write_i32_le, write_i64_le
 from mypy_extensions import i32, i64
 
-from exchange.core.commands import CancelOrder, Command, PlaceOrder, ReplaceOrder
+from exchange.core.commands import CancelOrder, PlaceOrder, ReplaceOrder
 from exchange.packed import CANCEL, INSTRUCTION, NO_ID, PLACE, REPLACE
 
 _PLACE_HEAD: Final = PlaceOrder.head_word()
 _CANCEL_HEAD: Final = CancelOrder.head_word()
-_U32: Final = (1 << 32) - 1
 
 # Where the fields of an instruction's row lie (`exchange.packed`; a test holds them against it).
 _ROW_BYTES: Final = INSTRUCTION.size
@@ -32,15 +31,13 @@ class Instructions(NamedTuple):
     """Rows as commands.
 
     Attributes:
-        commands: What became a command.
+        records: What became a command, as the journal has it, joined.
         indexes: Each one's place among the rows.
-        payload: The commands as the journal has them, joined.
         unknown: (place, order, client order) of rows whose action there is not.
     """
 
-    commands: list[Command]
+    records: bytes
     indexes: list[int]
-    payload: bytes
     unknown: list[tuple[int, int, bytes]]
 
 
@@ -51,23 +48,22 @@ def read(account_id: int, rows: bytes) -> Instructions:
         account_id: Whose they are.
         rows: Whole rows.
     """
-    commands: list[Command] = []
     indexes: list[int] = []
     records = BytesWriter()
     unknown: list[tuple[int, int, bytes]] = []
+    account: i32 = _as_i32(account_id)
     index, at, end = 0, 0, len(rows)
     while at < end:
         action = rows[at]
         if action == PLACE:
-            commands.append(_place(records, account_id, rows, at))
+            _place(records, account, rows, at)
             indexes.append(index)
         elif action == CANCEL:
-            commands.append(_cancel(records, account_id, rows, at))
+            _cancel(records, account, rows, at)
             indexes.append(index)
         elif action == REPLACE:
             price, quantity = read_i64_le(rows, at + _PRICE), read_i64_le(rows, at + _QUANTITY)
             replacement = ReplaceOrder(account_id, _order_id(rows, at), price, quantity, 0)
-            commands.append(replacement)
             records.write(replacement.encode())
             indexes.append(index)
         else:
@@ -75,41 +71,41 @@ def read(account_id: int, rows: bytes) -> Instructions:
             unknown.append((index, _order_id(rows, at), client_order_id))
         index += 1
         at += _ROW_BYTES
-    return Instructions(commands, indexes, records.getvalue(), unknown)
+    return Instructions(records.getvalue(), indexes, unknown)
 
 
-def _place(records: BytesWriter, account_id: int, rows: bytes, at: i64) -> PlaceOrder:
-    """A row as a command, and as a record: where both hold the same in one order, it is copied."""
+def _place(records: BytesWriter, account: i32, rows: bytes, at: i64) -> None:
+    """A row as the record of a `PlaceOrder`: what both hold in one order is copied."""
     side: i64 = rows[at + 1]
     order_type: i64 = rows[at + 2] or 1
     time_in_force: i64 = rows[at + 3] or 1
     self_trade: i64 = rows[at + 4] or 1
-    instrument_id = read_i32_le(rows, at + _INSTRUMENT)
-    client_order_id = rows[at + _CLIENT_ORDER : at + _PRICE]
-    write_i64_le(records, _PLACE_HEAD)
-    write_i32_le(records, _as_i32(account_id))
-    records.write(client_order_id)
-    write_i32_le(records, instrument_id)
     words = side | order_type << 8 | time_in_force << 16 | self_trade << 24
+    write_i64_le(records, _PLACE_HEAD)
+    write_i32_le(records, account)
+    _copy(records, rows, at + _CLIENT_ORDER, 2)
+    write_i32_le(records, read_i32_le(rows, at + _INSTRUMENT))
     write_i32_le(records, _as_i32(words))
-    records.write(rows[at + _PRICE : at + _ROW_BYTES])
-    return PlaceOrder(
-        account_id, client_order_id, i64(instrument_id) & _U32,
-        side, order_type, time_in_force, self_trade,
-        read_i64_le(rows, at + _PRICE), read_i64_le(rows, at + _QUANTITY),
-        read_i64_le(rows, at + _EXPIRY), read_i64_le(rows, at + _MONEY_CAP),
-    )  # fmt: skip
+    _copy(records, rows, at + _PRICE, 4)  # price, quantity, expiry and money cap
 
 
-def _cancel(records: BytesWriter, account_id: int, rows: bytes, at: i64) -> CancelOrder:
+def _cancel(records: BytesWriter, account: i32, rows: bytes, at: i64) -> None:
     """The same for a cancel, which names its order by either id."""
-    order_id = _order_id(rows, at)
-    named_by = NO_ID if order_id else rows[at + _CLIENT_ORDER : at + _PRICE]
     write_i64_le(records, _CANCEL_HEAD)
-    write_i32_le(records, _as_i32(account_id))
-    records.write(rows[at + _ORDER : at + _CLIENT_ORDER])
-    records.write(named_by)
-    return CancelOrder(account_id, order_id, named_by)
+    write_i32_le(records, account)
+    _copy(records, rows, at + _ORDER, 1)
+    if read_i64_le(rows, at + _ORDER):
+        records.write(NO_ID)
+    else:
+        _copy(records, rows, at + _CLIENT_ORDER, 2)
+
+
+def _copy(records: BytesWriter, rows: bytes, at: i64, words: i64) -> None:
+    """So many numbers as they are."""
+    end: i64 = at + 8 * words
+    while at < end:
+        write_i64_le(records, read_i64_le(rows, at))
+        at += 8
 
 
 def _order_id(rows: bytes, at: i64) -> int:

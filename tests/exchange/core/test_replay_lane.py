@@ -52,9 +52,9 @@ def test_both_ways_are_one(kind: type[Chaos], seed: int) -> None:
     for _ in range(120):
         commands, results = group_of(chaos, chance.randint(1, GROUP_MAX))
         payload = b"".join([command.encode() for command in commands])
-        told = twin.replay(payload)
+        told = twin.apply_records(payload)
         assert list(told) == results
-        assert told.rows == other.apply(commands, payload).rows
+        assert told.rows == other.apply(commands).rows
         assert twin.sequence == market.exchange.sequence
         refused += sum(type(told[0]).__name__ == "Refused" for told in results)
     assert refused > 100, "this compares no refusals"
@@ -74,7 +74,7 @@ def test_ids_of_all_sizes_are_read() -> None:
         market.order(instrument_id=most, side=255, order_type=255, time_in_force=255),
     ):
         results = market.exchange.apply([command])
-        assert list(twin.replay(command.encode())) == list(results)
+        assert list(twin.apply_records(command.encode())) == list(results)
 
 
 def test_damaged_bytes_are_named_as_by_the_decoder() -> None:
@@ -91,5 +91,5 @@ def test_damaged_bytes_are_named_as_by_the_decoder() -> None:
             with pytest.raises(RecordError) as said:
                 c.decode(damaged)
             with pytest.raises(RecordError) as found:
-                replaying(market.exchange).replay(damaged)
+                replaying(market.exchange).apply_records(damaged)
             assert str(found.value) == str(said.value)

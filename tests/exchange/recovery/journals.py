@@ -67,5 +67,5 @@ def replayed(found: tuple[GroupRecord, ...]) -> Replica:
     """What the groups come to, from nothing."""
     replica = Replica(Exchange())
     for group in found:
-        replica.replay(group)
+        replica.apply(group.first_sequence, group.payload)
     return replica

@@ -86,7 +86,7 @@ def judge(disk: SimulatedDisk, journal: int) -> str:
 
     started = recover(SnapshotStore(SNAPSHOTS, disk), GENESIS, open_log)
     for group in started.log.read_from(started.next_sequence):
-        started.replica.replay(group)
+        started.replica.apply(group.first_sequence, group.payload)
     started.log.close()
     assert started.snapshot is not None, f"no snapshot is left: {started.refused}"
     assert started.replica.core.dump() == replayed(groups(journal, COMMANDS)).core.dump()

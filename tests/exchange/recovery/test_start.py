@@ -38,7 +38,7 @@ def start(folder: Path, before: int | None = None) -> Started[LocalLog]:
 
     started = recover(SnapshotStore(folder / "snapshots"), GENESIS, open_behind, before=before)
     for group in started.log.read_from(started.next_sequence):
-        started.replica.replay(group)
+        started.replica.apply(group.first_sequence, group.payload)
     started.log.close()
     return started
 

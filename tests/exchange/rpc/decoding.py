@@ -17,6 +17,7 @@ from exchange.core import commands as c
 from exchange.core.event_rows import NO_EVENTS
 from exchange.core.exchange import Exchange
 from exchange.core.reasons import Reason
+from exchange.core.recorded import Recorded
 from exchange.core.records import RecordError
 from exchange.engine import Outcomes
 from exchange.metering import signing
@@ -104,7 +105,7 @@ def _packed_rows(data: bytes) -> bool:
     made = packed.batch(ACCOUNT, rows, stream_id=len(data) % 2)
     assert made.size * packed.ROW_BYTES == len(rows)
     good = all_taken(made)
-    rejected = orders.Batch([], [], made.rejects, packed=True)
+    rejected = orders.Batch(Recorded(b""), [], made.rejects, packed=True)
     answer = packed.answer(core(), 1, ACCOUNT, rejected, NOTHING)
     assert len(orders_pb.TradeResponse.FromString(answer).packed_reports) == 96 * len(made.rejects)
     return good

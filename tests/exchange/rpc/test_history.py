@@ -6,6 +6,7 @@ import pytest
 
 from exchange.core.commands import Advance
 from exchange.core.events import AnyEvent, LeaseOffered, OrderFilled, TimeAdvanced
+from exchange.core.recorded import Recorded
 from exchange.engine import Group, Outcomes
 from exchange.rpc import history
 from exchange.rpc.history import RECENT_TRADES_MAX, History, TradeRecord
@@ -23,7 +24,7 @@ def record(trade_id: int, instrument_id: int = FUTURE, sequence: int = 1) -> Tra
 
 
 def group(*events: AnyEvent) -> Group:
-    return Group([Advance(7)], Outcomes(1, 7, rows_of([events])))
+    return Group(Recorded(Advance(7).encode()), Outcomes(1, 7, rows_of([events])))
 
 
 def test_trades_are_told_oldest_first_by_instrument_and_over_all() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from exchange.core.commands import Advance, Role
 from exchange.core.events import KeyRevoked
+from exchange.core.recorded import Recorded
 from exchange.engine import Group, Outcomes
 from exchange.rpc import open_calls
 from exchange.rpc.auth import Caller
@@ -34,7 +35,8 @@ class Stream:
 
 
 def revoke(calls: OpenCalls) -> None:
-    calls.on_group(Group([Advance(0)], Outcomes(1, 0, rows_of([[KeyRevoked(1, KEY_HASH)]]))))
+    revoked = Outcomes(1, 0, rows_of([[KeyRevoked(1, KEY_HASH)]]))
+    calls.on_group(Group(Recorded(Advance(0).encode()), revoked))
 
 
 async def test_a_stream_of_a_revoked_key_ends_once_its_message_is_written() -> None:

@@ -8,6 +8,7 @@ import pytest
 from exchange.core.commands import SettleLease
 from exchange.core.events import ReceiptSettled
 from exchange.core.reasons import Reason
+from exchange.core.recorded import Recorded
 from exchange.engine import Group, Outcomes
 from exchange.rpc import outputs
 from exchange.rpc.outputs import Output, OutputHub, StoredOutput, TooManyWatchers
@@ -106,7 +107,7 @@ def settlement(job_id: int, tokens: int) -> Group:
         1, job_id, 1, 1, 1, 1, 5, tokens, digest, digest, digest, digest, digest, b""
     )
     event = ReceiptSettled(job_id, job_id, 1, 3, 1, 5, 10, 1, digest)
-    return Group([command], Outcomes(job_id, 0, rows_of([[event]])))
+    return Group(Recorded(command.encode()), Outcomes(job_id, 0, rows_of([[event]])))
 
 
 def test_token_counts_are_those_of_the_paid_receipt_and_bounded(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from exchange.client import packed_orders
 from exchange.core.commands import CancelOrder, PlaceOrder
 from exchange.core.reasons import Reason
+from exchange.core.recorded import Recorded
 from exchange.packed import CANCEL, INSTRUCTION, NO_ID, PLACE, REPORT
 from exchange.rpc.convert import answers, orders, packed, rows
 from exchange.rpc.orders import INSTRUCTIONS_MAX
@@ -177,9 +178,10 @@ def test_any_row_is_a_command_and_its_record(data: st.DataObject) -> None:
         )
     )  # fmt: skip
     made = rows.read(account_id, b"".join(INSTRUCTION.pack(*row) for row in fields))
-    assert made.payload == b"".join(command.encode() for command in made.commands)
+    commands = Recorded(made.records)
+    assert made.records == b"".join(command.encode() for command in commands)
     assert made.indexes == list(range(len(fields)))
-    for command, row in zip(made.commands, fields, strict=True):
+    for command, row in zip(commands, fields, strict=True):
         action, side, order_type, time_in_force, self_trade, instrument_id = row[:6]
         order_id, client_order_id, *numbers = row[6:]
         if action == CANCEL:

@@ -17,6 +17,7 @@ from exchange.core.events import (
     TimeAdvanced,
 )
 from exchange.core.reasons import Reason
+from exchange.core.recorded import Recorded
 from exchange.rpc.pushes import Push, Pushes
 from tests.exchange.core.rows import rows_of
 
@@ -43,7 +44,9 @@ def closed(account_id: int) -> OrderClosed:
 
 def pushes(*did: tuple[Command, list[AnyEvent]], to: tuple[int, ...] = (ALICE, BOB)) -> list[Push]:
     collected = Pushes(to, NOW_NS)
-    collected.collect(10, [command for command, _ in did], rows_of([events for _, events in did]))
+    commands = Recorded(b"".join([command.encode() for command, _ in did]))
+    told = rows_of([events for _, events in did])
+    collected.collect(10, commands.records, commands.begins, told)
     return collected.found
 
 
