@@ -293,6 +293,8 @@ class AsyncOrderStream:
             async with contextlib.aclosing(self._connection.messages(call)) as messages:
                 async for response in messages:
                     self._take(response)
+                    for following in response.following:
+                        self._take(following)
                     reconnector.alive()
             raise ended_early("orders")
         finally:
@@ -310,7 +312,9 @@ class AsyncOrderStream:
                 request_id = next(self._request_ids)
                 self._under_way[request_id] = batch
                 request = pb.TradeRequest(
-                    request_id=request_id, cancel_on_disconnect=cancel_on_disconnect
+                    request_id=request_id,
+                    cancel_on_disconnect=cancel_on_disconnect,
+                    bundle_responses=True,
                 )
                 packed_orders.put(request, [waiting.instruction for waiting in batch])
                 await call.write(request)

@@ -43,6 +43,7 @@ class TradeStream(Mailbox[Answer | Push]):
         stream_id: Marks the orders that are cancelled when the stream ends; 0: none is.
         closed: Whether it has ended: nothing more may be placed.
         packed: Whether its latest batch came in rows: what others do is told in rows then, too.
+        bundles: Whether a message may hold several responses, as its latest batch says.
         tell_now: Tells the client what waits, where that can be done without the stream's task;
             returns whether all is done. None where it never can.
     """
@@ -57,6 +58,7 @@ class TradeStream(Mailbox[Answer | Push]):
         self.stream_id = 0
         self.closed = False
         self.packed = False
+        self.bundles = False
         self.tell_now: Callable[[], bool] | None = None
 
     def tell(self, sequence: int, item: Answer | Push) -> None:

@@ -20,7 +20,7 @@ from exchange.core.reasons import Reason
 from exchange.engine import EngineBusy, EngineStopped, Outcome
 from exchange.readmodel import queries
 from exchange.readmodel.queries import NEWEST
-from exchange.rpc import auth
+from exchange.rpc import auth, bundles
 from exchange.rpc.calls import IncomingCall as Context
 from exchange.rpc.calls import PromptCall
 from exchange.rpc.convert import market, orders, packed, paging, past
@@ -61,7 +61,7 @@ class OrderServicer:
 
     async def Trade(
         self, request_iterator: AsyncIterator[pb.TradeRequest], context: Context
-    ) -> AsyncIterator[pb.TradeResponse | Encoded]:
+    ) -> AsyncIterator[Encoded]:
         """See the service's definition."""
         caller = auth.caller(context)
         caller.require(Role.TRADER)
@@ -311,6 +311,7 @@ class _Reader:
             raise invalid("request_id", "must not be 0, which marks unasked reports")
         self._begun = True
         stream.packed = bool(rows)
+        stream.bundles = request.bundle_responses
         if rows:
             return packed.batch(self._caller.account_id, rows, stream.stream_id)
         return orders.batch(self._caller.account_id, instructions, stream.stream_id)
@@ -356,7 +357,7 @@ class _Writer:
         self._stream = stream
         self._reader = reader
         self._reading = reading
-        self._ready: deque[tuple[pb.TradeResponse | Encoded, Answer | None]] = deque()
+        self._ready: deque[tuple[bytes, Answer | None]] = deque()
         self._failure: Exception | None = None
 
     def write_now(self, call: PromptCall) -> bool:
@@ -364,33 +365,23 @@ class _Writer:
 
         Where it is not, the task must be woken: there is no room, or it has the last word.
         """
-        if self._failure is not None:
-            return False  # Nothing may follow what could not be said.
-        try:
-            self._make_ready()
-            ready = self._ready
-            while ready:
-                response, answer = ready[0]
-                if not call.write_now(response.SerializeToString()):
-                    return False
-                ready.popleft()
-                if answer is not None:
-                    self._reader.answered(answer)
-        except Exception as error:
-            self._failure = error  # of this stream alone, so for its task to raise
-            return False
-        return not self._stream and not self._reading.done()
+        self._make_ready()
+        while self._ready:
+            message, count = self._next()
+            if not call.write_now(message):
+                return False
+            self._sent(count)
+        return self._failure is None and not self._stream and not self._reading.done()
 
-    async def responses(self) -> AsyncGenerator[pb.TradeResponse | Encoded, None]:
+    async def responses(self) -> AsyncGenerator[Encoded, None]:
         """All responses to the end of the stream; raises what ends it otherwise."""
         stream, reading = self._stream, self._reading
         while True:
             self._make_ready()
             while self._ready:
-                response, answer = self._ready.popleft()
-                yield response
-                if answer is not None:
-                    self._reader.answered(answer)
+                message, count = self._next()
+                yield Encoded(message)
+                self._sent(count)
             if self._failure is not None:
                 raise self._failure
             if stream:
@@ -409,14 +400,34 @@ class _Writer:
                 return
             await stream.wait()
 
+    def _next(self) -> tuple[bytes, int]:
+        """The next message, and how many of the responses that are ready are in it."""
+        if self._stream.bundles:
+            return bundles.bundle(response for response, _ in self._ready)
+        return self._ready[0][0], 1
+
+    def _sent(self, count: int) -> None:
+        """So many responses are on their way."""
+        for _ in range(count):
+            _, answer = self._ready.popleft()
+            if answer is not None:
+                self._reader.answered(answer)
+
     def _make_ready(self) -> None:
-        """Make responses of what waits in the mailbox."""
+        """Make responses of what waits in the mailbox, up to one that cannot be made."""
+        if self._failure is not None:
+            return  # Nothing may follow what could not be said.
         stream = self._stream
-        for item in _runs(stream.take(MESSAGE_REPORTS_MAX)):
-            if isinstance(item, Answer):
-                self._ready.append((_answer(self._services.core, stream, item), item))
-            else:
-                self._ready += [(response, None) for response in unasked(stream, item)]
+        try:
+            for item in _runs(stream.take(MESSAGE_REPORTS_MAX)):
+                if isinstance(item, Answer):
+                    response = _answer(self._services.core, stream, item)
+                    self._ready.append((response.SerializeToString(), item))
+                else:
+                    for response in unasked(stream, item):
+                        self._ready.append((response.SerializeToString(), None))
+        except Exception as error:
+            self._failure = error  # of this stream alone, so for its task to raise
 
 
 def _answer(core: Exchange, stream: TradeStream, answer: Answer) -> pb.TradeResponse | Encoded:

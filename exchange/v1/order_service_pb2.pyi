@@ -479,12 +479,15 @@ class TradeRequest(_message.Message):
     INSTRUCTIONS_FIELD_NUMBER: _builtins.int
     CANCEL_ON_DISCONNECT_FIELD_NUMBER: _builtins.int
     PACKED_FIELD_NUMBER: _builtins.int
+    BUNDLE_RESPONSES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     """Chosen by the client, rising; comes back in the answer."""
     cancel_on_disconnect: _builtins.bool
     """In the stream's first message: orders placed on this stream are cancelled when it ends, however it ends."""
     packed: _builtins.bytes
     """Instead of instructions: rows of 72 bytes, at most 4,096 (docs/reference/packed-orders.md)."""
+    bundle_responses: _builtins.bool
+    """Whether responses may have others in `following`; the latest request of the stream says it."""
     @_builtins.property
     def instructions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Instruction]:
         """At most 4,096 instructions; the first message may have none."""
@@ -496,10 +499,11 @@ class TradeRequest(_message.Message):
         instructions: _abc.Iterable[Global___Instruction] | None = ...,
         cancel_on_disconnect: _builtins.bool = ...,
         packed: _builtins.bytes = ...,
+        bundle_responses: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_on_disconnect", b"cancel_on_disconnect", "instructions", b"instructions", "packed", b"packed", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_responses", b"bundle_responses", "cancel_on_disconnect", b"cancel_on_disconnect", "instructions", b"instructions", "packed", b"packed", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -546,6 +550,7 @@ class TradeResponse(_message.Message):
     ACCEPTED_FIELD_NUMBER: _builtins.int
     REPORTS_FIELD_NUMBER: _builtins.int
     PACKED_REPORTS_FIELD_NUMBER: _builtins.int
+    FOLLOWING_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     """The batch's id; 0 for unasked reports."""
     sequence: _builtins.int
@@ -560,6 +565,10 @@ class TradeResponse(_message.Message):
     def reports(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExecutionReport]:
         """Everything else: rejects, fills, cancels, replacements."""
 
+    @_builtins.property
+    def following(self) -> _containers.RepeatedCompositeFieldContainer[Global___TradeResponse]:
+        """Responses that came in the same message, in their order; none of them has any itself."""
+
     def __init__(
         self,
         *,
@@ -568,10 +577,11 @@ class TradeResponse(_message.Message):
         accepted: _abc.Iterable[Global___AckRange] | None = ...,
         reports: _abc.Iterable[Global___ExecutionReport] | None = ...,
         packed_reports: _builtins.bytes = ...,
+        following: _abc.Iterable[Global___TradeResponse] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "packed_reports", b"packed_reports", "reports", b"reports", "request_id", b"request_id", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "following", b"following", "packed_reports", b"packed_reports", "reports", b"reports", "request_id", b"request_id", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -95,10 +95,11 @@ class Run:
 
 async def _read(call: Any, run: Run) -> None:
     while (data := await call.read()) is not grpc.aio.EOF:
-        response = pb.TradeResponse.FromString(data)
-        if response.request_id:
-            run.accepted += sum(accepted.count for accepted in response.accepted)
-            run.acknowledge(run.messages[response.request_id - 1])
+        first = pb.TradeResponse.FromString(data)
+        for response in (first, *first.following):
+            if response.request_id:
+                run.accepted += sum(accepted.count for accepted in response.accepted)
+                run.acknowledge(run.messages[response.request_id - 1])
 
 
 async def _stream(channel: grpc.aio.Channel, run: Run, metadata: Any) -> None:

@@ -97,7 +97,7 @@ class Singles:
             ]
         else:
             requests = [
-                pb.TradeRequest(request_id=number, packed=flow.row())
+                pb.TradeRequest(request_id=number, packed=flow.row(), bundle_responses=True)
                 for number in range(1, trial.orders + 1)
             ]
         self._data: list[bytes] = [request.SerializeToString() for request in requests]
@@ -174,7 +174,8 @@ class Ring:
         if lap:
             self._tails[at:end] += np.uint64(self.lap)
         packed = bytes(self._bytes[at * INSTRUCTION.size : end * INSTRUCTION.size])
-        data: bytes = pb.TradeRequest(request_id=number + 1, packed=packed).SerializeToString()
+        request = pb.TradeRequest(request_id=number + 1, packed=packed, bundle_responses=True)
+        data: bytes = request.SerializeToString()
         return data
 
 

@@ -72,13 +72,16 @@ class HistoryClient:
     async def run(self, commands: int) -> None:
         """Send so many commands, and wait for all answers."""
         call: Any = self._stub.Trade(self._requests(commands), metadata=self._metadata)
-        async for response in call:
+        async for message in call:
             now_ns = time.monotonic_ns()
-            if not response.request_id:
-                continue  # what others did to its orders
-            sent_ns, request = self._sent.pop(response.request_id)
-            self._keep(STREAM, sent_ns, now_ns, request, response.SerializeToString())
-            self._room.release()
+            following = tuple(message.following)
+            message.ClearField("following")
+            for response in (message, *following):
+                if not response.request_id:
+                    continue  # what others did to its orders
+                sent_ns, request = self._sent.pop(response.request_id)
+                self._keep(STREAM, sent_ns, now_ns, request, response.SerializeToString())
+                self._room.release()
 
     async def _requests(self, commands: int) -> AsyncIterator[pb.TradeRequest]:
         number = 0
@@ -90,6 +93,7 @@ class HistoryClient:
             commands -= size
             packed = self._chance.random() < 0.5
             made = self._packed(number, size) if packed else self._plain(number, size)
+            made.bundle_responses = self._chance.random() < 0.8
             self._sent[number] = (time.monotonic_ns(), made.SerializeToString())
             yield made
             if number % UNARY_EVERY == 0 and commands:

@@ -328,6 +328,36 @@ async def test_unasked_reports_come_as_they_happen() -> None:
         assert await ending is None
 
 
+async def test_several_responses_in_one_message_are_taken_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "FLUSH_AT", 2)
+    waiting: list[pb.TradeResponse] = []
+
+    async def together(
+        orders: Orders, request: pb.TradeRequest, context: Context
+    ) -> list[pb.TradeResponse]:
+        assert request.bundle_responses
+        waiting.extend(await accept(orders, request, context))
+        report = report_of(order_id=orders.order_id, execution_type=pb.EXECUTION_TYPE_TRADE)
+        waiting.append(pb.TradeResponse(sequence=10, reports=[report]))
+        if len(waiting) < 6:
+            return []
+        first, *following = waiting
+        first.following.extend(following)
+        return [first]
+
+    async with connected(Orders(together)) as client, await opened(client) as stream:
+        futures = []
+        for _ in range(3):
+            futures += place_many(stream, 2)
+            await asyncio.sleep(0.01)
+        results = await asyncio.gather(*futures)
+        assert [result.order_id for result in results] == list(range(1, 7))
+        events = [event async for event in take(stream.reports(), 3)]
+        assert [event.order_id for event in events] == [2, 4, 6]
+
+
 async def test_reports_that_nobody_reads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REPORTS_MAX", 3)
 

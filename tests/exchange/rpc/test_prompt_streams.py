@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from exchange.client import packed_orders
 from exchange.core.exchange import Exchange
 from exchange.engine import EngineBusy
-from exchange.rpc import order_feed, orders
+from exchange.rpc import bundles, order_feed, orders
 from exchange.rpc.calls import PromptCall
 from exchange.rpc.convert.orders import Batch
 from exchange.rpc.errors import Code, RpcError
@@ -28,7 +29,9 @@ class Call:
         room: Whether a message can be sent at once.
         may_write: Set where one can be sent at all.
         taken: Requests that passed without the task.
-        prompt: Responses that did.
+        prompt: Messages of responses that did.
+        responses: What was told.
+        bundles: How many responses each message told.
     """
 
     method = "/exchange.v1.OrderService/Trade"
@@ -42,6 +45,7 @@ class Call:
         self.may_write = asyncio.Event()
         self.may_write.set()
         self.responses: list[pb.TradeResponse] = []
+        self.bundles: list[int] = []
         self._inbox: deque[bytes | None] = deque()
         self._reader: asyncio.Future[None] | None = None
         self._take: Callable[[bytes], bool] | None = None
@@ -54,7 +58,7 @@ class Call:
 
     async def write(self, message: bytes) -> None:
         await self.may_write.wait()
-        self.responses.append(pb.TradeResponse.FromString(message))
+        self._told(message)
 
     def on_end(self, callback: Callable[[], object]) -> None:
         raise NotImplementedError
@@ -65,8 +69,13 @@ class Call:
     def write_now(self, message: bytes) -> bool:
         if self.room:
             self.prompt += 1
-            self.responses.append(pb.TradeResponse.FromString(message))
+            self._told(message)
         return self.room
+
+    def _told(self, message: bytes) -> None:
+        found = told(message)
+        self.bundles.append(len(found))
+        self.responses += found
 
     def come(self, message: bytes | None) -> None:
         """A message has come, or the news that none follows."""
@@ -79,10 +88,18 @@ class Call:
         if self._reader is not None and waits:
             self._reader.set_result(None)
 
-    def send(self, request_id: int, *instructions: pb.Instruction, guard: bool = False) -> None:
-        request = pb.TradeRequest(
-            request_id=request_id, instructions=instructions, cancel_on_disconnect=guard
-        )
+    def send(
+        self,
+        request_id: int,
+        *instructions: pb.Instruction,
+        bundles: bool = False,
+        in_rows: bool = False,
+    ) -> None:
+        request = pb.TradeRequest(request_id=request_id, bundle_responses=bundles)
+        if in_rows:
+            packed_orders.put(request, instructions)
+        else:
+            request.instructions.extend(instructions)
         self.come(request.SerializeToString())
 
     async def received(self, count: int) -> list[pb.TradeResponse]:
@@ -115,6 +132,15 @@ async def trading(desk: Desk, trader: int = 0) -> AsyncIterator[tuple[Call, asyn
     finally:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
+
+
+def told(message: bytes) -> list[pb.TradeResponse]:
+    """The responses in a message, in their order."""
+    response = pb.TradeResponse.FromString(message)
+    following = list(response.following)
+    response.ClearField("following")
+    assert not any(one.following for one in following)
+    return [response, *following]
 
 
 def answered(call: Call) -> list[int]:
@@ -157,6 +183,36 @@ async def test_a_fill_is_told_to_its_maker_at_once_and_in_order(desk: Desk) -> N
         )
 
 
+@pytest.mark.parametrize("in_rows", [False, True], ids=["messages", "rows"])
+async def test_a_group_is_told_in_one_message_to_who_takes_it_so(desk: Desk, in_rows: bool) -> None:
+    async with trading(desk) as (maker, _), trading(desk, trader=1) as (taker, _):
+        for bundles in (False, True):
+            first, before = len(maker.responses), len(maker.bundles)
+            ask, bid, low = places(
+                [desk.order(ASK, 100, 2), desk.order(BID, 100, 2), desk.order(BID, 1, 2)]
+            )
+            # All in one turn of the loop, so in one group.
+            maker.send(first + 2, ask, bundles=bundles, in_rows=in_rows)
+            taker.send(first + 2, bid, bundles=bundles, in_rows=in_rows)
+            maker.send(first + 3, low, bundles=bundles, in_rows=in_rows)
+            await maker.received(first + 3)
+            # The first order was taken after it was accepted, and before the second one was.
+            assert [r.request_id for r in maker.responses[first:]] == [first + 2, 0, first + 3]
+            assert maker.bundles[before:] == ([3] if bundles else [1, 1, 1])
+            sequences = [response.sequence for response in maker.responses]
+            assert sequences == sorted(sequences)
+
+
+async def test_a_bundle_has_a_bound(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundles, "BUNDLE_BYTES_MAX", 40)
+    async with trading(desk) as (call, _):
+        for number in range(2, 30):
+            call.send(number, *places([desk.order(BID, 1, 1)]), bundles=True)
+        await call.received(29)
+        assert answered(call) == list(range(1, 30))
+        assert max(call.bundles) == 3
+
+
 async def test_more_reports_than_one_turn_takes_are_all_told(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,18 +229,20 @@ async def test_more_reports_than_one_turn_takes_are_all_told(
         assert [report.leaves_mflop for report in _fills(maker)] == list(range(9, 2, -1))
 
 
-async def test_without_room_the_task_writes_and_the_order_stays(desk: Desk) -> None:
+@pytest.mark.parametrize("bundled", [False, True], ids=["one by one", "bundled"])
+async def test_without_room_the_task_writes_and_the_order_stays(desk: Desk, bundled: bool) -> None:
     async with trading(desk) as (call, serving):
         for number in range(2, 40):
             call.room = number % 3 != 0
-            call.send(number, *places([desk.order(BID, 1, 1)]))
+            call.send(number, *places([desk.order(BID, 1, 1)]), bundles=bundled)
             if number % 4 == 0:
                 await call.received(number)
         call.come(None)
         async with asyncio.timeout(WITHIN_S):
             await serving
         assert answered(call) == list(range(1, 40))
-        assert 0 < call.prompt < 39
+        assert 0 < call.prompt < len(call.bundles)
+        assert (max(call.bundles) > 1) == bundled
 
 
 @pytest.mark.parametrize(
@@ -214,7 +272,10 @@ async def test_what_is_wrong_ends_the_stream_after_what_was_right(
         assert answered(call) == [1, 2]
 
 
-async def test_no_more_batches_wait_than_may(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bundled", [False, True], ids=["one by one", "bundled"])
+async def test_no_more_batches_wait_than_may(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, bundled: bool
+) -> None:
     monkeypatch.setattr(orders, "IN_FLIGHT_MAX", 2)
     most = 0
     submit = order_feed.OrderFeed.submit
@@ -232,7 +293,7 @@ async def test_no_more_batches_wait_than_may(desk: Desk, monkeypatch: pytest.Mon
         call.room = False
         call.may_write.clear()
         for number in range(2, 30):
-            call.send(number, *places([desk.order(BID, 1, 1)]))
+            call.send(number, *places([desk.order(BID, 1, 1)]), bundles=bundled)
             await asyncio.sleep(0)
         await desk.place(desk.bob, BID, 1, 1)
         call.may_write.set()
@@ -267,8 +328,10 @@ async def test_a_busy_engine_is_waited_for(desk: Desk, monkeypatch: pytest.Monke
         assert not call.taken
 
 
+@pytest.mark.parametrize("room", [True, False], ids=["at once", "by the task"])
+@pytest.mark.parametrize("bundled", [False, True], ids=["one by one", "bundled"])
 async def test_an_answer_that_cannot_be_made_ends_its_stream_alone(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, bundled: bool, room: bool
 ) -> None:
     async with trading(desk) as (call, serving), trading(desk, trader=1) as (other, _):
         answer = orders._answer
@@ -281,8 +344,9 @@ async def test_an_answer_that_cannot_be_made_ends_its_stream_alone(
             return answer(core, stream, item)
 
         monkeypatch.setattr(orders, "_answer", failing)
-        call.send(2, *places([desk.order(BID, 1, 1)]))
-        call.send(3, *places([desk.order(BID, 1, 1)]))
+        call.room = room
+        for number in range(2, 5):
+            call.send(number, *places([desk.order(BID, 1, 1)]), bundles=bundled)
         other.send(2, *places([desk.order(BID, 1, 1)]))
         with pytest.raises(RpcError) as caught:
             async with asyncio.timeout(WITHIN_S):

@@ -23,6 +23,7 @@ def sent(trial: Trial) -> tuple[list[Message], list[tuple[int | bytes, ...]]]:
     for number in range(len(made)):
         request = pb.TradeRequest.FromString(made.data(number))
         assert request.request_id == number + 1
+        assert request.bundle_responses
         one = list(INSTRUCTION.iter_unpack(request.packed))
         assert len(one) == made[number].orders
         assert sum(row[0] == PLACE for row in one) == made[number].places
