@@ -233,14 +233,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _run_once(self) -> None:
         """One turn: the time goes on, to the next timer where nothing is ready."""
-        self._forget_cancelled()
         ready, timers = self._ready, self._timers
-        ahead_s = 0.0
-        if not ready and not self._stopping:  # type: ignore[attr-defined]
-            if not timers:
-                raise StandsStill(f"nothing happens any more after {self.time():.3f} s")
-            ahead_s = min(timers[0][0] - self.time(), JUMP_S_MAX)
-        self.now_ns += max(TURN_NS, int(ahead_s * NS_PER_S) + 1 if ahead_s > 0 else 0)
+        if self._cancelled:
+            self._forget_cancelled()
+        self.now_ns += TURN_NS if ready or self._stopping else self._ahead_ns()  # type: ignore[attr-defined]
         end = self.time() + RESOLUTION_S
         while timers and timers[0][0] < end:
             _, timer = heapq.heappop(timers)
@@ -251,6 +247,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if not handle._cancelled:  # noqa: SLF001 - its run would fail
                 handle._run()  # noqa: SLF001 - as asyncio's loops do
 
+    def _ahead_ns(self) -> int:
+        if not self._timers:
+            raise StandsStill(f"nothing happens any more after {self.time():.3f} s")
+        ahead_s = min(self._timers[0][0] - self.time(), JUMP_S_MAX)
+        return max(TURN_NS, int(ahead_s * NS_PER_S) + 1)
+
     def _forget_cancelled(self) -> None:
         """Take cancelled timers out: all where they are many, else those that come first."""
         timers = self._timers
@@ -260,7 +262,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             timers[:] = [(when, timer) for when, timer in timers if timer.waits]
             heapq.heapify(timers)
             self._cancelled = 0
-        while timers and timers[0][1].cancelled():
+        while timers and timers[0][1]._cancelled:  # noqa: SLF001 - asked at every turn
             _, timer = heapq.heappop(timers)
             timer.waits = False
             self._cancelled -= 1
