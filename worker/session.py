@@ -35,6 +35,8 @@ DECLINES_MAX: Final = 4_096
 """Most declines that wait to be sent; an exchange that offers faster than it reads is broken."""
 HEARTBEAT_MIN_S: Final = 0.05
 NS_PER_S: Final = 1_000_000_000
+READY: Final = WorkerState.WORKER_STATE_READY
+"""Looked up once: a name of a protobuf enumeration is searched for in Python, each time."""
 
 GONE_REASONS: Final = (
     Reason.REASON_STALE_FENCE,
@@ -215,7 +217,7 @@ class Session:
 
     def _offered(self, offer: pb.LeaseOffer) -> None:
         reason = Reason.REASON_WORKER_PAUSED
-        if self._state == WorkerState.WORKER_STATE_READY and not self._intent.draining:
+        if self._state == READY and not self._intent.draining:
             reason = self._workshop.take(offer)
         if reason == Reason.REASON_UNSPECIFIED:
             log.info(
@@ -270,7 +272,7 @@ class Session:
         if state == WorkerState.WORKER_STATE_DRAINING:
             self._drain_sent = True
             self._intent.drain()
-        elif state == WorkerState.WORKER_STATE_READY != self._state:
+        elif state == READY != self._state:
             self._quotes.restart()
         self._state = state
         self._intent.news.set()
@@ -327,7 +329,7 @@ class Session:
 
     @property
     def _quoting(self) -> bool:
-        return self._state == WorkerState.WORKER_STATE_READY and not self._intent.draining
+        return self._state == READY and not self._intent.draining
 
     def _next_due_at(self) -> float:
         due = [lease.due_at() for lease in self._workshop.held]

@@ -7,6 +7,7 @@ from typing import Final
 from exchange.v1.reason_pb2 import Reason
 
 PREFIX: Final = "REASON_"
+_NAMES: Final[dict[int, str]] = {n: name.removeprefix(PREFIX) for name, n in Reason.items()}
 
 
 def reason_name(number: int) -> str:
@@ -16,5 +17,4 @@ def reason_name(number: int) -> str:
     """
     if not number:
         return ""
-    names = Reason.values()
-    return Reason.Name(number).removeprefix(PREFIX) if number in names else f"{PREFIX}{number}"  # type: ignore[arg-type]
+    return _NAMES.get(number) or f"{PREFIX}{number}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PrivateKey,
@@ -14,13 +16,19 @@ def generate_key() -> bytes:
     return Ed25519PrivateKey.generate().private_bytes_raw()
 
 
+@lru_cache(maxsize=8)
+def _loaded(private_key: bytes) -> Ed25519PrivateKey:
+    """Whoever signs does so again with the same key; to load it costs nearly as much."""
+    return Ed25519PrivateKey.from_private_bytes(private_key)
+
+
 def public_key(private_key: bytes) -> bytes:
     """The public key of a private one, 32 bytes.
 
     Raises:
         ValueError: the private key has not 32 bytes.
     """
-    return Ed25519PrivateKey.from_private_bytes(private_key).public_key().public_bytes_raw()
+    return _loaded(private_key).public_key().public_bytes_raw()
 
 
 def sign(private_key: bytes, data: bytes) -> bytes:
@@ -29,7 +37,7 @@ def sign(private_key: bytes, data: bytes) -> bytes:
     Raises:
         ValueError: the private key has not 32 bytes.
     """
-    return Ed25519PrivateKey.from_private_bytes(private_key).sign(data)
+    return _loaded(private_key).sign(data)
 
 
 def verify(key: bytes, signature: bytes, data: bytes) -> bool:

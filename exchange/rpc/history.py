@@ -65,7 +65,7 @@ class History:
     def __init__(self) -> None:
         self._all_trades: deque[_Traded | TradeRecord] = deque(maxlen=RECENT_TRADES_MAX)
         self._trades: dict[int, deque[_Traded | TradeRecord]] = {}
-        self._watchers: set[TradeWatcher] = set()
+        self._watchers: dict[TradeWatcher, None] = {}  # told in order of arrival
 
     def on_group(self, group: Group) -> None:
         """Take in one durable group. O(events)."""
@@ -115,7 +115,7 @@ class History:
     def watch_trades(self, instrument_id: int) -> TradeWatcher:
         """Collect trades from now on; give the watcher back with `unwatch`."""
         watcher = TradeWatcher(instrument_id)
-        self._watchers.add(watcher)
+        self._watchers[watcher] = None
         return watcher
 
     def deepest(self) -> int:
@@ -124,7 +124,7 @@ class History:
 
     def unwatch(self, watcher: TradeWatcher) -> None:
         """The watcher is not read any more."""
-        self._watchers.discard(watcher)
+        self._watchers.pop(watcher, None)
 
     def _tell(self, trades: list[TradeRecord]) -> None:
         for trade in trades:

@@ -177,7 +177,8 @@ class OutputHub:
     def __init__(self) -> None:
         self._outputs: dict[int, Output] = {}
         self._token_counts: dict[int, int] = {}
-        self._watchers: dict[int, set[Watcher]] = {}
+        # Told in order of arrival: that of a set is memory's, another in each process.
+        self._watchers: dict[int, dict[Watcher, None]] = {}
         self._watching = 0
 
     def find(self, job_id: int) -> Output | None:
@@ -242,12 +243,12 @@ class OutputHub:
         if len(of_job) >= WATCHERS_PER_JOB_MAX or self._watching >= WATCHERS_MAX:
             raise TooManyWatchers(f"job {job_id} has {len(of_job)} watchers")
         watcher = Watcher()
-        self._watchers.setdefault(job_id, set()).add(watcher)
+        self._watchers.setdefault(job_id, {})[watcher] = None
         self._watching += 1
         try:
             yield watcher
         finally:
             self._watching -= 1
-            self._watchers[job_id].discard(watcher)
+            del self._watchers[job_id][watcher]
             if not self._watchers[job_id]:
                 del self._watchers[job_id]

@@ -15,11 +15,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import heapq
 import logging
 import random
 import sys
 import time
-from asyncio import events
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from random import Random
@@ -32,6 +33,12 @@ T = TypeVar("T")
 
 TURN_NS: Final = 20_000
 """Virtual time that each turn of the loop takes, so that code which polls gets somewhere."""
+JUMP_S_MAX: Final = 86_400.0
+"""The longest jump of a turn, as asyncio's own loops sleep no longer."""
+RESOLUTION_S: Final = 1e-9
+"""How much earlier than it is due a timer may fire."""
+TIMERS_KEPT: Final = 100
+"""With more timers, cancelled ones are taken out once they are more than half of them."""
 THREAD_WORK_S: Final = (0.000_2, 0.005)
 """Shortest and longest time that work given to a thread takes."""
 NS_PER_S: Final = 1_000_000_000
@@ -109,8 +116,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.seed = seed
         self.now_ns = 0
-        self._clock_resolution = 1e-9
-        self._selector = _Jump(self)
+        self._ready: deque[asyncio.Handle] = deque()
+        self._timers: list[tuple[float, _Timer]] = []  # a heap
+        self._cancelled = 0  # of these
         self._main = Process(self, "main")
         self._graveyard: list[asyncio.Task[Any]] = []
 
@@ -130,7 +138,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Forget what dead processes would still do."""
         # Held, so that no `finally` runs because a task is found to be garbage.
         self._graveyard += asyncio.all_tasks(self)
-        for handle in (*self._ready, *self._scheduled):  # type: ignore[attr-defined]
+        for handle in (*self._ready, *(timer for _, timer in self._timers)):
             _drop_dead(handle)
 
     def run_in_executor(  # type: ignore[override]
@@ -160,6 +168,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 monotonic_ns=lambda: self.now_ns,
                 perf_counter=self.time,
                 perf_counter_ns=lambda: self.now_ns,
+                thread_time_ns=lambda: self.now_ns,
             ),
             mock.patch.multiple(random, **chance),
             # All of `secrets` comes from here.
@@ -179,6 +188,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Close it, and let go of what never ended without a word."""
         left = [*self._graveyard, *asyncio.all_tasks(self)]
         self._graveyard.clear()
+        self._timers.clear()
         super().close()
         with _silence():
             for task in left:
@@ -190,40 +200,82 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     # What asyncio's own loops leave to their subclasses.
 
-    def _call_soon(self, callback: Any, args: Any, context: Any) -> events.Handle:
-        handle: events.Handle = super()._call_soon(callback, args, context)  # type: ignore[misc]
+    # The turn is the loop's own, too: asyncio's took a tenth of a simulation's time.
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.Handle:
+        """See asyncio; what a dead process would do never happens."""
+        self._check_closed()  # type: ignore[attr-defined]
+        handle = asyncio.Handle(callback, args, self, context)
         _drop_dead(handle)
+        self._ready.append(handle)
         return handle
+
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.Handle:
+        """See asyncio; there are no threads."""
+        return self.call_soon(callback, *args, context=context)
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Any, *args: Any, context: Any = None
     ) -> asyncio.TimerHandle:
         """See asyncio; a dead process's timers never fire."""
-        handle = super().call_at(when, callback, *args, context=context)
-        _drop_dead(handle)
-        return handle
+        self._check_closed()  # type: ignore[attr-defined]
+        timer = _Timer(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, timer))
+        _drop_dead(timer)
+        return timer
 
-    def _process_events(self, event_list: object) -> None:
-        """There are no files, so there are no events."""
+    def _timer_handle_cancelled(self, timer: _Timer) -> None:
+        self._cancelled += timer.waits
 
-    def _write_to_self(self) -> None:
-        """There are no threads that could wake the loop."""
+    def _run_once(self) -> None:
+        """One turn: the time goes on, to the next timer where nothing is ready."""
+        ready, timers = self._ready, self._timers
+        if self._cancelled:
+            self._forget_cancelled()
+        self.now_ns += TURN_NS if ready or self._stopping else self._ahead_ns()  # type: ignore[attr-defined]
+        end = self.time() + RESOLUTION_S
+        while timers and timers[0][0] < end:
+            _, timer = heapq.heappop(timers)
+            timer.waits = False
+            ready.append(timer)
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:  # noqa: SLF001 - its run would fail
+                handle._run()  # noqa: SLF001 - as asyncio's loops do
+
+    def _ahead_ns(self) -> int:
+        if not self._timers:
+            raise StandsStill(f"nothing happens any more after {self.time():.3f} s")
+        ahead_s = min(self._timers[0][0] - self.time(), JUMP_S_MAX)
+        return max(TURN_NS, int(ahead_s * NS_PER_S) + 1)
+
+    def _forget_cancelled(self) -> None:
+        """Take cancelled timers out: all where they are many, else those that come first."""
+        timers = self._timers
+        if len(timers) > TIMERS_KEPT and self._cancelled > len(timers) / 2:
+            for _, timer in timers:
+                timer.waits = not timer.cancelled()
+            timers[:] = [(when, timer) for when, timer in timers if timer.waits]
+            heapq.heapify(timers)
+            self._cancelled = 0
+        while timers and timers[0][1]._cancelled:  # noqa: SLF001 - asked at every turn
+            _, timer = heapq.heappop(timers)
+            timer.waits = False
+            self._cancelled -= 1
 
 
-class _Jump:
-    """Stands where a loop has its selector: it does not wait, the time jumps."""
+class _Timer(asyncio.TimerHandle):
+    """A timer of a virtual loop; `waits` until it is due or is taken out."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
+    __slots__ = ("waits",)
 
-    def select(self, timeout: float | None) -> tuple[()]:
-        if timeout is None:
-            raise StandsStill(f"nothing happens any more after {self._loop.time():.3f} s")
-        self._loop.now_ns += max(TURN_NS, int(timeout * NS_PER_S) + 1 if timeout > 0 else 0)
-        return ()
-
-    def close(self) -> None:
-        pass
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.waits = True
 
 
 @contextmanager

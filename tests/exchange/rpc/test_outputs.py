@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 
@@ -85,6 +86,23 @@ async def test_watchers_hear_of_their_job_only() -> None:
         assert not await one.wait(0.01)
         assert not await other.wait(0.01)
     hub.notify(1)
+
+
+async def test_watchers_of_a_job_hear_in_order_of_arrival() -> None:
+    """In that of their addresses, two processes with the same seed would go two ways."""
+    hub, heard = OutputHub(), list[int]()
+
+    async def listen(number: int) -> None:
+        with hub.watch(1) as watcher:
+            await watcher.wait(WITHIN_S)
+        heard.append(number)
+
+    async with asyncio.TaskGroup() as listeners:
+        for number in range(outputs.WATCHERS_PER_JOB_MAX):
+            listeners.create_task(listen(number))
+        await asyncio.sleep(0)
+        hub.notify(1)
+    assert heard == sorted(heard)
 
 
 async def test_most_watchers_of_a_job_and_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
