@@ -32,7 +32,7 @@ class Auditor:
         self.offered: set[int] = set()
         self.paid: Counter[int] = Counter()
         self._ledger = LedgerModel(self.twin)
-        self._taken: dict[int, tuple[list[c.Command], list[list[e.AnyEvent]]]] = {}
+        self._taken: dict[int, tuple[bytes, list[list[e.AnyEvent]]]] = {}
 
     def on_replay(self, group: Group) -> None:
         """A group that a new life found in its journal, or the first that it wrote itself."""
@@ -100,5 +100,5 @@ class Auditor:
                 self.ended[event.job_id] = event
 
 
-def _content(group: Group) -> tuple[list[c.Command], list[list[e.AnyEvent]]]:
-    return group.commands, group.outcomes.events
+def _content(group: Group) -> tuple[bytes, list[list[e.AnyEvent]]]:
+    return group.commands.records, list(group.outcomes.events)
