@@ -12,21 +12,30 @@ from exchange.core.event_rows import (
     CLOSED,
     FILLED,
     FILLED_INSTRUMENT_AT,
+    OTHER,
     POSTED,
     EventRows,
     row_bytes,
 )
-from exchange.core.events import AnyEvent, OrderAccepted, OrderClosed, OrderFilled, Posted
+from exchange.core.events import (
+    AnyEvent,
+    LeaseOffered,
+    OrderAccepted,
+    OrderClosed,
+    OrderFilled,
+    Posted,
+)
 
 Noted = tuple[int, AnyEvent]
 """An event, with the place in the group of the command that caused it."""
-Fill = tuple[int, int, bytes]
-"""The row of a fill, with that place and its instrument."""
+Traded = tuple[int, int, bytes | LeaseOffered]
+"""A fill's row, or a lease that was offered, with that place and its instrument."""
 
 UNNOTED: Final[frozenset[type]] = frozenset({OrderAccepted, OrderClosed, OrderFilled, Posted})
 """Orders are accepted, trade, end, and move money. Who wants these looks through a group by itself,
-for trades by `fills`."""
+for trades by `trades_in`."""
 
+_Offered: Final = LeaseOffered  # compiled, at hand, where an imported name is looked up
 _BYTE: Final = (1 << 8) - 1
 
 
@@ -48,9 +57,9 @@ def noted(told: EventRows) -> dict[type, list[Noted]]:
     return found
 
 
-def fills(told: EventRows) -> list[Fill]:
-    """All trades between orders, in order."""
-    found: list[Fill] = []
+def trades_in(told: EventRows) -> list[Traded]:
+    """All trades between orders, and all leases that were offered, in order."""
+    found: list[Traded] = []
     rows, first = told.rows, told.first
     at: i64 = told.begin(0)
     end: i64 = told.end
@@ -60,6 +69,10 @@ def fills(told: EventRows) -> list[Fill]:
         if head & _BYTE == FILLED:
             instrument_id = read_i64_le(rows, at + FILLED_INSTRUMENT_AT)
             found.append(((head >> 32) - first, instrument_id, rows[at : at + size]))
+        elif head & _BYTE == OTHER:
+            event = told.other_at(at)
+            if type(event) is _Offered:
+                found.append(((head >> 32) - first, event.instrument_id, event))
         at += size
     return found
 

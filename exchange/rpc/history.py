@@ -8,14 +8,13 @@ in `exchange.readmodel`.
 
 from __future__ import annotations
 
-import operator
 from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from exchange.core.event_rows import event_of
 from exchange.core.events import LeaseOffered, OrderFilled
-from exchange.core.notable import fills
+from exchange.core.notable import trades_in
 from exchange.engine import Group
 from exchange.rpc.streams import Mailbox
 
@@ -23,8 +22,6 @@ RECENT_TRADES_MAX: Final = 1_000
 """Trades remembered per instrument, and over all of them."""
 TRADES_BEHIND_MAX: Final = 10_000
 """Trades that a watcher may be behind before it is cut off."""
-
-_LEASED: Final[frozenset[type]] = frozenset({LeaseOffered})
 
 
 class TradeRecord(NamedTuple):
@@ -69,10 +66,7 @@ class History:
 
     def on_group(self, group: Group) -> None:
         """Take in one durable group. O(events)."""
-        happened: list[tuple[int, int, bytes | LeaseOffered]] = [*fills(group.outcomes.events)]
-        if leases := group.events_of(_LEASED):
-            happened += [(place, lease.instrument_id, lease) for place, lease in leases]  # type: ignore[union-attr, misc]
-            happened.sort(key=operator.itemgetter(0))
+        happened = trades_in(group.outcomes.events)
         if not happened:
             return
         first_sequence, now_ns = group.first_sequence, group.now_ns

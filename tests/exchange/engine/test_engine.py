@@ -272,7 +272,7 @@ async def test_a_broken_invariant_stops_the_engine(
     engine = Engine.open(config(tmp_path), clock, log=log)
     task = asyncio.create_task(engine.run())
 
-    monkeypatch.setattr(engine.replica, "core", Changed(engine.core, apply=broken))
+    monkeypatch.setattr(engine.replica, "core", Changed(engine.core, apply_records=broken))
     with pytest.raises(EngineStopped):
         await engine.submit(account("alice"))
     with pytest.raises(AssertionError, match="money appeared"):

@@ -154,10 +154,10 @@ async def test_both_forms_make_the_same_commands(desk: Desk) -> None:
         for stream_id in (0, 5):
             of_rows = packed.batch(9, request.packed, stream_id)
             of_messages = orders.batch(9, made, stream_id)
-            assert of_rows.commands == of_messages.commands
+            assert list(of_rows.commands) == of_messages.commands
             assert of_rows.indexes == of_messages.indexes
-            encoded = b"".join([command.encode() for command in of_rows.commands])
-            assert of_rows.payload == (b"" if stream_id else encoded)
+            encoded = b"".join([command.encode() for command in of_messages.commands])
+            assert (of_rows.payload, of_messages.payload) == (encoded, b"")
             assert [r[:2] for r in of_rows.rejects] == [r[:2] for r in of_messages.rejects]
 
 

@@ -10,6 +10,7 @@ from exchange.rpc.convert import answers, packed
 from exchange.rpc.convert.orders import ack_ranges
 from exchange.rpc.pushes import Push
 from exchange.v1 import order_service_pb2 as pb
+from tests.exchange.core.rows import rows_of
 from tests.exchange.rpc.test_pushes import ALICE, BOB, closed, filled
 
 IDS = st.integers(0, 2**63 - 1)
@@ -32,10 +33,11 @@ def test_a_response_is_written_as_protobuf_writes_it(
 
 def test_what_nobody_asked_for_comes_in_responses_of_bounded_size() -> None:
     most = packed.RESPONSE_ROWS_MAX
-    pushes = [Push(ALICE, sequence, 7, filled(ALICE, BOB)) for sequence in range(1, most)]
-    pushes[-1].events.append(closed(ALICE))
+    fill, end = (rows_of([[event]]).rows for event in (filled(ALICE, BOB), closed(ALICE)))
+    pushes = [Push(ALICE, sequence, 7, fill) for sequence in range(1, most)]
+    pushes[-1].happened.append(end)
     assert len(packed.unasked(ALICE, pushes)) == 1
-    pushes.append(Push(ALICE, most, 8, filled(ALICE, BOB)))
+    pushes.append(Push(ALICE, most, 8, fill))
     first, second = map(pb.TradeResponse.FromString, packed.unasked(ALICE, pushes))
     assert len(first.packed_reports) == most * REPORT.size
     assert (first.request_id, first.sequence) == (0, most - 1)

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from exchange.core.commands import Command, StartLease
+from exchange.core.commands import Command, StartLease, decode
 from exchange.engine import EngineBusy, Outcome
 from exchange.rpc import sessions, workers
 from exchange.rpc.sessions import SessionConfig
@@ -58,7 +58,8 @@ async def test_output_is_taken_while_the_start_waits_for_its_commit(
         pending = engine._pending
         if not pending:
             return take()  # type: ignore[no-any-return]
-        if isinstance(pending[0].commands[0], StartLease) and next(holds, None) is not None:
+        (first, *_) = decode(pending[0].payload)
+        if isinstance(first, StartLease) and next(holds, None) is not None:
             return []
         later = [pending.pop() for _ in range(len(pending) - 1)]
         taken: list[Any] = take()
