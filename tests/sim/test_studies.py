@@ -29,7 +29,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 SCENARIO = msgspec.structs.replace(SMALL, windows=2, window_requests=0)
-DECISIONS = "780c136b254b8754e230fe1519533da8fd41d99ff81c2ba1ccbf80d2627629a4"
+DECISIONS = "5d44c10ec4435e4356a09e61badbf977f58b37bafce892becd7282bf7a5d828f"
 """On every machine (docs/benchmarks/simulator.md)."""
 
 

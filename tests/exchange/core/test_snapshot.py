@@ -120,9 +120,9 @@ def test_both_go_on_alike(seed: int) -> None:
     twin = restored(exchange)
     for number in range(3_000):
         command = chaos.command()
-        events = exchange.apply([command])
-        assert twin.apply([command]) == events, (number, command)
-        chaos.saw(events[0])
+        (events,) = exchange.apply([command])
+        assert list(twin.apply([command])) == [events], (number, command)
+        chaos.saw(events)
         if number % 250 == 0:
             assert twin.digest() == exchange.digest()
             twin.check()
@@ -140,7 +140,7 @@ def test_minimums_keep_their_age() -> None:
     twin = restored(market.exchange)
     ask = market.order(account_id=market.bob, side=2, price_nanos=90, quantity_mflop=2)
     more = market.order(account_id=market.bob, side=2, price_nanos=90, quantity_mflop=1)
-    assert twin.apply([ask, more]) == market.exchange.apply([ask, more])
+    assert list(twin.apply([ask, more])) == list(market.exchange.apply([ask, more]))
     assert twin.digest() == market.exchange.digest()
 
 
@@ -154,7 +154,7 @@ def test_a_client_id_is_remembered_as_long() -> None:
         assert type(first[0]).__name__ == "Repeated"
         assert type(second[0]).__name__ == "Refused"
     later = c.Advance(market.now_ns + 100_000 * NS_PER_S)
-    assert twin.apply([later]) == market.exchange.apply([later])
+    assert list(twin.apply([later])) == list(market.exchange.apply([later]))
     assert twin.digest() == market.exchange.digest()
 
 
