@@ -64,6 +64,7 @@ OTHER_BYTES: Final = 16
 
 ID_AT: Final = 8
 """Where in the row of an acceptance, an end or a fill its order or trade stands,"""
+OTHER_AT: Final = 8
 PARTIES_AT: Final = 16
 """and there the word of two ids;"""
 ACCEPTED_NAME_AT: Final = 24
@@ -93,31 +94,39 @@ _ENTRY_KINDS: Final[dict[int, EntryKind]] = {int(kind): kind for kind in EntryKi
 class EventRows:
     """Each command's events, for neighbours of one group: a sequence of lists, made when asked for.
 
-    A slice shares the rows of the whole.
+    A slice has copies of its part: who keeps one does not keep the whole group in memory.
 
     Attributes:
-        rows: Those of the whole group.
-        others: Events that have no row of their own kind, of the whole group.
+        rows: Theirs, in order.
+        others: Events that have no row of their own kind.
         first: The first command's place in the group.
     """
 
-    __slots__ = ("_count", "_index", "first", "others", "rows")
+    __slots__ = ("_base", "_count", "_first_other", "_index", "first", "others", "rows")
 
     def __init__(
-        self, rows: bytes, index: bytes, others: list[AnyEvent], first: i64, count: i64
+        self,
+        rows: bytes,
+        index: bytes,
+        others: list[AnyEvent],
+        first: i64 = 0,
+        base: i64 = 0,
+        first_other: i64 = 0,
     ) -> None:
         self.rows = rows
         self.others = others
         self.first = first
-        self._index = index  # where each command's rows begin, and where the last one's end
-        self._count = count
+        self._index = index  # where each command's rows begin in the group's, then the end
+        self._base = base  # where these rows begin there
+        self._first_other = first_other
+        self._count: i64 = len(index) // _INDEX_BYTES - 1
 
     def __len__(self) -> int:
         return self._count
 
     def begin(self, at: i64) -> i64:
         """Where the rows of a command begin, by its place here; beyond the last, the end."""
-        return i64(read_i32_le(self._index, (self.first + at) * _INDEX_BYTES))
+        return i64(read_i32_le(self._index, at * _INDEX_BYTES)) - self._base
 
     @property
     def end(self) -> i64:
@@ -134,8 +143,7 @@ class EventRows:
         if isinstance(at, slice):
             start, stop, step = at.indices(self._count)
             assert step == 1, "events are those of neighbours"
-            count = max(0, stop - start)
-            return EventRows(self.rows, self._index, self.others, self.first + start, count)
+            return self._part(start, max(start, stop))
         number = at + self._count if at < 0 else at
         if not 0 <= number < self._count:
             raise IndexError("no command stands there")
@@ -148,6 +156,21 @@ class EventRows:
     def __repr__(self) -> str:
         return repr(list(self))
 
+    def _part(self, start: i64, stop: i64) -> EventRows:
+        begin, end = self.begin(start), self.begin(stop)
+        index = self._index[start * _INDEX_BYTES : (stop + 1) * _INDEX_BYTES]
+        others: list[AnyEvent] = []
+        first_other: i64 = 0
+        at = begin
+        while at < end:
+            if read_i64_le(self.rows, at) & _BYTE == OTHER:
+                if not others:
+                    first_other = read_i64_le(self.rows, at + OTHER_AT) & _LOW
+                others.append(self.other_at(at))
+            at += row_bytes(self.rows, at)
+        rows, base = self.rows[begin:end], self._base + begin
+        return EventRows(rows, index, others, self.first + start, base, first_other)
+
     def _events(self, at: i64, end: i64) -> list[AnyEvent]:
         found: list[AnyEvent] = []
         while at < end:
@@ -157,7 +180,7 @@ class EventRows:
 
     def other_at(self, at: i64) -> AnyEvent:
         """The event of a row of kind OTHER."""
-        return self.others[read_i64_le(self.rows, at + 8) & _LOW]
+        return self.others[(read_i64_le(self.rows, at + OTHER_AT) & _LOW) - self._first_other]
 
     def event_at(self, at: i64) -> AnyEvent:
         """The event whose row begins there."""
@@ -168,7 +191,7 @@ class EventRows:
     def check(self) -> None:
         """Assert that the rows of the commands here follow one another, each command's own."""
         at, end = self.begin(0), self.end
-        assert 0 <= at <= end <= len(self.rows)
+        assert (at, end) == (0, len(self.rows))
         for number in range(self._count):
             assert self.begin(number) == at
             while at < self.begin(number + 1):
@@ -179,7 +202,7 @@ class EventRows:
         assert at == end
 
 
-NO_EVENTS: Final = EventRows(b"", bytes(_INDEX_BYTES), [], 0, 0)
+NO_EVENTS: Final = EventRows(b"", bytes(_INDEX_BYTES), [])
 """Those of no command."""
 
 
@@ -255,7 +278,7 @@ def row_bytes(rows: bytes, at: i64) -> i64:
         return REFUSED_BYTES
     if kind == ADVANCED:
         return ADVANCED_BYTES
-    return OTHER_BYTES + filled_up(read_i64_le(rows, at + 8) >> 32)
+    return OTHER_BYTES + filled_up(read_i64_le(rows, at + OTHER_AT) >> 32)
 
 
 def filled_up(count: i64) -> i64:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 KEPT_BYTES_MAX: Final = 1 << 20
 """Memory of a group's rows that the next one's may use again."""
+ROWS_BYTES_END: Final = 1 << 31
+"""Places of rows are numbered in 31 bits. The bounds of orders and of a group's commands keep a
+group far from it, so this is an assertion."""
 _ZEROS: Final = bytes(8)
 
 
@@ -71,10 +74,10 @@ class EventTape:
 
     def end(self) -> EventRows:
         """The group is over: the events of each command."""
-        count = (self._head >> 32) + 1
+        assert len(self._rows) < ROWS_BYTES_END, "no group tells so much"
         write_i32_le(self._index, i32(len(self._rows)))
         others, self._others = self._others, []
-        return EventRows(self._rows.getvalue(), self._index.getvalue(), others, 0, count)
+        return EventRows(self._rows.getvalue(), self._index.getvalue(), others)
 
     def tell(self, event: AnyEvent) -> None:
         """Any event that is at hand as one."""

@@ -78,10 +78,16 @@ def trades_in(told: EventRows) -> list[Traded]:
 
 
 def of_kinds(told: EventRows, kinds: frozenset[type]) -> list[Noted]:
-    """The events of these types, in order."""
-    return [
-        (place, event)
-        for place, events in enumerate(told)
-        for event in events
-        if type(event) in kinds
-    ]
+    """The events of these types, none of `UNNOTED`, in order."""
+    found: list[Noted] = []
+    rows, first = told.rows, told.first
+    at: i64 = told.begin(0)
+    end: i64 = told.end
+    while at < end:
+        head: i64 = read_i64_le(rows, at)
+        if head & _BYTE not in (ACCEPTED, CLOSED, FILLED, POSTED):
+            event = told.event_at(at)
+            if type(event) in kinds:
+                found.append(((head >> 32) - first, event))
+        at += row_bytes(rows, at)
+    return found

@@ -163,7 +163,9 @@ def record_begins(records: bytes) -> bytes:
     end: i64 = len(records)
     while at < end:
         write_i32_le(begins, i32(at))
-        at += HEAD_BYTES + i64(read_i32_le(records, at + _LENGTH_AT))
+        length = i64(read_i32_le(records, at + _LENGTH_AT))
+        assert length >= 0, "no record is so long"
+        at += HEAD_BYTES + length
     return begins.getvalue()
 
 

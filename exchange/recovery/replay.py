@@ -40,7 +40,9 @@ class Replica:
         assert first_sequence == self.core.sequence + 1, "the journal does not follow the state"
         self.core.tape.digesting = True
         told = self.core.apply_records(records)
-        self.outcomes = sha256(self.outcomes + told.rows).digest()
+        chained = sha256(self.outcomes)
+        chained.update(told.rows)
+        self.outcomes = chained.digest()
         return told
 
 

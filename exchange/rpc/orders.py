@@ -228,7 +228,9 @@ class OrderServicer:
         )
 
     def _reports(self, command: orders.OrderCommand, outcome: Outcome) -> list[pb.ExecutionReport]:
-        return orders.reports_of(self._services.core, outcome, command, outcome.events, 0)
+        return orders.reports_of(
+            self._services.core, outcome.sequence, outcome.now_ns, command, outcome.events, 0
+        )
 
 
 class _Reader:
@@ -366,11 +368,14 @@ class _Writer:
         Where it is not, the task must be woken: there is no room, or it has the last word.
         """
         self._make_ready()
-        while self._ready:
-            message, count = self._next()
-            if not call.write_now(message):
-                return False
-            self._sent(count)
+        try:
+            while self._ready:
+                message, count = self._next()
+                if not call.write_now(message):
+                    return False
+                self._sent(count)
+        except Exception as error:
+            self._failure = error  # of this stream alone: its task raises it
         return self._failure is None and not self._stream and not self._reading.done()
 
     async def responses(self) -> AsyncGenerator[Encoded, None]:

@@ -88,7 +88,7 @@ class Pushes:
             begins: Where each begins (`record_begins`).
             told: Their events.
         """
-        rows, first = told.rows, told.first
+        rows, first, accounts = told.rows, told.first, self._accounts
         at: i64 = told.begin(0)
         end: i64 = told.end
         while at < end:
@@ -96,13 +96,17 @@ class Pushes:
             kind = head & _BYTE
             size = row_bytes(rows, at)
             if kind in (FILLED, CLOSED):
-                number: i64 = (head >> 32) - first
+                # A stop or an auction trades by another's command: both may be told.
                 parties: i64 = read_i64_le(rows, at + PARTIES_AT)
-                row = rows[at : at + size]
-                asks = asker(records, begins, number)
-                self._hear(first_sequence + number, asks, parties & _LOW, row)
-                if kind == FILLED:  # a stop or an auction trades by another's command
-                    self._hear(first_sequence + number, asks, parties >> 32 & _LOW, row)
+                owner: int = parties & _LOW
+                taker: int = parties >> 32 & _LOW if kind == FILLED else 0
+                if owner in accounts or taker in accounts:
+                    number: i64 = (head >> 32) - first
+                    asks = asker(records, begins, number)
+                    row = rows[at : at + size]
+                    self._hear(first_sequence + number, asks, owner, row)
+                    if taker:
+                        self._hear(first_sequence + number, asks, taker, row)
             elif kind == OTHER:
                 event = told.other_at(at)
                 if type(event) is _Replaced or type(event) is _Triggered:

@@ -213,7 +213,9 @@ def _compare(
         order = pb.PlaceOrderRequest.FromString(exchanged.request).order
         command = orders.place_order(account_id, order)
         sent = [command]
-        reports = orders.reports_of(core, outcomes[0], commands[0], outcomes[0].events, 0)
+        reports = orders.reports_of(
+            core, outcomes.first_sequence, outcomes.now_ns, commands[0], outcomes.events[0], 0
+        )
         same = pb.PlaceOrderResponse(reports=reports) == pb.PlaceOrderResponse.FromString(
             exchanged.response
         )

@@ -26,7 +26,7 @@ from exchange.core.exchange import Exchange
 from exchange.core.open_orders import OpenOrder
 from exchange.core.reasons import Reason
 from exchange.core.recorded import Recorded
-from exchange.engine import Outcome, Outcomes
+from exchange.engine import Outcomes
 from exchange.rpc.convert import conditions, enums
 from exchange.rpc.convert.answers import acceptances
 from exchange.v1 import order_service_pb2 as pb
@@ -179,7 +179,14 @@ def answer(core: Exchange, request_id: int, made: Batch, outcomes: Outcomes) -> 
         if type(told[0]) is OrderAccepted:
             told = told[1:]
         response.reports.extend(
-            reports_of(core, outcomes[at], made.commands[at], told, made.indexes[at])
+            reports_of(
+                core,
+                outcomes.first_sequence + at,
+                outcomes.now_ns,
+                made.commands[at],
+                told,
+                made.indexes[at],
+            )
         )
     return response
 
@@ -206,7 +213,8 @@ def rejection(reject: Reject) -> pb.ExecutionReport:
 
 def reports_of(
     core: Exchange,
-    outcome: Outcome,
+    sequence: int,
+    now_ns: int,
     command: Command,
     events: Sequence[AnyEvent],
     index: int,
@@ -214,6 +222,14 @@ def reports_of(
     """Reports to the account whose command this was.
 
     What a mass cancel did to each order is told as if others had done it: it may be very much.
+
+    Args:
+        core: Where a repeated order is looked for.
+        sequence: The command's.
+        now_ns: Journal time, nanoseconds since the epoch.
+        command: The command.
+        events: What it did, or a part of that.
+        index: Its place in the request.
     """
     assert isinstance(command, PlaceOrder | CancelOrder | ReplaceOrder | MassCancel)
     reports = []
@@ -222,8 +238,8 @@ def reports_of(
     for event in events:
         report = _own_report(core, command, event) or report_to(command.account_id, event)
         if report is not None:
-            report.sequence = outcome.sequence
-            report.event_time_ns = outcome.now_ns
+            report.sequence = sequence
+            report.event_time_ns = now_ns
             report.index = index
             reports.append(report)
     return reports

@@ -62,7 +62,10 @@ def answer(
     assert isinstance(commands, Recorded), "a packed batch has records"
 
     def unusual(at: int, event: AnyEvent) -> bytes:
-        found = orders.reports_of(core, outcomes[at], commands[at], (event,), made.indexes[at])
+        sequence = outcomes.first_sequence + at
+        found = orders.reports_of(
+            core, sequence, outcomes.now_ns, commands[at], (event,), made.indexes[at]
+        )
         return b"".join(map(_row_of, found))
 
     return answers.answer(

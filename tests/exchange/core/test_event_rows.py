@@ -88,6 +88,16 @@ def test_a_slice_is_that_part_of_the_whole(
         )
 
 
+def test_a_part_keeps_nothing_else() -> None:
+    """An answer that waits for a slow reader must not hold what others did in its group."""
+    rare = e.QuoteSet(1, 2, 3, (4, 5))
+    part = rows_of([[e.TimeAdvanced(1), rare], [rare, e.TimeAdvanced(2), rare], [rare]])[1:2]
+    assert list(part) == [[rare, e.TimeAdvanced(2), rare]]
+    assert len(part.others) == 2
+    assert len(part.rows) == 2 * (OTHER_BYTES + filled_up(len(encode(rare)))) + 16
+    assert len(part._index) == 8
+
+
 @given(event=ORDINARY)
 def test_a_copied_row_is_the_event(event: e.AnyEvent) -> None:
     told = rows_of([[e.Refused(Reason.FIELD_INVALID)], [event]])

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exchange.core.commands import PlaceOrder
+from exchange.core.events import OrderAccepted, OrderTriggered
+from exchange.core.exchange import Exchange
+from exchange.core.recorded import Recorded
+from exchange.engine import Outcomes
 from exchange.packed import REPORT
 from exchange.rpc.convert import answers, packed
-from exchange.rpc.convert.orders import ack_ranges
+from exchange.rpc.convert.orders import Batch, ack_ranges
 from exchange.rpc.pushes import Push
 from exchange.v1 import order_service_pb2 as pb
 from tests.exchange.core.rows import rows_of
@@ -44,3 +51,21 @@ def test_what_nobody_asked_for_comes_in_responses_of_bounded_size() -> None:
     assert len(second.packed_reports) == REPORT.size
     assert (second.request_id, second.sequence) == (0, most)
     assert not packed.unasked(ALICE, [])
+
+
+class Unasked(Outcomes):
+    """Outcomes of which no command's may be asked for as a whole."""
+
+    def __getitem__(self, at: object) -> Any:
+        raise AssertionError("all that a command did is made for one event of it")
+
+
+def test_an_answer_makes_each_event_once() -> None:
+    """One order may trigger very many: what the answer costs must grow with them, and no faster."""
+    stops = [OrderTriggered(number, BOB, 1, 100) for number in range(1, 500)]
+    order = PlaceOrder(ALICE, bytes(16), 1, 1, 1, 1, 1, 100, 5, 0, 0)
+    told = rows_of([[OrderAccepted(1, ALICE, bytes(16), 1, 1, 100, 5), *stops, closed(ALICE)]])
+    made = Batch(Recorded(order.encode()), [0], [], packed=True)
+    answer = packed.answer(Exchange(), 1, ALICE, made, Unasked(9, 7, told))
+    response = pb.TradeResponse.FromString(answer)
+    assert (response.sequence, len(response.packed_reports)) == (9, REPORT.size)
