@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Any, get_args, get_type_hints
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exchange.core import events as e
@@ -155,6 +155,7 @@ def words(*numbers: int) -> bytes:
 
 
 @pytest.mark.parametrize("kind", get_args(e.AnyEvent))
+@settings(max_examples=20)  # of each kind
 @given(data=st.data(), digesting=st.booleans())
 def test_every_event_comes_back(kind: type[e.Event], data: st.DataObject, digesting: bool) -> None:
     """By a row of its own, or beside one: in both, its type and each of its fields."""
