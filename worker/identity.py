@@ -7,10 +7,14 @@ import dataclasses
 import fcntl
 import os
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from exchange.metering import signing
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 KEY_FILE: Final = "worker.key"
 KEY_BYTES: Final = 32
@@ -20,12 +24,20 @@ class IdentityError(Exception):
     """The key file cannot be used; the text says what to do."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Identity:
     """The key with which a worker signs; `private_key` is never shown."""
 
     private_key: bytes = dataclasses.field(repr=False)
     public_key: bytes
+
+    @cached_property
+    def _loaded(self) -> Ed25519PrivateKey:
+        return signing.load(self.private_key)
+
+    def sign(self, data: bytes) -> bytes:
+        """A signature, 64 bytes."""
+        return self._loaded.sign(data)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from exchange.metering import signing
 from exchange.metering.cards import ModelCard
 from exchange.metering.receipts import ReceiptBody
 from exchange.metering.traces import flops
@@ -45,6 +44,6 @@ def make_receipt(
         output_digest=body.output_digest,
         trace=body.trace,
         seed=body.seed,
-        signature=signing.sign(identity.private_key, body.signed_bytes()),
+        signature=identity.sign(body.signed_bytes()),
         detail=detail,
     )

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 import grpc
 
 from exchange.client.reasons import reason_name
-from exchange.metering import signing
 from exchange.metering.receipts import register_bytes
 from exchange.v1 import job_service_pb2 as jobs_pb
 from exchange.v1 import worker_service_pb2 as pb
@@ -142,7 +141,7 @@ class Session:
             slots=[self._workshop.slots],
             facts=self._facts,
             held=[pb.HeldLease(lease_id=x.lease_id, fence=x.offer.fence) for x in held],
-            signature=signing.sign(self._identity.private_key, claim),
+            signature=self._identity.sign(claim),
         )
         await call.write(pb.SessionRequest(register=register))
         answer = await self._read(call)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PrivateKey,
@@ -16,9 +14,12 @@ def generate_key() -> bytes:
     return Ed25519PrivateKey.generate().private_bytes_raw()
 
 
-@lru_cache(maxsize=8)
-def _loaded(private_key: bytes) -> Ed25519PrivateKey:
-    """Whoever signs does so again with the same key; to load it costs nearly as much."""
+def load(private_key: bytes) -> Ed25519PrivateKey:
+    """A private key for whoever signs again and again: to load it costs nearly as much as to sign.
+
+    Raises:
+        ValueError: the private key has not 32 bytes.
+    """
     return Ed25519PrivateKey.from_private_bytes(private_key)
 
 
@@ -28,7 +29,7 @@ def public_key(private_key: bytes) -> bytes:
     Raises:
         ValueError: the private key has not 32 bytes.
     """
-    return _loaded(private_key).public_key().public_bytes_raw()
+    return load(private_key).public_key().public_bytes_raw()
 
 
 def sign(private_key: bytes, data: bytes) -> bytes:
@@ -37,7 +38,7 @@ def sign(private_key: bytes, data: bytes) -> bytes:
     Raises:
         ValueError: the private key has not 32 bytes.
     """
-    return _loaded(private_key).sign(data)
+    return load(private_key).sign(data)
 
 
 def verify(key: bytes, signature: bytes, data: bytes) -> bool:

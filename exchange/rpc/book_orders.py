@@ -104,13 +104,14 @@ class OrdersFeed:
 
     def __init__(self, engine: Engine) -> None:
         self._core = engine.core
-        self._readers: dict[int, set[OrdersReader]] = {}
+        # Told in order of arrival: that of a set is memory's, another in each process.
+        self._readers: dict[int, dict[OrdersReader, None]] = {}
         engine.subscribe(self._on_group)
 
     def open(self, instrument_id: int) -> OrdersReader:
         """Watch a book from now on; take the snapshot before anything else happens."""
         reader = OrdersReader(instrument_id)
-        self._readers.setdefault(instrument_id, set()).add(reader)
+        self._readers.setdefault(instrument_id, {})[reader] = None
         self._core.listen(instrument_id)
         return reader
 
@@ -122,7 +123,7 @@ class OrdersFeed:
     def close(self, reader: OrdersReader) -> None:
         """The reader is not read any more."""
         readers = self._readers[reader.instrument_id]
-        readers.discard(reader)
+        readers.pop(reader, None)
         if not readers:
             del self._readers[reader.instrument_id]
             self._core.unlisten(reader.instrument_id)

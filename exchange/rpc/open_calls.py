@@ -89,7 +89,8 @@ class OpenCalls:
 
     def __init__(self) -> None:
         self._of_account: Counter[int] = Counter()
-        self._of_key: dict[bytes, set[Call]] = {}
+        # Revoked in order of arrival: that of a set is memory's, another in each process.
+        self._of_key: dict[bytes, dict[Call, None]] = {}
 
     def hold(self, caller: Caller, task: asyncio.Task[object] | None = None) -> Call:
         """A call of this caller's, which counts once it has begun.
@@ -106,7 +107,7 @@ class OpenCalls:
         if self._of_account[account_id] >= CALLS_PER_ACCOUNT_MAX:
             raise busy(f"the account has {CALLS_PER_ACCOUNT_MAX} calls and streams open")
         self._of_account[account_id] += 1
-        self._of_key.setdefault(caller.key_hash, set()).add(call)
+        self._of_key.setdefault(caller.key_hash, {})[call] = None
 
     def remove(self, call: Call, caller: Caller) -> None:
         """See `Call.end`."""
@@ -115,7 +116,7 @@ class OpenCalls:
         if not self._of_account[account_id]:
             del self._of_account[account_id]
         of_key = self._of_key[caller.key_hash]
-        of_key.remove(call)
+        del of_key[call]
         if not of_key:
             del self._of_key[caller.key_hash]
 

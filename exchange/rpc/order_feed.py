@@ -80,7 +80,8 @@ class OrderFeed:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._streams: dict[int, set[TradeStream]] = {}
+        # Told in order of arrival: that of a set is memory's, another in each process.
+        self._streams: dict[int, dict[TradeStream, None]] = {}
         self._answered: list[tuple[TradeStream, Answer]] = []
         self._stream_ids = itertools.count(1)
         engine.subscribe(self._on_group)
@@ -88,7 +89,7 @@ class OrderFeed:
     def open(self, account_id: int) -> TradeStream:
         """A stream begins."""
         stream = TradeStream(account_id)
-        self._streams.setdefault(account_id, set()).add(stream)
+        self._streams.setdefault(account_id, {})[stream] = None
         return stream
 
     def streams_of(self, account_id: int) -> int:
@@ -116,7 +117,7 @@ class OrderFeed:
         if stream.stream_id:
             self._end_orders(EndOrderStream(stream.account_id, stream.stream_id))
         streams = self._streams[stream.account_id]
-        streams.discard(stream)
+        streams.pop(stream, None)
         if not streams:
             del self._streams[stream.account_id]
 

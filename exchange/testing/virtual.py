@@ -241,6 +241,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         while timers and timers[0][0] < end:
             _, timer = heapq.heappop(timers)
             timer.waits = False
+            self._cancelled -= timer._cancelled  # noqa: SLF001 - as one behind another may be
             ready.append(timer)
         for _ in range(len(ready)):
             handle = ready.popleft()

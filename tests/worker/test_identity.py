@@ -16,8 +16,9 @@ from worker.identity import KEY_FILE, IdentityError, open_identity
 def test_a_key_is_made_once_and_only_its_user_can_read_it(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "worker"
     with open_identity(folder) as first:
-        signature = signing.sign(first.private_key, b"x")
-        assert signing.verify(first.public_key, signature, b"x")
+        for said in (b"x", b"y"):
+            assert signing.verify(first.public_key, first.sign(said), said)
+        assert first.sign(b"x") == signing.sign(first.private_key, b"x")
         assert first.private_key.hex() not in repr(first)
     with open_identity(folder) as second:
         assert second == first

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exchange.core.event_rows import NO_EVENTS
 from exchange.core.reasons import Reason
+from exchange.core.recorded import Recorded
 from exchange.engine import Outcomes
 from exchange.link.lane import WINDOW_BYTES
 from exchange.rpc import bundles, orders
@@ -21,6 +23,7 @@ from exchange.rpc.drain import Drain
 from exchange.rpc.order_feed import Answer, TradeStream
 from exchange.rpc.pushes import Push
 from exchange.v1 import order_service_pb2 as pb
+from tests.exchange.core.rows import rows_of
 from tests.exchange.rpc.decoding import core
 from tests.exchange.rpc.desk import BID, TradeCall, open_desk, places
 from tests.exchange.rpc.test_prompt_streams import told
@@ -142,15 +145,15 @@ async def story(steps: list[Step], in_rows: bool, bundled: bool) -> list[bytes]:
 
 def _item(stream: TradeStream, sequence: int, rejects: int, in_rows: bool) -> Answer | Push:
     if not rejects:
-        push = Push(ALICE, sequence, 7, filled(ALICE, BOB, sequence))
+        push = Push(ALICE, sequence, 7, rows_of([[filled(ALICE, BOB, sequence)]]).rows)
         if sequence % 2:
-            push.events.append(closed(ALICE))
+            push.happened.append(rows_of([[closed(ALICE)]]).rows)
         return push
     none = [Reject(place, Reason.FIELD_INVALID, bytes(16), 0) for place in range(rejects)]
-    batch = Batch([], [], none, packed=in_rows)
+    batch = Batch(Recorded(b"") if in_rows else [], [], none, packed=in_rows)
     stream.in_flight += 1
     stream.instructions_in_flight += batch.size
-    return Answer(sequence, batch, Outcomes(sequence, 7, []))
+    return Answer(sequence, batch, Outcomes(sequence, 7, NO_EVENTS))
 
 
 def plain(messages: list[bytes]) -> list[pb.TradeResponse]:

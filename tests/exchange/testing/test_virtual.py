@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from exchange.testing.clock import START_NS
-from exchange.testing.virtual import StandsStill, VirtualLoop
+from exchange.testing.virtual import JUMP_S_MAX, TIMERS_KEPT, StandsStill, VirtualLoop
 
 HOUR_S = 3_600
 
@@ -50,6 +50,47 @@ def test_waiting_for_what_never_comes_is_said(loop: VirtualLoop) -> None:
 
     with pytest.raises(StandsStill):
         loop.run_until_complete(wait())
+
+
+def test_a_turn_jumps_no_further_than_a_day(loop: VirtualLoop) -> None:
+    fired: list[float] = []
+    loop.call_later(2.5 * JUMP_S_MAX, lambda: fired.append(loop.time()))
+    for days in (1, 2, 2.5):
+        assert not fired
+        loop._run_once()
+        assert days * JUMP_S_MAX <= loop.time() < days * JUMP_S_MAX + 1
+    assert fired == [loop.time()]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_cancelled_timers_are_kept_while_they_are_few(loop: VirtualLoop, more: int) -> None:
+    """Those that come first are taken out anyway, so one that is not cancelled goes before."""
+    loop.call_later(HOUR_S, str)
+    for timer in [loop.call_later(2 * HOUR_S, str) for _ in range(TIMERS_KEPT - 1 + more)]:
+        timer.cancel()
+    loop.call_soon(str)
+    loop._run_once()
+    left = 1 if more else TIMERS_KEPT
+    assert (len(loop._timers), loop._cancelled) == (left, left - 1)
+
+
+def test_cancelled_timers_are_counted_until_they_are_out(loop: VirtualLoop) -> None:
+    fired: list[str] = []
+
+    def first() -> None:
+        fired.append("first")
+        beside.cancel()  # it is due and out already
+
+    loop.call_at(1, first)
+    loop.call_at(1, fired.append, "cancelled").cancel()
+    beside = loop.call_at(1, fired.append, "beside")
+    loop.call_at(2, fired.append, "later").cancel()
+    loop.call_at(3, fired.append, "last")
+    loop._run_once()
+    assert (len(loop._timers), loop._cancelled) == (2, 1)
+    loop._run_once()
+    assert fired == ["first", "last"]
+    assert (len(loop._timers), loop._cancelled) == (0, 0)
 
 
 def test_a_killed_process_does_nothing_more(loop: VirtualLoop) -> None:
