@@ -12,7 +12,7 @@ from exchange.core.events import AnyEvent
 from exchange.core.exchange import Exchange
 from exchange.core.limits import RULES_VERSION
 from exchange.core.snapshot import load
-from exchange.journal import JournalWalk, Position, SnapshotStore
+from exchange.journal import JournalWalk, Position, SnapshotStore, rules_since
 from exchange.journal.files import OsFileSystem
 from exchange.recovery import Comparison, Differs, DigestFile, Replica, collecting_paused
 from flopex.journals import beginning_kept, first_sequence, good_snapshots, snapshots_of
@@ -25,6 +25,8 @@ class Replay(NamedTuple):
     """What a replay came to.
 
     Attributes:
+        from_sequence: The first command that was applied: not 1 where the journal's beginning was
+            removed, or is under older rules.
         sequence: The last command that was applied.
         digest: Of the state after it.
         imbalance_nanos: Sum over all accounts, nano-dollars.
@@ -33,6 +35,7 @@ class Replay(NamedTuple):
         compared: Digests that the live exchange or its snapshots had recorded, all equal.
     """
 
+    from_sequence: int
     sequence: int
     digest: bytes
     imbalance_nanos: int
@@ -47,8 +50,8 @@ def replay_journal(
     """Apply a journal's commands up to and including one; its exchange may be running.
 
     On the way the state is held against every digest that was recorded of it: those that the live
-    engine published, and those of the snapshots. Where the journal's beginning was removed, the
-    oldest snapshot that stands in for it is the start.
+    engine published, and those of the snapshots. Where the journal's beginning was removed, or is
+    under older rules, the oldest snapshot that stands in for it is the start.
 
     Raises:
         Differs: the replay came to another state than the live exchange.
@@ -83,21 +86,39 @@ def replay_journal(
                 snapshots += 1
     core = replica.core
     core.check()
-    elapsed = time.monotonic() - began
-    records = core.sequence - started
-    compared = comparison.compared + snapshots
-    return Replay(core.sequence, core.digest(), core.imbalance_nanos(), elapsed, records, compared)
+    return Replay(
+        started + 1,
+        core.sequence,
+        core.digest(),
+        core.imbalance_nanos(),
+        time.monotonic() - began,
+        core.sequence - started,
+        comparison.compared + snapshots,
+    )
+
+
+def replays_whole(directory: Path) -> bool:
+    """Whether a journal's beginning is there, and was not left behind by an upgrade.
+
+    Raises:
+        JournalError: a header cannot be read.
+    """
+    since = rules_since(directory, RULES_VERSION)
+    return beginning_kept(directory) and since in {None, first_sequence(directory)}
 
 
 def _start(directory: Path) -> tuple[Replica, Position | None]:
-    if beginning_kept(directory):
-        return Replica(Exchange()), None
-    store = SnapshotStore(snapshots_of(directory))
-    first = first_sequence(directory)
-    sequences = [
+    first = rules_since(directory, RULES_VERSION)
+    sequences = (
         head.sequence
         for head in good_snapshots(directory)
-        if head.position.next_sequence >= first and head.rules_version == RULES_VERSION
-    ]
-    head, state = store.read(store.path(min(sequences, default=0)))
+        if first is not None
+        and head.position.next_sequence >= first
+        and head.rules_version == RULES_VERSION
+    )
+    oldest = None if replays_whole(directory) else min(sequences, default=None)
+    if oldest is None:
+        return Replica(Exchange()), None
+    store = SnapshotStore(snapshots_of(directory))
+    head, state = store.read(store.path(oldest))
     return Replica(load(state), head.outcomes), head.position

@@ -44,6 +44,7 @@ from exchange.journal.reader import (
     JournalFollower,
     has_journal,
     read_journal,
+    rules_since,
     verify_journal,
 )
 from exchange.journal.segment import TornTail
@@ -95,5 +96,6 @@ __all__ = [
     "head_of",
     "read_journal",
     "restore_journal",
+    "rules_since",
     "verify_journal",
 ]

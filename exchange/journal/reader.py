@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -88,6 +89,26 @@ def read_journal(
         rules_version=rules_version,
         genesis=genesis,
     ).groups()
+
+
+def rules_since(directory: Path, rules_version: int) -> int | None:
+    """The sequence from which on a journal is under these rules; None where its end is not.
+
+    Raises:
+        JournalError: a header cannot be read.
+    """
+    disk, since = OsFileSystem(), None
+    for path in reversed(segment_paths(disk, directory)):
+        try:
+            file = disk.open(path)
+        except OSError as error:
+            raise JournalReadFailed(path, error) from error
+        with contextlib.closing(file):
+            header = read_header(file, path)
+        if header.rules_version != rules_version:
+            break
+        since = header.first_sequence
+    return since
 
 
 class JournalFollower:

@@ -95,7 +95,7 @@ class JournalWalk:
         directory: The journal's folder.
         from_sequence: Begin with the group that holds it, trusting the header of its segment for
             what came before.
-        rules_version: Refuse a segment with another; None takes any.
+        rules_version: Refuse a segment that is to be read and has another; None takes any.
         genesis: Refuse another exchange's journal; None takes any.
         give_up_damaged_tail: Report a last group that is damaged, with nothing good after it, as
             a torn tail although it was written whole.
@@ -140,13 +140,14 @@ class JournalWalk:
             paths = paths_from(paths, anchor.next_sequence)
         self._segments = [(path, self._header(path)) for path in paths]
         first_path, first = self._segments[0]
+        while len(self._segments) > 1 and self._segments[1][1].first_sequence <= from_sequence:
+            del self._segments[0]
+        self._check_rules()
         begins = first.first_sequence == FIRST_SEQUENCE and first.previous_hash == first.genesis
         gone = anchor is not None and first.first_sequence > anchor.next_sequence
         if gone or (beginning_kept and not begins):
             reason = f"the segments before sequence {first.first_sequence} are missing"
             raise JournalDamaged(first_path, 0, reason, length=HEADER_BYTES)
-        while len(self._segments) > 1 and self._segments[1][1].first_sequence <= from_sequence:
-            del self._segments[0]
         start = self._segments[0][1]
         self.position = Position(start.first_sequence, start.epoch, start.previous_hash)
         self.genesis = first.genesis
@@ -198,12 +199,13 @@ class JournalWalk:
         if self._genesis not in {None, header.genesis}:
             assert self._genesis is not None
             raise JournalGenesisMismatch(path, header.genesis, self._genesis)
-        if self._rules_version not in {None, header.rules_version}:
-            assert self._rules_version is not None
-            raise JournalVersionMismatch(
-                path, "rules version", header.rules_version, self._rules_version
-            )
         return header
+
+    def _check_rules(self) -> None:
+        wanted = self._rules_version
+        for path, header in self._segments:
+            if wanted is not None and header.rules_version != wanted:
+                raise JournalVersionMismatch(path, "rules version", header.rules_version, wanted)
 
     def _check_chain(self, path: Path, header: SegmentHeader) -> None:
         reason = None

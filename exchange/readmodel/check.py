@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from exchange.core.events import JobState
-from exchange.readmodel.errors import ReadModelMissing
+from exchange.readmodel.errors import ReadModelBeforeUpgrade, ReadModelMissing
 from exchange.readmodel.feed import replay_to
 from exchange.readmodel.progress import read_progress
 from exchange.readmodel.schema import plain_text
@@ -49,11 +49,18 @@ class Report(NamedTuple):
         return not self.differences
 
 
-def check_read_model(directory: Path, database: Database) -> Report:
+def check_read_model(directory: Path, database: Database, snapshots: Path | None = None) -> Report:
     """Compare a read model with its journal; the exchange may be running. O(journal + rows).
+
+    Args:
+        directory: The journal's folder.
+        database: The read model's.
+        snapshots: The snapshots' folder: where the journal's beginning is under older rules, the
+            replay begins with one of them.
 
     Raises:
         ReadModelOfAnother: it was not fed from this journal.
+        ReadModelBeforeUpgrade: it is at a place that only an earlier release can replay to.
         ReadModelMissing: there is no read model.
         ReadModelUnavailable: the database failed.
         JournalError: the journal cannot be read.
@@ -62,7 +69,10 @@ def check_read_model(directory: Path, database: Database) -> Report:
         progress = read_progress(database)
         if progress is None:
             raise ReadModelMissing("there is no read model yet")
-        journal, core = replay_to(directory, progress)
+        try:
+            journal, core = replay_to(directory, progress)
+        except ReadModelBeforeUpgrade:
+            journal, core = replay_to(directory, progress, snapshots)
         journal.close()
         return compare(core, database)
 

@@ -18,11 +18,21 @@ from exchange.core.commands import Command, decode
 from exchange.core.events import AnyEvent
 from exchange.core.exchange import Exchange
 from exchange.core.limits import RULES_VERSION
-from exchange.journal import JournalFollower, Position, SnapshotStore
+from exchange.journal import (
+    JournalFollower,
+    JournalVersionMismatch,
+    Position,
+    SnapshotStore,
+    rules_since,
+)
 from exchange.readmodel import queries
 from exchange.readmodel.best_prices import BestPrices, Sampler
 from exchange.readmodel.database import Database
-from exchange.readmodel.errors import ReadModelMoved, ReadModelOfAnother
+from exchange.readmodel.errors import (
+    ReadModelBeforeUpgrade,
+    ReadModelMoved,
+    ReadModelOfAnother,
+)
 from exchange.readmodel.progress import (
     START,
     Progress,
@@ -87,6 +97,7 @@ class Feed:
 
         Raises:
             ReadModelLocked: another process feeds it.
+            ReadModelBeforeUpgrade: it lacks what only an earlier release can replay.
             ReadModelUnavailable: the database failed.
             JournalError: the journal cannot be read.
         """
@@ -114,6 +125,7 @@ class Feed:
         """Empty the read model and begin with the journal's first command; the lock is held.
 
         Raises:
+            ReadModelBeforeUpgrade: only an earlier release can replay the beginning. It stays.
             ReadModelUnavailable: the database failed.
             JournalError: the journal cannot be read.
         """
@@ -227,6 +239,7 @@ def replay_to(
 
     Raises:
         ReadModelOfAnother: the journal ends before that, or holds something else up to there.
+        ReadModelBeforeUpgrade: what leads there is under older rules.
         JournalError: the journal cannot be read.
     """
 
@@ -234,7 +247,13 @@ def replay_to(
         return JournalFollower(directory, rules_version=RULES_VERSION, anchor=anchor)
 
     store = SnapshotStore(snapshots) if snapshots is not None else None
-    started = recover(store, GENESIS, open_journal, before=progress.sequence + 1)
+    try:
+        started = recover(store, GENESIS, open_journal, before=progress.sequence + 1)
+    except JournalVersionMismatch as error:
+        since = rules_since(directory, RULES_VERSION)
+        if since is None:
+            raise
+        raise ReadModelBeforeUpgrade(progress.sequence, since) from error
     journal, core = started.log, started.replica.core
     try:
         while groups := journal.poll(POLL_GROUPS, up_to=progress.sequence):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from exchange.core.limits import RULES_VERSION
+from exchange.core.limits import EVENTS_SINCE_RULES, RULES_VERSION
 from exchange.readmodel.errors import ReadModelMoved
 from exchange.readmodel.schema import PROGRESS, SCHEMA_VERSION, TABLES, create_statements
 
@@ -36,7 +36,8 @@ class Progress(NamedTuple):
     @property
     def usable(self) -> bool:
         """Whether it can go on from there under the rules and with the tables of today."""
-        return (self.schema_version, self.rules_version) == (SCHEMA_VERSION, RULES_VERSION)
+        same_events = EVENTS_SINCE_RULES <= self.rules_version <= RULES_VERSION
+        return same_events and self.schema_version == SCHEMA_VERSION
 
 
 START = Progress(SCHEMA_VERSION, RULES_VERSION, 0, 0, 0, 0, b"")

@@ -36,6 +36,7 @@ from exchange.journal.format import FORMAT_VERSION, SegmentHeader
 from exchange.journal.log import LOCK_NAME
 from exchange.journal.segment import UNFINISHED_NAME, SegmentBuilder
 from exchange.recovery.copies import copy_file
+from exchange.recovery.digests import DigestFile
 
 Converter = Callable[[list[Any]], list[Any]]
 """Makes a state tree of the next rules of one under the rules before; see `Exchange.state_tree`."""
@@ -93,7 +94,7 @@ def upgrade(
         JournalLocked: an exchange runs.
         SnapshotsBusy: a follower is at work.
         JournalError: the journal cannot be read or written.
-        OSError: the old snapshot cannot be copied.
+        OSError: the old snapshot cannot be copied, or the published digests not be removed.
     """
     if not has_journal(journal):
         raise JournalNotFound(journal)
@@ -119,6 +120,8 @@ def upgrade(
         head, state = _last_state(store, stat, genesis)
         if head.rules_version < RULES_VERSION:
             head = _converted(store, head, state, converters)
+        # They are of states and outcomes under the old rules, which no replay comes by again.
+        DigestFile(snapshots).forget()
         header = SegmentHeader(
             FORMAT_VERSION,
             RULES_VERSION,

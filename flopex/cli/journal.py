@@ -251,10 +251,17 @@ def _verified(folder: Path, stat: JournalStat, replayed: Replay | None) -> str:
         lines.append(_torn(stat))
     if replayed is not None:
         lines.append(
-            f"replayed {grouped(replayed.sequence)} commands in {replayed.seconds:.2f} s: state "
+            f"replayed {grouped(replayed.records)} commands{beginning(replayed)} in "
+            f"{replayed.seconds:.2f} s: state "
             f"{replayed.digest.hex()}, sum over all accounts {replayed.imbalance_nanos} nanos"
         )
     return "\n".join(lines)
+
+
+def beginning(replayed: Replay) -> str:
+    """Where a replay began, if that is not where the journal did: words after what it counts."""
+    first = replayed.from_sequence
+    return "" if first == 1 else f" from sequence {grouped(first)} on"
 
 
 def _torn(stat: JournalStat) -> str:

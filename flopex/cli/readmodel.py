@@ -199,16 +199,18 @@ def _status(journal: Path, url: str) -> dict[str, Any]:
 
 def _check(journal: Path, url: str) -> Report:
     from exchange.readmodel.check import check_read_model
+    from flopex.journals import snapshots_of
 
     with _opened(url, read_only=True) as database:
-        return check_read_model(journal, database)
+        return check_read_model(journal, database, snapshots_of(journal))
 
 
 def _rebuild(journal: Path, url: str) -> dict[str, Any]:
     from exchange.readmodel.errors import ReadModelLocked
-    from exchange.readmodel.feed import Feed
-    from exchange.readmodel.progress import make_tables, read_progress
+    from exchange.readmodel.feed import Feed, replay_to
+    from exchange.readmodel.progress import START, make_tables, read_progress
 
+    replay_to(journal, START)[0].close()  # nothing is emptied that cannot be made again
     last = _last_sequence(journal, 0)
     with _opened(url, read_only=False) as database:
         try:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
-from flopex.cli.journal import find_folder, journal_errors, replay_errors
+from flopex.cli.journal import beginning, find_folder, journal_errors, replay_errors
 from flopex.interrupts import interruptible
 from flopex.render.format import grouped, money
 
@@ -97,6 +97,7 @@ async def replay(
         "records": found.records,
         "seconds": round(found.seconds, 3),
         "records_per_s": round(found.records / found.seconds),
+        "from_sequence": found.from_sequence,
         "sequence": found.sequence,
         "digest": found.digest,
         "digests_compared": found.compared,
@@ -128,17 +129,18 @@ def _settings(changes: list[str]) -> Settings | None:
 
 
 def _replayed(folder: Path, record: bool) -> tuple[Replay, Recording | None]:
-    from flopex.journals import beginning_kept
-    from flopex.replay import replay_journal
+    from flopex.replay import replay_journal, replays_whole
 
     if not record:
         return replay_journal(folder), None
     from sim.recording import Recording
 
-    if not beginning_kept(folder):
+    if not replays_whole(folder):
         raise CommandError(
-            "the journal's beginning was removed: accounts, instruments and fleets are in it",
-            "replay a backup from before it was pruned, or leave --set out",
+            "the journal's beginning was removed, or is under the rules of an earlier release: "
+            "accounts, instruments and fleets are in it",
+            "replay a backup from before it was pruned or upgraded, with the release that wrote "
+            "it, or leave --set out",
             reason="PRUNED",
         )
     recording = Recording()
@@ -173,8 +175,8 @@ def _said(folder: Path, found: Replay) -> str:
         else "nothing was recorded to compare it with"
     )
     return (
-        f"{folder}: replayed {grouped(found.records)} records in {found.seconds:.2f} s, "
-        f"{grouped(round(found.records / found.seconds))} a second\n"
+        f"{folder}: replayed {grouped(found.records)} records{beginning(found)} in "
+        f"{found.seconds:.2f} s, {grouped(round(found.records / found.seconds))} a second\n"
         f"state {found.digest.hex()}: {against}"
     )
 

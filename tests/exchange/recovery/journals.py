@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import random
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Final
 
-from exchange.core.commands import Command, decode
+from exchange.core.commands import Advance, Command, decode
 from exchange.core.exchange import Exchange
-from exchange.core.limits import RULES_VERSION
-from exchange.journal import GroupRecord, LocalLog
+from exchange.core.limits import NS_PER_S, RULES_VERSION
+from exchange.journal import GroupRecord, LocalLog, SnapshotStore
 from exchange.journal.files import FileSystem
-from exchange.recovery import Replica
+from exchange.recovery import Replica, upgrade
 from tests.exchange.core.chaos import Chaos
 from tests.exchange.core.scenario import Market
 
 GENESIS: Final = b"recovery tests"
 SEGMENT_BYTES: Final = 16 << 10
 GROUP_MAX: Final = 20
+RULES_3: Final = Path(__file__).parent / "older" / "rules-3"
+"""What a release under rules 3 left behind: the first 300 commands of seed 101, a snapshot, and the
+digests that it published last."""
 
 
 @cache
@@ -68,4 +72,25 @@ def replayed(found: tuple[GroupRecord, ...]) -> Replica:
     replica = Replica(Exchange())
     for group in found:
         replica.apply(group.first_sequence, group.payload)
+    return replica
+
+
+def upgraded(folder: Path) -> int:
+    """Make a data directory of what the release under rules 3 left; its last sequence then."""
+    shutil.copytree(RULES_3, folder)
+    return upgrade(folder / "journal", folder / "snapshots", GENESIS).sequence
+
+
+def go_on(folder: Path, count: int) -> Replica:
+    """Append groups to that journal, a second apart; the state after them."""
+    (newest, *_) = SnapshotStore(folder / "snapshots").paths()
+    position = SnapshotStore(folder / "snapshots").read_head(newest).position
+    replica = replayed(groups(101, 300))
+    with LocalLog(
+        folder / "journal", rules_version=RULES_VERSION, genesis=GENESIS, start=position
+    ) as log:
+        for _ in range(count):
+            payload = Advance(replica.core.now_ns + NS_PER_S).encode()
+            log.append(GroupRecord(log.next_sequence, 1, log.epoch, payload))
+            replica.apply(log.next_sequence - 1, payload)
     return replica

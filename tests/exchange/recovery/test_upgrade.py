@@ -19,17 +19,23 @@ from exchange.journal import (
     LocalLog,
     SnapshotsBusy,
     SnapshotStore,
+    rules_since,
     verify_journal,
 )
 from exchange.journal.segment import UNFINISHED_NAME
-from exchange.recovery import UpgradeRefused, follow, upgrade
-from tests.exchange.recovery.journals import GENESIS, SEGMENT_BYTES, groups, replayed, write
+from exchange.recovery import DigestFile, UpgradeRefused, follow, upgrade
+from tests.exchange.recovery.journals import (
+    GENESIS,
+    RULES_3,
+    SEGMENT_BYTES,
+    groups,
+    replayed,
+    write,
+)
 from tests.exchange.recovery.test_start import start
 
 OLD = RULES_VERSION - 1
 SAME = {OLD: lambda tree: tree}
-RULES_3 = Path(__file__).parent / "older" / "rules-3"
-"""What a release under rules 3 left behind: the first 300 commands of seed 101, and a snapshot."""
 
 
 def old_log(folder: Path) -> LocalLog:
@@ -155,8 +161,14 @@ def test_what_a_release_before_left_goes_over(tmp_path: Path) -> None:
     shutil.copytree(RULES_3, folder)
     (last,) = SnapshotStore(folder / "snapshots").paths()
     before = SnapshotStore(folder / "snapshots").read_head(last)
+    (published,) = DigestFile(folder / "snapshots").read()
+    assert published == (before.sequence, before.outcomes, before.digest)
+    assert rules_since(folder / "journal", RULES_VERSION) is None
     done = upgrade(folder / "journal", folder / "snapshots", GENESIS)
     assert (done.from_rules, done.to_rules) == (3, RULES_VERSION)
     started = start(folder)
     assert started.replica.core.dump() == replayed(groups(101, 300)).core.dump()
     assert started.replica.outcomes == before.outcomes
+    assert rules_since(folder / "journal", RULES_VERSION) == done.sequence + 1
+    taken = follow(folder / "journal", folder / "snapshots", GENESIS)
+    assert (taken.path, taken.base_sequence, taken.compared) == (None, done.sequence, 0)

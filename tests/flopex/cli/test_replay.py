@@ -10,9 +10,17 @@ from pathlib import Path
 import pytest
 
 from exchange.core.limits import RULES_VERSION
-from exchange.journal import GroupRecord, LocalLog
-from exchange.recovery import GENESIS, DigestFile, Published
+from exchange.journal import (
+    GroupRecord,
+    JournalVersionMismatch,
+    LocalLog,
+    SnapshotStore,
+    read_journal,
+)
+from exchange.recovery import GENESIS, DigestFile, Published, follow
 from flopex.cli.exits import ExitCode
+from flopex.replay import replay_journal
+from tests.exchange.recovery import journals
 from tests.flopex.cli.runner import run
 from tests.sim.records import Recorder, simulated_record
 
@@ -83,3 +91,34 @@ def test_what_cannot_be_set_is_said(change: str, data: Path) -> None:
 
 def test_a_folder_without_a_journal_is_said(tmp_path: Path) -> None:
     assert flopex(tmp_path / "nowhere").exit_code == ExitCode.NOT_FOUND
+
+
+def test_behind_an_upgrade_it_begins_with_the_snapshot_there(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    journal, at = data / "journal", journals.upgraded(data)
+    nothing = replay_journal(journal)
+    assert (nothing.from_sequence, nothing.sequence, nothing.records) == (at + 1, at, 0)
+    whole = journals.go_on(data, 5)
+    follow(journal, data / "snapshots", journals.GENESIS)
+    told = json.loads(flopex(data, "--json").stdout)
+    assert (told["from_sequence"], told["sequence"]) == (at + 1, at + 5)
+    assert (told["digest"], told["digests_compared"]) == (whole.core.digest().hex(), 1)
+    assert f"5 records from sequence {at + 1} on" in flopex(data).stdout
+    assert (
+        f"5 commands from sequence {at + 1} on" in run("journal", "verify", data, "--replay").stdout
+    )
+    refused = json.loads(flopex(data, "--set", "workers=1", "--json").stderr)
+    assert refused["error"]["reason"] == "PRUNED"
+    for path in SnapshotStore(data / "snapshots").paths():
+        path.unlink()
+    with pytest.raises(JournalVersionMismatch):
+        replay_journal(journal)
+
+
+def test_behind_an_upgrade_commands_are_read(tmp_path: Path) -> None:
+    journal, at = tmp_path / "data" / "journal", journals.upgraded(tmp_path / "data")
+    journals.go_on(tmp_path / "data", 2)
+    found = read_journal(journal, from_sequence=at + 1, rules_version=RULES_VERSION)
+    assert [group.first_sequence for group in found] == [at + 1, at + 2]
+    with pytest.raises(JournalVersionMismatch):
+        next(read_journal(journal, from_sequence=at, rules_version=RULES_VERSION))
