@@ -39,20 +39,16 @@ _Offered: Final = LeaseOffered  # compiled, at hand, where an imported name is l
 _BYTE: Final = (1 << 8) - 1
 
 
-def noted(told: EventRows) -> dict[type, list[Noted]]:
-    """All events but those of `UNNOTED`, in order, by type."""
-    found: dict[type, list[Noted]] = {}
+def noted(told: EventRows) -> list[Noted]:
+    """All events but those of `UNNOTED`, in order."""
+    found: list[Noted] = []
     rows, first = told.rows, told.first
     at: i64 = told.begin(0)
     end: i64 = told.end
     while at < end:
         head: i64 = read_i64_le(rows, at)
         if head & _BYTE not in (ACCEPTED, CLOSED, FILLED, POSTED):
-            event = told.event_at(at)
-            of_kind = found.get(type(event))
-            if of_kind is None:
-                of_kind = found[type(event)] = []
-            of_kind.append(((head >> 32) - first, event))
+            found.append(((head >> 32) - first, told.event_at(at)))
         at += row_bytes(rows, at)
     return found
 
@@ -74,20 +70,4 @@ def trades_in(told: EventRows) -> list[Traded]:
             if type(event) is _Offered:
                 found.append(((head >> 32) - first, event.instrument_id, event))
         at += size
-    return found
-
-
-def of_kinds(told: EventRows, kinds: frozenset[type]) -> list[Noted]:
-    """The events of these types, none of `UNNOTED`, in order."""
-    found: list[Noted] = []
-    rows, first = told.rows, told.first
-    at: i64 = told.begin(0)
-    end: i64 = told.end
-    while at < end:
-        head: i64 = read_i64_le(rows, at)
-        if head & _BYTE not in (ACCEPTED, CLOSED, FILLED, POSTED):
-            event = told.event_at(at)
-            if type(event) in kinds:
-                found.append(((head >> 32) - first, event))
-        at += row_bytes(rows, at)
     return found

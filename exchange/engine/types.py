@@ -10,7 +10,7 @@ import msgspec
 
 from exchange.core.event_rows import EventRows
 from exchange.core.events import AnyEvent, Refused
-from exchange.core.notable import UNNOTED, Noted, noted, of_kinds
+from exchange.core.notable import UNNOTED, Noted, noted
 from exchange.core.reasons import Reason
 from exchange.core.recorded import Recorded
 
@@ -126,12 +126,13 @@ class Group:
     `outcomes[i]` answers `commands[i]`, whose number is `first_sequence + i`.
     """
 
-    __slots__ = ("_noted", "commands", "outcomes")
+    __slots__ = ("_kinds", "_noted", "commands", "outcomes")
 
     def __init__(self, commands: Recorded, outcomes: Outcomes) -> None:
         self.commands = commands
         self.outcomes = outcomes
-        self._noted: dict[type, list[Noted]] | None = None
+        self._noted: list[Noted] | None = None
+        self._kinds: set[type] = set()  # of what is noted
 
     @property
     def first_sequence(self) -> int:
@@ -152,19 +153,17 @@ class Group:
         """The group's events of these types, in order; types of `UNNOTED` are for no reader here.
 
         Most commands of a busy exchange only put an order into a book, or take one out. The first
-        reader who asks sorts the others' events by type for all, and a reader whom nothing
-        concerns pays for one comparison.
+        reader who asks finds the others' events for all, and a reader whom nothing concerns pays
+        for one comparison.
         """
         assert UNNOTED.isdisjoint(kinds), "what every order does is not sorted out here"
-        by_kind = self._noted
-        if by_kind is None:
-            by_kind = self._noted = noted(self.outcomes.events)
-        present = kinds.intersection(by_kind)
-        if not present:
+        found = self._noted
+        if found is None:
+            found = self._noted = noted(self.outcomes.events)
+            self._kinds.update([type(event) for _, event in found])
+        if kinds.isdisjoint(self._kinds):
             return ()
-        if len(present) == 1:
-            return by_kind[next(iter(present))]
-        return of_kinds(self.outcomes.events, present)
+        return [one for one in found if type(one[1]) in kinds]
 
 
 Subscriber = Callable[[Group], None]
