@@ -18,6 +18,7 @@ import structlog
 
 from exchange.core.commands import Advance, Command
 from exchange.core.limits import NS_PER_MS
+from exchange.engine.ahead import SegmentAhead
 from exchange.engine.histogram import COUNT_BOUNDS, LATENCY_BOUNDS_NS, Histogram
 from exchange.engine.opening import EngineConfig, Recovery, apply, open_state
 from exchange.engine.types import (
@@ -76,7 +77,6 @@ class EngineStats:
     append_cpu_ns: int = 0
     publish_ns: int = 0
     publish_cpu_ns: int = 0
-    prepare_steps: int = 0
     subscriber_errors: int = 0
     sync_ns: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS_NS))
     ack_ns: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS_NS))
@@ -118,6 +118,7 @@ class Engine:
         clock: Clock,
         recovered: Recovery,
         collect_divisor: int = 1,
+        prepare_in_thread: bool = False,
     ) -> None:
         self.replica = replica
         self.core = core = replica.core
@@ -133,6 +134,7 @@ class Engine:
         self._subscribers: list[Subscriber] = []
         self._collect_until_ns = 0
         self._collect_divisor = collect_divisor
+        self.ahead = SegmentAhead(log, in_thread=prepare_in_thread)
         self._wakeup: asyncio.Future[None] | None = None
         self._stopping = False
         self._failure: BaseException | None = None
@@ -163,7 +165,14 @@ class Engine:
             JournalBehind: it ends before a good snapshot.
         """
         opened = open_state(config, clock, on_replay, log, replay_from)
-        return cls(opened.replica, opened.log, clock, opened.recovery, config.collect_divisor)
+        return cls(
+            opened.replica,
+            opened.log,
+            clock,
+            opened.recovery,
+            config.collect_divisor,
+            config.prepare_in_thread,
+        )
 
     @property
     def running(self) -> bool:
@@ -278,7 +287,7 @@ class Engine:
                 await self._collect()
                 self._commit_due()
                 busy = bool(self._pending) or self._stopping
-                if self._prepare(busy) or busy:
+                if self.ahead.prepare(busy, self.wake) or busy:
                     await asyncio.sleep(0)
                 else:
                     await self._wait()
@@ -287,6 +296,7 @@ class Engine:
             raise
         finally:
             self._stopping = True
+            self.ahead.close()
             self._log.close()
             self._ended.set()
 
@@ -323,23 +333,6 @@ class Engine:
             if left_ns <= 0:
                 break
             await asyncio.sleep(left_ns // NS_PER_MS / 1_000)
-
-    def _prepare(self, busy: bool) -> bool:
-        """Make a part of the journal's next segment, so that no group has to wait for all of it.
-
-        Where nothing waits one step is made; else as many as can be put off no longer, often none.
-
-        Returns:
-            Whether there was something to do; then what has come in meanwhile is looked at first.
-        """
-        log, stats = self._log, self.stats
-        before = stats.prepare_steps
-        while log.must_prepare if busy else log.wants_preparing:
-            log.prepare()
-            stats.prepare_steps += 1
-            if not busy:
-                break
-        return stats.prepare_steps > before
 
     async def _wait(self) -> None:
         """Sleep until there is a submission or a timer of the core may be due."""

@@ -49,6 +49,8 @@ class EngineConfig:
         cut_damaged_tail: The operator's decision to give up a damaged last group.
         snapshots: The snapshots' folder; None for a start from the journal alone.
         collect_divisor: After a commit, the next collects for this part of the time its sync took.
+        prepare_in_thread: Whether a thread writes the journal's next segment, and no group waits
+            for it (docs/adr/0046).
     """
 
     directory: Path
@@ -57,6 +59,7 @@ class EngineConfig:
     cut_damaged_tail: bool = False
     snapshots: Path | None = None
     collect_divisor: int = 1
+    prepare_in_thread: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -164,6 +165,7 @@ class LocalLog:
         self._offset: int
         self._writer: BlockWriter | None = None
         self._next: SegmentBuilder | None = None
+        self._next_lock = Lock()  # `prepare` may run in a thread of its own
         self._lock: FileLock | None = self._take_lock()
         try:
             self._alignment = self._block_alignment() if alignment is None else alignment
@@ -239,7 +241,8 @@ class LocalLog:
         """Write up to `size` bytes of the next segment ahead.
 
         Without it, the group that needs a new segment waits until all of it is written (0.3 s for
-        64 MiB on a slow disk); with it, for two syncs.
+        64 MiB on a slow disk); with it, for two syncs. The one method that another thread may call:
+        a group that needs the segment meanwhile waits for the call.
 
         Returns:
             Whether the next segment is ready.
@@ -247,14 +250,15 @@ class LocalLog:
         Raises:
             JournalWriteFailed: No room, or the device failed; nothing more can be written.
         """
-        self._writable()
-        try:
-            if self._next is None:
-                self._next = self._builder()
-            return self._next.fill(size)
-        except BaseException as error:
-            self._poison(error)
-            raise
+        with self._next_lock:
+            self._writable()
+            try:
+                if self._next is None:
+                    self._next = self._builder()
+                return self._next.fill(size)
+            except BaseException as error:
+                self._poison(error)
+                raise
 
     def read_from(self, sequence: int) -> Iterator[GroupRecord]:
         """See LogStore. Ends with the last group that was durable at the call.
@@ -430,8 +434,10 @@ class LocalLog:
         # Named before it is made, so that an error names the file that it is about.
         self._path = segment_path(self._directory, group.first_sequence)
         self._offset = HEADER_BYTES
-        builder, self._next = self._next or self._builder(), None
-        path = builder.finish(header)
+        with self._next_lock:
+            self._writable()  # unless a step of it has just failed
+            builder, self._next = self._next or self._builder(), None
+            path = builder.finish(header)
         return self._open_segment(path, header.segment_bytes, header.alignment)
 
     def _read(self, sequence: int, end: int) -> Iterator[GroupRecord]:

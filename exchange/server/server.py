@@ -174,6 +174,7 @@ class Server:
             cut_damaged_tail=config.cut_damaged_tail,
             snapshots=config.directory / "snapshots",
             collect_divisor=COLLECT_DIVISOR_APART if config.gateway_command else 1,
+            prepare_in_thread=True,
         )
         engine = self._engine = Engine.open(engine_config, self._clock, on_replay)
         self._snapshots = _keep_snapshots(engine, engine_config, config.snapshots)

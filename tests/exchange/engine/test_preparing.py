@@ -71,9 +71,9 @@ async def test_a_segment_is_written_ahead_in_idle_moments(
     async with running(Engine.open(config(tmp_path), clock, log=log)) as engine:
         await engine.submit(account("a"))
         await asyncio.sleep(0.001)
-        assert engine.stats.prepare_steps == 0, "less than half of the segment is used"
+        assert engine.ahead.steps == 0, "less than half of the segment is used"
         await fill_segment(engine, idle=True)
-        assert 0 < engine.stats.prepare_steps <= 8
+        assert 0 < engine.ahead.steps <= 8
     assert_made_ahead(disk, written)
 
 
@@ -84,7 +84,7 @@ async def test_without_an_idle_moment_rotation_writes_the_segment_itself(
     monkeypatch.setattr(LocalLog, "wants_preparing", False)
     async with running(Engine.open(config(tmp_path), clock, log=log)) as engine:
         await fill_segment(engine, idle=False)
-        assert engine.stats.prepare_steps == 0
+        assert engine.ahead.steps == 0
     assert len(verify_journal(Path("journal"), files=disk).segments) == 2
     assert max(written) > SMALL_SEGMENT_BYTES - 4096
 
@@ -106,7 +106,7 @@ async def test_who_never_idles_writes_the_next_segment_group_by_group(
         engine.subscribe(more)
         await engine.submit(account("a"))
         await ended.wait()
-        assert engine.stats.prepare_steps > 0
+        assert engine.ahead.steps > 0
     assert_made_ahead(disk, written)
 
 
