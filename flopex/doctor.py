@@ -206,7 +206,7 @@ def _sync(place: Place) -> Iterator[Finding]:
             "a slow or busy disk: every order waits for it; flopex bench journal tells more",
         )  # fmt: skip
     elif mode is not WRITE_MODE:
-        remedy = f"the file system has no {WRITE_MODE} writes; nothing to do, but it may be slower"
+        remedy = f"there are no {WRITE_MODE} writes here; nothing to do, but it may be slower"
         yield Finding("disk sync", Status.WARNING, text, remedy)
     else:
         yield Finding("disk sync", Status.OK, text)
@@ -229,7 +229,8 @@ def _timed_syncs(folder: Path) -> tuple[WriteMode, list[float]]:
         try:
             for number in range(SYNCS):
                 began = time.perf_counter()
-                writer.write(block, BLOCK_BYTES * (1 + number))
+                writer.begin(block, BLOCK_BYTES * (1 + number))
+                writer.finish()
                 took_ms.append(1e3 * (time.perf_counter() - began))
         finally:
             writer.close()

@@ -1,8 +1,9 @@
 """The engine: one loop that commits what has come in since the last commit.
 
-Apply, journal, publish, answer: in this order and in one thread, so that nobody can see what is not
-durable. While one group is being written the next one collects, and for as long again afterwards or
-a part of that; this is the whole batching policy.
+Journal, apply, publish, answer: in one thread, so that nobody can see what is not durable. Where
+the journal can, the disk writes a group while it is applied; a group that cannot be applied is
+taken back. While one group is being committed the next one collects, and for as long again as the
+disk held that up or a part of it; this is the whole batching policy.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class EngineStats:
     Attributes:
         decode_ns: What it took to make commands of requests that no task had to take in: those of a
             gateway in another process, as long as there is room. Told by those who make them.
-        sync_ns: How long the write of a group took.
+        sync_ns: How long the write of a group held the engine up.
         ack_ns: How long a submission waited for its answer.
         group_commands: How many commands were submitted for a group.
     """
@@ -375,12 +376,16 @@ class Engine:
 
     def _commit(self, taken: list[_Submission], now_ns: int) -> None:
         payload = b"".join([Advance(now_ns).encode(), *(s.payload for s in taken)])
-        began = _Moment.now()
+        core, log = self.core, self._log
+        count = 1 + sum([s.count for s in taken])
+        record = GroupRecord(core.sequence + 1, count, core.epoch, payload)
+        asked = _Moment.now()
         try:
-            group = apply(self.replica, self.core.sequence + 1, payload)
-            count = len(group.commands)
+            log.begin(record)
+            began = _Moment.now()
+            group = self._apply(record)
             applied = _Moment.now()
-            self._log.append(GroupRecord(group.first_sequence, count, self.core.epoch, payload))
+            log.finish()
         except BaseException as error:
             # Nothing of this group was published, and nothing will be.
             stopped = EngineStopped("the command may or may not be in the journal")
@@ -390,7 +395,8 @@ class Engine:
             raise
         durable = _Moment.now()
         self._publish(taken, group)
-        sync_ns = durable.clock_ns - applied.clock_ns
+        # What it held this thread up for; the disk had all the time from `began` on.
+        sync_ns = durable.clock_ns - applied.clock_ns + began.clock_ns - asked.clock_ns
         self._collect_until_ns = durable.clock_ns + min(
             sync_ns // self._collect_divisor, COLLECT_MAX_NS
         )
@@ -402,15 +408,27 @@ class Engine:
         stats.group_commands.add(count - 1)  # the first is the Advance
         for submission in taken:
             stats.ack_ns.add(durable.clock_ns - submission.since_ns)
-        self._note(began, applied, durable, _Moment.now())
+        self._note(asked, began, applied, durable, _Moment.now())
 
-    def _note(self, began: _Moment, applied: _Moment, durable: _Moment, told: _Moment) -> None:
+    def _apply(self, record: GroupRecord) -> Group:
+        """Apply what is being written. Where that fails, it must not be what a start replays."""
+        try:
+            group = apply(self.replica, record.first_sequence, record.payload)
+            assert len(group.commands) == record.count, "a payload holds what it was counted for"
+        except BaseException:
+            self._log.take_back()
+            raise
+        return group
+
+    def _note(
+        self, asked: _Moment, began: _Moment, applied: _Moment, durable: _Moment, told: _Moment
+    ) -> None:
         """Add up what the parts of a group took."""
         stats = self.stats
         stats.apply_ns += applied.clock_ns - began.clock_ns
         stats.apply_cpu_ns += applied.cpu_ns - began.cpu_ns
-        stats.append_ns += durable.clock_ns - applied.clock_ns
-        stats.append_cpu_ns += durable.cpu_ns - applied.cpu_ns
+        stats.append_ns += durable.clock_ns - applied.clock_ns + began.clock_ns - asked.clock_ns
+        stats.append_cpu_ns += durable.cpu_ns - applied.cpu_ns + began.cpu_ns - asked.cpu_ns
         stats.publish_ns += told.clock_ns - durable.clock_ns
         stats.publish_cpu_ns += told.cpu_ns - durable.cpu_ns
 

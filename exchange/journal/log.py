@@ -75,11 +75,33 @@ class LogStore(Protocol):
         """Vouches for all groups so far."""
 
     def append(self, group: GroupRecord) -> None:
-        """Store a group; on return it is durable.
+        """Store a group; on return it is durable. As `begin` and `finish`, and raises what they do.
 
         Raises:
             JournalRefused: It was not written, and the log is as it was.
             JournalWriteFailed: Whether it was written is unknown; nothing more can be.
+        """
+
+    def begin(self, group: GroupRecord) -> None:
+        """Take a group to be stored; where the log can, it is written while the caller goes on.
+
+        Raises:
+            JournalRefused: It was not written, and the log is as it was.
+            JournalWriteFailed: Whether it was written is unknown; nothing more can be.
+        """
+
+    def finish(self) -> None:
+        """Return once the group that was begun is durable.
+
+        Raises:
+            JournalWriteFailed: Whether it was written is unknown; nothing more can be.
+        """
+
+    def take_back(self) -> None:
+        """Instead of `finish`: the group is not stored, and nothing more can be.
+
+        Raises:
+            JournalWriteFailed: Whether it was written is unknown.
         """
 
     def read_from(self, sequence: int) -> Iterator[GroupRecord]:
@@ -162,6 +184,7 @@ class LocalLog:
         self._files: FileSystem = OsFileSystem() if files is None else files
         self._failed: str | None = None
         self._position: Position
+        self._begun: tuple[int, Position] | None = None
         self._offset: int
         self._writer: BlockWriter | None = None
         self._next: SegmentBuilder | None = None
@@ -206,6 +229,12 @@ class LocalLog:
 
     def append(self, group: GroupRecord) -> None:
         """See LogStore. O(payload), one durable write; a new segment where the old is full."""
+        self.begin(group)
+        self.finish()
+
+    def begin(self, group: GroupRecord) -> None:
+        """See LogStore. A new segment where the old is full."""
+        assert self._begun is None, "one group at a time"
         writer = self._writable()
         self._check(group)
         try:
@@ -214,12 +243,36 @@ class LocalLog:
                 writer = self._rotate(group)
                 alignment = self._file_alignment
                 block, chain_hash = encode_block(group, self._position.chain_hash, alignment)
-            writer.write(block, self._offset)
+            writer.begin(block, self._offset)
         except BaseException as error:
             self._poison(error)
             raise
-        self._offset += len(block)
-        self._position = Position(group.next_sequence, group.epoch, chain_hash)
+        self._begun = (
+            self._offset + len(block),
+            Position(group.next_sequence, group.epoch, chain_hash),
+        )
+
+    def finish(self) -> None:
+        """See LogStore."""
+        assert self._begun is not None, "no group was begun"
+        (offset, position), self._begun = self._begun, None
+        try:
+            self._writable().finish()
+        except BaseException as error:
+            self._poison(error)
+            raise
+        self._offset, self._position = offset, position
+
+    def take_back(self) -> None:
+        """See LogStore."""
+        assert self._begun is not None, "no group was begun"
+        self._begun = None
+        try:
+            self._writable().take_back()
+        except BaseException as error:
+            self._poison(error)
+            raise
+        self._failed = "a group was taken back"
 
     @property
     def wants_preparing(self) -> bool:

@@ -189,10 +189,19 @@ class SimulatedWriter:
     def __init__(self, file: SimulatedFile, alignment: int, mode: WriteMode) -> None:
         self.mode = mode
         self._file = file
-        self._step = alignment if mode is WriteMode.DIRECT else 1
+        self._step = alignment if mode in (WriteMode.OVERLAPPED, WriteMode.DIRECT) else 1
+        self._begun = b"", 0
 
-    def write(self, block: bytes, offset: int) -> None:
+    def begin(self, block: bytes, offset: int) -> None:
         """See BlockWriter."""
+        self._begun = block, offset
+
+    def take_back(self) -> None:
+        """See BlockWriter: nothing was written."""
+
+    def finish(self) -> None:
+        """See BlockWriter. An overlapped write is done here, as a slow disk would do it."""
+        block, offset = self._begun
         two_calls = self.mode is WriteMode.FDATASYNC
         put = self._file.pwrite if two_calls else self._file.pwrite_durable
         view = memoryview(block)

@@ -1,16 +1,19 @@
-"""How a group's bytes become durable: three ways, each inline and each one call for the caller.
+"""How a group's bytes become durable: four ways, all of them without a thread.
 
+    overlapped O_DIRECT | O_DSYNC, handed to the kernel: the caller goes on while the disk writes
     direct     O_DIRECT | O_DSYNC: one system call, past the page cache
     dsync      O_DSYNC: one system call, through the page cache
     fdatasync  a write, then fdatasync: two system calls, on any file system
 
 A way that the file system refuses for this file is replaced by the next one in that order
-(`open_writer`). All three write to blocks that were zeroed before, so no sync has to wait for the
-file system's own journal. docs/adr/0024 has the figures.
+(`open_writer`). All of them write to blocks that were zeroed before, so no sync has to wait for the
+file system's own journal. docs/adr/0024 and 0046 have the figures.
 """
 
 from __future__ import annotations
 
+import abc
+import ctypes
 import errno
 import os
 from collections.abc import Callable
@@ -19,20 +22,25 @@ from mmap import mmap
 from pathlib import Path
 from typing import Final, Protocol
 
+from exchange.journal.overlapped import OverlappedWrite
+
 
 class WriteMode(StrEnum):
     """A way to make a block durable; each falls back to those after it."""
 
+    OVERLAPPED = "overlapped"
     DIRECT = "direct"
     DSYNC = "dsync"
     FDATASYNC = "fdatasync"
 
 
-WRITE_MODE: Final = WriteMode.DIRECT
+WRITE_MODE: Final = WriteMode.OVERLAPPED
 """What is tried first unless something else is asked for."""
 
 _REFUSALS: Final = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 """What a file system answers to a flag or an alignment that it does not know."""
+_NOT_OVERLAPPED: Final = {errno.ENOSYS, errno.EAGAIN, errno.EPERM}
+"""What a system answers that lends out no context for it: see `exchange.journal.overlapped`."""
 _MEMORY_STEP: Final = 1 << 16
 
 
@@ -43,15 +51,29 @@ class BlockWriter(Protocol):
     def mode(self) -> WriteMode:
         """How it does it."""
 
-    def write(self, block: bytes, offset: int) -> None:
-        """Return once the whole block is on stable storage.
+    def begin(self, block: bytes, offset: int) -> None:
+        """Take a block to be written, one at a time; when that is done is the way's own affair.
 
         Args:
             block: Its length is a multiple of the segment's alignment.
             offset: A multiple of it too, in bytes.
 
         Raises:
+            OSError: As `finish`.
+        """
+
+    def finish(self) -> None:
+        """Return once the whole block is on stable storage.
+
+        Raises:
             OSError: The device failed or took no more bytes; what it holds is unknown.
+        """
+
+    def take_back(self) -> None:
+        """Instead of `finish`: return once there are zeros where the block was to be, durably.
+
+        Raises:
+            OSError: As `finish`.
         """
 
     def close(self) -> None:
@@ -77,15 +99,32 @@ def write_whole(put: Callable[[int], int], size: int, step: int = 1) -> None:
         written += taken if written + taken == size else taken - taken % step
 
 
-class _OsWriter:
+class _OsWriter(abc.ABC):
     """A descriptor of its own for the segment's blocks."""
 
     def __init__(self, path: Path, flags: int) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | flags)
+        self._begun = b"", 0
 
     def put(self, data: memoryview, offset: int, step: int = 1) -> None:
         """Write all of it."""
         write_whole(lambda at: os.pwrite(self._descriptor, data[at:], offset + at), len(data), step)
+
+    def begin(self, block: bytes, offset: int) -> None:
+        """See BlockWriter."""
+        self._begun = block, offset
+
+    def finish(self) -> None:
+        """See BlockWriter."""
+        self.write(*self._begun)
+
+    def take_back(self) -> None:
+        """See BlockWriter."""
+        self._begun = b"", 0  # nothing was written
+
+    @abc.abstractmethod
+    def write(self, block: bytes, offset: int) -> None:
+        """Return once the whole block is on stable storage."""
 
     def close(self) -> None:
         """See BlockWriter."""
@@ -101,7 +140,7 @@ class DirectWriter(_OsWriter):
         OSError: EINVAL where the file system has no direct writes, or none of this alignment.
     """
 
-    mode: Final = WriteMode.DIRECT
+    mode: WriteMode = WriteMode.DIRECT
 
     def __init__(self, path: Path, alignment: int) -> None:
         super().__init__(path, os.O_DIRECT | os.O_DSYNC)
@@ -112,16 +151,64 @@ class DirectWriter(_OsWriter):
             # systems take the flag and refuse only what is not aligned to their own blocks.
             os.preadv(self._descriptor, [self._memory[:alignment]], alignment)
         except OSError:
-            self.close()
+            super().close()
             raise
 
     def write(self, block: bytes, offset: int) -> None:
-        """See BlockWriter."""
+        """See _OsWriter."""
+        self.put(self.aligned(block), offset, self._alignment)
+
+    def aligned(self, block: bytes) -> memoryview:
+        """The block in memory that begins at a page; good until the next call."""
         size = len(block)
         if size > len(self._memory):
             self._memory = memoryview(mmap(-1, -(-size // _MEMORY_STEP) * _MEMORY_STEP))
         self._memory[:size] = block
-        self.put(self._memory[:size], offset, self._alignment)
+        return self._memory[:size]
+
+
+class OverlappedWriter(DirectWriter):
+    """As `DirectWriter`, and the kernel writes from `begin` on.
+
+    Raises:
+        OSError: As `DirectWriter`; or the system has no such writes, or none left.
+    """
+
+    mode = WriteMode.OVERLAPPED
+
+    def __init__(self, path: Path, alignment: int) -> None:
+        super().__init__(path, alignment)
+        try:
+            self._write = OverlappedWrite(self._descriptor)
+        except OSError:
+            super().close()
+            raise
+
+    def begin(self, block: bytes, offset: int) -> None:
+        """See BlockWriter."""
+        super().begin(block, offset)
+        data = self.aligned(block)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(data))
+        self._write.begin(address, len(data), offset)
+
+    def finish(self) -> None:
+        """See BlockWriter."""
+        block, offset = self._begun
+        taken = self._write.finish()
+        if taken < len(block):  # The call goes on where the kernel stopped.
+            taken -= taken % self._alignment
+            self.put(self.aligned(block)[taken:], offset + taken, self._alignment)
+
+    def take_back(self) -> None:
+        """See BlockWriter."""
+        block, offset = self._begun
+        self._write.finish()
+        self.write(bytes(len(block)), offset)
+
+    def close(self) -> None:
+        """See BlockWriter."""
+        self._write.close()
+        super().close()
 
 
 class DsyncWriter(_OsWriter):
@@ -133,7 +220,7 @@ class DsyncWriter(_OsWriter):
         super().__init__(path, os.O_DSYNC)
 
     def write(self, block: bytes, offset: int) -> None:
-        """See BlockWriter."""
+        """See _OsWriter."""
         self.put(memoryview(block), offset)
 
 
@@ -146,12 +233,17 @@ class FdatasyncWriter(_OsWriter):
         super().__init__(path, 0)
 
     def write(self, block: bytes, offset: int) -> None:
-        """See BlockWriter."""
+        """See _OsWriter."""
         self.put(memoryview(block), offset)
         os.fdatasync(self._descriptor)
 
 
-_WRITERS: Final = {writer.mode: writer for writer in (DirectWriter, DsyncWriter, FdatasyncWriter)}
+_WRITERS: Final[dict[WriteMode, Callable[[Path, int], BlockWriter]]] = {
+    WriteMode.OVERLAPPED: OverlappedWriter,
+    WriteMode.DIRECT: DirectWriter,
+    WriteMode.DSYNC: DsyncWriter,
+    WriteMode.FDATASYNC: FdatasyncWriter,
+}
 
 
 def open_writer(path: Path, alignment: int, preferred: WriteMode = WRITE_MODE) -> BlockWriter:
@@ -170,6 +262,7 @@ def open_writer(path: Path, alignment: int, preferred: WriteMode = WRITE_MODE) -
         try:
             return _WRITERS[mode](path, alignment)
         except OSError as error:
-            if error.errno not in _REFUSALS:
+            overlapped = mode is WriteMode.OVERLAPPED
+            if error.errno not in (_REFUSALS | _NOT_OVERLAPPED if overlapped else _REFUSALS):
                 raise
     return _WRITERS[modes[-1]](path, alignment)

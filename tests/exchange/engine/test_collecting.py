@@ -15,7 +15,6 @@ from exchange.core.limits import NS_PER_MS
 from exchange.engine import Engine
 from exchange.engine import engine as engine_module
 from exchange.engine.engine import COLLECT_MAX_NS
-from exchange.journal import GroupRecord
 from exchange.testing import ManualClock
 from tests.exchange.engine.test_engine import MemoryLog, account, config, running
 
@@ -53,9 +52,9 @@ class SlowLog(MemoryLog):
         self._watch = watch
         self.sync_ns = 0
 
-    def append(self, group: GroupRecord) -> None:
+    def finish(self) -> None:
         self._watch.now_ns += self.sync_ns
-        super().append(group)
+        super().finish()
 
 
 async def _groups_of_two(

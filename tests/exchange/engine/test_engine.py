@@ -64,6 +64,7 @@ class MemoryLog(LogStore):
 
     def __init__(self) -> None:
         self.groups: list[GroupRecord] = []
+        self.begun: GroupRecord | None = None
         self.failing = False
 
     @property
@@ -79,10 +80,24 @@ class MemoryLog(LogStore):
         return bytes(32)
 
     def append(self, group: GroupRecord) -> None:
+        self.begin(group)
+        self.finish()
+
+    def begin(self, group: GroupRecord) -> None:
+        assert self.begun is None
+        assert group.first_sequence == self.next_sequence
+        self.begun = group
+
+    def finish(self) -> None:
         if self.failing:
             raise JournalWriteFailed(Path("journal"), 0, "no space left")
-        assert group.first_sequence == self.next_sequence
-        self.groups.append(group)
+        assert self.begun is not None
+        self.groups.append(self.begun)
+        self.begun = None
+
+    def take_back(self) -> None:
+        assert self.begun is not None
+        self.begun = None
 
     def read_from(self, sequence: int) -> Iterator[GroupRecord]:
         return iter(self.groups)

@@ -31,14 +31,14 @@ def simulated_log(disk: SimulatedDisk) -> LocalLog:
 
 def measure_appends(log: LocalLog, disk: SimulatedDisk) -> list[int]:
     """The bytes that each append writes, from now on."""
-    append, written = log.append, []
+    begin, written = log.begin, []
 
     def counting(group: GroupRecord) -> None:
         before = len(disk.changes)
-        append(group)
+        begin(group)
         written.append(sum(c.size for c in disk.changes[before:] if c.operation == "pwrite"))
 
-    log.append = counting  # type: ignore[method-assign]
+    log.begin = counting  # type: ignore[method-assign]
     return written
 
 
