@@ -13,6 +13,7 @@ import pytest
 from exchange.core.commands import AccountKind, Advance, Deposit, OpenAccount, Recovered
 from exchange.core.events import AccountOpened, EpochBegan, TimeAdvanced
 from exchange.core.exchange import Exchange
+from exchange.core.limits import RULES_VERSION
 from exchange.core.reasons import Reason
 from exchange.core.records import RecordError
 from exchange.engine import (
@@ -26,13 +27,18 @@ from exchange.engine import (
     Group,
     Outcomes,
 )
+from exchange.engine import engine as engine_module
 from exchange.engine.types import GROUP_BYTES_MAX
 from exchange.journal import (
     GroupRecord,
     JournalLocked,
     JournalWriteFailed,
+    LocalLog,
     LogStore,
+    verify_journal,
 )
+from exchange.journal.files import OsFileSystem
+from exchange.journal.writers import WriteMode
 from exchange.testing import ManualClock, uuid7
 
 
@@ -390,3 +396,34 @@ async def test_stopping_commits_what_waits(tmp_path: Path, clock: ManualClock) -
         engine.submit(account("b"))
     async with running(Engine.open(config(tmp_path), clock)) as engine:
         assert "a" in engine.core.account_by_name
+
+
+@pytest.mark.parametrize("mode", list(WriteMode))
+async def test_a_group_that_cannot_be_applied_is_not_what_a_start_replays(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, mode: WriteMode
+) -> None:
+    """The disk may have it before the core has failed."""
+    log = LocalLog(
+        tmp_path / "journal",
+        rules_version=RULES_VERSION,
+        genesis=config(tmp_path).genesis,
+        files=OsFileSystem(mode),
+    )
+    engine = Engine.open(config(tmp_path), clock, log=log)
+    task = asyncio.create_task(engine.run())
+    await engine.submit(account("alice"))
+    durable = engine.core.sequence
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("an invariant")
+
+    monkeypatch.setattr(engine_module, "apply", broken)
+    with pytest.raises(EngineStopped, match="may or may not"):
+        await engine.submit(account("bob"))
+    with pytest.raises(ZeroDivisionError):
+        await task
+    monkeypatch.undo()
+    assert verify_journal(tmp_path / "journal").torn_tail is None
+    async with running(Engine.open(config(tmp_path), clock)) as engine:
+        assert engine.recovered.records == durable
+        await engine.submit(account("bob"))

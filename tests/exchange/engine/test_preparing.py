@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from exchange.engine import Engine, EngineStopped, Group
+from exchange.engine.ahead import SegmentAhead
 from exchange.journal import GroupRecord, JournalWriteFailed, LocalLog, verify_journal
 from exchange.journal.simulated import Fault, SimulatedDisk
 from exchange.testing import ManualClock
@@ -132,12 +135,53 @@ async def test_commands_come_before_the_next_step_of_preparing(
     assert order == ["step", "group", "step"]
 
 
-async def test_a_journal_that_cannot_prepare_ends_the_engine(
+@pytest.mark.parametrize("idle", [True, False])
+async def test_a_thread_writes_the_segment_ahead(
+    tmp_path: Path, clock: ManualClock, idle: bool
+) -> None:
+    """The group that rotates waits for a step at most, and finds the segment made."""
+    settings = replace(config(tmp_path), segment_bytes=SMALL_SEGMENT_BYTES, prepare_in_thread=True)
+    async with running(Engine.open(settings, clock)) as engine:
+        await fill_segment(engine, idle=idle)
+        assert 0 < engine.ahead.steps <= 8
+        assert threading.active_count() > 1
+    assert len(verify_journal(settings.directory).segments) == 2
+    assert "segment-ahead" not in "".join(thread.name for thread in threading.enumerate())
+
+
+async def test_a_log_is_closed_only_once_the_step_under_way_is_taken(
     tmp_path: Path, clock: ManualClock
+) -> None:
+    log, begun, go_on = MemoryLog(), threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def prepare() -> bool:
+        begun.set()
+        go_on.wait(10)
+        order.append("step")
+        return True
+
+    log.prepare = prepare  # type: ignore[method-assign]
+    log.close = lambda: order.append("close")  # type: ignore[method-assign]
+    ahead = SegmentAhead(log, in_thread=True)
+    ahead._due = lambda busy: True  # type: ignore[method-assign]
+    assert ahead.prepare(busy=False, wake=lambda: None) is False
+    await asyncio.to_thread(begun.wait, 10)
+    assert ahead.prepare(busy=False, wake=lambda: None) is False
+    assert ahead.steps == 1, "one at a time"
+    threading.Timer(0.05, go_on.set).start()
+    ahead.close()
+    log.close()
+    assert order == ["step", "close"]
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+async def test_a_journal_that_cannot_prepare_ends_the_engine(
+    tmp_path: Path, clock: ManualClock, in_thread: bool
 ) -> None:
     disk = SimulatedDisk()
     log = simulated_log(disk)
-    engine = Engine.open(config(tmp_path), clock, log=log)
+    engine = Engine.open(replace(config(tmp_path), prepare_in_thread=in_thread), clock, log=log)
     task = asyncio.create_task(engine.run())
     while log.wants_preparing is False:
         await engine.submit_many(

@@ -20,7 +20,9 @@ from exchange.journal.writers import WriteMode
 from tests.exchange.journal.runs import make_group, must_be_poisoned, open_test_log
 
 ROOT = Path(__file__).parents[3]
-CALLS = ("pwrite64", "fdatasync", "fsync", "rename", "ftruncate")
+CALLS = (
+    "pwrite64", "io_submit", "io_getevents", "fdatasync", "fsync", "rename", "ftruncate",
+)  # fmt: skip
 """All that a writer changes the disk by, but for opening files."""
 FAULTS = ("error=EIO", "error=ENOSPC", "signal=KILL")
 GROUPS = 12

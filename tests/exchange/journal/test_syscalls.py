@@ -20,6 +20,10 @@ def test_a_group_is_one_system_call(tmp_path: Path) -> None:
     assert direct == ended[WriteMode.DSYNC].calls
     assert two_calls["fdatasync"] == direct["fdatasync"] + GROUPS
     assert two_calls["pwrite64"] == direct["pwrite64"]
+    overlapped = ended[WriteMode.OVERLAPPED].calls
+    if overlapped["io_submit"]:
+        assert overlapped["io_submit"] == overlapped["io_getevents"] == GROUPS
+        assert overlapped["pwrite64"] == direct["pwrite64"] - GROUPS
 
 
 @pytest.mark.parametrize(
@@ -27,6 +31,9 @@ def test_a_group_is_one_system_call(tmp_path: Path) -> None:
     [
         (WriteMode.DIRECT, "pwrite64", 8, "error=EIO"),
         (WriteMode.DIRECT, "pwrite64", 9, "error=ENOSPC"),
+        (WriteMode.OVERLAPPED, "io_submit", 5, "error=EIO"),
+        (WriteMode.OVERLAPPED, "io_getevents", 6, "error=EIO"),
+        (WriteMode.OVERLAPPED, "io_getevents", 7, "signal=KILL"),
         (WriteMode.DSYNC, "pwrite64", 10, "error=EIO"),
         (WriteMode.FDATASYNC, "fdatasync", 6, "error=EIO"),
         (WriteMode.DIRECT, "rename", 2, "error=ENOSPC"),

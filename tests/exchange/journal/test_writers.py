@@ -1,18 +1,28 @@
-"""The three ways to make a group durable, on real file systems, and what replaces which."""
+"""The ways to make a group durable, on real file systems, and what replaces which."""
 
 from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from exchange.journal import GroupRecord, LocalLog, read_journal, verify_journal
+from exchange.journal import (
+    GroupRecord,
+    JournalPoisoned,
+    JournalWriteFailed,
+    LocalLog,
+    read_journal,
+    verify_journal,
+    writers,
+)
 from exchange.journal.files import BLOCK_BYTES_UNKNOWN, OsFileSystem
 from exchange.journal.format import BLOCK_ALIGNMENTS, decode_header
+from exchange.journal.overlapped import OverlappedWrite
 from exchange.journal.segment import segment_paths
 from exchange.journal.writers import WriteMode, open_writer, write_whole
 
@@ -61,7 +71,7 @@ def test_all_ways_write_the_same_bytes(
         assert list(read_journal(folder)) == written
         contents.append([p.read_bytes() for p in segment_paths(OsFileSystem(), folder)])
     assert len(contents[0]) == 2
-    assert contents[0] == contents[1] == contents[2]
+    assert all(content == contents[0] for content in contents)
 
 
 def test_a_journal_may_change_its_way_from_start_to_start(
@@ -117,6 +127,92 @@ def test_an_alignment_that_is_refused_is_found_before_the_first_group(
     writer.close()
     writer.close()
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_an_overlapped_write_is_done_while_the_caller_goes_on(segment: Path) -> None:
+    writer = open_writer(segment, 4096, WriteMode.OVERLAPPED)
+    if writer.mode is not WriteMode.OVERLAPPED:
+        pytest.skip(f"there are only {writer.mode} writes here")
+    block = b"block" * 4096
+    block += bytes(-len(block) % 4096)
+    writer.begin(block, 4096)
+    deadline = time.monotonic() + 10
+    with segment.open("rb", buffering=0) as file:
+        while (found := os.pread(file.fileno(), len(block), 4096)) != block:
+            assert time.monotonic() < deadline
+    assert found == block
+    writer.finish()
+    writer.begin(bytes(4096), 8192)
+    writer.take_back()
+    assert segment.read_bytes()[8192 : 8192 + 4096] == bytes(4096)
+    writer.close()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EAGAIN, errno.EPERM])
+def test_where_nothing_can_overlap_writes_are_direct(
+    segment: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refusing(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(writers, "OverlappedWrite", refusing)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - each entry is a descriptor
+    writer = open_writer(segment, 512)
+    assert writer.mode is WriteMode.DIRECT
+    writer.close()
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+@pytest.mark.parametrize("taken", [0, 512, 1000, 1024])
+def test_an_overlapped_write_that_is_cut_short_is_carried_on(
+    tmp_path: Path, open_log: OpenLog, fill: Fill, monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    options = {"segment_bytes": SEGMENT_BYTES, "alignment": 512}
+    with open_log(tmp_path, files=OsFileSystem(WriteMode.OVERLAPPED), **options) as log:
+        if log.write_mode is not WriteMode.OVERLAPPED:
+            pytest.skip(f"there are only {log.write_mode} writes here")
+        finish = OverlappedWrite.finish
+
+        def short(write: OverlappedWrite) -> int:
+            finish(write)
+            return taken
+
+        monkeypatch.setattr(OverlappedWrite, "finish", short)
+        written = fill(log, 3, size=5000)
+    assert list(read_journal(tmp_path)) == written
+
+
+def test_an_overlapped_write_that_fails_ends_the_log(
+    tmp_path: Path, open_log: OpenLog, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_log(tmp_path, files=OsFileSystem(WriteMode.OVERLAPPED)) as log:
+        if log.write_mode is not WriteMode.OVERLAPPED:
+            pytest.skip(f"there are only {log.write_mode} writes here")
+        written = fill(log, 2)
+        descriptor = os.open(tmp_path / "pipe", os.O_RDWR | os.O_CREAT)
+        os.close(descriptor)  # what the kernel answers to: no such descriptor
+        log._writer._write._request.descriptor = descriptor  # type: ignore[union-attr]
+        with pytest.raises(JournalWriteFailed, match="Bad file descriptor"):
+            fill(log, 1)
+        with pytest.raises(JournalPoisoned):
+            fill(log, 1)
+    assert list(read_journal(tmp_path)) == written
+
+
+@pytest.mark.parametrize("mode", list(WriteMode))
+def test_a_group_that_is_taken_back_was_never_there(
+    tmp_path: Path, open_log: OpenLog, fill: Fill, mode: WriteMode
+) -> None:
+    with open_log(tmp_path, files=OsFileSystem(mode), segment_bytes=SEGMENT_BYTES) as log:
+        written = fill(log, 2)
+        log.begin(GroupRecord(log.next_sequence, 1, log.epoch, b"no" * 5000))
+        log.take_back()
+        with pytest.raises(JournalPoisoned, match="taken back"):
+            fill(log, 1)
+    with open_log(tmp_path) as log:
+        assert log.recovered.torn_tail is None
+        written += fill(log, 1)
+    assert list(read_journal(tmp_path)) == written
 
 
 def test_other_errors_are_no_refusals(segment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
