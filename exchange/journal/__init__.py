@@ -39,7 +39,7 @@ from exchange.journal.format import (
     GroupRecord,
     Position,
 )
-from exchange.journal.log import LocalLog, LogStore
+from exchange.journal.log import LocalLog
 from exchange.journal.reader import (
     JournalFollower,
     has_journal,
@@ -49,6 +49,7 @@ from exchange.journal.reader import (
 )
 from exchange.journal.segment import TornTail
 from exchange.journal.snapshots import Snapshot, SnapshotHead, SnapshotStore, head_of
+from exchange.journal.store import LogStore
 from exchange.journal.walk import JournalStat, JournalWalk, SegmentStat, genesis_digest
 
 __all__ = [

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 from exchange.journal.errors import (
     JournalClosed,
@@ -57,73 +57,6 @@ from exchange.journal.writers import BlockWriter, WriteMode
 LOCK_NAME: Final = "LOCK"
 # What one call of `prepare` writes unless told otherwise: a millisecond or two of a disk's time.
 PREPARE_BYTES: Final = 256 << 10
-
-
-class LogStore(Protocol):
-    """Where an engine's commands become durable. One writer; what is stored is bytes."""
-
-    @property
-    def next_sequence(self) -> int:
-        """The sequence number that the next group must begin with."""
-
-    @property
-    def epoch(self) -> int:
-        """The newest epoch that has written here; 0 before the first."""
-
-    @property
-    def chain_hash(self) -> bytes:
-        """Vouches for all groups so far."""
-
-    def append(self, group: GroupRecord) -> None:
-        """Store a group; on return it is durable. As `begin` and `finish`, and raises what they do.
-
-        Raises:
-            JournalRefused: It was not written, and the log is as it was.
-            JournalWriteFailed: Whether it was written is unknown; nothing more can be.
-        """
-
-    def begin(self, group: GroupRecord) -> None:
-        """Take a group to be stored; where the log can, it is written while the caller goes on.
-
-        Raises:
-            JournalRefused: It was not written, and the log is as it was.
-            JournalWriteFailed: Whether it was written is unknown; nothing more can be.
-        """
-
-    def finish(self) -> None:
-        """Return once the group that was begun is durable.
-
-        Raises:
-            JournalWriteFailed: Whether it was written is unknown; nothing more can be.
-        """
-
-    def take_back(self) -> None:
-        """Instead of `finish`: the group is not stored, and nothing more can be.
-
-        Raises:
-            JournalWriteFailed: Whether it was written is unknown.
-        """
-
-    def read_from(self, sequence: int) -> Iterator[GroupRecord]:
-        """All groups from the one that holds `sequence` on, in order, checked again."""
-
-    @property
-    def wants_preparing(self) -> bool:
-        """Whether an idle moment is well spent on `prepare`."""
-
-    @property
-    def must_prepare(self) -> bool:
-        """Whether `prepare` can wait for an idle moment no longer."""
-
-    def prepare(self) -> bool:
-        """Do a bounded part of what later groups would wait for; whether all of it is done.
-
-        Raises:
-            JournalWriteFailed: Nothing more can be written.
-        """
-
-    def close(self) -> None:
-        """Give the log back; more than once is allowed."""
 
 
 class LocalLog:
