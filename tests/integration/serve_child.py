@@ -27,16 +27,16 @@ def started(server: Server) -> None:
 
 def fail_after(groups: int) -> None:
     """Let the journal's device fail after so many groups."""
-    append, done = LocalLog.append, 0
+    begin, done = LocalLog.begin, 0
 
     def failing(log: LocalLog, group: GroupRecord) -> None:
         nonlocal done
         done += 1
         if done > groups:
             raise JournalWriteFailed(log.directory, 0, "no space left on device")
-        append(log, group)
+        begin(log, group)
 
-    setattr(LocalLog, "append", failing)  # noqa: B010  # mypy forbids the plain form
+    setattr(LocalLog, "begin", failing)  # noqa: B010  # mypy forbids the plain form
 
 
 if __name__ == "__main__":

@@ -62,16 +62,21 @@ def test_things_do_go_wrong() -> None:
 
 def _a_log_that_is_one_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """A group is called durable when the one before it is."""
-    honest = LocalLog.append
+    honest_begin, honest_finish = LocalLog.begin, LocalLog.finish
     held: dict[LocalLog, GroupRecord] = {}
 
-    def append(log: LocalLog, group: GroupRecord) -> None:
+    def begin(log: LocalLog, group: GroupRecord) -> None:
         before = held.get(log)
         held[log] = group
         if before is not None:
-            honest(log, before)
+            honest_begin(log, before)
 
-    monkeypatch.setattr(LocalLog, "append", append)
+    def finish(log: LocalLog) -> None:
+        if log._begun is not None:
+            honest_finish(log)
+
+    monkeypatch.setattr(LocalLog, "begin", begin)
+    monkeypatch.setattr(LocalLog, "finish", finish)
 
 
 def _deposits_without_ids(monkeypatch: pytest.MonkeyPatch) -> None:
