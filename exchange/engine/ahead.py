@@ -10,10 +10,15 @@ order of all changes must be the seed's.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import structlog
 
 from exchange.journal import LogStore
+
+_log = structlog.get_logger(__name__)
 
 
 class SegmentAhead:
@@ -26,14 +31,15 @@ class SegmentAhead:
         in_thread: Whether the caller goes on while a step is taken.
 
     Attributes:
-        steps: That were begun so far.
+        steps: That were taken so far.
     """
 
     def __init__(self, log: LogStore, *, in_thread: bool) -> None:
         self.steps = 0
         self._log = log
         self._thread = ThreadPoolExecutor(1, "segment-ahead") if in_thread else None
-        self._step: asyncio.Future[bool] | None = None
+        self._step: Future[None] | None = None
+        self._closing = False
 
     def prepare(self, busy: bool, wake: Callable[[], None]) -> bool:
         """Take what steps are due: one where nothing waits, else those that can wait no longer.
@@ -61,10 +67,11 @@ class SegmentAhead:
 
     def close(self) -> None:
         """End the thread, once its step is taken: only then may the log be closed."""
+        self._closing = True
         if self._thread is not None:
             self._thread.shutdown()
-        if self._step is not None and self._step.done() and not self._step.cancelled():
-            self._step.exception()  # The engine ends for another reason.
+        if self._step is not None and (error := self._step.exception()) is not None:
+            _log.error("the next segment could not be written", error=str(error))
 
     def _due(self, busy: bool) -> bool:
         return self._log.must_prepare if busy else self._log.wants_preparing
@@ -78,10 +85,21 @@ class SegmentAhead:
                 break
         return self.steps > before
 
-    def _begin_step(
-        self, thread: ThreadPoolExecutor, wake: Callable[[], None]
-    ) -> asyncio.Future[bool]:
-        self.steps += 1
-        step = asyncio.get_running_loop().run_in_executor(thread, self._log.prepare)
-        step.add_done_callback(lambda _: wake())
+    def _begin_step(self, thread: ThreadPoolExecutor, wake: Callable[[], None]) -> Future[None]:
+        loop = asyncio.get_running_loop()
+        step = thread.submit(self._step_in_thread)
+        step.add_done_callback(lambda _: _call_soon(loop, wake))
         return step
+
+    def _step_in_thread(self) -> None:
+        """One step, and more where large groups use up the segment faster than it is made."""
+        self._log.prepare()
+        self.steps += 1
+        while self._log.must_prepare and not self._closing:
+            self._log.prepare()
+            self.steps += 1
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # The loop has ended, and nobody waits.
+        loop.call_soon_threadsafe(wake)

@@ -35,7 +35,7 @@ from exchange.engine.types import (
     Outcomes,
     Subscriber,
 )
-from exchange.journal import GroupRecord, LogStore
+from exchange.journal import GroupRecord, JournalError, LogStore
 from exchange.journal.format import SEQUENCE_MAX
 from exchange.recovery import Replica, SnapshotStats
 
@@ -297,9 +297,11 @@ class Engine:
             raise
         finally:
             self._stopping = True
-            self.ahead.close()
-            self._log.close()
-            self._ended.set()
+            try:
+                self.ahead.close()
+            finally:
+                self._log.close()
+                self._ended.set()
 
     async def stop(self) -> None:
         """Take nothing more, commit what waits, give the journal back."""
@@ -415,8 +417,11 @@ class Engine:
         try:
             group = apply(self.replica, record.first_sequence, record.payload)
             assert len(group.commands) == record.count, "a payload holds what it was counted for"
-        except BaseException:
-            self._log.take_back()
+        except BaseException as error:
+            try:
+                self._log.take_back()
+            except JournalError as failed:
+                error.add_note(f"and the group may be in the journal: {failed}")
             raise
         return group
 

@@ -190,7 +190,7 @@ class LocalLog:
         assert self._begun is not None, "no group was begun"
         (offset, position), self._begun = self._begun, None
         try:
-            self._writable().finish()
+            self._held().finish()
         except BaseException as error:
             self._poison(error)
             raise
@@ -201,11 +201,11 @@ class LocalLog:
         assert self._begun is not None, "no group was begun"
         self._begun = None
         try:
-            self._writable().take_back()
+            self._held().take_back()
         except BaseException as error:
             self._poison(error)
             raise
-        self._failed = "a group was taken back"
+        self._failed = self._failed or "a group was taken back"
 
     @property
     def wants_preparing(self) -> bool:
@@ -386,15 +386,20 @@ class LocalLog:
             raise JournalPoisoned(
                 self._path, self._offset, f"an earlier write failed ({self._failed})"
             )
+        return self._held()
+
+    def _held(self) -> BlockWriter:
+        """What the group under way is written with: another thread's failure is not its own."""
         if self._writer is None:
             raise JournalClosed(self._directory)
         return self._writer
 
     def _poison(self, error: BaseException) -> None:
         """Stop all writing: what the device holds is now unknown, so nothing may follow it."""
-        self._failed = str(error) or type(error).__name__
+        reason = str(error) or type(error).__name__
+        self._failed = self._failed or reason
         if isinstance(error, OSError):
-            raise JournalWriteFailed(self._path, self._offset, self._failed) from error
+            raise JournalWriteFailed(self._path, self._offset, reason) from error
 
     def _check(self, group: GroupRecord) -> None:
         """Refuse what must not be written."""

@@ -7,6 +7,7 @@ call itself would wait for.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -52,34 +53,42 @@ class _Event(ctypes.Structure):
 
 
 class OverlappedWrite:
-    """A context for one write to a descriptor.
-
-    Args:
-        descriptor: Open for direct writes; it stays the caller's.
+    """A context for one write at a time; `lend` and `give_back` keep one for the next segment.
 
     Raises:
         OSError: ENOSYS where the system has no such calls, EAGAIN where it lends out no more
             contexts (/proc/sys/fs/aio-max-nr), EPERM where a sandbox forbids them.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self) -> None:
         numbers = _NUMBERS.get(platform.machine()) if sys.platform == "linux" else None
-        if numbers is None or sys.byteorder != "little":
+        if numbers is None or sys.byteorder != "little" or sys.maxsize < 1 << 32:
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         self._numbers = numbers
         self._call = ctypes.CDLL(None, use_errno=True).syscall
         self._call.restype = ctypes.c_long
         self._context = ctypes.c_ulong(0)
-        self._request = _Request(operation=_PWRITE, descriptor=descriptor)
+        self._request = _Request(operation=_PWRITE)
         self._requests = (ctypes.POINTER(_Request) * 1)(ctypes.pointer(self._request))
         self._event = _Event()
         self._under_way = False
         self._check(self._system("setup", ctypes.c_uint(1), ctypes.byref(self._context)))
 
-    def begin(self, address: int, size: int, offset: int) -> None:
-        """Hand a write over. The memory must stay as it is until `finish`."""
+    def begin(self, descriptor: int, address: int, size: int, offset: int) -> None:
+        """Hand a write over. The memory must stay as it is until `finish`.
+
+        Args:
+            descriptor: Open for direct writes.
+            address: Of the memory, as direct writes want it aligned.
+            size: In bytes.
+            offset: In the file, in bytes.
+
+        Raises:
+            OSError: Nothing was handed over.
+        """
         assert not self._under_way, "one write at a time"
         request = self._request
+        request.descriptor = descriptor
         request.address, request.size, request.offset = address, size, offset
         self._check(self._system("submit", self._context, ctypes.c_long(1), self._requests))
         self._under_way = True
@@ -105,12 +114,11 @@ class OverlappedWrite:
             raise OSError(-result, os.strerror(-result))
         return result
 
-    def close(self) -> None:
-        """Give the context back; waits for a write under way. More than once is allowed."""
-        if self._context.value:
-            self._system("destroy", self._context)
-            self._context = ctypes.c_ulong(0)
-            self._under_way = False
+    def settle(self) -> None:
+        """Wait for a write under way, whatever becomes of it."""
+        if self._under_way:
+            with contextlib.suppress(OSError):
+                self.finish()
 
     def _system(self, name: str, *arguments: object) -> int:
         result: int = self._call(ctypes.c_long(self._numbers[name]), *arguments)
@@ -120,3 +128,27 @@ class OverlappedWrite:
         if result < 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
+
+
+_spare: dict[int, list[OverlappedWrite]] = {}
+"""By process: a context is the memory's, and a child has another. Few: one for each open journal.
+
+Destroying one takes 30 ms and more, which a group that begins a segment would wait for. They end
+with the process.
+"""
+
+
+def lend() -> OverlappedWrite:
+    """A context that nobody uses.
+
+    Raises:
+        OSError: As `OverlappedWrite`.
+    """
+    spare = _spare.get(os.getpid())
+    return spare.pop() if spare else OverlappedWrite()
+
+
+def give_back(write: OverlappedWrite) -> None:
+    """Let the next journal, or segment, have it; waits for a write under way."""
+    write.settle()
+    _spare.setdefault(os.getpid(), []).append(write)

@@ -22,7 +22,7 @@ from mmap import mmap
 from pathlib import Path
 from typing import Final, Protocol
 
-from exchange.journal.overlapped import OverlappedWrite
+from exchange.journal.overlapped import OverlappedWrite, give_back, lend
 
 
 class WriteMode(StrEnum):
@@ -178,36 +178,57 @@ class OverlappedWriter(DirectWriter):
 
     def __init__(self, path: Path, alignment: int) -> None:
         super().__init__(path, alignment)
+        self._write: OverlappedWrite | None = None
+        self._overlaps = False
         try:
-            self._write = OverlappedWrite(self._descriptor)
+            self._write = lend()
         except OSError:
             super().close()
             raise
 
     def begin(self, block: bytes, offset: int) -> None:
-        """See BlockWriter."""
+        """See BlockWriter. What the file system will not take this way is written in `finish`."""
+        assert self._write is not None, "it is closed"
+        assert not self._overlaps, "one block at a time"
         super().begin(block, offset)
         data = self.aligned(block)
         address = ctypes.addressof(ctypes.c_char.from_buffer(data))
-        self._write.begin(address, len(data), offset)
+        try:
+            self._write.begin(self._descriptor, address, len(data), offset)
+            self._overlaps = True
+        except OSError as error:
+            if error.errno not in _REFUSALS | _NOT_OVERLAPPED:
+                raise
 
     def finish(self) -> None:
         """See BlockWriter."""
         block, offset = self._begun
+        if not self._overlaps:
+            self.write(block, offset)
+            return
+        assert self._write is not None, "it is closed"
+        self._overlaps = False
         taken = self._write.finish()
         if taken < len(block):  # The call goes on where the kernel stopped.
             taken -= taken % self._alignment
             self.put(self.aligned(block)[taken:], offset + taken, self._alignment)
 
     def take_back(self) -> None:
-        """See BlockWriter."""
+        """See BlockWriter. The head goes first: without it nothing that follows is a group."""
+        if not self._overlaps:
+            return
+        assert self._write is not None, "it is closed"
+        self._overlaps = False
+        self._write.settle()
         block, offset = self._begun
-        self._write.finish()
+        self.write(bytes(self._alignment), offset)
         self.write(bytes(len(block)), offset)
 
     def close(self) -> None:
         """See BlockWriter."""
-        self._write.close()
+        if self._write is not None:
+            give_back(self._write)
+            self._write = None
         super().close()
 
 

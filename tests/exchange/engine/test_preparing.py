@@ -168,7 +168,6 @@ async def test_a_log_is_closed_only_once_the_step_under_way_is_taken(
     assert ahead.prepare(busy=False, wake=lambda: None) is False
     await asyncio.to_thread(begun.wait, 10)
     assert ahead.prepare(busy=False, wake=lambda: None) is False
-    assert ahead.steps == 1, "one at a time"
     threading.Timer(0.05, go_on.set).start()
     ahead.close()
     log.close()

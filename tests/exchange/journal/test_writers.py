@@ -152,10 +152,10 @@ def test_an_overlapped_write_is_done_while_the_caller_goes_on(segment: Path) -> 
 def test_where_nothing_can_overlap_writes_are_direct(
     segment: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def refusing(_: int) -> None:
+    def refusing() -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(writers, "OverlappedWrite", refusing)
+    monkeypatch.setattr(writers, "lend", refusing)
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - each entry is a descriptor
     writer = open_writer(segment, 512)
     assert writer.mode is WriteMode.DIRECT
@@ -189,13 +189,50 @@ def test_an_overlapped_write_that_fails_ends_the_log(
         if log.write_mode is not WriteMode.OVERLAPPED:
             pytest.skip(f"there are only {log.write_mode} writes here")
         written = fill(log, 2)
-        descriptor = os.open(tmp_path / "pipe", os.O_RDWR | os.O_CREAT)
-        os.close(descriptor)  # what the kernel answers to: no such descriptor
-        log._writer._write._request.descriptor = descriptor  # type: ignore[union-attr]
-        with pytest.raises(JournalWriteFailed, match="Bad file descriptor"):
+        finish = OverlappedWrite.finish
+
+        def failing(write: OverlappedWrite) -> int:
+            finish(write)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr(OverlappedWrite, "finish", failing)
+        with pytest.raises(JournalWriteFailed, match="Input/output error"):
             fill(log, 1)
+        monkeypatch.undo()
         with pytest.raises(JournalPoisoned):
             fill(log, 1)
+    # It was under way, and may be there; it was not acknowledged.
+    assert list(read_journal(tmp_path))[: len(written)] == written
+
+
+def test_a_write_that_fails_is_taken_back_all_the_same(
+    tmp_path: Path, open_log: OpenLog, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_log(tmp_path, segment_bytes=SEGMENT_BYTES) as log:
+        written = fill(log, 2)
+        log.begin(GroupRecord(log.next_sequence, 1, log.epoch, b"no" * 5000))
+        finish = OverlappedWrite.finish
+
+        def failing(write: OverlappedWrite) -> int:
+            finish(write)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr(OverlappedWrite, "finish", failing)
+        log._failed = "a step of another thread"
+        log.take_back()
+    assert list(read_journal(tmp_path)) == written
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EPERM])
+def test_what_cannot_be_handed_over_is_written_at_the_end(
+    tmp_path: Path, open_log: OpenLog, fill: Fill, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refusing(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(OverlappedWrite, "begin", refusing)
+    with open_log(tmp_path) as log:
+        written = fill(log, 3)
     assert list(read_journal(tmp_path)) == written
 
 
