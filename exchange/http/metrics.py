@@ -173,7 +173,9 @@ class ExchangeCollector(Collector):
     def _commits(self) -> Iterator[Metric]:
         stats = self._sources.engine.stats
         yield _histogram(
-            "flopex_journal_sync_seconds", "Writing and syncing a commit group", stats.sync_ns
+            "flopex_journal_sync_seconds",
+            "How long a group's write held the engine up",
+            stats.sync_ns,
         )
         yield _histogram(
             "flopex_ack_seconds", "From a submission to its answer, in the engine", stats.ack_ns
