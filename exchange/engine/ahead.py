@@ -1,10 +1,10 @@
 """The journal's next segment is written ahead, so that no group has to wait for all of it.
 
 A segment is 64 MiB of zeros before it is a journal's. Written by the engine itself, between its
-groups, they hold up a busy exchange for a quarter of the time while they last (docs/adr/0046). So
-a thread writes them, in the same small steps; each is mostly a system call, in which the
-interpreter is the engine's. Without a thread the engine takes the steps itself: in a simulation the
-order of all changes must be the seed's.
+groups, they made orders wait for tenths of a second (docs/adr/0046). So a thread writes them, in
+the same small steps; each is mostly a system call, in which the interpreter is the engine's.
+Without a thread the engine takes the steps itself: in a simulation the order of all changes must be
+the seed's.
 """
 
 from __future__ import annotations

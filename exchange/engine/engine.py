@@ -109,6 +109,13 @@ class _Submission:
 class Engine:
     """Owns the state machine and its journal. All methods belong to one event loop.
 
+    Attributes:
+        replica: The state, and the digest of what came of it.
+        core: The state.
+        recovered: What start-up found.
+        stats: What was done since.
+        ahead: Has the journal's next segment written.
+
     Use `Engine.open`, then run `run()` in a task; when it raises, the process must end.
     """
 
@@ -406,6 +413,7 @@ class Engine:
         stats.groups += 1
         stats.commands += count
         stats.payload_bytes += len(payload)
+        stats.append_ns += sync_ns
         stats.sync_ns.add(sync_ns)
         stats.group_commands.add(count - 1)  # the first is the Advance
         for submission in taken:
@@ -432,7 +440,6 @@ class Engine:
         stats = self.stats
         stats.apply_ns += applied.clock_ns - began.clock_ns
         stats.apply_cpu_ns += applied.cpu_ns - began.cpu_ns
-        stats.append_ns += durable.clock_ns - applied.clock_ns + began.clock_ns - asked.clock_ns
         stats.append_cpu_ns += durable.cpu_ns - applied.cpu_ns + began.cpu_ns - asked.cpu_ns
         stats.publish_ns += told.clock_ns - durable.clock_ns
         stats.publish_cpu_ns += told.cpu_ns - durable.cpu_ns

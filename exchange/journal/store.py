@@ -67,6 +67,8 @@ class LogStore(Protocol):
     def prepare(self) -> bool:
         """Do a bounded part of what later groups would wait for; whether all of it is done.
 
+        Another thread may call it than the one that calls all else, and may read `must_prepare`.
+
         Raises:
             JournalWriteFailed: Nothing more can be written.
         """

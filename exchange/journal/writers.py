@@ -39,8 +39,8 @@ WRITE_MODE: Final = WriteMode.OVERLAPPED
 
 _REFUSALS: Final = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 """What a file system answers to a flag or an alignment that it does not know."""
-_NOT_OVERLAPPED: Final = {errno.ENOSYS, errno.EAGAIN, errno.EPERM}
-"""What a system answers that lends out no context for it: see `exchange.journal.overlapped`."""
+_NOT_OVERLAPPED: Final = _REFUSALS | {errno.EAGAIN, errno.EPERM}
+"""The same of an overlapped write, or of a system that has none: `exchange.journal.overlapped`."""
 _MEMORY_STEP: Final = 1 << 16
 
 
@@ -197,7 +197,7 @@ class OverlappedWriter(DirectWriter):
             self._write.begin(self._descriptor, address, len(data), offset)
             self._overlaps = True
         except OSError as error:
-            if error.errno not in _REFUSALS | _NOT_OVERLAPPED:
+            if error.errno not in _NOT_OVERLAPPED:
                 raise
 
     def finish(self) -> None:
@@ -283,7 +283,7 @@ def open_writer(path: Path, alignment: int, preferred: WriteMode = WRITE_MODE) -
         try:
             return _WRITERS[mode](path, alignment)
         except OSError as error:
-            overlapped = mode is WriteMode.OVERLAPPED
-            if error.errno not in (_REFUSALS | _NOT_OVERLAPPED if overlapped else _REFUSALS):
+            refusals = _NOT_OVERLAPPED if mode is WriteMode.OVERLAPPED else _REFUSALS
+            if error.errno not in refusals:
                 raise
     return _WRITERS[modes[-1]](path, alignment)
