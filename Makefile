@@ -110,8 +110,9 @@ format: $(STAMP) ## let ruff fix and format what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-test: $(STAMP) ## the whole test suite
-	$(BIN)/python -m pytest
+JOBS ?= logical
+test: $(STAMP) ## the whole test suite, a file at a time on each processor (JOBS=0: one after the other)
+	$(BIN)/python -m pytest --numprocesses=$(JOBS) --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 test-processes: $(STAMP) ## what clients and workers see, again, with the gateway in a process of its own
 	FLOPEX_TEST_PROCESSES=2 $(BIN)/python -m pytest tests/exchange/rpc tests/exchange/client tests/integration \
