@@ -1,10 +1,10 @@
 """A disk in memory that forgets what was not synced, and fails when it is told to.
 
 It keeps apart what a file holds now and what would survive a loss of power: writes count from the
-next `fdatasync` of their file, a durable write at once and for itself alone, names from the next
-`sync_directory` of their folder. `crash` makes the disk that a machine would find afterwards: of
-the writes that were not synced, each sector is there or not, by chance; with `harm` some of them
-are torn, or have a flipped bit.
+next `fdatasync` of their file, a durable write at once and for itself alone, one that was handed
+over from when it was waited for, names from the next `sync_directory` of their folder. `crash`
+makes the disk that a machine would find afterwards: of the writes that were not synced, each sector
+is there or not, by chance; with `harm` some of them are torn, or have a flipped bit.
 
     disk = SimulatedDisk(faults={7: Fault(errno.EIO)})   # the eighth change fails
     log = LocalLog(Path("journal"), ..., files=disk)
@@ -13,6 +13,7 @@ are torn, or have a flipped bit.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Mapping
@@ -67,12 +68,17 @@ class _Inode:
         self.synced = bytearray()
         self.unsynced: list[_Write | int] = []  # or a new size
 
-    def write(self, data: bytes, offset: int, *, sure: bool = False) -> None:
+    def write(self, data: bytes, offset: int, *, sure: bool = False) -> _Write:
         _put(self.now, data, offset)
+        write = _Write(offset, data, sure)
         if sure and not self.unsynced:
             _put(self.synced, data, offset)
         else:
-            self.unsynced.append(_Write(offset, data, sure))
+            self.unsynced.append(write)
+        return write
+
+    def forget(self, write: _Write) -> None:
+        self.unsynced.remove(write)
 
     def truncate(self, size: int) -> None:
         _resize(self.now, size)
@@ -131,6 +137,8 @@ class SimulatedFile:
         self._disk = disk
         self._path = path
         self._inode = inode
+        self._flight = _Write(0, b"", sure=False)
+        self._before = b""
 
     def pread(self, size: int, offset: int) -> bytes:
         """See JournalFile."""
@@ -155,6 +163,29 @@ class SimulatedFile:
         if taken:
             done = fault is None or not (fault.error or fault.crash)
             self._inode.write(taken, offset, sure=done)
+        self._disk.finish(fault)
+        return len(taken)
+
+    def submit(self, data: bytes, offset: int) -> None:
+        """Hand a durable write over: it can be read, and until `wait` power may take any of it."""
+        fault = self._disk.begin("submit", self._path, len(data))
+        if fault is None or not fault.error:
+            taken = data[: fault.written] if fault is not None and fault.crash else data
+            self._before = bytes(self._inode.now[offset : offset + len(taken)])
+            self._flight = self._inode.write(taken, offset)
+        self._disk.finish(fault)
+
+    def wait(self) -> int:
+        """Return once what was handed over is durable; how many bytes were taken.
+
+        After an error or a crash power may still take any of them.
+        """
+        offset, data, _ = self._flight
+        fault = self._disk.begin("wait", self._path, len(data))
+        taken = data if fault is None else data[: fault.written]
+        self._inode.forget(self._flight)
+        self._inode.write(self._before, offset, sure=True)
+        self._inode.write(taken, offset, sure=fault is None or not (fault.error or fault.crash))
         self._disk.finish(fault)
         return len(taken)
 
@@ -189,23 +220,40 @@ class SimulatedWriter:
     def __init__(self, file: SimulatedFile, alignment: int, mode: WriteMode) -> None:
         self.mode = mode
         self._file = file
-        self._step = alignment if mode in (WriteMode.OVERLAPPED, WriteMode.DIRECT) else 1
+        self._alignment = alignment
         self._begun = b"", 0
 
     def begin(self, block: bytes, offset: int) -> None:
         """See BlockWriter."""
         self._begun = block, offset
-
-    def take_back(self) -> None:
-        """See BlockWriter: nothing was written."""
+        if self.mode is WriteMode.OVERLAPPED:
+            self._file.submit(block, offset)
 
     def finish(self) -> None:
-        """See BlockWriter. An overlapped write is done here, as a slow disk would do it."""
+        """See BlockWriter."""
         block, offset = self._begun
+        taken = 0
+        if self.mode is WriteMode.OVERLAPPED:
+            taken = self._file.wait()
+            taken -= taken % self._alignment if taken < len(block) else 0
+        self._write(block[taken:], offset + taken)
+
+    def take_back(self) -> None:
+        """See BlockWriter."""
+        if self.mode is not WriteMode.OVERLAPPED:
+            return  # nothing was written
+        with contextlib.suppress(OSError):
+            self._file.wait()
+        block, offset = self._begun
+        self._write(bytes(self._alignment), offset)
+        self._write(bytes(len(block)), offset)
+
+    def _write(self, data: bytes, offset: int) -> None:
         two_calls = self.mode is WriteMode.FDATASYNC
         put = self._file.pwrite if two_calls else self._file.pwrite_durable
-        view = memoryview(block)
-        write_whole(lambda at: put(view[at:], offset + at), len(block), self._step)
+        step = self._alignment if self.mode in (WriteMode.OVERLAPPED, WriteMode.DIRECT) else 1
+        view = memoryview(data)
+        write_whole(lambda at: put(view[at:], offset + at), len(data), step)
         if two_calls:
             self._file.fdatasync()
 

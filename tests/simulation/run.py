@@ -109,6 +109,7 @@ class _World:
             stack.enter_context(mock.patch("worker.agent.open_channel", self._dial))
             stack.enter_context(mock.patch("worker.agent.hardware_facts", dict))
             stack.enter_context(mock.patch("os.fsync", _survive))
+            stack.enter_context(mock.patch("exchange.engine.engine.apply", self.site.apply))
             logs = stack.enter_context(capture_logs())
             stack.callback(self.loop.close)
             stack.callback(self.site.kill)  # gives its files back
@@ -245,6 +246,7 @@ class _World:
                     self._lose_power,
                     self._fail_soon,
                     self._fail_soon,
+                    self._break_soon,
                     self._kill_a_worker,
                     self._darken,
                     self._turn_the_clock,
@@ -262,6 +264,10 @@ class _World:
         self.disk_failed = self.disk_failed or bool(error)
         fault = Fault(error=error, written=written, crash=not error)
         self.site.break_disk(chance.randint(0, 40), fault)
+
+    def _break_soon(self) -> None:
+        """The core fails in one of its next groups, which the journal must take back."""
+        self.site.break_core(self.random.randint(1, 20))
 
     def _kill_a_worker(self) -> None:
         name = self.random.choice(list(self.workers))
@@ -288,7 +294,7 @@ class _World:
         """From now on nothing goes wrong any more."""
         self.network.faults = Faults()
         self.network.lighten()
-        self.site.disk_is_good()
+        self.site.be_good()
 
     # ---- what must come right ----
 

@@ -17,10 +17,12 @@ import grpc
 from exchange.blobs import BlobStore
 from exchange.core.limits import RULES_VERSION
 from exchange.engine import Engine, EngineConfig, Group
+from exchange.engine.opening import apply
 from exchange.gateway.handlers import STATUS
 from exchange.journal import JournalError, LocalLog
 from exchange.journal.simulated import Fault, SimulatedDisk
 from exchange.receipts import ReceiptStore
+from exchange.recovery import Replica
 from exchange.rpc.api import LocalApi
 from exchange.rpc.errors import DETAILS_KEY, RpcError
 from exchange.rpc.history import History
@@ -45,7 +47,11 @@ SYNC_NS = (100_000, 400_000)
 """Shortest and longest time that the disk usually needs to make a write durable,"""
 SLOW_SYNC_NS = 20_000_000
 """and what it needs once in fifty times."""
-DURABLE = ("pwrite_durable", "fdatasync", "sync_directory")
+DURABLE = ("pwrite_durable", "wait", "fdatasync", "sync_directory")
+
+
+class CoreBroke(Exception):
+    """A group could not be applied."""
 
 
 class Disk(SimulatedDisk):
@@ -128,6 +134,8 @@ class Site:
         self._on_finding = on_finding
         self._ahead_ns = 0
         self._drift_ppm = 0
+        self._breaks_in = 0
+        self._taken_back = 0
 
     @property
     def alive(self) -> bool:
@@ -144,9 +152,22 @@ class Site:
         """Let a change of the disk fail, counted from now."""
         self.disk.fail_at(at, fault)
 
-    def disk_is_good(self) -> None:
+    def break_core(self, groups: int) -> None:
+        """Let the application of a group fail, counted from now: 1 for the next one."""
+        self._breaks_in = groups
+
+    def apply(self, replica: Replica, first_sequence: int, records: bytes) -> Group:
+        """What the engine calls to apply a group that is being written."""
+        group = apply(replica, first_sequence, records)
+        self._breaks_in -= 1
+        if self._breaks_in == 0:
+            raise CoreBroke(first_sequence)
+        return group
+
+    def be_good(self) -> None:
         """Nothing fails any more."""
         self.disk.be_good()
+        self._breaks_in = 0
 
     def start(self) -> None:
         """Begin a life."""
@@ -184,6 +205,10 @@ class Site:
         config = EngineConfig(JOURNAL, genesis=GENESIS)
         engine = Engine.open(config, process, on_replay, log)
         self.auditor.recovered(engine.core)
+        if self._taken_back:
+            # The new epoch's own record has its place.
+            assert engine.core.sequence == self._taken_back, "what was taken back is there"
+            self._taken_back = 0
         engine.subscribe(self.auditor.on_group)
         blobs = BlobStore(self._directory / "blobs", self._directory / "master.key")
         # Files close when a process dies.
@@ -204,10 +229,14 @@ class Site:
         self.disk = self.disk.after_power_loss(self._chance)
 
     def _ended(self, process: Process, task: asyncio.Task[None]) -> None:
-        """The life ended by itself: by a disk that failed, or by a finding."""
+        """The life ended by itself: by a disk or a core that failed, or by a finding."""
         error = None if task.cancelled() else task.exception()
         process.kill()
-        if not (isinstance(error, JournalError | OSError) and self._disk_failed(error)):
+        if isinstance(error, CoreBroke):
+            [self._taken_back] = error.args
+            if hasattr(error, "__notes__"):  # Not even that could be written.
+                self._taken_back = 0
+        elif not (isinstance(error, JournalError | OSError) and self._disk_failed(error)):
             self._on_finding(error or AssertionError("the engine stopped by itself"))
 
     @staticmethod

@@ -90,6 +90,11 @@ def _deposits_without_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AdminServicer, "Deposit", deposit)
 
 
+def _nothing_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group that could not be applied stays on the disk."""
+    monkeypatch.setattr(LocalLog, "take_back", LocalLog.finish)
+
+
 def _some_seeds() -> None:
     for seed in range(1, 1 + UNTIL_FOUND):
         simulate(seed)
@@ -100,6 +105,7 @@ def _some_seeds() -> None:
     [
         (_a_log_that_is_one_behind, "another thing after the crash"),
         (_deposits_without_ids, "an acknowledged deposit is lost"),
+        (_nothing_is_taken_back, "what was taken back is there"),
     ],
 )
 def test_a_planted_defect_is_found(

@@ -64,10 +64,16 @@ class Run:
         disk: With its faults.
         groups: How many are appended.
         before: What the journal holds already.
+        take_back: Begin one group more, and take it back.
     """
 
     def __init__(
-        self, disk: SimulatedDisk, groups: int = GROUPS, before: list[GroupRecord] | None = None
+        self,
+        disk: SimulatedDisk,
+        groups: int = GROUPS,
+        before: list[GroupRecord] | None = None,
+        *,
+        take_back: bool = False,
     ) -> None:
         self.disk = disk
         self.acknowledged: list[GroupRecord] = list(before or ())
@@ -84,6 +90,8 @@ class Run:
                 self.acknowledged.append(self.sent[-1])
                 if len(self.sent) % 2:
                     log.prepare(1500)
+            if take_back:
+                self._take_back(log, epoch)
         except (JournalWriteFailed, SimulatedCrash) as error:
             self.error = error
             if log is not None and isinstance(error, JournalWriteFailed):
@@ -91,6 +99,12 @@ class Run:
         finally:
             if log is not None:
                 log.close()
+
+    def _take_back(self, log: LocalLog, epoch: int) -> None:
+        self.sent.append(make_group(log.next_sequence, epoch=epoch))
+        log.begin(self.sent[-1])
+        log.take_back()
+        self.sent.pop()
 
     def check(self, disk: SimulatedDisk) -> None:
         """Open again: all that was acknowledged, and at most the one group that was on its way."""

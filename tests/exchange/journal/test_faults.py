@@ -61,10 +61,36 @@ def test_a_failure_at_any_change_loses_nothing_that_was_acknowledged(
         run.check(run.disk)
 
 
+@pytest.mark.parametrize("fault", [Fault(errno.EIO, written=700), Fault(crash=True)], ids=str)
+def test_a_failure_while_a_group_is_taken_back_leaves_it_or_not(fault: Fault) -> None:
+    mode = WriteMode.OVERLAPPED
+    whole = Run(SimulatedDisk(write_mode=mode), take_back=True).disk.changes
+    parts = ["submit", "wait", "pwrite_durable", "pwrite_durable"]
+    assert [change.operation for change in whole[-4:]] == parts
+    for at in range(len(whole) - len(parts), len(whole)):
+        run = Run(SimulatedDisk({at: fault}, mode), take_back=True)
+        for seed in range(CRASH_SEEDS):
+            run.check(run.disk.crash(Random(seed)))
+        run.check(run.disk)
+
+
+def test_a_group_that_was_taken_back_stays_away() -> None:
+    for mode in WriteMode:
+        run = Run(SimulatedDisk(write_mode=mode), take_back=True)
+        assert run.sent == run.acknowledged
+        for seed in range(CRASH_SEEDS):
+            run.check(run.disk.crash(Random(seed)))
+
+
 @pytest.mark.parametrize(
     ("mode", "written"),
     # A direct write goes on at the last whole sector.
-    [(WriteMode.FDATASYNC, 5), (WriteMode.DSYNC, 5), (WriteMode.DIRECT, 600)],
+    [
+        (WriteMode.FDATASYNC, 5),
+        (WriteMode.DSYNC, 5),
+        (WriteMode.DIRECT, 600),
+        (WriteMode.OVERLAPPED, 600),
+    ],
 )
 def test_a_short_write_is_carried_on(mode: WriteMode, written: int) -> None:
     disk = SimulatedDisk(write_mode=mode)
@@ -72,7 +98,7 @@ def test_a_short_write_is_carried_on(mode: WriteMode, written: int) -> None:
     writes = [
         at
         for at, change in enumerate(disk.changes)
-        if change.operation.startswith("pwrite") and change.size > written
+        if change.operation.startswith(("pwrite", "wait")) and change.size > written
     ]
     assert 0 < len(writes) < len(disk.changes)
     for at in writes:
@@ -108,13 +134,14 @@ def test_a_durable_write_syncs_nothing_but_itself() -> None:
         pytest.fail("every sector that was never synced was there each time")
 
 
+@pytest.mark.parametrize("mode", list(WriteMode))
 def test_a_device_that_takes_nothing_is_a_failure(
-    open_log: OpenLog, group: Callable[..., GroupRecord]
+    open_log: OpenLog, group: Callable[..., GroupRecord], mode: WriteMode
 ) -> None:
-    disk = SimulatedDisk()
+    disk = SimulatedDisk(write_mode=mode)
     log = open_log(FOLDER, files=disk)
     at = len(disk.changes)
-    disk._faults = {at: Fault(written=5), at + 1: Fault(written=0)}
+    disk._faults = dict.fromkeys(range(at, at + 5), Fault(written=0))
     with pytest.raises(JournalWriteFailed, match="took no more bytes; stop the engine"):
         log.append(group(1))
 

@@ -126,7 +126,8 @@ def test_a_segment_that_was_prepared_costs_little_when_it_is_needed(
             ("fdatasync", 0),
             ("rename", 0),
             ("sync_directory", 0),
-            ("pwrite_durable", 512),
+            ("submit", 512),
+            ("wait", 512),
         ]
         log.prepare(1)
     # What was prepared and not needed is removed.
