@@ -18,6 +18,7 @@ from exchange.journal import (
     FIRST_SEQUENCE,
     SEGMENT_BYTES,
     GroupRecord,
+    JournalNotReplayed,
     LocalLog,
     LogStore,
     Position,
@@ -163,10 +164,13 @@ def _replay(config: EngineConfig, started: Started[LogStore], on_replay: Subscri
     comparison = Comparison(digests.read() if digests else ())
     differs = ""
     for record in started.log.read_from(started.next_sequence):
-        if on_replay is None:
-            started.replica.apply(record.first_sequence, record.payload)
-        else:
-            on_replay(apply(started.replica, record.first_sequence, record.payload))
+        try:
+            group = apply(started.replica, record.first_sequence, record.payload)
+        except Exception as error:
+            last_sequence = record.next_sequence - 1
+            raise JournalNotReplayed(record.first_sequence, last_sequence, error) from error
+        if on_replay is not None:
+            on_replay(group)
         try:
             comparison.check(started.replica)
         except Differs as error:

@@ -18,6 +18,7 @@ JournalError
 ├── SnapshotDamaged          a snapshot is not what was written
 ├── SnapshotsBusy            another process writes snapshots of this journal
 ├── JournalDamaged           stored bytes are not what was written
+├── JournalNotReplayed       the bytes are what was written, and applying them fails
 ├── JournalReadFailed        the device returned an error
 └── JournalWriteFailed       the device returned an error; the writer must stop
     └── JournalPoisoned      a write after one that failed
@@ -228,6 +229,24 @@ class JournalDamaged(JournalError):
         )
         super().__init__(
             f"{path} is damaged in the {length} bytes at offset {offset}: {reason}; {advice}"
+        )
+
+
+class JournalNotReplayed(JournalError):
+    """A group is whole, and applying it breaks an invariant.
+
+    Attributes:
+        first_sequence: Of the group.
+        last_sequence: Of the group.
+    """
+
+    def __init__(self, first_sequence: int, last_sequence: int, cause: Exception) -> None:
+        self.first_sequence = first_sequence
+        self.last_sequence = last_sequence
+        super().__init__(
+            f"the group of sequences {first_sequence} to {last_sequence} cannot be applied: "
+            f"{type(cause).__name__}: {cause}; keep the directory as it is and report this. If it "
+            "is the last group, nobody was told of it, and 'flopex journal cut' gives it up"
         )
 
 

@@ -6,6 +6,7 @@ what comes out against the digests that the live engine has published. See
 docs/internals/snapshots.md.
 """
 
+from exchange.recovery.cut import Cut, CutRefused, cut, last_group
 from exchange.recovery.digests import Comparison, Differs, DigestFile, Published
 from exchange.recovery.follower import SNAPSHOTS_KEPT, Taken, follow
 from exchange.recovery.keeper import SnapshotConfig, SnapshotKeeper, SnapshotStats
@@ -18,6 +19,8 @@ __all__ = [
     "GENESIS",
     "SNAPSHOTS_KEPT",
     "Comparison",
+    "Cut",
+    "CutRefused",
     "Differs",
     "DigestFile",
     "PruneRefused",
@@ -32,7 +35,9 @@ __all__ = [
     "UpgradeRefused",
     "Upgraded",
     "collecting_paused",
+    "cut",
     "follow",
+    "last_group",
     "prune",
     "recover",
     "upgrade",

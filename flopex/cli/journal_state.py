@@ -1,7 +1,8 @@
-"""`flopex journal snapshot|prune|upgrade`: states of a journal, and what they make superfluous."""
+"""`flopex journal snapshot|prune|upgrade|cut`: states of a journal, its beginning and its end."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,8 @@ from flopex.interrupts import interruptible
 from flopex.render.format import grouped
 
 if TYPE_CHECKING:
-    from exchange.recovery import Pruned
+    from exchange.journal import GroupRecord
+    from exchange.recovery import Cut, Pruned
 
 app = typer.Typer()
 
@@ -158,3 +160,82 @@ async def upgrade(session: Session, directory: Annotated[Path | None, DIRECTORY]
         f"in {done.segment.name}; the state there has digest {done.digest.hex()}"
     )
     session.output.answer(done._asdict() | {"segment": str(done.segment)}, text)
+
+
+@command(
+    app,
+    "cut",
+    example="flopex journal cut --data ./exchange --dry-run\n"
+    "flopex journal cut --data ./exchange --yes",
+)
+async def cut(
+    session: Session,
+    directory: Annotated[Path | None, DIRECTORY] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be taken away.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Take it away.")] = False,
+) -> None:
+    """Give up the last group, where the exchange ends at every start while it applies that group.
+
+    A group is on the disk before it is applied, and clients are answered after it was. So nobody
+    was told of a group that no core gets past. A group that is known to have been applied (by a
+    snapshot, by a published digest or by a write after it) is refused; of any other it is for you
+    to know: whoever gives up a group that was applied takes back what clients were told. The bytes
+    are kept beside the segments, in a file that ends with .cut.
+    """
+    from exchange.recovery import GENESIS, CutRefused, last_group
+    from exchange.recovery import cut as take_away
+    from flopex.journals import snapshots_of
+
+    if dry_run == yes:
+        raise CommandError(
+            "say --dry-run, to see the group, or --yes, to take it away",
+            code=ExitCode.USAGE,
+            reason="USAGE",
+        )
+    folder = await find_folder(session, directory)
+    with journal_errors():
+        try:
+            act = last_group if dry_run else take_away
+            found = await interruptible(act, folder, snapshots_of(folder), GENESIS)
+        except CutRefused as error:
+            raise CommandError(f"the last group stays: {error}", reason="CUT") from error
+    group, commands = found.group, _commands(found.group)
+    facts = {
+        "first_sequence": group.first_sequence,
+        "last_sequence": group.next_sequence - 1,
+        "epoch": group.epoch,
+        "commands": commands,
+        "segment": str(found.segment),
+        "offset": found.offset,
+        "size": found.size,
+        "kept": None if dry_run else str(found.kept),
+    }
+    session.output.answer(facts, _cut(found, commands, dry_run=dry_run))
+
+
+def _commands(group: GroupRecord) -> dict[str, int] | None:
+    """How many of each kind a group has; None where it cannot even be read."""
+    from exchange.core.records import RecordError
+    from flopex.journals import entries_of
+
+    try:
+        return dict(Counter(entry.command for entry in entries_of(group)))
+    except RecordError:
+        return None
+
+
+def _cut(found: Cut, commands: dict[str, int] | None, *, dry_run: bool) -> str:
+    group = found.group
+    went = "would go" if dry_run else f"went to {found.kept}"
+    held = (
+        "what cannot be read as commands"
+        if commands is None
+        else ", ".join(f"{count} {name}" for name, count in commands.items())
+    )
+    return (
+        f"sequences {group.first_sequence} to {group.next_sequence - 1} of epoch {group.epoch} "
+        f"({held}), {grouped(found.size)} bytes at offset {found.offset} of {found.segment.name}, "
+        f"{went}"
+    )

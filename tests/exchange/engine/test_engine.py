@@ -26,12 +26,14 @@ from exchange.engine import (
     EngineStopped,
     Group,
     Outcomes,
+    opening,
 )
 from exchange.engine import engine as engine_module
 from exchange.engine.types import GROUP_BYTES_MAX
 from exchange.journal import (
     GroupRecord,
     JournalLocked,
+    JournalNotReplayed,
     JournalWriteFailed,
     LocalLog,
     LogStore,
@@ -39,6 +41,7 @@ from exchange.journal import (
 )
 from exchange.journal.files import OsFileSystem
 from exchange.journal.writers import WriteMode
+from exchange.recovery import cut
 from exchange.testing import ManualClock, uuid7
 
 
@@ -426,4 +429,37 @@ async def test_a_group_that_cannot_be_applied_is_not_what_a_start_replays(
     assert verify_journal(tmp_path / "journal").torn_tail is None
     async with running(Engine.open(config(tmp_path), clock)) as engine:
         assert engine.recovered.records == durable
+        await engine.submit(account("bob"))
+
+
+async def test_a_group_that_no_core_gets_past_is_named_and_can_be_given_up(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the process had died while it applied the group: nobody took it back."""
+    settings = config(tmp_path)
+    engine = Engine.open(settings, clock)
+    task = asyncio.create_task(engine.run())
+    await engine.submit(account("alice"))
+    durable = engine.core.sequence
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("an invariant")
+
+    with monkeypatch.context() as dying:
+        dying.setattr(engine_module, "apply", broken)
+        dying.setattr(LocalLog, "take_back", LocalLog.finish)
+        with pytest.raises(EngineStopped):
+            await engine.submit(account("bob"))
+        with pytest.raises(ZeroDivisionError):
+            await task
+    with monkeypatch.context() as starting:
+        starting.setattr(opening, "apply", broken)
+        with pytest.raises(JournalNotReplayed, match=r"an invariant.*flopex journal cut"):
+            Engine.open(settings, clock)
+    gone = cut(settings.directory, tmp_path / "snapshots", settings.genesis)
+    assert gone.group.first_sequence == durable + 1
+    async with running(Engine.open(settings, clock)) as engine:
+        assert engine.recovered.torn_tail is None
+        assert set(engine.core.account_by_name) >= {"alice"}
+        assert "bob" not in engine.core.account_by_name
         await engine.submit(account("bob"))

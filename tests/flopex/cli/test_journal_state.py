@@ -1,4 +1,4 @@
-"""`flopex journal snapshot|prune|upgrade`, and what verify, backup and restore make of it."""
+"""`flopex journal snapshot|prune|upgrade|cut`, and what verify, backup and restore make of it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,24 @@ from flopex.replay import replay_journal
 from tests.flopex.cli.test_journal import flopex, groups_of_a_run
 
 
+def log_of(folder: Path) -> LocalLog:
+    """The journal of a data directory."""
+    return LocalLog(
+        folder / "journal",
+        rules_version=RULES_VERSION,
+        genesis=GENESIS,
+        segment_bytes=8192,
+        alignment=512,
+    )
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """A data directory of two snapshots and a tail."""
     folder = tmp_path / "data"
     BlobStore(folder / "blobs", folder / "master.key").close()
     for end in (12, 24, 36):
-        with LocalLog(
-            folder / "journal",
-            rules_version=RULES_VERSION,
-            genesis=GENESIS,
-            segment_bytes=8192,
-            alignment=512,
-        ) as log:
+        with log_of(folder) as log:
             for commands in groups_of_a_run(end)[log.next_sequence // len(groups_of_a_run(1)[0]) :]:
                 payload = b"".join(command.encode() for command in commands)
                 log.append(GroupRecord(log.next_sequence, len(commands), 1, payload))
@@ -92,3 +97,34 @@ def test_upgrade_refuses_a_journal_of_the_present_rules(data: Path) -> None:
     done = flopex("upgrade", data)
     assert done.exit_code == ExitCode.FAILED
     assert f"this release has {RULES_VERSION}" in done.stderr
+
+
+def test_the_last_group_is_given_up_where_nobody_was_told_of_it(data: Path) -> None:
+    before = (data / "journal").glob("*.log")
+    contents = {path: path.read_bytes() for path in before}
+    assert flopex("cut", data).exit_code == ExitCode.USAGE
+    seen = json.loads(flopex("cut", data, "--dry-run", "--json").stdout)
+    assert (seen["first_sequence"], seen["last_sequence"], seen["kept"]) == (106, 108, None)
+    assert sum(seen["commands"].values()) == 3
+    assert {path: path.read_bytes() for path in contents} == contents
+    done = json.loads(flopex("cut", data, "--yes", "--json").stdout)
+    assert done | {"kept": None} == seen
+    block = contents[Path(done["segment"])][done["offset"] : done["offset"] + done["size"]]
+    assert Path(done["kept"]).read_bytes() == block
+    assert replay_journal(data / "journal", 105).records == 105
+    with log_of(data) as log:
+        assert log.recovered.torn_tail is None
+        assert log.next_sequence == 106
+
+
+def test_a_group_that_was_applied_is_not_given_up(data: Path) -> None:
+    DigestFile(data / "snapshots").publish(Published(108, bytes(32), None))
+    refused = flopex("cut", data, "--yes")
+    assert refused.exit_code == ExitCode.FAILED
+    assert "published digests of sequence 108: it was applied" in refused.stderr
+    DigestFile(data / "snapshots").forget()
+    assert flopex("snapshot", data).exit_code == 0
+    assert "a snapshot holds the state after" in flopex("cut", data, "--yes").stderr
+    with log_of(data):
+        assert "is in use by process" in flopex("cut", data, "--yes").stderr
+    assert flopex("cut", data.parent / "nowhere", "--yes").exit_code == ExitCode.NOT_FOUND
