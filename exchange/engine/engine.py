@@ -64,6 +64,8 @@ class EngineStats:
         decode_ns: What it took to make commands of requests that no task had to take in: those of a
             gateway in another process, as long as there is room. Told by those who make them.
         sync_ns: How long the write of a group held the engine up.
+        write_ns: From when a group was handed over until it was seen to be durable; it is applied
+            in that time, too.
         ack_ns: How long a submission waited for its answer.
         group_commands: How many commands were submitted for a group.
     """
@@ -80,6 +82,7 @@ class EngineStats:
     publish_cpu_ns: int = 0
     subscriber_errors: int = 0
     sync_ns: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS_NS))
+    write_ns: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS_NS))
     ack_ns: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS_NS))
     group_commands: Histogram = field(default_factory=lambda: Histogram(COUNT_BOUNDS))
     snapshots: SnapshotStats = field(default_factory=SnapshotStats)
@@ -415,6 +418,7 @@ class Engine:
         stats.payload_bytes += len(payload)
         stats.append_ns += sync_ns
         stats.sync_ns.add(sync_ns)
+        stats.write_ns.add(durable.clock_ns - asked.clock_ns)
         stats.group_commands.add(count - 1)  # the first is the Advance
         for submission in taken:
             stats.ack_ns.add(durable.clock_ns - submission.since_ns)

@@ -178,6 +178,11 @@ class ExchangeCollector(Collector):
             stats.sync_ns,
         )
         yield _histogram(
+            "flopex_journal_write_seconds",
+            "From handing a group over until it was durable, applied meanwhile",
+            stats.write_ns,
+        )
+        yield _histogram(
             "flopex_ack_seconds", "From a submission to its answer, in the engine", stats.ack_ns
         )
         yield _histogram(
