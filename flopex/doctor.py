@@ -23,6 +23,7 @@ from typing import Final, NamedTuple
 
 from exchange.http.addresses import split_address
 from exchange.journal.writers import WRITE_MODE, WriteMode, open_writer
+from flopex.render.format import several
 
 GIB: Final = 1 << 30
 FREE_MIN_BYTES: Final = 1 * GIB
@@ -301,8 +302,8 @@ def _journal(place: Place) -> Iterator[Finding]:
         return
     yield Finding(
         "journal", Status.OK,
-        f"{len(paths)} segments, the last one whole: {groups:,} groups up to sequence {last:,} "
-        "(all of it: flopex journal verify)",
+        f"{several(len(paths), 'segment')}, the last one whole: {several(groups, 'group')} "
+        f"up to sequence {last:,} (all of it: flopex journal verify)",
     )  # fmt: skip
 
 

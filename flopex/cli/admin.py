@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flopex.cli.base import Session, command
-from flopex.cli.exits import CommandError, ExitCode
+from flopex.cli.exits import CommandError, ExitCode, in_words
 from flopex.cli.units import compute_option, duration_option, money_option, price_option
 from flopex.render.format import grouped, money, words
 from flopex.render.tables import account_table, instruments_table
@@ -155,7 +155,9 @@ async def model(
     try:
         found = shipped[name] if card is None else decode_card(card.read_bytes()[:CARD_BYTES_MAX])
     except (OSError, CardError) as error:
-        raise CommandError(f"{card}: {error}", code=ExitCode.USAGE, reason="CARD") from error
+        raise CommandError(
+            f"{card}: {in_words(error)}", code=ExitCode.USAGE, reason="CARD"
+        ) from error
     async with session.connect() as client:
         entered = await client.admin.create_model(found.encode())
     session.output.answer(entered, f"model {entered.name} is entered, number {entered.model_id}")

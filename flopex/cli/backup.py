@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flopex.cli.base import Session, command
-from flopex.cli.exits import CommandError, ExitCode
+from flopex.cli.exits import CommandError, ExitCode, in_words
 from flopex.interrupts import interruptible
 from flopex.render.format import grouped
 
@@ -87,7 +87,7 @@ async def _copying(
     try:
         return await interruptible(function, source, target, keys)
     except BackupRefused as error:
-        raise CommandError(str(error), code=ExitCode.USAGE, reason="FOLDER") from error
+        raise CommandError(in_words(error), code=ExitCode.USAGE, reason="FOLDER") from error
     except JournalError as error:
         raise CommandError(str(error), reason="JOURNAL") from error
     except BlobError as error:
@@ -95,7 +95,7 @@ async def _copying(
     except StoreUnavailable as error:
         raise CommandError(str(error), reason="WEBHOOKS") from error
     except OSError as error:
-        raise CommandError(f"cannot copy: {error}", reason="COPY") from error
+        raise CommandError(f"cannot copy: {in_words(error)}", reason="COPY") from error
 
 
 def _facts(copied: Copied, where: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from flopex.cli.base import Session
-from flopex.cli.exits import CommandError, ExitCode
+from flopex.cli.exits import CommandError, ExitCode, in_words
 from flopex.interrupts import interruptible
 
 COLUMNS: Final = (
@@ -67,9 +67,9 @@ async def journal(
             f"not allowed: {error}", "SCHED_RR needs root or CAP_SYS_NICE", reason="BENCH"
         ) from error
     except FileNotFoundError as error:
-        raise CommandError(str(error), code=ExitCode.USAGE, reason="FOLDER") from error
+        raise CommandError(in_words(error), code=ExitCode.USAGE, reason="FOLDER") from error
     except (JournalError, OSError) as error:
-        raise CommandError(f"the benchmark broke off: {error}", reason="BENCH") from error
+        raise CommandError(f"the benchmark broke off: {in_words(error)}", reason="BENCH") from error
     for fallback in result["fallbacks"]:
         session.output.note(
             "{mode}, alignment {alignment}: refused here, wrote {wrote}".format_map(fallback)

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from flopex.cli.base import Session
-from flopex.cli.exits import CommandError, ExitCode
+from flopex.cli.exits import CommandError, ExitCode, in_words
 from flopex.interrupts import interruptible
 from flopex.render.format import grouped
 
@@ -42,9 +42,9 @@ async def recovery(
     try:
         result = await interruptible(run, settings, session.output.note)
     except FileNotFoundError as error:
-        raise CommandError(str(error), code=ExitCode.USAGE, reason="FOLDER") from error
+        raise CommandError(in_words(error), code=ExitCode.USAGE, reason="FOLDER") from error
     except (JournalError, OSError, RuntimeError) as error:
-        raise CommandError(f"the benchmark broke off: {error}", reason="BENCH") from error
+        raise CommandError(f"the benchmark broke off: {in_words(error)}", reason="BENCH") from error
     session.output.answer(result, _table(result))
 
 

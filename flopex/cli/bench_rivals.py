@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from flopex.cli.base import Session
-from flopex.cli.exits import CommandError, ExitCode
+from flopex.cli.exits import CommandError, ExitCode, in_words
 from flopex.interrupts import interruptible
 
 
@@ -38,9 +38,9 @@ async def rivals(
     try:
         result = await interruptible(run, Settings(directory, seconds, seed), report)
     except FileNotFoundError as error:
-        raise CommandError(str(error), code=ExitCode.USAGE, reason="FOLDER") from error
+        raise CommandError(in_words(error), code=ExitCode.USAGE, reason="FOLDER") from error
     except (OSError, RuntimeError) as error:
-        raise CommandError(f"the benchmark broke off: {error}", reason="BENCH") from error
+        raise CommandError(f"the benchmark broke off: {in_words(error)}", reason="BENCH") from error
     for rival in ("postgres", "redis"):
         if result[rival] is None:
             session.output.note(f"{rival} or its Python client is not installed")

@@ -56,3 +56,15 @@ class CommandError(Exception):
         self.hint = hint
         self.code = code
         self.reason = reason
+
+
+def in_words(error: Exception) -> str:
+    """What an exception says; one of the system's without its number.
+
+    >>> in_words(FileNotFoundError(2, "No such file or directory", "/nowhere"))
+    'no such file or directory: /nowhere'
+    """
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    said = error.strerror[:1].lower() + error.strerror[1:]
+    return said if error.filename is None else f"{said}: {error.filename}"

@@ -15,7 +15,7 @@ from rich.table import Table
 from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode
 from flopex.interrupts import interruptible
-from flopex.render.format import grouped
+from flopex.render.format import grouped, several
 from flopex.render.tables import plain_table
 
 if TYPE_CHECKING:
@@ -240,8 +240,8 @@ def _segment(stat: JournalStat, at: int) -> dict[str, Any]:
 
 def _verified(folder: Path, stat: JournalStat, replayed: Replay | None) -> str:
     counted = (
-        f"{grouped(stat.records)} records in {grouped(stat.groups)} groups, "
-        f"{len(stat.segments)} segments, {grouped(stat.used_bytes)} bytes"
+        f"{several(stat.records, 'record')} in {several(stat.groups, 'group')}, "
+        f"{several(len(stat.segments), 'segment')}, {grouped(stat.used_bytes)} bytes"
     )
     lines = [
         f"{folder} is whole: {counted}, up to sequence {stat.next_sequence - 1}",
@@ -251,7 +251,7 @@ def _verified(folder: Path, stat: JournalStat, replayed: Replay | None) -> str:
         lines.append(_torn(stat))
     if replayed is not None:
         lines.append(
-            f"replayed {grouped(replayed.records)} commands{beginning(replayed)} in "
+            f"replayed {several(replayed.records, 'command')}{beginning(replayed)} in "
             f"{replayed.seconds:.2f} s: state "
             f"{replayed.digest.hex()}, sum over all accounts {replayed.imbalance_nanos} nanos"
         )

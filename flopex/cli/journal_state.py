@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flopex.cli.base import Session, command
-from flopex.cli.exits import CommandError, ExitCode
+from flopex.cli.exits import CommandError, ExitCode, in_words
 from flopex.cli.journal import DIRECTORY, find_folder, journal_errors
 from flopex.interrupts import interruptible
-from flopex.render.format import grouped
+from flopex.render.format import grouped, several
 
 if TYPE_CHECKING:
     from exchange.journal import GroupRecord
@@ -120,7 +120,9 @@ async def prune(
         except PruneRefused as error:
             raise CommandError(str(error), reason="PRUNE") from error
         except OSError as error:
-            raise CommandError(f"a segment cannot be moved: {error}", reason="FOLDER") from error
+            raise CommandError(
+                f"a segment cannot be moved: {in_words(error)}", reason="FOLDER"
+            ) from error
     facts = pruned._asdict() | {"segments": [str(path) for path in pruned.segments]}
     session.output.answer(facts | {"removed": not dry_run}, _pruned(pruned, dry_run=dry_run))
 
@@ -128,9 +130,9 @@ async def prune(
 def _pruned(pruned: Pruned, *, dry_run: bool) -> str:
     went = "would go" if dry_run else "went"
     return (
-        f"{len(pruned.segments)} segments, {grouped(pruned.size)} bytes {went}; the journal begins "
-        f"with sequence {pruned.first_sequence}, the oldest start is from the snapshot of sequence "
-        f"{pruned.oldest_start}"
+        f"{several(len(pruned.segments), 'segment')}, {grouped(pruned.size)} bytes {went}; the "
+        f"journal begins with sequence {pruned.first_sequence}, the oldest start is from the "
+        f"snapshot of sequence {pruned.oldest_start}"
     )
 
 

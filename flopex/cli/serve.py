@@ -11,7 +11,7 @@ import typer
 
 from flopex import gateway
 from flopex.cli.base import Session, command
-from flopex.cli.exits import CommandError, ExitCode
+from flopex.cli.exits import CommandError, ExitCode, in_words
 from flopex.cli.output import Output
 from flopex.cli.units import money_option
 from flopex.config import ADDRESS_DEFAULT, HTTP_DEFAULT, HTTP_OFF
@@ -222,7 +222,9 @@ def _named_errors(session: Session, address: str, http: str) -> Iterator[None]:
             f"free {ports} and make {session.data} writable, "
             "or choose others with --address, --http, --data"
         )
-        raise CommandError(f"cannot start: {error}", hint, ExitCode.FAILED, "START") from error
+        raise CommandError(
+            f"cannot start: {in_words(error)}", hint, ExitCode.FAILED, "START"
+        ) from error
 
 
 def _snapshots(records: int, period_s: float, keep: int) -> SnapshotConfig:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from flopex.cli.base import Session, command
-from flopex.cli.exits import CommandError, ExitCode
+from flopex.cli.exits import CommandError, ExitCode, in_words
 from flopex.interrupts import interruptible
 
 app = typer.Typer()
@@ -92,4 +92,4 @@ def _train(
             )
         )
     except (TrainingError, ExclusionError, OSError) as error:
-        raise CommandError(str(error), reason="TRAINING") from error
+        raise CommandError(in_words(error), reason="TRAINING") from error

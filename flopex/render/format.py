@@ -21,6 +21,15 @@ def grouped(number: int) -> str:
     return f"{number:,}"
 
 
+def several(number: int, what: str) -> str:
+    """How many of something whose plural ends with s.
+
+    >>> several(1, "segment"), several(1200, "group")
+    ('1 segment', '1,200 groups')
+    """
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 def money(nanos: int) -> str:
     """Dollars, exact, with at least two decimals.
 
