@@ -7,6 +7,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,8 @@ MACHINE_PATH = re.compile(r"(?<![\w.$}~-])/(?:home|root|work|opt|Users|tmp|mnt)/
 UNFINISHED = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|X" + r"XX)\b")
 
 
-def project_files(suffix: str = "") -> list[str]:
+@cache
+def listed_files() -> list[str]:
     """Paths of the files that git tracks or would add."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
@@ -64,7 +66,11 @@ def project_files(suffix: str = "") -> list[str]:
         capture_output=True,
         text=True,
     ).stdout.splitlines()
-    return sorted(p for p in set(listed) if p.endswith(suffix) and (ROOT / p).is_file())
+    return sorted(path for path in set(listed) if (ROOT / path).is_file())
+
+
+def project_files(suffix: str = "") -> list[str]:
+    return [path for path in listed_files() if path.endswith(suffix)]
 
 
 def test_nothing_lies_about() -> None:
@@ -237,12 +243,13 @@ def named_modules(tree: ast.Module, constants: bool) -> Iterator[str]:
 def test_every_module_is_used() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     used = {target.split(":")[0] for target in project["scripts"].values()}
+    product = set(product_files())
     for path in python_files():
         # A module that names itself is not thereby used.
-        used |= set(named_modules(parse(path), path in product_files())) - {module_name(path)}
+        used |= set(named_modules(parse(path), path in product)) - {module_name(path)}
     unused = [
         path
-        for path in product_files()
+        for path in sorted(product)
         if not path.endswith(("/__init__.py", "/__main__.py")) and module_name(path) not in used
     ]
     assert unused == []
