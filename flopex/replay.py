@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -122,3 +124,22 @@ def _start(directory: Path) -> tuple[Replica, Position | None]:
     store = SnapshotStore(snapshots_of(directory))
     head, state = store.read(store.path(oldest))
     return Replica(load(state), head.outcomes), head.position
+
+
+def comes_to_the_end(directory: Path) -> bool:
+    """Whether a replay gets past the last group: in a process of its own, which it may end."""
+    command = [sys.executable, "-m", "flopex.replay", str(directory)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def _apply_all(directory: Path) -> None:
+    """Nothing is compared: the process lives, or it does not."""
+    replica, anchor = _start(directory)
+    walk = JournalWalk(OsFileSystem(), directory, rules_version=RULES_VERSION, anchor=anchor)
+    with collecting_paused():
+        for record in walk.groups():
+            replica.apply(record.first_sequence, record.payload)
+
+
+if __name__ == "__main__":
+    _apply_all(Path(sys.argv[1]))

@@ -8,7 +8,6 @@ there too. Nobody was told of such a group: answers follow only once it is appli
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -23,7 +22,7 @@ from exchange.journal import (
     has_journal,
     verify_journal,
 )
-from exchange.journal.files import LockHeld, OsFileSystem
+from exchange.journal.files import LockHeld, OsFileSystem, write_all
 from exchange.journal.format import HEAD_BYTES
 from exchange.journal.log import LOCK_NAME
 from exchange.journal.segment import SegmentScan, fill_zeros, read_header
@@ -64,7 +63,7 @@ def last_group(journal: Path, snapshots: Path, genesis: bytes) -> Cut:
 
     Raises:
         CutRefused: there is none, or it is known that it was applied: a state after it is stored,
-            or the engine has published digests of it.
+            the engine has published digests of it, or a group followed it.
         JournalNotFound: the folder has no journal.
         JournalError: the journal cannot be read, or is damaged.
     """
@@ -72,6 +71,10 @@ def last_group(journal: Path, snapshots: Path, genesis: bytes) -> Cut:
         raise JournalNotFound(journal)
     stat = verify_journal(journal, genesis=genesis, beginning_kept=False)
     found = _last(stat)
+    if _kept(journal, stat.next_sequence).exists():
+        raise CutRefused(
+            f"the group from {stat.next_sequence} on followed it, and was given up: it was applied"
+        )
     last = found.group.next_sequence - 1
     if _newest_state(snapshots) >= last:
         raise CutRefused(f"a snapshot holds the state after sequence {last}: it was applied")
@@ -123,21 +126,25 @@ def _last(stat: JournalStat) -> Cut:
         offset = at.offset
         for group in at.groups():
             if group.next_sequence == stat.next_sequence:
-                kept = segment.path.with_name(f"{group.first_sequence:020d}{KEPT_SUFFIX}")
+                kept = _kept(segment.path.parent, group.first_sequence)
                 return Cut(group, segment.path, offset, at.offset - offset, kept)
             offset = at.offset
-    raise JournalWriteFailed(segment.path, offset, "the journal grew shorter while it was read")
+    raise CutRefused("the journal changed while it was read")
+
+
+def _kept(journal: Path, first_sequence: int) -> Path:
+    return journal / f"{first_sequence:020d}{KEPT_SUFFIX}"
 
 
 def _keep(disk: OsFileSystem, found: Cut) -> None:
-    """Copy the bytes; a copy of an attempt before is written over."""
-    segment = disk.open(found.segment)
-    with contextlib.closing(segment):
+    """Copy the bytes; a copy of an attempt before is written anew."""
+    with contextlib.closing(disk.open(found.segment)) as segment:
         block = segment.pread(found.size, found.offset)
-    with found.kept.open("wb") as file:
-        file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
+    with contextlib.suppress(FileNotFoundError):
+        disk.remove(found.kept)
+    with contextlib.closing(disk.open(found.kept, create=True)) as file:
+        write_all(file, block, 0)
+        file.fdatasync()
     disk.sync_directory(found.kept.parent)
 
 

@@ -177,18 +177,25 @@ async def cut(
         bool, typer.Option("--dry-run", help="Only say what would be taken away.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Take it away.")] = False,
+    untried: Annotated[
+        bool,
+        typer.Option("--untried", help="Do not see first whether a replay gets past it after all."),
+    ] = False,
 ) -> None:
     """Give up the last group, where the exchange ends at every start while it applies that group.
 
     A group is on the disk before it is applied, and clients are answered after it was. So nobody
-    was told of a group that no core gets past. A group that is known to have been applied (by a
-    snapshot, by a published digest or by a write after it) is refused; of any other it is for you
-    to know: whoever gives up a group that was applied takes back what clients were told. The bytes
-    are kept beside the segments, in a file that ends with .cut.
+    was told of a group that no core gets past. Another process replays the journal first, and if it
+    comes to the end the group stays: start the exchange. So does a group that is known to have been
+    applied, by a snapshot, a published digest or a write after it. With --untried (for a group at
+    which a replay hangs) the rest is for you to know: whoever gives up a group that was applied
+    takes back what clients were told. The bytes are kept beside the segments, in a file that ends
+    with .cut.
     """
     from exchange.recovery import GENESIS, CutRefused, last_group
     from exchange.recovery import cut as take_away
     from flopex.journals import snapshots_of
+    from flopex.replay import comes_to_the_end
 
     if dry_run == yes:
         raise CommandError(
@@ -199,8 +206,11 @@ async def cut(
     folder = await find_folder(session, directory)
     with journal_errors():
         try:
-            act = last_group if dry_run else take_away
-            found = await interruptible(act, folder, snapshots_of(folder), GENESIS)
+            found = await interruptible(last_group, folder, snapshots_of(folder), GENESIS)
+            if not untried and await interruptible(comes_to_the_end, folder):
+                raise CutRefused("a replay gets past it: start the exchange")
+            if yes:
+                found = await interruptible(take_away, folder, snapshots_of(folder), GENESIS)
         except CutRefused as error:
             raise CommandError(f"the last group stays: {error}", reason="CUT") from error
     group, commands = found.group, _commands(found.group)

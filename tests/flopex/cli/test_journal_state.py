@@ -99,32 +99,49 @@ def test_upgrade_refuses_a_journal_of_the_present_rules(data: Path) -> None:
     assert f"this release has {RULES_VERSION}" in done.stderr
 
 
-def test_the_last_group_is_given_up_where_nobody_was_told_of_it(data: Path) -> None:
-    before = (data / "journal").glob("*.log")
-    contents = {path: path.read_bytes() for path in before}
+def break_the_core(folder: Path) -> None:
+    """Append a group that is whole and holds what is no command: no core gets past it."""
+    with log_of(folder) as log:
+        log.append(GroupRecord(log.next_sequence, 1, 1, b"no command"))
+
+
+def test_the_last_group_is_given_up_where_no_core_gets_past_it(data: Path) -> None:
+    break_the_core(data)
+    contents = {path: path.read_bytes() for path in (data / "journal").glob("*.log")}
     assert flopex("cut", data).exit_code == ExitCode.USAGE
     seen = json.loads(flopex("cut", data, "--dry-run", "--json").stdout)
-    assert (seen["first_sequence"], seen["last_sequence"], seen["kept"]) == (106, 108, None)
-    assert sum(seen["commands"].values()) == 3
+    assert (seen["first_sequence"], seen["last_sequence"], seen["kept"]) == (109, 109, None)
+    assert seen["commands"] is None
     assert {path: path.read_bytes() for path in contents} == contents
     done = json.loads(flopex("cut", data, "--yes", "--json").stdout)
     assert done | {"kept": None} == seen
+    kept = Path(done["kept"])
     block = contents[Path(done["segment"])][done["offset"] : done["offset"] + done["size"]]
-    assert Path(done["kept"]).read_bytes() == block
-    assert replay_journal(data / "journal", 105).records == 105
+    assert kept.read_bytes() == block
+    assert kept.stat().st_mode & 0o077 == 0
+    assert replay_journal(data / "journal").digest == whole().digest()
+    # Once more would take what clients were told.
+    again = flopex("cut", data, "--yes", "--untried")
+    assert again.exit_code == ExitCode.FAILED
+    assert "followed it, and was given up: it was applied" in again.stderr
     with log_of(data) as log:
-        assert log.recovered.torn_tail is None
-        assert log.next_sequence == 106
+        assert (log.recovered.torn_tail, log.next_sequence) == (None, 109)
 
 
-def test_a_group_that_was_applied_is_not_given_up(data: Path) -> None:
-    DigestFile(data / "snapshots").publish(Published(108, bytes(32), None))
+def test_a_group_that_can_be_applied_is_not_given_up(data: Path) -> None:
     refused = flopex("cut", data, "--yes")
     assert refused.exit_code == ExitCode.FAILED
+    assert "a replay gets past it: start the exchange" in refused.stderr
+    DigestFile(data / "snapshots").publish(Published(108, bytes(32), None))
+    refused = flopex("cut", data, "--yes", "--untried")
     assert "published digests of sequence 108: it was applied" in refused.stderr
     DigestFile(data / "snapshots").forget()
     assert flopex("snapshot", data).exit_code == 0
     assert "a snapshot holds the state after" in flopex("cut", data, "--yes").stderr
-    with log_of(data):
-        assert "is in use by process" in flopex("cut", data, "--yes").stderr
     assert flopex("cut", data.parent / "nowhere", "--yes").exit_code == ExitCode.NOT_FOUND
+
+
+def test_nothing_is_cut_off_beside_an_exchange(data: Path) -> None:
+    with log_of(data):
+        assert "is in use by process" in flopex("cut", data, "--yes", "--untried").stderr
+    assert json.loads(flopex("cut", data, "--yes", "--untried", "--json").stdout)["commands"]
