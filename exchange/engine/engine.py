@@ -64,8 +64,8 @@ class EngineStats:
         decode_ns: What it took to make commands of requests that no task had to take in: those of a
             gateway in another process, as long as there is room. Told by those who make them.
         sync_ns: How long the write of a group held the engine up.
-        write_ns: From when a group was handed over until it was seen to be durable; it is applied
-            in that time, too.
+        write_ns: From when a group was to be written until it was seen to be durable: framing it,
+            a segment that has to be begun, and applying it meanwhile included.
         ack_ns: How long a submission waited for its answer.
         group_commands: How many commands were submitted for a group.
     """

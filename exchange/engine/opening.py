@@ -166,6 +166,8 @@ def _replay(config: EngineConfig, started: Started[LogStore], on_replay: Subscri
     for record in started.log.read_from(started.next_sequence):
         try:
             group = apply(started.replica, record.first_sequence, record.payload)
+        except MemoryError:
+            raise  # of this machine, not of this group
         except Exception as error:
             last_sequence = record.next_sequence - 1
             raise JournalNotReplayed(record.first_sequence, last_sequence, error) from error

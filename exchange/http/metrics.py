@@ -179,7 +179,7 @@ class ExchangeCollector(Collector):
         )
         yield _histogram(
             "flopex_journal_write_seconds",
-            "From handing a group over until it was durable, applied meanwhile",
+            "From beginning to write a group until it was durable, applied meanwhile",
             stats.write_ns,
         )
         yield _histogram(

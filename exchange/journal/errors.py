@@ -246,7 +246,8 @@ class JournalNotReplayed(JournalError):
         super().__init__(
             f"the group of sequences {first_sequence} to {last_sequence} cannot be applied: "
             f"{type(cause).__name__}: {cause}; keep the directory as it is and report this. If it "
-            "is the last group, nobody was told of it, and 'flopex journal cut' gives it up"
+            "is the last group, and the exchange ended while it applied it, nobody was told of it, "
+            "and 'flopex journal cut' gives it up"
         )
 
 

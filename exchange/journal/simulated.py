@@ -77,6 +77,10 @@ class _Inode:
             self.unsynced.append(write)
         return write
 
+    def show(self, data: bytes, offset: int) -> None:
+        """To readers; what the platter holds is another matter."""
+        _put(self.now, data, offset)
+
     def forget(self, write: _Write) -> None:
         self.unsynced.remove(write)
 
@@ -183,9 +187,11 @@ class SimulatedFile:
         offset, data, _ = self._flight
         fault = self._disk.begin("wait", self._path, len(data))
         taken = data if fault is None else data[: fault.written]
-        self._inode.forget(self._flight)
-        self._inode.write(self._before, offset, sure=True)
-        self._inode.write(taken, offset, sure=fault is None or not (fault.error or fault.crash))
+        if fault is not None:
+            self._inode.show(self._before[len(taken) :], offset + len(taken))
+        if fault is None or not (fault.error or fault.crash):
+            self._inode.forget(self._flight)
+            self._inode.write(taken, offset, sure=True)
         self._disk.finish(fault)
         return len(taken)
 

@@ -6,7 +6,7 @@ what comes out against the digests that the live engine has published. See
 docs/internals/snapshots.md.
 """
 
-from exchange.recovery.cut import Cut, CutRefused, cut, last_group
+from exchange.recovery.cut import Cut, CutRefused, cut_last_group, last_group
 from exchange.recovery.digests import Comparison, Differs, DigestFile, Published
 from exchange.recovery.follower import SNAPSHOTS_KEPT, Taken, follow
 from exchange.recovery.keeper import SnapshotConfig, SnapshotKeeper, SnapshotStats
@@ -35,7 +35,7 @@ __all__ = [
     "UpgradeRefused",
     "Upgraded",
     "collecting_paused",
-    "cut",
+    "cut_last_group",
     "follow",
     "last_group",
     "prune",

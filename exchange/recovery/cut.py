@@ -2,7 +2,8 @@
 
 A group is on the disk before it is applied (docs/adr/0046). Where applying it raises an error, the
 engine takes it back. Where it ends the process there and then, every start meets it again, and ends
-there too. Nobody was told of such a group: answers follow only once it is applied.
+there too. Nobody was told of a group that ended the process which wrote it: answers follow only
+once it is applied.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from exchange.journal import (
     JournalNotFound,
     JournalStat,
     JournalWriteFailed,
-    SnapshotDamaged,
     SnapshotStore,
     has_journal,
     verify_journal,
@@ -71,28 +71,29 @@ def last_group(journal: Path, snapshots: Path, genesis: bytes) -> Cut:
         raise JournalNotFound(journal)
     stat = verify_journal(journal, genesis=genesis, beginning_kept=False)
     found = _last(stat)
-    if _kept(journal, stat.next_sequence).exists():
-        raise CutRefused(
-            f"the group from {stat.next_sequence} on followed it, and was given up: it was applied"
-        )
+    after = stat.next_sequence
+    if any(journal.glob(f"{after:020d}-*{KEPT_SUFFIX}")):
+        raise CutRefused(f"a group from {after} on followed it, and was given up: it was applied")
     last = found.group.next_sequence - 1
-    if _newest_state(snapshots) >= last:
-        raise CutRefused(f"a snapshot holds the state after sequence {last}: it was applied")
+    # By their names: a damaged one says as much.
+    if any(int(path.stem) >= last for path in SnapshotStore(snapshots).paths()):
+        raise CutRefused(f"a snapshot is of the state after sequence {last}: it was applied")
     if any(line.sequence >= last for line in DigestFile(snapshots).read()):
         raise CutRefused(f"the exchange has published digests of sequence {last}: it was applied")
     return found
 
 
-def cut(journal: Path, snapshots: Path, genesis: bytes) -> Cut:
+def cut_last_group(journal: Path, snapshots: Path, genesis: bytes, meant: GroupRecord) -> Cut:
     """Take the last group away, durably; its bytes are kept in a file beside the segments.
 
     Args:
         journal: The journal's folder; no exchange may have it open.
         snapshots: The snapshots' folder.
         genesis: What the exchange started from.
+        meant: The group that `last_group` has found.
 
     Raises:
-        CutRefused: as `last_group`.
+        CutRefused: as `last_group`; or another group is the last one now.
         JournalLocked: an exchange runs.
         JournalWriteFailed: the bytes cannot be kept, or not be taken away.
         JournalError: as `last_group`.
@@ -106,6 +107,8 @@ def cut(journal: Path, snapshots: Path, genesis: bytes) -> Cut:
         except LockHeld as error:
             raise JournalLocked(journal / LOCK_NAME, error.holder) from error
         found = last_group(journal, snapshots, genesis)
+        if found.group != meant:
+            raise CutRefused("another group is the last one now")
         try:
             _keep(disk, found)
             _zero(disk, found)
@@ -118,7 +121,7 @@ def _last(stat: JournalStat) -> Cut:
     """Found by a walk through the last segment, where the last group is if it can be given up."""
     segment = stat.segments[-1]
     if stat.torn_tail is not None:
-        raise CutRefused("a write after it was begun, so it was applied; a start gives that one up")
+        raise CutRefused("a write after it was begun: it was applied")
     if not segment.groups:
         raise CutRefused(f"{segment.path.name}, the last segment, holds none")
     file = OsFileSystem().open(segment.path)
@@ -126,14 +129,12 @@ def _last(stat: JournalStat) -> Cut:
         offset = at.offset
         for group in at.groups():
             if group.next_sequence == stat.next_sequence:
-                kept = _kept(segment.path.parent, group.first_sequence)
+                # An epoch writes a group at a sequence once.
+                name = f"{group.first_sequence:020d}-{group.epoch}{KEPT_SUFFIX}"
+                kept = segment.path.with_name(name)
                 return Cut(group, segment.path, offset, at.offset - offset, kept)
             offset = at.offset
     raise CutRefused("the journal changed while it was read")
-
-
-def _kept(journal: Path, first_sequence: int) -> Path:
-    return journal / f"{first_sequence:020d}{KEPT_SUFFIX}"
 
 
 def _keep(disk: OsFileSystem, found: Cut) -> None:
@@ -155,12 +156,3 @@ def _zero(disk: OsFileSystem, found: Cut) -> None:
         for start in (found.offset + HEAD_BYTES, end):
             fill_zeros(segment, found.offset, start)
             segment.fdatasync()
-
-
-def _newest_state(snapshots: Path) -> int:
-    """The sequence of the newest good snapshot; 0 without one."""
-    store = SnapshotStore(snapshots)
-    for path in store.paths():
-        with contextlib.suppress(SnapshotDamaged):
-            return store.read(path).head.sequence
-    return 0

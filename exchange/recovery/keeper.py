@@ -115,7 +115,7 @@ class SnapshotKeeper:
     ) -> None:
         self.stats = SnapshotStats(sequence=sequence)
         self._command = (
-            sys.executable, "-m", "exchange.recovery", str(journal), str(snapshots),
+            sys.executable, "-P", "-m", "exchange.recovery", str(journal), str(snapshots),
             "--genesis", genesis.hex(), "--keep", str(config.keep),
         )  # fmt: skip
         self._config = config

@@ -13,8 +13,9 @@ from exchange.recovery import SnapshotConfig
 from exchange.rpc.sessions import SessionConfig
 
 ADDRESS_DEFAULT: Final = "127.0.0.1:7411"
-GATEWAY_COMMAND: Final = (sys.executable, "-m", "exchange.server.gateway_main")
-"""Starts the gateway's process; the number of a file descriptor is added."""
+GATEWAY_COMMAND: Final = (sys.executable, "-P", "-m", "exchange.server.gateway_main")
+"""Starts the gateway's process; the number of a file descriptor is added. It has -P, as all that
+are started from modules here: no file of the current folder may stand in for a library's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ class HelperProcess(Helper):
 
     async def _spawn(self) -> Process:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", *self._module),
+            *(sys.executable, "-P", "-m", *self._module),
             stdin=PIPE,
             stdout=PIPE,
             # Ctrl-C at a terminal is for the exchange: it says when this one ends.

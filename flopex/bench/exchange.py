@@ -185,7 +185,7 @@ class Child:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         self._name = " ".join(arguments)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
+            [sys.executable, "-P", "-m", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -149,7 +149,8 @@ async def run(settings: Settings) -> dict[str, Any]:
     _allow_files(settings.subscribers + settings.slow + FILES_KEPT)
     with tempfile.TemporaryDirectory(prefix="flopex-fanout-") as directory:
         server = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "flopex.bench.fanout_server", directory, str(settings.per_s),
+            sys.executable, "-P", "-m", "flopex.bench.fanout_server",
+            directory, str(settings.per_s),
             stdin=PIPE, stdout=PIPE,
             process_group=0,  # Ctrl-C at a terminal is for us, who end it
         )  # fmt: skip

@@ -143,7 +143,7 @@ async def _worker(exchange: InProcessExchange, folder: Path, slots: int) -> Asyn
     """A worker with the instant engine, as a process."""
     key = await exchange.key("seller", Role.WORKER)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "flopex", "worker", "run", "--name", "bench"),
+        *(sys.executable, "-P", "-m", "flopex", "worker", "run", "--name", "bench"),
         *("--engine", "instant", "--slots", str(slots), "--data", str(folder)),
         *("--target", exchange.address, f"--quote={INSTRUMENT}=static:1000"),
         env={**os.environ, "FLOPEX_KEY": key},
@@ -175,7 +175,7 @@ async def _child(
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A client as a process that has been told its settings; it is gone after the block."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module),
+        *(sys.executable, "-P", "-m", module),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=1 << 24,

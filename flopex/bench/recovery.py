@@ -265,7 +265,9 @@ def _restart(folder: Path) -> dict[str, Any]:
 
 
 def _child(arguments: list[str]) -> dict[str, Any]:
-    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", *arguments], capture_output=True, check=False
+    )
     if done.returncode:
         said = (done.stdout + done.stderr).decode(errors="replace").strip()
         raise RuntimeError(f"{arguments[0]} ended with status {done.returncode}: {said[-500:]}")

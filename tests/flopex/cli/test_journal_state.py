@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from exchange.blobs import BlobStore
+from exchange.core.commands import Advance
 from exchange.core.exchange import Exchange
 from exchange.core.limits import RULES_VERSION
 from exchange.journal import GroupRecord, LocalLog, SnapshotStore
@@ -137,8 +138,40 @@ def test_a_group_that_can_be_applied_is_not_given_up(data: Path) -> None:
     assert "published digests of sequence 108: it was applied" in refused.stderr
     DigestFile(data / "snapshots").forget()
     assert flopex("snapshot", data).exit_code == 0
-    assert "a snapshot holds the state after" in flopex("cut", data, "--yes").stderr
+    assert "a snapshot is of the state after" in flopex("cut", data, "--yes").stderr
     assert flopex("cut", data.parent / "nowhere", "--yes").exit_code == ExitCode.NOT_FOUND
+
+
+def test_a_replay_that_does_not_come_to_the_last_group_proves_nothing_of_it(data: Path) -> None:
+    break_the_core(data)
+    with log_of(data) as log:
+        log.append(GroupRecord(log.next_sequence, 1, 1, Advance(1).encode()))
+    refused = flopex("cut", data, "--yes")
+    assert refused.exit_code == ExitCode.FAILED
+    assert "does not even come to it" in refused.stderr
+
+
+def test_a_file_in_the_current_folder_is_not_run(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "decimal.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
+    assert "a replay gets past it" in flopex("cut", data, "--yes").stderr
+
+
+def test_a_copy_is_not_written_over_and_a_backup_stays_what_it_says(
+    data: Path, tmp_path: Path
+) -> None:
+    break_the_core(data)
+    first = json.loads(flopex("cut", data, "--yes", "--json").stdout)
+    with log_of(data) as log:
+        log.append(GroupRecord(log.next_sequence, 1, 2, b"in another epoch"))
+    second = json.loads(flopex("cut", data, "--yes", "--json").stdout)
+    assert second["first_sequence"] == first["first_sequence"]
+    assert second["kept"] != first["kept"]
+    assert Path(first["kept"]).exists()
+    backups.back_up(data, tmp_path / "backup", None)
+    assert "this is a backup" in flopex("cut", tmp_path / "backup", "--yes").stderr
 
 
 def test_nothing_is_cut_off_beside_an_exchange(data: Path) -> None:
