@@ -220,6 +220,22 @@ def test_no_file_names_a_folder_of_one_machine() -> None:
     assert text_findings(MACHINE_PATH, paths) == []
 
 
+def modules_started_unsafely(tree: ast.Module) -> Iterator[int]:
+    """Lines of command lines that run a module and let the current folder stand in for imports."""
+    for node in ast.walk(tree):
+        parts = node.args if isinstance(node, ast.Call) else getattr(node, "elts", [])
+        told = [ast.unparse(part) for part in parts]
+        unsafe = "sys.executable" in told and "'-m'" in told and "'-P'" not in told
+        if unsafe and isinstance(node, ast.expr):
+            yield node.lineno
+
+
+def test_processes_import_nothing_from_the_current_folder() -> None:
+    unsafe = [(path, *modules_started_unsafely(parse(path))) for path in product_files()]
+    assert [found for found in unsafe if len(found) > 1] == []
+    assert list(modules_started_unsafely(ast.parse("run([sys.executable, '-m', 'x'])"))) == [1]
+
+
 def test_nothing_is_left_for_later() -> None:
     assert text_findings(UNFINISHED, python_files()) == []
 
