@@ -31,6 +31,7 @@ class Webhooks:
         self, path: Path, url: str, engine: Engine, *, allow_private: bool, process: bool
     ) -> None:
         self._store = Store(path)
+        self._store.come_back(engine.core.sequence)
         self._helper = _helper(path.absolute(), url, allow_private, process)
         self._started = False
         self.servicer = WebhookServicer(

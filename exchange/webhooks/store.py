@@ -222,6 +222,17 @@ class Store:
             sequence, job_id, webhook_id,
         )  # fmt: skip
 
+    def come_back(self, sequence: int) -> None:
+        """The history ends here now: who was told beyond it is told anew from here on.
+
+        Its last groups may have been given up (`flopex journal cut`), and others have their
+        sequences.
+        """
+        self._run(
+            "UPDATE webhooks SET sequence = ?, job_id = 0 WHERE sequence > ?",
+            max(0, sequence - 1), sequence,
+        )  # fmt: skip
+
     def test_told(self, webhook_id: int, number: int) -> None:
         """This test was told, and those before it."""
         self._run("UPDATE webhooks SET tests_told = ? WHERE webhook_id = ?", number, webhook_id)

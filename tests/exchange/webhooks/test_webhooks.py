@@ -391,3 +391,15 @@ async def test_nobody_tells_while_there_is_nothing_to_tell(tmp_path: Path) -> No
 
 def webhook(url: str) -> Webhook:
     return Webhook(1, 1, url, new_secret(), 0, 0, 0, 0, 0, 0, 0, 0, 0, "", 0)
+
+
+def test_who_was_told_of_groups_that_were_given_up_is_told_from_the_new_end_on(
+    tmp_path: Path,
+) -> None:
+    with contextlib.closing(store.Store(tmp_path / "webhooks")) as kept:
+        for sequence in (20, 36):
+            kept.add_webhook(3, "https://example.com", "secret", 1, sequence)
+        kept.come_back(34)
+        assert [webhook.sequence for webhook in kept.webhooks()] == [20, 33]
+        kept.come_back(40)
+        assert [webhook.sequence for webhook in kept.webhooks()] == [20, 33]
