@@ -9,14 +9,8 @@ from flopex.logs import LogLevel, configure_logs
 
 def command(level: LogLevel, as_json: bool) -> tuple[str, ...]:
     """Starts it, with logs as its engine's; the number of a file descriptor is added."""
-    return (
-        sys.executable,
-        "-P",
-        "-m",
-        "flopex.gateway",
-        level.value,
-        "json" if as_json else "text",
-    )
+    form = "json" if as_json else "text"
+    return (sys.executable, "-P", "-m", "flopex.gateway", level.value, form)
 
 
 def main() -> None:

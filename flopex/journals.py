@@ -108,15 +108,10 @@ def read_entries(
         if to_sequence is not None and group.first_sequence > to_sequence:
             return
         last = group.next_sequence - 1 if to_sequence is None else to_sequence
-        yield [entry for entry in entries_of(group) if from_sequence <= entry.sequence <= last]
+        yield [entry for entry in _entries(group) if from_sequence <= entry.sequence <= last]
 
 
-def entries_of(group: GroupRecord) -> list[Entry]:
-    """The commands of a group.
-
-    Raises:
-        RecordError: a command cannot be decoded.
-    """
+def _entries(group: GroupRecord) -> list[Entry]:
     commands = decode(group.payload)
     first = commands[0]
     time_ns = first.now_ns if isinstance(first, Advance) else None

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from exchange.core.commands import Command, decode
 from exchange.core.events import AnyEvent
@@ -124,51 +122,3 @@ def _start(directory: Path) -> tuple[Replica, Position | None]:
     store = SnapshotStore(snapshots_of(directory))
     head, state = store.read(store.path(oldest))
     return Replica(load(state), head.outcomes), head.position
-
-
-REACHED: Final = "reached"
-PASSED: Final = "passed"
-
-
-class Tried(NamedTuple):
-    """How a replay of a whole journal in another process went.
-
-    Attributes:
-        reached: Whether it came to the last group,
-        passed: and got past it.
-        said: What it said last, where it did not.
-    """
-
-    reached: bool
-    passed: bool
-    said: str
-
-
-def try_replay(directory: Path, last_group: int) -> Tried:
-    """Replay a journal where it ends nobody else.
-
-    Args:
-        directory: The journal's folder.
-        last_group: The first sequence of its last group.
-    """
-    command = [sys.executable, "-P", "-m", "flopex.replay", str(directory), str(last_group)]
-    done = subprocess.run(command, capture_output=True, check=False, text=True)
-    heard = done.stdout.split()
-    said = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
-    return Tried(REACHED in heard, PASSED in heard, said)
-
-
-def _apply_all(directory: Path, last_group: int) -> None:
-    """Nothing is compared: the process lives, or it does not."""
-    replica, anchor = _start(directory)
-    walk = JournalWalk(OsFileSystem(), directory, rules_version=RULES_VERSION, anchor=anchor)
-    with collecting_paused():
-        for record in walk.groups():
-            if record.first_sequence == last_group:
-                print(REACHED, flush=True)
-            replica.apply(record.first_sequence, record.payload)
-    print(PASSED)
-
-
-if __name__ == "__main__":
-    _apply_all(Path(sys.argv[1]), int(sys.argv[2]))

@@ -13,6 +13,7 @@ from exchange.recovery.keeper import SnapshotConfig, SnapshotKeeper, SnapshotSta
 from exchange.recovery.replay import Replica, collecting_paused
 from exchange.recovery.retention import Pruned, PruneRefused, prune
 from exchange.recovery.start import GENESIS, Started, recover
+from exchange.recovery.trial import Trial, try_group
 from exchange.recovery.upgrade import Upgraded, UpgradeRefused, upgrade
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "SnapshotStats",
     "Started",
     "Taken",
+    "Trial",
     "UpgradeRefused",
     "Upgraded",
     "collecting_paused",
@@ -40,5 +42,6 @@ __all__ = [
     "last_group",
     "prune",
     "recover",
+    "try_group",
     "upgrade",
 ]

@@ -9,6 +9,7 @@ once it is applied.
 from __future__ import annotations
 
 import contextlib
+from hashlib import sha256
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -25,7 +26,7 @@ from exchange.journal import (
 from exchange.journal.files import LockHeld, OsFileSystem, write_all
 from exchange.journal.format import HEAD_BYTES
 from exchange.journal.log import LOCK_NAME
-from exchange.journal.segment import SegmentScan, fill_zeros, read_header
+from exchange.journal.segment import UNFINISHED_SUFFIX, SegmentScan, fill_zeros, read_header
 from exchange.recovery.digests import DigestFile
 
 KEPT_SUFFIX: Final = ".cut"
@@ -41,20 +42,20 @@ class Cut(NamedTuple):
     Attributes:
         group: What it holds.
         segment: Where it lay,
-        offset: from here on, in bytes,
-        size: in bytes, framed.
-        kept: The file with these bytes.
+        offset: from here on, in bytes.
+        block: Its bytes, framed.
+        kept: The file that is to keep them.
     """
 
     group: GroupRecord
     segment: Path
     offset: int
-    size: int
+    block: bytes
     kept: Path
 
 
 def last_group(journal: Path, snapshots: Path, genesis: bytes) -> Cut:
-    """The group that `cut` would take away.
+    """The group that `cut_last_group` would take away.
 
     Args:
         journal: The journal's folder.
@@ -66,19 +67,19 @@ def last_group(journal: Path, snapshots: Path, genesis: bytes) -> Cut:
             the engine has published digests of it, or a group followed it.
         JournalNotFound: the folder has no journal.
         JournalError: the journal cannot be read, or is damaged.
+        OSError: what may be known of the group cannot be read.
     """
     if not has_journal(journal):
         raise JournalNotFound(journal)
     stat = verify_journal(journal, genesis=genesis, beginning_kept=False)
-    found = _last(stat)
     after = stat.next_sequence
     if any(journal.glob(f"{after:020d}-*{KEPT_SUFFIX}")):
         raise CutRefused(f"a group from {after} on followed it, and was given up: it was applied")
-    last = found.group.next_sequence - 1
+    found, last = _last(stat), after - 1
     # By their names: a damaged one says as much.
     if any(int(path.stem) >= last for path in SnapshotStore(snapshots).paths()):
         raise CutRefused(f"a snapshot is of the state after sequence {last}: it was applied")
-    if any(line.sequence >= last for line in DigestFile(snapshots).read()):
+    if any(line.sequence >= last for line in DigestFile(snapshots).read(strict=True)):
         raise CutRefused(f"the exchange has published digests of sequence {last}: it was applied")
     return found
 
@@ -95,8 +96,9 @@ def cut_last_group(journal: Path, snapshots: Path, genesis: bytes, meant: GroupR
     Raises:
         CutRefused: as `last_group`; or another group is the last one now.
         JournalLocked: an exchange runs.
-        JournalWriteFailed: the bytes cannot be kept, or not be taken away.
+        JournalWriteFailed: the bytes cannot be taken away.
         JournalError: as `last_group`.
+        OSError: as `last_group`; or the bytes cannot be kept. The journal is as it was.
     """
     if not has_journal(journal):
         raise JournalNotFound(journal)
@@ -109,8 +111,8 @@ def cut_last_group(journal: Path, snapshots: Path, genesis: bytes, meant: GroupR
         found = last_group(journal, snapshots, genesis)
         if found.group != meant:
             raise CutRefused("another group is the last one now")
+        _keep(disk, found)
         try:
-            _keep(disk, found)
             _zero(disk, found)
         except OSError as error:
             raise JournalWriteFailed(found.segment, found.offset, str(error)) from error
@@ -129,29 +131,33 @@ def _last(stat: JournalStat) -> Cut:
         offset = at.offset
         for group in at.groups():
             if group.next_sequence == stat.next_sequence:
-                # An epoch writes a group at a sequence once.
-                name = f"{group.first_sequence:020d}-{group.epoch}{KEPT_SUFFIX}"
-                kept = segment.path.with_name(name)
-                return Cut(group, segment.path, offset, at.offset - offset, kept)
+                block = file.pread(at.offset - offset, offset)
+                # Another one at the same sequence has other bytes.
+                name = f"{group.first_sequence:020d}-{sha256(block).hexdigest()[:16]}{KEPT_SUFFIX}"
+                return Cut(group, segment.path, offset, block, segment.path.with_name(name))
             offset = at.offset
     raise CutRefused("the journal changed while it was read")
 
 
 def _keep(disk: OsFileSystem, found: Cut) -> None:
-    """Copy the bytes; a copy of an attempt before is written anew."""
-    with contextlib.closing(disk.open(found.segment)) as segment:
-        block = segment.pread(found.size, found.offset)
+    """Copy the bytes, whole or not at all."""
+    unfinished = found.kept.with_suffix(UNFINISHED_SUFFIX)
     with contextlib.suppress(FileNotFoundError):
-        disk.remove(found.kept)
-    with contextlib.closing(disk.open(found.kept, create=True)) as file:
-        write_all(file, block, 0)
-        file.fdatasync()
+        disk.remove(unfinished)
+    try:
+        with contextlib.closing(disk.open(unfinished, create=True)) as file:
+            write_all(file, found.block, 0)
+            file.fdatasync()
+    except OSError:
+        disk.remove(unfinished)
+        raise
+    disk.rename(unfinished, found.kept)
     disk.sync_directory(found.kept.parent)
 
 
 def _zero(disk: OsFileSystem, found: Cut) -> None:
     """The head goes first: without it nothing that follows is a group."""
-    end = found.offset + found.size
+    end = found.offset + len(found.block)
     with contextlib.closing(disk.open(found.segment, write=True)) as segment:
         for start in (found.offset + HEAD_BYTES, end):
             fill_zeros(segment, found.offset, start)

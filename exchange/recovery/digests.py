@@ -72,11 +72,19 @@ class DigestFile:
         with self._path.open(mode) as file:
             file.write(f"{line.sequence} {line.outcomes.hex()} {state}\n")
 
-    def read(self) -> list[Published]:
-        """All lines that are whole, in order; none where there is no file."""
+    def read(self, *, strict: bool = False) -> list[Published]:
+        """All lines that are whole, in order; none where there is no file.
+
+        Raises:
+            OSError: it cannot be read; only if `strict`, otherwise that is as if it had no line.
+        """
         try:
             lines = self._path.read_text(errors="replace").splitlines()
+        except FileNotFoundError:
+            return []
         except OSError:
+            if strict:
+                raise
             return []
         return [found for line in lines if (found := _parsed(line)) is not None]
 

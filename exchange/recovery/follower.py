@@ -65,7 +65,7 @@ class Taken(NamedTuple):
     write_s: float
 
 
-class _Tail:
+class Tail:
     """The groups behind a position, each with the chain's place behind it.
 
     The first is read at once, so that a journal which does not come by the position shows it.
@@ -146,8 +146,8 @@ def _follow(
 ) -> Taken:
     began, began_cpu = time.monotonic(), time.process_time()
 
-    def open_tail(start: Position | None) -> _Tail:
-        return _Tail(
+    def open_tail(start: Position | None) -> Tail:
+        return Tail(
             JournalWalk(disk, journal, rules_version=RULES_VERSION, genesis=genesis, anchor=start)
         )
 
@@ -192,7 +192,7 @@ def _follow(
 
 
 def _durable(
-    tail: _Tail, upto: int | None, *, at_rest: bool
+    tail: Tail, upto: int | None, *, at_rest: bool
 ) -> Iterator[tuple[GroupRecord, Position]]:
     """The groups that no loss of power can take back.
 

@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 
 from flopex.cli.base import Session
-from flopex.cli.exits import CommandError
+from flopex.cli.exits import CommandError, in_words
 from flopex.interrupts import interruptible
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ async def exchange(
             f"not allowed: {error}", "SCHED_RR needs root or CAP_SYS_NICE", reason="BENCH"
         ) from error
     except RuntimeError as error:
-        raise CommandError(f"the benchmark broke off: {error}", reason="BENCH") from error
+        raise CommandError(f"the benchmark broke off: {in_words(error)}", reason="BENCH") from error
     session.output.answer(result, _table(result, chosen))
     _fail_where_any_did(result.get("beside_errors"))
 

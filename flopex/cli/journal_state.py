@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +15,7 @@ from flopex.render.format import grouped, several
 
 if TYPE_CHECKING:
     from exchange.journal import GroupRecord
-    from exchange.recovery import Cut, Pruned
+    from exchange.recovery import Cut, Pruned, Trial
 
 app = typer.Typer()
 
@@ -189,11 +188,13 @@ async def cut(
 
     A group is on the disk before it is applied, and clients are answered after it was. So nobody
     was told of a group that ended the exchange which wrote it. Another process replays the journal
-    first, and only a group at which that ends is given up. One that is known to have been applied,
-    by a snapshot, a published digest or a write after it, stays in any case. Whether it was applied
-    by a release before this one is for you to know, and with --untried (for a group at which a
-    replay hangs) all of it: whoever gives up a group that was applied takes back what clients were
-    told. The bytes are kept beside the segments, in a file that ends with .cut.
+    first, and the group is given up only if that breaks at it: not where it gets past it, does not
+    come to it, or ends for want of memory or by a signal from outside. One that is known to have
+    been applied stays: by a snapshot, a published digest, or a write after it (which a start wipes,
+    even one that fails). Whether another release had applied it, or this one before, is for you to
+    know, and with --untried (for a group at which a replay hangs) all of it: whoever gives up a
+    group that was applied takes back what clients were told. The bytes are kept beside the
+    segments, in a file that ends with .cut.
     """
     from exchange.journal.backup import MANIFEST_NAME
     from exchange.recovery import GENESIS, CutRefused, cut_last_group, last_group
@@ -210,60 +211,60 @@ async def cut(
         try:
             if (folder / MANIFEST_NAME).exists():
                 raise CutRefused("this is a backup, which says how far it goes: restore it first")
-            found = await interruptible(last_group, folder, snapshots_of(folder), GENESIS)
-            if not untried:
-                await interruptible(_must_end_a_replay, folder, found.group)
+            where = folder, snapshots_of(folder), GENESIS
+            found = await interruptible(last_group, *where)
+            trial = None if untried else await interruptible(_broken_by, *where, found.group)
             if yes:
-                where = folder, snapshots_of(folder), GENESIS
-                found = await interruptible(cut_last_group, *where, found.group)
+                await interruptible(cut_last_group, *where, found.group)
         except CutRefused as error:
             raise CommandError(f"the last group stays: {error}", reason="CUT") from error
-    group, commands = found.group, _commands(found.group)
+        except OSError as error:
+            reason = in_words(error)
+            raise CommandError(f"the last group stays: {reason}", reason="FOLDER") from error
+    group = found.group
     facts = {
         "first_sequence": group.first_sequence,
         "last_sequence": group.next_sequence - 1,
         "epoch": group.epoch,
-        "commands": commands,
+        "commands": None if trial is None else trial.commands,
+        "breaks": None if trial is None else trial.end,
         "segment": str(found.segment),
         "offset": found.offset,
-        "size": found.size,
+        "size": len(found.block),
         "kept": None if dry_run else str(found.kept),
     }
-    session.output.answer(facts, _cut(found, commands, dry_run=dry_run))
+    session.output.answer(facts, _cut(found, trial, dry_run=dry_run))
 
 
-def _must_end_a_replay(folder: Path, group: GroupRecord) -> None:
-    from exchange.recovery import CutRefused
-    from flopex.replay import try_replay
+def _broken_by(journal: Path, snapshots: Path, genesis: bytes, group: GroupRecord) -> Trial:
+    """How a replay breaks at the group; CutRefused where it does not."""
+    from exchange.recovery import CutRefused, try_group
 
-    tried = try_replay(folder, group.first_sequence)
-    if tried.passed:
+    trial = try_group(journal, snapshots, genesis, group)
+    if trial.passed:
         raise CutRefused("a replay gets past it: start the exchange")
-    if not tried.reached:
-        raise CutRefused(f"a replay does not even come to it: {tried.said}")
+    if not trial.reached:
+        raise CutRefused(f"a replay does not even come to it: {trial.said}")
+    if not trial.end:
+        raise CutRefused(
+            f"a replay ended at it, but perhaps not by it ({trial.said}): try again with more "
+            "memory, or say --untried"
+        )
+    return trial
 
 
-def _commands(group: GroupRecord) -> dict[str, int] | None:
-    """How many of each kind a group has; None where it cannot even be read."""
-    from exchange.core.records import RecordError
-    from flopex.journals import entries_of
-
-    try:
-        return dict(Counter(entry.command for entry in entries_of(group)))
-    except RecordError:
-        return None
-
-
-def _cut(found: Cut, commands: dict[str, int] | None, *, dry_run: bool) -> str:
+def _cut(found: Cut, trial: Trial | None, *, dry_run: bool) -> str:
     group = found.group
-    went = "would go" if dry_run else f"went to {found.kept}"
+    commands = None if trial is None else trial.commands
     held = (
-        "what cannot be read as commands"
+        f"{group.count} commands"
         if commands is None
         else ", ".join(f"{count} {name}" for name, count in commands.items())
     )
+    breaks = "" if trial is None else f"; a replay breaks at it: {trial.end}"
+    went = "would go" if dry_run else f"went to {found.kept}"
     return (
         f"sequences {group.first_sequence} to {group.next_sequence - 1} of epoch {group.epoch} "
-        f"({held}), {grouped(found.size)} bytes at offset {found.offset} of {found.segment.name}, "
-        f"{went}"
+        f"({held}), {several(len(found.block), 'byte')} at offset {found.offset} of "
+        f"{found.segment.name}, {went}{breaks}"
     )

@@ -347,17 +347,8 @@ def sanitize() -> dict[str, str]:
         return dict.fromkeys(SANITIZER_TOOLS, "skipped: compute-sanitizer is not installed")
     found = {}
     for tool in SANITIZER_TOOLS:
-        command = [
-            path,
-            "--tool",
-            tool,
-            "--error-exitcode",
-            "9",
-            sys.executable,
-            "-P",
-            "-m",
-            __package__,
-        ]
+        ours = [sys.executable, "-P", "-m", __package__]
+        command = [path, "--tool", tool, "--error-exitcode", "9", *ours]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
         last = (done.stdout + done.stderr).strip().splitlines()[-1:]
         found[tool] = "clean" if done.returncode == 0 else f"status {done.returncode}: {last}"

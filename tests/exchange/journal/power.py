@@ -26,7 +26,8 @@ def lose_power(seed: int) -> Counter[str]:
     with what was acknowledged, or with that and the one group that was under way. The others may
     refuse to start, naming the last group, and must then come back as acknowledged once it is
     given up. One seed in four goes on after the first recovery and loses power again. One run in
-    four takes its last group back, as an engine does that could not apply it.
+    four takes its last group back, as an engine does that could not apply it; half of those come to
+    their end, and that group must stay away.
 
     Returns:
         How often each of OUTCOMES was met, and the number of recoveries.
@@ -54,6 +55,8 @@ def _stopped(
 ) -> Run:
     groups = chance.randint(1, GROUPS)
     take_back = chance.random() < 0.25
+    if take_back and chance.random() < 0.5:
+        return Run(disk, groups, before, take_back=True)  # The power goes once it is all done.
     # Any change, but more often one that makes a group durable.
     changes = changes_of_a_run(mode, groups, take_back)
     syncs = [at for at, operation in enumerate(changes) if operation in SYNCS]

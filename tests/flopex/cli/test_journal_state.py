@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from exchange.core.commands import Advance
 from exchange.core.exchange import Exchange
 from exchange.core.limits import RULES_VERSION
 from exchange.journal import GroupRecord, LocalLog, SnapshotStore
+from exchange.journal.segment import fill_zeros
 from exchange.recovery import GENESIS, DigestFile, Published
 from flopex import backups
 from flopex.cli.exits import ExitCode
@@ -112,7 +114,7 @@ def test_the_last_group_is_given_up_where_no_core_gets_past_it(data: Path) -> No
     assert flopex("cut", data).exit_code == ExitCode.USAGE
     seen = json.loads(flopex("cut", data, "--dry-run", "--json").stdout)
     assert (seen["first_sequence"], seen["last_sequence"], seen["kept"]) == (109, 109, None)
-    assert seen["commands"] is None
+    assert (seen["commands"], seen["breaks"][:11]) == (None, "RecordError")
     assert {path: path.read_bytes() for path in contents} == contents
     done = json.loads(flopex("cut", data, "--yes", "--json").stdout)
     assert done | {"kept": None} == seen
@@ -151,6 +153,86 @@ def test_a_replay_that_does_not_come_to_the_last_group_proves_nothing_of_it(data
     assert "does not even come to it" in refused.stderr
 
 
+def end_replays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Let processes that start from now on end where they apply the group from 106 on."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal\n"
+        "from exchange.recovery.replay import Replica\n"
+        "honest = Replica.apply\n"
+        "def apply(replica, first_sequence, records):\n"
+        "    if first_sequence == 106:\n"
+        f"        {how}\n"
+        "    return honest(replica, first_sequence, records)\n"
+        "Replica.apply = apply\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+@pytest.mark.parametrize("how", ["raise MemoryError", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_what_may_have_ended_the_replay_from_outside_proves_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    end_replays(tmp_path, monkeypatch, how)
+    refused = flopex("cut", data, "--yes")
+    assert refused.exit_code == ExitCode.FAILED
+    assert "but perhaps not by it" in refused.stderr
+
+
+def test_a_crash_of_the_replay_is_the_groups_own_doing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end_replays(tmp_path, monkeypatch, "os.kill(os.getpid(), signal.SIGSEGV)")
+    seen = json.loads(flopex("cut", data, "--dry-run", "--json").stdout)
+    assert (seen["first_sequence"], seen["breaks"]) == (106, "SIGSEGV")
+    assert sum(seen["commands"].values()) == 3
+
+
+def test_what_cannot_be_read_is_not_taken_for_nothing(data: Path) -> None:
+    break_the_core(data)
+    (data / "snapshots" / "DIGESTS").unlink(missing_ok=True)
+    (data / "snapshots" / "DIGESTS").mkdir()
+    refused = flopex("cut", data, "--yes")
+    assert refused.exit_code == ExitCode.FAILED
+    assert "the last group stays: is a directory" in refused.stderr
+
+
+def test_bytes_that_cannot_be_kept_are_not_taken_away(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_the_core(data)
+    before = {path: path.read_bytes() for path in (data / "journal").glob("*.log")}
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "the copy")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("exchange.recovery.cut.write_all", full)
+        refused = flopex("cut", data, "--yes")
+    assert refused.exit_code == ExitCode.FAILED
+    assert "the last group stays: no space left on device" in refused.stderr
+    assert {path: path.read_bytes() for path in before} == before
+    assert not [*(data / "journal").glob("*.cut"), *(data / "journal").glob("*.new")]
+
+
+def test_a_cut_that_was_broken_off_is_said_to_be_one(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_the_core(data)
+    calls = iter((True, False))
+
+    def once(*arguments: Any) -> None:
+        if not next(calls):
+            raise OSError(5, "Input/output error")
+        fill_zeros(*arguments)
+
+    with monkeypatch.context() as disk:
+        disk.setattr("exchange.recovery.cut.fill_zeros", once)
+        assert flopex("cut", data, "--yes").exit_code == ExitCode.FAILED
+    assert "followed it, and was given up" in flopex("cut", data, "--yes").stderr
+    with log_of(data) as log:  # A start takes the rest for a torn tail.
+        assert log.next_sequence == 109
+
+
 def test_a_file_in_the_current_folder_is_not_run(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,7 +247,7 @@ def test_a_copy_is_not_written_over_and_a_backup_stays_what_it_says(
     break_the_core(data)
     first = json.loads(flopex("cut", data, "--yes", "--json").stdout)
     with log_of(data) as log:
-        log.append(GroupRecord(log.next_sequence, 1, 2, b"in another epoch"))
+        log.append(GroupRecord(log.next_sequence, 1, 1, b"in the same epoch"))
     second = json.loads(flopex("cut", data, "--yes", "--json").stdout)
     assert second["first_sequence"] == first["first_sequence"]
     assert second["kept"] != first["kept"]
@@ -177,4 +259,5 @@ def test_a_copy_is_not_written_over_and_a_backup_stays_what_it_says(
 def test_nothing_is_cut_off_beside_an_exchange(data: Path) -> None:
     with log_of(data):
         assert "is in use by process" in flopex("cut", data, "--yes", "--untried").stderr
-    assert json.loads(flopex("cut", data, "--yes", "--untried", "--json").stdout)["commands"]
+    done = json.loads(flopex("cut", data, "--yes", "--untried", "--json").stdout)
+    assert (done["first_sequence"], done["commands"], done["breaks"]) == (106, None, None)
