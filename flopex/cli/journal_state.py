@@ -257,7 +257,7 @@ def _cut(found: Cut, trial: Trial | None, *, dry_run: bool) -> str:
     group = found.group
     commands = None if trial is None else trial.commands
     held = (
-        f"{group.count} commands"
+        several(group.count, "command")
         if commands is None
         else ", ".join(f"{count} {name}" for name, count in commands.items())
     )
