@@ -1,8 +1,8 @@
 """Jobs whose answers the OpenAI API of a gateway reads: they end with their readers.
 
 A gateway cancels the job of a client that has gone. Where the gateway itself has died, nobody else
-would: the job would run unread to its budget. So a job that a gateway follows ends here, once
-nobody has followed it for a while.
+would: the job would run unread to its budget. So a job that a gateway has submitted or follows ends
+here, once nobody has followed it for a while.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from exchange.rpc.services import Services
 
 ABANDONED_S: Final = 15.0
-"""A job that was followed goes on for so long without a reader: longer than a gateway lets one wait
+"""Such a job goes on for so long without a reader: longer than a gateway lets one wait
 for the retry of its client (`LINGER_S`), so that a gateway which lives decides by itself."""
 
 _log = structlog.get_logger(__name__)
@@ -40,11 +40,16 @@ class FollowedJobs:
         """Jobs that are followed, or were a moment ago."""
         return len(self._readers) + len(self._left)
 
+    def expect(self, job_id: int) -> None:
+        """A job was submitted by a gateway, which is about to follow it."""
+        if job_id not in self._readers:
+            self._stop_waiting(job_id)
+            self._expect_another(job_id)
+
     @contextlib.contextmanager
     def follow(self, job_id: int) -> Iterator[None]:
         """Inside, the job has a reader."""
-        if (waiting := self._left.pop(job_id, None)) is not None:
-            waiting.cancel()
+        self._stop_waiting(job_id)
         self._readers[job_id] += 1
         try:
             yield
@@ -58,6 +63,10 @@ class FollowedJobs:
         """Assert that nobody waits for the reader of a job that has one."""
         assert min(self._readers.values(), default=1) > 0
         assert not self._readers.keys() & self._left.keys()
+
+    def _stop_waiting(self, job_id: int) -> None:
+        if (waiting := self._left.pop(job_id, None)) is not None:
+            waiting.cancel()
 
     def _expect_another(self, job_id: int) -> None:
         job = self._services.core.jobs.get(job_id)

@@ -28,6 +28,8 @@ ABANDON_JOB: Final = f"/{JOBS}/Abandon"
 """Cancels a job that the gateway submitted and nobody reads: its key may be revoked by now."""
 FOLLOW_JOB: Final = f"/{JOBS}/Follow"
 """WatchJob for a gateway: the job ends soon after its last reader (`exchange.rpc.followed`)."""
+SUBMIT_JOB: Final = f"/{JOBS}/Submit"
+"""SubmitJob for a gateway, which is to follow the job at once: the same holds from then on."""
 WATCH_JOB: Final = "/exchange.v1.JobService/WatchJob"
 _MARKET_DATA: Final = "exchange.v1.MarketDataService"
 PUBLIC: Final = "flopex.internal.MarketData"
@@ -66,6 +68,7 @@ def _method(
 INSIDE: Final[Mapping[str, Method]] = {
     HOLD_KEY: _method(KEYS, "Hold", Empty, UInt64Value, responses_stream=True),
     ABANDON_JOB: _method(JOBS, "Abandon", UInt64Value, Empty, needs_key=False),
+    SUBMIT_JOB: replace(METHODS["/exchange.v1.JobService/SubmitJob"], service=JOBS, name="Submit"),
     FOLLOW_JOB: replace(METHODS[WATCH_JOB], service=JOBS, name="Follow"),
     **{
         public(method.path): replace(method, service=PUBLIC, needs_key=False)

@@ -7,6 +7,7 @@ loses no output and sees only the newest of the job's states.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Final
@@ -66,6 +67,17 @@ class JobServicer:
             return pb.SubmitJobResponse(job=self._job(job), repeated_request=True)
         assert isinstance(event, JobQueued)
         return pb.SubmitJobResponse(job=self._job(core.jobs[event.job_id]))
+
+    async def Submit(self, request: pb.SubmitJobRequest, context: Context) -> pb.SubmitJobResponse:
+        """As SubmitJob, of a job that ends a while after its last reader, or if none comes."""
+        submitting = asyncio.ensure_future(self.SubmitJob(request, context))
+        submitting.add_done_callback(self._expect_reader)
+        # The job may be in the journal when its gateway dies: whoever waits or not, it is expected.
+        return await asyncio.shield(submitting)
+
+    def _expect_reader(self, submitted: asyncio.Future[pb.SubmitJobResponse]) -> None:
+        if not submitted.cancelled() and submitted.exception() is None:
+            self._followed.expect(submitted.result().job.job_id)
 
     async def CancelJob(
         self, request: pb.CancelJobRequest, context: Context

@@ -149,8 +149,9 @@ async def test_a_job_outlives_the_gateway(exchange: InProcessExchange) -> None:
     assert updates[-1].job.state == jobs_pb.JOB_STATE_SETTLED
 
 
+@pytest.mark.parametrize("followed_yet", [False, True])
 async def test_a_streamed_answer_ends_with_the_gateway(
-    exchange: InProcessExchange, monkeypatch: pytest.MonkeyPatch
+    exchange: InProcessExchange, monkeypatch: pytest.MonkeyPatch, followed_yet: bool
 ) -> None:
     """Whoever dropped the connection: a job that nobody reads does not run to its budget."""
     monkeypatch.setattr(followed, "ABANDONED_S", 0.5)
@@ -162,8 +163,9 @@ async def test_a_streamed_answer_ends_with_the_gateway(
     async with aiohttp.ClientSession(base, headers=headers) as http:
         asking = asyncio.create_task(http.post("/v1/completions", json=asked))
         async with asyncio.timeout(WITHIN_S):
-            # The call may be there before its request is, by which the job is followed.
-            while not services.outputs._watchers:  # noqa: ASYNC110
+            while not exchange.core.jobs:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            while followed_yet and not services.outputs._watchers:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         os.kill(gateway(exchange).pid, signal.SIGKILL)
         (job,) = exchange.core.jobs.values()

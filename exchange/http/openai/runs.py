@@ -16,11 +16,11 @@ from exchange.http import idempotency
 from exchange.http.calls import Calls
 from exchange.http.errors import ApiError
 from exchange.rpc.errors import Code, RpcError
-from exchange.rpc.inside import ABANDON_JOB, FOLLOW_JOB
+from exchange.rpc.inside import ABANDON_JOB, FOLLOW_JOB, SUBMIT_JOB
 from exchange.rpc.locks import KeyedLocks
 from exchange.v1 import job_service_pb2 as pb
 
-_JOBS: Final = "/exchange.v1.JobService/"
+_GET_JOB: Final = "/exchange.v1.JobService/GetJob"
 LINGER_S: Final = 10.0
 """A job with an Idempotency-Key whose client has gone runs on for so long: its retry may come."""
 LINGERING_MAX: Final = 1_024
@@ -230,7 +230,7 @@ class Runs:
     async def _find(self, client_id: bytes, metadata: Mapping[str, str]) -> pb.Job | None:
         request = pb.GetJobRequest(client_job_id=client_id)
         try:
-            found: pb.GetJobResponse = await self._calls.unary(_JOBS + "GetJob", request, metadata)
+            found: pb.GetJobResponse = await self._calls.unary(_GET_JOB, request, metadata)
         except RpcError as error:
             if error.reason == "UNKNOWN_JOB":
                 return None
@@ -241,9 +241,7 @@ class Runs:
         self, request: pb.SubmitJobRequest, metadata: Mapping[str, str], key: str
     ) -> Run:
         try:
-            answer: pb.SubmitJobResponse = await self._calls.unary(
-                _JOBS + "SubmitJob", request, metadata
-            )
+            answer: pb.SubmitJobResponse = await self._calls.unary(SUBMIT_JOB, request, metadata)
         except RpcError as error:
             if error.reason == _UNANSWERED:
                 self._spawn(self._abandon_unanswered(request.client_job_id, metadata, key))

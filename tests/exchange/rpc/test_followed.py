@@ -47,3 +47,14 @@ async def test_who_was_never_followed_and_who_is_over_are_left_alone(rig: Rig) -
     with jobs.follow(99):
         pass
     assert len(jobs) == 0
+
+
+async def test_a_job_whose_reader_never_comes_ends(rig: Rig) -> None:
+    job, read, jobs = await rig.submit(), await rig.submit(), FollowedJobs(rig.services)
+    for submitted in (job, job, read):
+        jobs.expect(submitted.job_id)
+    with jobs.follow(read.job_id):
+        jobs.expect(read.job_id)  # the retry of who reads it
+        jobs.check()
+        await rig.until(lambda: rig.state(job) == "CANCELLED")
+        assert (rig.state(read), len(jobs)) == ("QUEUED", 1)

@@ -20,7 +20,7 @@ from exchange.http.openai import runs
 from exchange.metering.traces import DenseTrace
 from exchange.rpc.auth import hash_secret
 from exchange.rpc.errors import Code, RpcError, busy
-from exchange.rpc.inside import ABANDON_JOB
+from exchange.rpc.inside import ABANDON_JOB, SUBMIT_JOB
 from exchange.testing import uuid7
 from exchange.testing.fake_worker import FakeWorker
 from exchange.v1.job_service_pb2 import STOP_CAUSE_CANCELLED
@@ -192,7 +192,7 @@ async def test_a_job_whose_acknowledgement_was_late_is_cancelled(
 
     async def late(path: str, *args: Any) -> Any:
         answer = await unary(path, *args)
-        if path.endswith("/SubmitJob"):
+        if path == SUBMIT_JOB:
             raise RpcError(Code.DEADLINE_EXCEEDED, "DEADLINE_DEFAULT", "it took over 10 s")
         return answer
 
