@@ -63,8 +63,9 @@ class LocalLog:
     """A journal in a folder of this machine, under an exclusive lock.
 
     Opening it reads and checks every byte. A torn tail (a group whose writing was cut off, which
-    was never acknowledged) is overwritten with zeros and reported in `recovered.torn_tail`; any
-    other bytes that are not what was written stop the opening.
+    was never acknowledged) is reported in `recovered.torn_tail` and overwritten with zeros when the
+    first group is written: what comes before then can fail, and whoever asks why finds the bytes.
+    Any other bytes that are not what was written stop the opening.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp()) / "journal"
@@ -119,6 +120,7 @@ class LocalLog:
         self._position: Position
         self._begun: tuple[int, Position] | None = None
         self._offset: int
+        self._torn_tail: TornTail | None
         self._writer: BlockWriter | None = None
         self._next: SegmentBuilder | None = None
         self._next_lock = Lock()  # `prepare` may run in a thread of its own
@@ -171,6 +173,7 @@ class LocalLog:
         writer = self._writable()
         self._check(group)
         try:
+            self._cut_torn_tail()
             block, chain_hash = encode_block(group, self._position.chain_hash, self._file_alignment)
             if self._offset + len(block) > self._file_bytes:
                 writer = self._rotate(group)
@@ -305,8 +308,11 @@ class LocalLog:
         last = stat.segments[-1]
         self._position = walk.position
         self._offset = last.used_bytes
+        self._torn_tail = stat.torn_tail
         try:
-            self._cut(last.path, last.segment_bytes, stat.torn_tail)
+            self._lengthen(last.path, last.segment_bytes)
+            if cut_damaged_tail:  # what was decided is done, whatever becomes of this start
+                self._cut_torn_tail()
             self._open_segment(last.path, last.segment_bytes, last.alignment)
         except OSError as error:
             raise JournalWriteFailed(last.path, self._offset, str(error)) from error
@@ -351,19 +357,21 @@ class LocalLog:
         self._file_alignment = alignment
         return writer
 
-    def _cut(self, path: Path, segment_bytes: int, torn: TornTail | None) -> None:
-        """Make the segment zeros from the last good group on, durably."""
-        file = self._files.open(path, write=True)
-        try:
+    def _lengthen(self, path: Path, segment_bytes: int) -> None:
+        """Give the segment its whole size, durably."""
+        with closing(self._files.open(path, write=True)) as file:
             size = file.size()
-            if torn is not None:
-                fill_zeros(file, torn.offset, min(torn.offset + torn.bytes, size))
             if size < segment_bytes:
                 fill_zeros(file, size, segment_bytes)
-            if torn is not None or size < segment_bytes:
                 file.fdatasync()
-        finally:
-            file.close()
+
+    def _cut_torn_tail(self) -> None:
+        """Make the segment zeros from the last good group on, durably, if it is not."""
+        torn, self._torn_tail = self._torn_tail, None
+        if torn is not None:
+            with closing(self._files.open(torn.path, write=True)) as file:
+                fill_zeros(file, torn.offset, torn.offset + torn.bytes)
+                file.fdatasync()
 
     def _header(self, position: Position, genesis: bytes) -> SegmentHeader:
         return SegmentHeader(

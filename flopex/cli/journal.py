@@ -269,7 +269,7 @@ def _torn(stat: JournalStat) -> str:
     assert torn is not None
     return (
         f"torn tail: {torn.bytes} bytes at offset {torn.offset} of {torn.path.name} "
-        f"({torn.reason}); never acknowledged, the next start overwrites it"
+        f"({torn.reason}); never acknowledged, the next start that succeeds overwrites it"
     )
 
 

@@ -190,11 +190,10 @@ async def cut(
     was told of a group that ended the exchange which wrote it. Another process replays the journal
     first, and the group is given up only if that breaks at it: not where it gets past it, does not
     come to it, or ends for want of memory or by a signal from outside. One that is known to have
-    been applied stays: by a snapshot, a published digest, or a write after it (which a start wipes,
-    even one that fails). Whether another release had applied it, or this one before, is for you to
-    know, and with --untried (for a group at which a replay hangs) all of it: whoever gives up a
-    group that was applied takes back what clients were told. The bytes are kept beside the
-    segments, in a file that ends with .cut.
+    been applied stays: by a snapshot, a published digest, or a write after it. Whether another
+    release had applied it, or this one before, is for you to know, and with --untried (for a group
+    at which a replay hangs) all of it: whoever gives up a group that was applied takes back what
+    clients were told. The bytes are kept beside the segments, in a file that ends with .cut.
     """
     from exchange.journal.backup import MANIFEST_NAME
     from exchange.recovery import GENESIS, CutRefused, cut_last_group, last_group

@@ -12,9 +12,11 @@ from exchange.blobs import BlobStore
 from exchange.core.commands import Advance
 from exchange.core.exchange import Exchange
 from exchange.core.limits import RULES_VERSION
-from exchange.journal import GroupRecord, LocalLog, SnapshotStore
+from exchange.engine import Engine, EngineConfig
+from exchange.journal import GroupRecord, JournalNotReplayed, LocalLog, SnapshotStore
 from exchange.journal.segment import fill_zeros
 from exchange.recovery import GENESIS, DigestFile, Published
+from exchange.testing import ManualClock
 from flopex import backups
 from flopex.cli.exits import ExitCode
 from flopex.replay import replay_journal
@@ -151,6 +153,23 @@ def test_a_replay_that_does_not_come_to_the_last_group_proves_nothing_of_it(data
     refused = flopex("cut", data, "--yes")
     assert refused.exit_code == ExitCode.FAILED
     assert "does not even come to it" in refused.stderr
+
+
+def test_a_write_that_was_begun_after_it_protects_it_beyond_starts_that_fail(data: Path) -> None:
+    break_the_core(data)
+    with log_of(data) as log:
+        log.append(GroupRecord(log.next_sequence, 1, 1, bytes(range(256)) * 8))
+    last = max((data / "journal").glob("*.log"))
+    whole = last.read_bytes().rstrip(b"\0")
+    with last.open("r+b") as segment:
+        segment.seek(len(whole) - 600)
+        segment.write(bytes(600))  # as if the machine had lost power
+    config = EngineConfig(data / "journal", genesis=GENESIS, snapshots=data / "snapshots")
+    for _ in range(2):
+        with pytest.raises(JournalNotReplayed):
+            Engine.open(config, ManualClock())
+        refused = flopex("cut", data, "--yes", "--untried")
+        assert "a write after it was begun: it was applied" in refused.stderr
 
 
 def end_replays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
