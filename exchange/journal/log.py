@@ -63,9 +63,9 @@ class LocalLog:
     """A journal in a folder of this machine, under an exclusive lock.
 
     Opening it reads and checks every byte. A torn tail (a group whose writing was cut off, which
-    was never acknowledged) is reported in `recovered.torn_tail` and overwritten with zeros when the
-    first group is written: what comes before then can fail, and whoever asks why finds the bytes.
-    Any other bytes that are not what was written stop the opening.
+    was never acknowledged) is reported in `recovered.torn_tail`. It is overwritten with zeros when
+    the first group is written: a start may fail before, and whoever asks why finds the bytes. Any
+    other bytes that are not what was written stop the opening.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp()) / "journal"
@@ -311,8 +311,6 @@ class LocalLog:
         self._torn_tail = stat.torn_tail
         try:
             self._lengthen(last.path, last.segment_bytes)
-            if cut_damaged_tail:  # what was decided is done, whatever becomes of this start
-                self._cut_torn_tail()
             self._open_segment(last.path, last.segment_bytes, last.alignment)
         except OSError as error:
             raise JournalWriteFailed(last.path, self._offset, str(error)) from error

@@ -2,7 +2,7 @@
 
 A gateway cancels the job of a client that has gone. Where the gateway itself has died, nobody else
 would: the job would run unread to its budget. So a job that a gateway has submitted or follows ends
-here, once nobody has followed it for a while.
+here, once nobody has followed it for a while. (An engine that starts again does not know of them.)
 """
 
 from __future__ import annotations
@@ -37,12 +37,18 @@ class FollowedJobs:
         self._left: dict[int, asyncio.TimerHandle] = {}
 
     def __len__(self) -> int:
-        """Jobs that are followed, or were a moment ago."""
+        """Jobs that are followed, were a moment ago, or are about to be."""
         return len(self._readers) + len(self._left)
 
-    def expect(self, job_id: int) -> None:
-        """A job was submitted by a gateway, which is about to follow it."""
-        if job_id not in self._readers:
+    def expect(self, job_id: int, *, again: bool) -> None:
+        """A job was submitted by a gateway, which is about to follow it.
+
+        Args:
+            job_id: Of the job.
+            again: It was there before; who submitted it may have been somebody else, and does not
+                follow it.
+        """
+        if job_id in self._left or not (again or job_id in self._readers):
             self._stop_waiting(job_id)
             self._expect_another(job_id)
 

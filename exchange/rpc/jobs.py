@@ -77,7 +77,8 @@ class JobServicer:
 
     def _expect_reader(self, submitted: asyncio.Future[pb.SubmitJobResponse]) -> None:
         if not submitted.cancelled() and submitted.exception() is None:
-            self._followed.expect(submitted.result().job.job_id)
+            answer = submitted.result()
+            self._followed.expect(answer.job.job_id, again=answer.repeated_request)
 
     async def CancelJob(
         self, request: pb.CancelJobRequest, context: Context

@@ -13,8 +13,10 @@ import pytest
 
 from exchange.http.calls import UNREAD_MAX, Calls
 from exchange.http.errors import of_rpc
+from exchange.rpc import followed
 from exchange.rpc.calls import MESSAGE_BYTES_MAX, IncomingCall
 from exchange.rpc.errors import Code, RpcError, busy
+from exchange.rpc.inside import SUBMIT_JOB
 from exchange.v1 import job_service_pb2 as jobs_pb
 from exchange.v1 import market_data_service_pb2 as market_pb
 from tests.exchange.http.site import PAPER, Site, eventually, open_site
@@ -69,6 +71,36 @@ async def test_a_key_that_is_no_text_is_no_key(site: Site) -> None:
     writer.write(request + b"Connection: close\r\n\r\n")
     assert b" 401 " in await reader.readline()
     writer.close()
+
+
+async def test_a_submission_is_watched_also_where_its_caller_dies_under_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(followed, "ABANDONED_S", 0.1)
+    job_blobs: Any = site.exchange.server.services.job_blobs
+    put, putting, go_on = job_blobs._put, asyncio.Event(), asyncio.Event()
+
+    async def slow(*arguments: Any) -> None:
+        putting.set()
+        await go_on.wait()
+        await put(*arguments)
+
+    monkeypatch.setattr(job_blobs, "_put", slow)
+    request = jobs_pb.SubmitJobRequest(
+        client_job_id=site.exchange.id(),
+        model="instant",
+        input=jobs_pb.JobInput(prompt="one two", output_tokens_max=16),
+        quantity_mflop=1_000,
+        value_nanos=10_000,
+    )
+    asking = asyncio.create_task(calls_of(site).unary(SUBMIT_JOB, request, key_of(site)))
+    await putting.wait()
+    asking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asking
+    go_on.set()
+    jobs = site.exchange.core.jobs
+    await eventually(lambda: any(job.state.name == "CANCELLED" for job in jobs.values()))
 
 
 async def test_a_stream_ends_with_its_block(site: Site) -> None:

@@ -170,8 +170,13 @@ def test_a_damaged_last_group_is_given_up_only_on_request(write: Write, open_log
         assert isinstance(torn, TornTail)
         assert (torn.offset, torn.offset + torn.bytes) == (start, 8192)
         assert list(log.read_from(1)) == written.groups[:1]
+    # A start that failed has given up nothing.
+    with pytest.raises(JournalDamaged):
+        open_log(FOLDER, files=written.disk)
+    with open_log(FOLDER, files=written.disk, cut_damaged_tail=True) as log:
+        log.append(GroupRecord(log.next_sequence, 1, 1, b"again"))
     with open_log(FOLDER, files=written.disk) as log:
-        assert log.recovered.torn_tail is None
+        assert (log.recovered.torn_tail, log.recovered.groups) == (None, 2)
 
 
 def test_damage_before_a_good_group_is_never_given_up(write: Write, open_log: OpenLog) -> None:

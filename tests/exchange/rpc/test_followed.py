@@ -50,11 +50,14 @@ async def test_who_was_never_followed_and_who_is_over_are_left_alone(rig: Rig) -
 
 
 async def test_a_job_whose_reader_never_comes_ends(rig: Rig) -> None:
-    job, read, jobs = await rig.submit(), await rig.submit(), FollowedJobs(rig.services)
-    for submitted in (job, job, read):
-        jobs.expect(submitted.job_id)
+    job, read, other = [await rig.submit() for _ in range(3)]
+    jobs = FollowedJobs(rig.services)
+    for submitted in (job, read):
+        jobs.expect(submitted.job_id, again=False)
+    jobs.expect(job.job_id, again=True)
+    jobs.expect(other.job_id, again=True)  # its submitter does not mean to follow it
     with jobs.follow(read.job_id):
-        jobs.expect(read.job_id)  # the retry of who reads it
+        jobs.expect(read.job_id, again=True)  # the retry of who reads it
         jobs.check()
         await rig.until(lambda: rig.state(job) == "CANCELLED")
-        assert (rig.state(read), len(jobs)) == ("QUEUED", 1)
+        assert (rig.state(read), rig.state(other), len(jobs)) == ("QUEUED", "QUEUED", 1)

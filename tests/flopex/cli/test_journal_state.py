@@ -155,16 +155,25 @@ def test_a_replay_that_does_not_come_to_the_last_group_proves_nothing_of_it(data
     assert "does not even come to it" in refused.stderr
 
 
-def test_a_write_that_was_begun_after_it_protects_it_beyond_starts_that_fail(data: Path) -> None:
+@pytest.mark.parametrize("cut_damaged_tail", [False, True])
+def test_a_write_that_was_begun_after_it_protects_it_beyond_starts_that_fail(
+    data: Path, cut_damaged_tail: bool
+) -> None:
     break_the_core(data)
-    with log_of(data) as log:
-        log.append(GroupRecord(log.next_sequence, 1, 1, bytes(range(256)) * 8))
     last = max((data / "journal").glob("*.log"))
+    with log_of(data) as log:
+        log.append(GroupRecord(log.next_sequence, 1, 1, b"x" * 600))
+    assert last == max((data / "journal").glob("*.log"))
     whole = last.read_bytes().rstrip(b"\0")
     with last.open("r+b") as segment:
         segment.seek(len(whole) - 600)
         segment.write(bytes(600))  # as if the machine had lost power
-    config = EngineConfig(data / "journal", genesis=GENESIS, snapshots=data / "snapshots")
+    config = EngineConfig(
+        data / "journal",
+        genesis=GENESIS,
+        snapshots=data / "snapshots",
+        cut_damaged_tail=cut_damaged_tail,
+    )
     for _ in range(2):
         with pytest.raises(JournalNotReplayed):
             Engine.open(config, ManualClock())

@@ -113,7 +113,7 @@ async def test_pages_of_other_sites_may_not_watch(site: Site) -> None:
 
 
 async def test_what_needs_no_key_inside_cannot_be_reached_from_outside(site: Site) -> None:
-    assert len(INSIDE) == 7
+    assert len(INSIDE) == 8
     async with site.exchange.channel() as opened:
         channel: Any = opened
         for path in INSIDE:
