@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from exchange.rpc.services import Services
 
 ABANDONED_S: Final = 15.0
-"""Such a job goes on for so long without a reader: longer than a gateway lets one wait
-for the retry of its client (`LINGER_S`), so that a gateway which lives decides by itself."""
+"""Such a job goes on for so long without a reader: longer than a gateway lets one wait for the
+retry of its client (`LINGER_S`), so that a gateway which lives decides by itself."""
 
 _log = structlog.get_logger(__name__)
 
