@@ -19,6 +19,7 @@ import msgspec
 
 from exchange.core.commands import decode
 from exchange.core.limits import RULES_VERSION
+from exchange.core.records import RecordError
 from exchange.journal import GroupRecord, JournalWalk, Position, SnapshotStore
 from exchange.journal.files import OsFileSystem
 from exchange.recovery.follower import Tail
@@ -59,6 +60,9 @@ def try_group(journal: Path, snapshots: Path, genesis: bytes, group: GroupRecord
         snapshots: The snapshots' folder.
         genesis: What the exchange started from.
         group: One of the journal's, behind all snapshots.
+
+    Raises:
+        OSError: no process can be started.
     """
     where = [str(journal), str(snapshots), genesis.hex(), str(group.first_sequence)]
     command = [sys.executable, "-P", "-m", "exchange.recovery.trial", *where]
@@ -95,7 +99,7 @@ def main(journal: Path, snapshots: Path, genesis: bytes, first_sequence: int) ->
                     started.replica.apply(group.first_sequence, group.payload)
                     continue
                 _say(_REACHED)
-                with contextlib.suppress(Exception):  # What applying it does is asked, below.
+                with contextlib.suppress(RecordError):  # Then applying it says so, below.
                     _say(_held(group))
                 try:
                     started.replica.apply(group.first_sequence, group.payload)
