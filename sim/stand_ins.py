@@ -12,6 +12,7 @@ from exchange.core.exchange import Exchange
 from exchange.core.jobs import Job
 from exchange.core.limits import FLOPS_PER_MFLOP
 from exchange.core.planning import LEG_NUMBERS
+from exchange.metering.adaptive import BUDGET_FLOPS_MAX, AdaptiveTrace, follows
 from exchange.metering.cards import ModelCard
 from exchange.metering.traces import DenseTrace, decode_trace, flops, tokens_affordable
 from sim.recording import Done, Recording
@@ -77,18 +78,20 @@ class StandIns:
         tokens_max = job.terms.output_tokens_max
         promised_ns = instrument.run_time_ns(work.input_tokens, tokens_max)
         done = self._done.get((job.account_id, job.terms.client_job_id))
+        card = core.models[work.model_id].card
+        budget_flops = work.quantity_mflop * FLOPS_PER_MFLOP
         if done is not None and done.model_id == work.model_id:
             takes_ns = max(1, round(promised_ns * done.pace))
-            return Work(takes_ns, done.trace, done.tokens_received, done.cause)
+            trace = _under(done.trace, card, budget_flops)
+            if trace is not None:
+                return Work(takes_ns, trace, done.tokens_received, done.cause)
         pace, share = self._typical.get(work.model_id, (1.0, 1.0))
         takes_ns = max(1, round(promised_ns * pace))
-        card = core.models[work.model_id].card
         if card.family == "adaptive":
             trace, tokens, cause = self._borrowed(job, card)
         else:
-            budget = work.quantity_mflop * FLOPS_PER_MFLOP
             wanted = max(1, round(share * tokens_max))
-            trace, tokens, cause = _dense(card, work.input_tokens, wanted, budget, tokens_max)
+            trace, tokens, cause = _dense(card, work.input_tokens, wanted, budget_flops, tokens_max)
         return Work(takes_ns, trace, tokens, cause, guessed=True)
 
     def _borrowed(self, job: Job, card: ModelCard) -> tuple[bytes, int, int]:
@@ -98,21 +101,34 @@ class StandIns:
         """
         work = job.work
         assert work is not None, "a lease is for no leg"
-        best, best_flops = None, 0
+        budget_flops = work.quantity_mflop * FLOPS_PER_MFLOP
+        best, best_trace, best_flops = None, b"", 0
         for done in self._by_model.get(work.model_id, []):
-            trace = decode_trace(done.trace)
+            under = _under(done.trace, card, budget_flops)
+            if under is None:
+                continue
+            trace = decode_trace(under)
             cost = flops(card, trace)
             fits = (
-                cost <= work.quantity_mflop * FLOPS_PER_MFLOP
+                cost <= budget_flops
                 and trace.prompt_tokens <= work.input_tokens_max
                 and done.tokens_given <= job.terms.output_tokens_max
                 and done.cause != c.StopCause.BUDGET
             )
             if fits and cost > best_flops:
-                best, best_flops = done, cost
+                best, best_trace, best_flops = done, under, cost
         if best is None:
             return _NOTHING, 0, c.StopCause.TIME
-        return best.trace, best.tokens_received, best.cause
+        return best_trace, best.tokens_received, best.cause
+
+
+def _under(trace: bytes, card: ModelCard, budget_flops: int) -> bytes | None:
+    """A recorded trace as it would be under another budget; None where it would not be the same."""
+    read = decode_trace(trace)
+    if not isinstance(read, AdaptiveTrace) or not read.thoughts:
+        return trace
+    under = read._replace(budget_flops=min(budget_flops, BUDGET_FLOPS_MAX))
+    return under.encode() if follows(card.shape, under, budget_flops) else None
 
 
 def stopped(work: Work, after_ns: int, cause: c.StopCause) -> Work:

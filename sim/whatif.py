@@ -151,7 +151,7 @@ class _Play:
             self._apply(answer(offered.worker_id, offered.lease_id, *fence))
         work = self._stand_ins.work(self._core, offered)
         self._guessed += work.guessed
-        if work.takes_ns > offered.stop_within_ns:
+        if work.takes_ns > offered.stop_within_ns or work.cause == c.StopCause.TIME:
             work = stopped(work, offered.stop_within_ns, c.StopCause.TIME)
         self._hold(Running(offered, work, self._core.now_ns))
 

@@ -39,7 +39,7 @@ from exchange.core.jobs import leg_of
 from exchange.core.lease import Lease
 from exchange.core.limits import ACCEPT_WITHIN_NS, SETTLE_AFTER_STOP_NS
 from exchange.core.reasons import Reason
-from exchange.core.settlement import judge
+from exchange.core.settlement import ends_too_early, judge
 from exchange.core.timers import TimerKind
 from exchange.core.workers import PRESENT
 from exchange.metering.costs import post_nanos
@@ -274,7 +274,8 @@ class LeaseDesk:
         work = job.work
         assert work is not None, "a lease is for no leg"
         model = self._state.models[work.model_id]
-        verdict = judge(command, job, work, model, context_tokens)
+        early = ends_too_early(lease, self._state.epoch, self._state.now_ns)
+        verdict = judge(command, job, model, context_tokens, early=early)
         if verdict.reason:
             lease.first_result = self._refuse_receipt(command, verdict.reason)
             self._fail(lease, LeaseState.FAILED, Fault.WORKER, verdict.reason)

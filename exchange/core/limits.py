@@ -14,12 +14,12 @@ MFLOP_PER_CU: Final = 1_000_000
 FLOPS_PER_MFLOP: Final = 1_000_000
 FLOPS_PER_CU: Final = 1_000_000_000_000
 
-RULES_VERSION: Final = 4
+RULES_VERSION: Final = 5
 """Changes whenever the same journal would give other events, or another digest over them; start-up
 refuses another."""
 EVENTS_SINCE_RULES: Final = 3
-"""The rules from which on the same commands give the same events; only the digest over them has
-changed since. What was made of such events stays good."""
+"""The rules from which on events say the same. What was made of them stays good, though a command
+may be answered otherwise since."""
 
 QUANTITY_MAX_MFLOP: Final = 10**15
 JOB_QUANTITY_MAX_MFLOP: Final = 10**13

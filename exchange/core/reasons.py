@@ -115,6 +115,6 @@ class Reason(IntEnum):
     RECEIPT_OVER_BUDGET = 805  # The receipt's FLOPs exceed the lease.
     # The receipt counts more tokens than the prompt or the chunks allow.
     RECEIPT_TOKENS_IMPLAUSIBLE = 806
-    RECEIPT_MALFORMED = 807  # The receipt's decision trace cannot be read.
+    RECEIPT_MALFORMED = 807  # The receipt's decision trace cannot be read, or contradicts itself.
     RECEIPT_LATE = 808  # The receipt came after settle_by or after the lease ended.
     RECEIPT_WRONG_OUTPUT = 809  # The receipt's output digest is not that of the chunks received.

@@ -28,6 +28,8 @@ STEPS_MAX: Final = 64
 END_TOKEN: Final = 2
 """The answer token that ends an answer."""
 MARGIN_MAX: Final = (1 << 32) - 1
+BUDGET_FLOPS_MAX: Final = 1 << 62
+"""What exceeds it is as good as this, and a trace names this: no answer takes so much."""
 
 
 class AdaptiveShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -313,6 +315,14 @@ def inconsistencies(shape: AdaptiveShape, trace: AdaptiveTrace) -> list[str]:
         if thought.token < 0:
             left += answer_flops(shape)
     return found + _ending(trace)
+
+
+def follows(shape: AdaptiveShape, trace: AdaptiveTrace, budget_flops: int) -> bool:
+    """Whether a trace is of a request under this budget, and breaks nothing (`inconsistencies`)."""
+    if not trace.thoughts:
+        return True
+    named = trace.budget_flops == min(budget_flops, BUDGET_FLOPS_MAX)
+    return named and not inconsistencies(shape, trace)
 
 
 def _ending(trace: AdaptiveTrace) -> list[str]:

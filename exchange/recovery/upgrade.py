@@ -46,9 +46,10 @@ def _same(tree: list[Any]) -> list[Any]:
     return tree
 
 
-CONVERTERS: Final[Mapping[int, Converter]] = {3: _same}
+CONVERTERS: Final[Mapping[int, Converter]] = {3: _same, 4: _same}
 """By the version that a state was under; each leads to the next version. States of rules 3, the
-first that had snapshots, are those of rules 4, whose digest of outcomes is over other bytes."""
+first that had snapshots, are those of rules 4, whose digest of outcomes is over other bytes; rules
+5 refuse receipts that those before took."""
 
 
 class UpgradeRefused(Exception):

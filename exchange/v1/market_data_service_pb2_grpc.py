@@ -160,7 +160,7 @@ class MarketDataServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListBestPrices(self, request, context):
-        """Best bids and asks of the past: as they stood at the first command of each second, where they had changed.
+        """Best bids and asks of the past: as they stood after the first commit group of each second, where they had changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

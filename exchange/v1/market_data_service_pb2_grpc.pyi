@@ -52,7 +52,7 @@ class MarketDataServiceStub:
     ListHourlyIndex: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ListHourlyIndexRequest, _market_data_service_pb2.ListHourlyIndexResponse]
     """The index of each hour that is over: what compute cost, little moved by odd prices (docs/reference/market-data.md)."""
     ListBestPrices: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ListBestPricesRequest, _market_data_service_pb2.ListBestPricesResponse]
-    """Best bids and asks of the past: as they stood at the first command of each second, where they had changed."""
+    """Best bids and asks of the past: as they stood after the first commit group of each second, where they had changed."""
     ExplainOrder: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ExplainOrderRequest, _market_data_service_pb2.ExplainOrderResponse]
     """Whether an order would fill now, and if not, what would make it fill. It is a look at what everybody may see; nothing
     is placed or held.
@@ -82,7 +82,7 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     ListHourlyIndex: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ListHourlyIndexRequest, _market_data_service_pb2.ListHourlyIndexResponse]  # type: ignore[assignment]
     """The index of each hour that is over: what compute cost, little moved by odd prices (docs/reference/market-data.md)."""
     ListBestPrices: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ListBestPricesRequest, _market_data_service_pb2.ListBestPricesResponse]  # type: ignore[assignment]
-    """Best bids and asks of the past: as they stood at the first command of each second, where they had changed."""
+    """Best bids and asks of the past: as they stood after the first commit group of each second, where they had changed."""
     ExplainOrder: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ExplainOrderRequest, _market_data_service_pb2.ExplainOrderResponse]  # type: ignore[assignment]
     """Whether an order would fill now, and if not, what would make it fill. It is a look at what everybody may see; nothing
     is placed or held.
@@ -169,7 +169,7 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_service_pb2.ListBestPricesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_data_service_pb2.ListBestPricesResponse, _abc.Awaitable[_market_data_service_pb2.ListBestPricesResponse]]:
-        """Best bids and asks of the past: as they stood at the first command of each second, where they had changed."""
+        """Best bids and asks of the past: as they stood after the first commit group of each second, where they had changed."""
 
     @_abc_1.abstractmethod
     def ExplainOrder(

@@ -213,7 +213,7 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_RECEIPT_TOKENS_IMPLAUSIBLE: _Reason.ValueType  # 806
     """The receipt counts more tokens than the prompt or the chunks allow."""
     REASON_RECEIPT_MALFORMED: _Reason.ValueType  # 807
-    """The receipt's decision trace cannot be read."""
+    """The receipt's decision trace cannot be read, or contradicts itself."""
     REASON_RECEIPT_LATE: _Reason.ValueType  # 808
     """The receipt came after settle_by or after the lease ended."""
     REASON_RECEIPT_WRONG_OUTPUT: _Reason.ValueType  # 809
@@ -416,7 +416,7 @@ REASON_RECEIPT_OVER_BUDGET: Reason.ValueType  # 805
 REASON_RECEIPT_TOKENS_IMPLAUSIBLE: Reason.ValueType  # 806
 """The receipt counts more tokens than the prompt or the chunks allow."""
 REASON_RECEIPT_MALFORMED: Reason.ValueType  # 807
-"""The receipt's decision trace cannot be read."""
+"""The receipt's decision trace cannot be read, or contradicts itself."""
 REASON_RECEIPT_LATE: Reason.ValueType  # 808
 """The receipt came after settle_by or after the lease ended."""
 REASON_RECEIPT_WRONG_OUTPUT: Reason.ValueType  # 809

@@ -29,7 +29,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 SCENARIO = msgspec.structs.replace(SMALL, windows=2, window_requests=0)
-DECISIONS = "5d44c10ec4435e4356a09e61badbf977f58b37bafce892becd7282bf7a5d828f"
+DECISIONS = "ec9b9306550131a76d4a7526baf5098adfe6e3c1f2155ede334c1c3490dc03a2"
 """On every machine (docs/benchmarks/simulator.md)."""
 
 

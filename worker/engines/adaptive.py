@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Final
 
-from exchange.metering.adaptive import ANSWER_TOKENS_MAX, Decision
+from exchange.metering.adaptive import ANSWER_TOKENS_MAX, BUDGET_FLOPS_MAX, Decision
 from exchange.metering.cards import ModelCard
 from exchange.v1.job_service_pb2 import StopCause
 from worker.engines.base import (
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from exchange.metering.adaptive import Policy
     from worker.model.forms import Form
     from worker.model.thinking import Batch, Thinking
-
-BUDGET_FLOPS_MAX: Final = 1 << 62
-"""What exceeds it is as good as this: no answer takes so much."""
 
 log: Final = logging.getLogger("flopex.worker")
 

@@ -27,10 +27,29 @@ from exchange.core.events import (
     Refused,
 )
 from exchange.core.leases import DECLINE_REASONS
-from exchange.core.limits import NS_PER_S
+from exchange.core.limits import FLOPS_PER_MFLOP, NS_PER_S
 from exchange.core.reasons import Reason
+from exchange.core.settlement import EARLY_MAX_NS, EARLY_SHARE
+from exchange.metering.adaptive import (
+    END_TOKEN,
+    AdaptiveShape,
+    AdaptiveTrace,
+    Decision,
+    Policy,
+    Step,
+    Thought,
+    follows,
+)
+from exchange.metering.cards import ModelCard
+from exchange.metering.traces import flops
 from tests.exchange.core.scenario import ASK, FUNDS, RECEIPT, Market, Offer, of_kind, replace
 
+ADAPTIVE = ModelCard(
+    name="adaptive-tiny",
+    family="adaptive",
+    template_tokens=1,
+    adaptive=AdaptiveShape(64, 128, 4, 4, 2, 128, 32, 256, 768, 10),
+)
 BILL = -(-ASK * 29 // 10**6)
 """What the usual receipt costs: 29 MFLOP."""
 
@@ -315,6 +334,70 @@ def test_a_lying_receipt_pays_nothing_for_good(market: Market, lie: str) -> None
     # The truth comes too late: one receipt per lease, and it had the first result.
     assert market.events(offer.receipt()) == [events[0]]
     assert market.real(market.seller) == 0
+
+
+def test_time_that_has_not_run_out_stops_no_job(market: Market) -> None:
+    """A worker that could end jobs unanswered, at once and unpunished, would be the cheapest."""
+    for done in ((0, 0), (10, 3)):
+        offer = market.running()
+        events = offer.settle(*done, cause=c.StopCause.TIME)
+        assert of_kind(events, ReceiptRefused)[0].reason == Reason.ENGINE_FAILED
+        assert of_kind(events, JobQueued)[0].attempt == 2
+        market.events(c.CancelJob(market.buyer, offer.job_id))
+    assert market.exchange.workers[market.worker].leases_failed == 2
+
+
+@pytest.mark.parametrize(("before_ns", "kind"), [(0, ReceiptSettled), (1, ReceiptRefused)])
+def test_a_worker_whose_time_ran_out_is_believed_as_far_as_clocks_differ(
+    market: Market, before_ns: int, kind: type
+) -> None:
+    offer = market.running()
+    whole_ns = offer.event.stop_within_ns
+    market.later(whole_ns - whole_ns // EARLY_SHARE - EARLY_MAX_NS - before_ns)
+    assert isinstance(offer.settle(10, 3, cause=c.StopCause.TIME)[0], kind)
+
+
+def test_a_lease_that_lived_through_a_restart_ends_when_its_worker_says(market: Market) -> None:
+    """Its time was extended by what the exchange was away; the worker's own ran on."""
+    offer = market.running()
+    market.do(c.Recovered(market.exchange.epoch + 1, 5 * NS_PER_S))
+    assert isinstance(offer.settle(10, 3, cause=c.StopCause.TIME)[0], ReceiptSettled)
+
+
+def test_what_an_adaptive_model_decided_must_follow() -> None:
+    """Steps that no budget pays, experts that are not there, decisions for no reason: unpaid."""
+    market = Market(ADAPTIVE)
+    step = Step(experts=0b0011, now_ppm=950_000, ever_ppm=960_000, margin_ppm=1)
+    unsure, absent = step._replace(now_ppm=0), step._replace(experts=0xFFFF)
+    twice = step._replace(experts=0b0111)
+    lies = [
+        ((absent,) * 32, Decision.ANSWER),
+        ((absent,) * 32, Decision.HOPELESS),
+        ((twice,), Decision.ANSWER),
+        ((step, step), Decision.ANSWER),  # it was sure after the first
+        ((unsure,) * (ADAPTIVE.shape.steps_max + 1), Decision.STEPS),
+        ((unsure,), Decision.ANSWER),
+        ((step,), Decision.ANSWER),  # and this is the truth
+    ]
+    for steps, decision in lies:
+        offer = market.running()
+        budget_flops = offer.event.quantity_mflop * FLOPS_PER_MFLOP
+        thought = Thought(steps, decision, -1 if decision == Decision.HOPELESS else END_TOKEN, 1)
+        trace = AdaptiveTrace(10, budget_flops, Policy(), (thought,))
+        nothing = offer.receipt(0, 0, cause=c.StopCause.FINISHED)
+        told = {"flops": flops(ADAPTIVE, trace), "tokens_received": 1, "trace": trace.encode()}
+        answer = market.events(replace(nothing, **told))[0]
+        if (steps, decision) == lies[-1]:
+            assert isinstance(answer, ReceiptSettled)
+            continue
+        assert answer == ReceiptRefused(
+            offer.lease_id, market.worker, Reason.RECEIPT_MALFORMED, RECEIPT
+        )
+        market.events(c.CancelJob(market.buyer, offer.job_id))
+        # Nor does the truth under another budget than the lease's count.
+        other = AdaptiveTrace(10, budget_flops + 1, Policy(), (Thought((step,), *thought[1:]),))
+        assert not follows(ADAPTIVE.shape, other, budget_flops)
+    market.close()
 
 
 def test_a_repeated_receipt_gets_the_first_result_and_posts_nothing(market: Market) -> None:

@@ -16,7 +16,7 @@ from exchange.readmodel.feed import Feed
 from exchange.readmodel.progress import START, read_progress
 from exchange.recovery import follow
 from flopex.cli.exits import ExitCode
-from tests.exchange.recovery.journals import GENESIS, RULES_3, go_on, upgraded
+from tests.exchange.recovery.journals import GENESIS, OLDER, go_on, upgraded
 from tests.flopex.cli.runner import run
 
 OLD = 3
@@ -35,7 +35,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Databa
     fed = connect(url)
     with monkeypatch.context() as old:
         old.setattr(feed_module, "RULES_VERSION", OLD)
-        feed = Feed.open(RULES_3 / "journal", fed)
+        feed = Feed.open(OLDER[OLD] / "journal", fed)
         feed.run_to_end()
         feed.close()
     fed.change(f"UPDATE progress SET rules_version = {OLD}")

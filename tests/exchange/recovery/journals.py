@@ -20,9 +20,11 @@ from tests.exchange.core.scenario import Market
 GENESIS: Final = b"recovery tests"
 SEGMENT_BYTES: Final = 16 << 10
 GROUP_MAX: Final = 20
-RULES_3: Final = Path(__file__).parent / "older" / "rules-3"
-"""What a release under rules 3 left behind: the first 300 commands of seed 101, a snapshot, and the
-digests that it published last."""
+OLDER: Final = {
+    rules: Path(__file__).parent / "older" / f"rules-{rules}" for rules in range(3, RULES_VERSION)
+}
+"""What releases under older rules left behind: the first 300 commands of seed 101, a snapshot, and
+the digests that they published last."""
 
 
 @cache
@@ -75,9 +77,9 @@ def replayed(found: tuple[GroupRecord, ...]) -> Replica:
     return replica
 
 
-def upgraded(folder: Path) -> int:
-    """Make a data directory of what the release under rules 3 left; its last sequence then."""
-    shutil.copytree(RULES_3, folder)
+def upgraded(folder: Path, rules: int = 3) -> int:
+    """Make a data directory of what the release under these rules left; its last sequence then."""
+    shutil.copytree(OLDER[rules], folder)
     return upgrade(folder / "journal", folder / "snapshots", GENESIS).sequence
 
 

@@ -26,7 +26,7 @@ from exchange.journal.segment import UNFINISHED_NAME
 from exchange.recovery import DigestFile, UpgradeRefused, follow, upgrade
 from tests.exchange.recovery.journals import (
     GENESIS,
-    RULES_3,
+    OLDER,
     SEGMENT_BYTES,
     groups,
     replayed,
@@ -155,17 +155,18 @@ def test_what_cannot_be_taken_over_is_refused(tmp_path: Path) -> None:
         go_on(tmp_path)
 
 
-def test_what_a_release_before_left_goes_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rules", OLDER)
+def test_what_a_release_before_left_goes_over(tmp_path: Path, rules: int) -> None:
     """Under rules 3 outcomes had another digest, which the upgraded snapshot goes on from."""
     folder = tmp_path / "data"
-    shutil.copytree(RULES_3, folder)
+    shutil.copytree(OLDER[rules], folder)
     (last,) = SnapshotStore(folder / "snapshots").paths()
     before = SnapshotStore(folder / "snapshots").read_head(last)
     (published,) = DigestFile(folder / "snapshots").read()
     assert published == (before.sequence, before.outcomes, before.digest)
     assert rules_since(folder / "journal", RULES_VERSION) is None
     done = upgrade(folder / "journal", folder / "snapshots", GENESIS)
-    assert (done.from_rules, done.to_rules) == (3, RULES_VERSION)
+    assert (done.from_rules, done.to_rules) == (rules, RULES_VERSION)
     started = start(folder)
     assert started.replica.core.dump() == replayed(groups(101, 300)).core.dump()
     assert started.replica.outcomes == before.outcomes
