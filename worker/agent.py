@@ -27,7 +27,8 @@ from worker.workshop import Workshop
 
 EXIT_DRAINED: Final = 0
 EXIT_STOPPED: Final = 1
-"""Stopped at once, or the drain took too long, or the engine broke: leases may have been lost."""
+"""Stopped at once, or the drain took too long, or the engine broke: leases may have been lost. Or
+it was another process's drain that went on."""
 GOODBYE_S: Final = 0.25
 """How long a stop waits for the goodbye to be sent."""
 SAME_WISH_S: Final = 0.5
@@ -71,6 +72,8 @@ class Agent:
         }
         self._backoff = Backoff()
         self._stopped = asyncio.Event()
+        self._registered = False
+        self._found_draining = False
 
     def drain(self) -> None:
         """Take no new lease, finish what is held, leave; a second call stops at once."""
@@ -94,13 +97,14 @@ class Agent:
         """
         serving = asyncio.create_task(self._serve())
         stopping = asyncio.create_task(self._wait_for_stop(serving))
-        overdue = asyncio.create_task(self._wait_for_overdue_drain())
+        overdue = asyncio.create_task(self._wait_for_overdue_drain(serving))
         tasks = (serving, stopping, overdue)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if serving.done() and (not self._stopped.is_set() or not self._workshop.held):
                 serving.result()
-                return EXIT_STOPPED if self._workshop.broken else EXIT_DRAINED
+                whole = not self._workshop.broken and not self._found_draining
+                return EXIT_DRAINED if whole else EXIT_STOPPED
             log.warning("stopped with %d leases open", len(self._workshop.held))
             return EXIT_STOPPED
         finally:
@@ -113,10 +117,12 @@ class Agent:
         await self._stopped.wait()
         await asyncio.wait({serving}, timeout=GOODBYE_S)
 
-    async def _wait_for_overdue_drain(self) -> None:
+    async def _wait_for_overdue_drain(self, serving: asyncio.Task[None]) -> None:
         await self._intent.wait_for_drain()
         await asyncio.sleep(self._config.drain_timeout_s)
         log.warning("the drain took longer than %.0f s", self._config.drain_timeout_s)
+        self.stop()
+        await self._wait_for_stop(serving)
 
     async def _serve(self) -> None:
         await self._workshop.ready()
@@ -151,10 +157,19 @@ class Agent:
             return None
         finally:
             await channel.close()
+            self._note_registration(session)
             if session.registered and loop.time() - began > STABLE_S:
                 self._backoff.reset()
         log.info("session ended: %s", end.value)
         return end
+
+    def _note_registration(self, session: Session) -> None:
+        """A drain that a process before this one began ends this one, too: it must start anew."""
+        if session.registered and not self._registered:
+            self._registered = True
+            self._found_draining = session.found_draining
+            if session.found_draining:
+                log.error("a process before this one was draining; now that it has, start again")
 
     async def _pause(self) -> None:
         wait_s = self._backoff.wait_s()

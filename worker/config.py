@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from exchange.client.channel import Tls
-from worker.model.sizes import DEFAULT_SIZE
+from worker.model.sizes import BATCH_MAX, DEFAULT_SIZE
 from worker.quoting import QuotePolicy
 
 QUOTE_TTL_S: Final = 60.0
@@ -94,3 +94,5 @@ class WorkerConfig:
             raise ValueError("a worker needs the exchange's address and a name")
         if not 1 <= self.slots <= SLOTS_MAX:
             raise ValueError(f"slots must lie between 1 and {SLOTS_MAX}")
+        if self.engine == "adaptive" and self.slots > BATCH_MAX:
+            raise ValueError(f"at most {BATCH_MAX} slots of the adaptive engine think together")

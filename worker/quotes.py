@@ -42,6 +42,11 @@ class QuoteBoard:
         for kept in (self._plans, self._prices, self._due_at):
             kept.pop(instrument, None)
 
+    def asks_at_most(self, instrument: str, price_nanos: int) -> bool:
+        """Whether a slot may be sold at this price by what is quoted."""
+        prices = self._prices.get(instrument)
+        return prices is not None and prices[0] <= price_nanos
+
     def declined(self, now_s: float) -> None:
         """An offer was declined, and the exchange ended the pool's quotes: quote again soon."""
         for instrument, due_at in self._due_at.items():

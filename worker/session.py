@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
+from exchange.client.errors import call_failed
 from exchange.client.reasons import reason_name
 from exchange.metering.receipts import register_bytes
 from exchange.v1 import job_service_pb2 as jobs_pb
@@ -36,6 +37,10 @@ HEARTBEAT_MIN_S: Final = 0.05
 NS_PER_S: Final = 1_000_000_000
 READY: Final = WorkerState.WORKER_STATE_READY
 """Looked up once: a name of a protobuf enumeration is searched for in Python, each time."""
+GONE_STATES: Final = (WorkerState.WORKER_STATE_LOST, WorkerState.WORKER_STATE_LEFT)
+"""The exchange sells nothing of a worker in one of these until it registers again."""
+REPLACED: Final = "SESSION_REPLACED"
+"""Why the exchange ends a session whose worker has opened another."""
 
 GONE_REASONS: Final = (
     Reason.REASON_STALE_FENCE,
@@ -51,12 +56,17 @@ class WorkerRefused(Exception):
     """The exchange does not want this worker; trying again would not help."""
 
 
+class WorkerReplaced(WorkerRefused):
+    """Another process has registered as this worker since."""
+
+
 class SessionEnd(enum.Enum):
     """How a session ended."""
 
     LEFT = "we said goodbye"
     GOODBYE = "the exchange said goodbye"
     CLOSED = "the exchange closed it"
+    GONE = "the exchange takes us for gone"
 
 
 class Intent:
@@ -93,6 +103,7 @@ class Session:
 
     Attributes:
         registered: The exchange took the registration.
+        found_draining: The exchange then had this worker as one that drains.
     """
 
     def __init__(
@@ -115,12 +126,14 @@ class Session:
         self._heartbeat_s = 1.0
         self._heartbeat_at = 0.0
         self.registered = False
+        self.found_draining = False
 
     async def run(self, channel: grpc.aio.Channel) -> SessionEnd:
         """Register, and serve until one side ends it.
 
         Raises:
             WorkerRefused: the registration was refused for good.
+            WorkerReplaced: another process is this worker now.
             grpc.aio.AioRpcError: the connection failed or the exchange ended it with an error.
             TimeoutError: no answer to the registration.
         """
@@ -160,6 +173,7 @@ class Session:
             len(held),
         )
         self._workshop.resume(held, answer.registered.resumed)
+        self.found_draining = answer.registered.state == WorkerState.WORKER_STATE_DRAINING
         self._enter(answer.registered.state)
 
     async def _serve(self, call: Call) -> SessionEnd:
@@ -205,8 +219,11 @@ class Session:
                     log.info(
                         "the exchange changed our state: %s", _state_name(message.change.state)
                     )
+                    if message.change.state in GONE_STATES:
+                        return SessionEnd.GONE
                     self._enter(message.change.state)
                 case "goodbye":
+                    await self._hear_why(call)
                     return SessionEnd.GOODBYE
                 case _:
                     # A heartbeat, or something newer than this worker.
@@ -214,10 +231,35 @@ class Session:
             self._intent.news.set()
         return SessionEnd.CLOSED
 
+    async def _hear_why(self, call: Call) -> None:
+        """After a goodbye: how the exchange ends the call.
+
+        This process has one session at a time, so only another one can have replaced it. The two
+        would put each other out for ever, each time at the cost of the other's leases.
+
+        Raises:
+            WorkerReplaced: another process has opened a session as this worker.
+        """
+        try:
+            async with asyncio.timeout(GOODBYE_TIMEOUT_S):
+                while await self._read(call) is not None:
+                    continue
+        except TimeoutError:
+            return
+        except grpc.aio.AioRpcError as error:
+            if call_failed(error).reason == REPLACED:
+                raise WorkerReplaced(
+                    f"another process has registered as {self._config.name}, with this worker's key"
+                ) from error
+
     def _offered(self, offer: pb.LeaseOffer) -> None:
         reason = Reason.REASON_WORKER_PAUSED
         if self._state == READY and not self._intent.draining:
-            reason = self._workshop.take(offer)
+            if self._quotes.asks_at_most(offer.instrument, offer.price_nanos):
+                reason = self._workshop.take(offer)
+            else:
+                # By a quote of a process before this one, which the exchange still had.
+                reason = Reason.REASON_WORKER_DECLINED
         if reason == Reason.REASON_UNSPECIFIED:
             log.info(
                 "lease %d taken: %s, at most %d MFLOP at %d nano-dollars per CU, attempt %d",

@@ -21,6 +21,7 @@ from exchange.v1 import worker_service_pb2 as pb
 
 FOLDER: Final = "receipts"
 SUFFIX: Final = ".receipt"
+DRAFT_SUFFIX: Final = ".new"
 _LENGTH: Final = struct.Struct("<I")
 
 log: Final = logging.getLogger("flopex.worker")
@@ -40,16 +41,21 @@ class Spool:
         """
         self._folder.mkdir(mode=0o700, exist_ok=True)
         path = self._path(receipt.lease_id, receipt.fence)
-        draft = path.with_suffix(".new")
+        draft = path.with_suffix(DRAFT_SUFFIX)
         draft.unlink(missing_ok=True)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            for message in (receipt, *chunks):
-                data = message.SerializeToString()
-                file.write(_LENGTH.pack(len(data)) + data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                for message in (receipt, *chunks):
+                    data = message.SerializeToString()
+                    file.write(_LENGTH.pack(len(data)) + data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.rename(path)
+        except OSError:
+            # On a full disk it would take what is left.
+            draft.unlink(missing_ok=True)
+            raise
         folder = os.open(self._folder, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -62,7 +68,13 @@ class Spool:
             self._path(lease_id, fence).unlink()
 
     def kept(self) -> list[tuple[pb.Receipt, list[pb.Chunk]]]:
-        """What is there, oldest lease first; a file that cannot be read is left for its owner."""
+        """What is there, oldest lease first; a file that cannot be read is left for its owner.
+
+        For the start of a process: what an earlier one did not finish writing is removed.
+        """
+        for draft in self._folder.glob(f"*{DRAFT_SUFFIX}"):
+            with contextlib.suppress(OSError):
+                draft.unlink()
         found = []
         for path in self._folder.glob(f"*{SUFFIX}"):
             try:

@@ -274,8 +274,15 @@ class SessionHub:
             # Its timers end it a little later.
             _log.warning("a lease could not be given back at once", lease_id=lease.lease_id)
 
+    def is_replaced(self, session: WorkerSession) -> bool:
+        """Whether its worker has opened another since: what it still says is out of date."""
+        return self._sessions.get(session.worker_id, session) is not session
+
     def leave(self, session: WorkerSession) -> None:
         """The worker has said goodbye."""
+        if self.is_replaced(session):
+            session.end()
+            return
         try:
             future = self._services.engine.submit(LeaveWorker(session.worker_id))
         except (EngineBusy, EngineStopped):

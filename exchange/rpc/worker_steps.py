@@ -88,6 +88,8 @@ class WorkerSteps:
         session.heard()
 
     async def _drain(self, session: WorkerSession, _message: pb.Drain) -> None:
+        if self._hub.is_replaced(session):
+            return
         command = SetWorker(session.account_id, session.worker_id, WorkerAction.DRAIN)
         await self._step(session, command, 0)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -52,6 +54,10 @@ HINTS: Final = {
 REFUSED_HINT: Final = (
     "the key needs the role worker; a name that was taken before needs the worker.key with which "
     "it was taken"
+)
+REPLACED_HINT: Final = (
+    "a name and its worker.key are one process's: stop the other one, or give one of them another "
+    "--name and --worker-data"
 )
 
 Name = Annotated[
@@ -139,34 +145,49 @@ async def run(
     """
     from worker.agent import run_worker
     from worker.config import InstantOptions, WorkerConfig
-    from worker.engines.base import EngineError
-    from worker.identity import IdentityError
-    from worker.session import WorkerRefused
 
     configure_logs(log_level, session.json)
     worker_name = name or socket.gethostname()
     key = session.key()
-    config = WorkerConfig(
-        target=session.target,
-        key=key,
-        name=worker_name,
-        data_dir=(worker_data or session.data / "workers" / worker_name).expanduser(),
-        quotes=await _plans(session, quote, model_of(engine, size)),
-        engine=engine.value,
-        slots=slots,
-        threads=threads,
-        gguf=gguf,
-        fast=fast,
-        device=device,
-        size=size.value,
-        instant=InstantOptions(
-            delay_s=instant_delay,
-            prompt_delay_s=-instant_head_start,
-            prompt_tokens_per_s=instant_prompt_rate,
-        ),
-    )
-    try:
+    quotes = await _plans(session, quote, model_of(engine, size))
+    with _refused_settings():
+        config = WorkerConfig(
+            target=session.target,
+            key=key,
+            name=worker_name,
+            data_dir=(worker_data or session.data / "workers" / worker_name).expanduser(),
+            quotes=quotes,
+            engine=engine.value,
+            slots=slots,
+            threads=threads,
+            gguf=gguf,
+            fast=fast,
+            device=device,
+            size=size.value,
+            instant=InstantOptions(
+                delay_s=instant_delay,
+                prompt_delay_s=-instant_head_start,
+                prompt_tokens_per_s=instant_prompt_rate,
+            ),
+        )
+    with _explained(engine):
         status = await run_worker(config)
+    session.output.summary(name=worker_name, drained=status == 0)
+    if status:
+        raise CommandError("stopped before its leases were finished", reason="STOPPED")
+
+
+@contextlib.contextmanager
+def _explained(engine: EngineName) -> Iterator[None]:
+    """What ends a worker, as the command's own errors."""
+    from worker.engines.base import EngineError
+    from worker.identity import IdentityError
+    from worker.session import WorkerRefused, WorkerReplaced
+
+    try:
+        yield
+    except WorkerReplaced as error:
+        raise CommandError(str(error), REPLACED_HINT, reason="REPLACED") from error
     except WorkerRefused as error:
         text = f"the exchange refused: {error}"
         raise CommandError(text, REFUSED_HINT, reason="REFUSED") from error
@@ -176,9 +197,15 @@ async def run(
         ) from error
     except IdentityError as error:
         raise CommandError(str(error), reason="IDENTITY") from error
-    session.output.summary(name=worker_name, drained=status == 0)
-    if status:
-        raise CommandError("stopped before its leases were finished", reason="STOPPED")
+
+
+@contextlib.contextmanager
+def _refused_settings() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        hint = "see: flopex worker run --help"
+        raise CommandError(str(error), hint, ExitCode.USAGE, "SETTINGS") from error
 
 
 async def _plans(session: Session, quotes: list[str], model: str) -> tuple[QuotePlan, ...]:

@@ -198,9 +198,44 @@ async def test_a_drain_that_takes_too_long_is_given_up(
 ) -> None:
     config = make_config(exchange.target, tmp_path, instant=STUCK, drain_timeout_s=0.2)
     async with running_worker(config) as worker:
-        await begin(exchange)
+        session, _ = await begin(exchange)
         worker.agent.drain()
-        assert await worker.exit_status() == EXIT_STOPPED
+        await session.next("drain")
+        # Its lease goes back at once, and is not waited for until the worker counts as lost.
+        await left(session, worker, EXIT_STOPPED)
+
+
+async def test_a_drain_that_another_process_began_is_not_called_a_success(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    """A supervisor that starts anew what failed must start this again."""
+    async with running_worker(make_config(exchange.target, tmp_path)) as worker:
+        session = await exchange.session()
+        await session.welcome(state=pb.WORKER_STATE_DRAINING)
+        await left(session, worker, EXIT_STOPPED)
+
+
+async def test_a_drain_that_was_asked_for_while_it_was_away_is_one(
+    exchange: ScriptedExchange, tmp_path: Path
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path)) as worker:
+        session = await exchange.session()
+        await session.welcome()
+        session.close(grpc.StatusCode.UNAVAILABLE)
+        session = await exchange.session()
+        await session.welcome(state=pb.WORKER_STATE_DRAINING)
+        await left(session, worker, EXIT_DRAINED)
+
+
+@pytest.mark.parametrize("state", [pb.WORKER_STATE_LEFT, pb.WORKER_STATE_LOST])
+async def test_a_worker_that_is_taken_for_gone_registers_again(
+    exchange: ScriptedExchange, tmp_path: Path, state: pb.WorkerState.ValueType
+) -> None:
+    async with running_worker(make_config(exchange.target, tmp_path)):
+        session = await exchange.session()
+        await session.welcome()
+        await session.send(change=pb.WorkerChange(state=state))
+        await (await exchange.session()).welcome()
 
 
 @pytest.mark.parametrize(

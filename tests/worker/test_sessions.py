@@ -73,6 +73,20 @@ async def test_a_lease_runs_from_offer_to_payment(
         await left(session, worker, EXIT_DRAINED)
 
 
+@pytest.mark.parametrize("changes", [{"instrument": "instant/gpu/interactive"}, {"price_nanos": 9}])
+async def test_what_a_quote_of_an_earlier_process_sold_is_declined(
+    exchange: ScriptedExchange, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """The exchange keeps quotes while a worker may come back, and the owner may have new ones."""
+    async with running_worker(make_config(exchange.target, tmp_path)):
+        session = await exchange.session()
+        await session.welcome()
+        await session.offer(1, **changes)
+        assert (await session.next("decline")).reason == Reason.REASON_WORKER_DECLINED
+        await session.offer(2)
+        assert (await session.next("accept")).lease_id == 2
+
+
 async def test_an_answer_is_cut_at_its_budget_and_refused_below_one_token(
     exchange: ScriptedExchange, tmp_path: Path
 ) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 from exchange.v1 import worker_service_pb2 as pb
 from tests.worker.leased import begin
 from tests.worker.scripted import ScriptedExchange, make_config, running_worker, text_of
-from worker.spool import FOLDER, Spool
+from worker.spool import DRAFT_SUFFIX, FOLDER, Spool
 
 FENCE = pb.Fence(epoch=1, sequence=9)
 
@@ -35,6 +37,25 @@ def test_receipts_are_kept_until_they_are_forgotten(tmp_path: Path) -> None:
     spool.forget(11, FENCE)
     spool.forget(11, FENCE)
     assert spool.kept() == [(receipt(2), [])]
+
+
+def test_what_could_not_be_written_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path)
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="no space left"):
+            spool.keep(receipt(1), chunks(1))
+    assert list((tmp_path / FOLDER).iterdir()) == []
+    # Nor does what a process was killed over.
+    (tmp_path / FOLDER / f"1-1-9{DRAFT_SUFFIX}").write_bytes(b"half")
+    assert spool.kept() == []
+    assert list((tmp_path / FOLDER).iterdir()) == []
 
 
 @pytest.mark.parametrize("cut", [0, 1, 40])

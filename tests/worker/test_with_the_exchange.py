@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -24,6 +25,7 @@ from tests.worker.engines.runs import listening_tcp_sockets
 from tests.worker.scripted import make_config, running_worker
 from worker.config import InstantOptions, QuotePlan
 from worker.quoting import Static
+from worker.session import WorkerReplaced
 
 POLL_S = 0.02
 OVER = (pb.JOB_STATE_SETTLED, pb.JOB_STATE_CANCELLED, pb.JOB_STATE_EXPIRED, pb.JOB_STATE_FAILED)
@@ -187,6 +189,24 @@ async def test_a_worker_that_stops_at_once_gives_its_lease_back(
         answer = await buyer.until(job_id, *OVER)
     assert (answer.job.state, answer.job.attempt) == (pb.JOB_STATE_SETTLED, 2)
     assert answer.output == "token " * 3
+
+
+async def test_of_two_processes_that_are_one_worker_the_later_stays(
+    exchange: InProcessExchange, buyer: Buyer, tmp_path: Path
+) -> None:
+    """They would put each other out for ever, each time at the cost of an attempt of some job."""
+    key = await exchange.key("bob", Role.WORKER)
+    stuck = InstantOptions(delay_s=60.0)
+    first_config = make_config(exchange.address, tmp_path / "w", key=key, instant=stuck)
+    async with running_worker(first_config) as first:
+        job_id = await buyer.submit("instant", "hello", 3)
+        await buyer.until(job_id, pb.JOB_STATE_RUNNING)
+        shutil.copytree(tmp_path / "w", tmp_path / "copy")
+        async with running_worker(make_config(exchange.address, tmp_path / "copy", key=key)):
+            with pytest.raises(WorkerReplaced, match="another process has registered as w"):
+                await first.exit_status()
+            answer = await buyer.until(job_id, *OVER)
+    assert (answer.job.state, answer.job.attempt) == (pb.JOB_STATE_SETTLED, 2)
 
 
 async def test_a_lease_outlives_the_exchange(tmp_path: Path) -> None:

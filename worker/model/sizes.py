@@ -13,6 +13,8 @@ SIZES: Final[dict[str, AdaptiveShape]] = {
     "base": AdaptiveShape(256, 512, 8, 8, 2, 512, 64, 256, 768, 10),
 }
 DEFAULT_SIZE: Final = "tiny"
+BATCH_MAX: Final = 256
+"""Most requests that think at once."""
 
 
 class Run(NamedTuple):

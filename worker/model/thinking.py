@@ -30,10 +30,9 @@ from exchange.metering.adaptive import (
 from worker.model.errors import WeightsError
 from worker.model.forms import Form, Memory, Stepped
 from worker.model.gating import Limits, exit_confidence, halt, price_ppm
+from worker.model.sizes import BATCH_MAX
 from worker.model.vocabulary import ASK
 
-BATCH_MAX: Final = 256
-"""Most requests that think at once."""
 UNDEFINED: Final = 6
 DEFAULT_POLICY: Final = Policy()
 

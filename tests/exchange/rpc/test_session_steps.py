@@ -1,4 +1,4 @@
-"""Steps of one session that wait for their commit: bounded, and seen in the metrics."""
+"""Steps of one session: bounded where they wait for their commit, void where it was replaced."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 from exchange.core.commands import Command, SetQuote
 from exchange.engine import Outcome
 from exchange.rpc import sessions
+from exchange.rpc.worker_steps import WorkerSteps
+from exchange.v1 import worker_service_pb2 as pb
 from tests.exchange.rpc.rig import INSTRUMENT, open_rig
 
 
@@ -41,3 +43,23 @@ async def test_a_stream_is_not_read_on_while_too_many_steps_wait(
             future.set_result(await submit(command))
         await rig.until(lambda: not steps.depth())
         assert rig.core.workers[1].quotes
+
+
+@pytest.mark.parametrize("word", ["goodbye", "drain"])
+async def test_what_a_replaced_session_still_says_is_not_the_workers_word(
+    tmp_path: Path, word: str
+) -> None:
+    """It may lie unread until the worker is back; it would put the worker out for good."""
+    async with open_rig(tmp_path) as rig, rig.worker() as first:
+        await rig.ready(first)
+        async with rig.worker(private_key=first.private_key) as second:
+            hub = rig.services.sessions
+            stale = hub._sessions[1]
+            await second.register()
+            assert hub.is_replaced(stale)
+            said = pb.SessionRequest(**{word: {"goodbye": pb.Goodbye, "drain": pb.Drain}[word]()})
+            await WorkerSteps(rig.services).handle(stale, said)
+            job = await rig.submit()
+            assert rig.core.workers[1].state.name == "READY"
+            await second.offer()
+            await rig.until(lambda: rig.state(job) == "LEASED")

@@ -22,7 +22,8 @@ from exchange.metering.adaptive import (
 )
 from tests.worker.model.weights_of_chance import TINY, random_weights, requests
 from worker.model.forms import NumpyForm
-from worker.model.thinking import BATCH_MAX, Batch, Request, Thinking, think
+from worker.model.sizes import BATCH_MAX
+from worker.model.thinking import Batch, Request, Thinking, think
 
 
 @pytest.fixture(scope="module")
