@@ -38,7 +38,7 @@ class AsyncClient:
 
     Args:
         target: host:port of the exchange.
-        key: API key, flx_...
+        key: API key, flx_...; white space around it, as the line end of a key file, is dropped.
         timeout_s: Seconds that each unary call gets, all its tries together; each method takes its
             own, too. Streams and whole jobs are not bounded by it.
         tls: True to encrypt and trust the system's authorities, or a `Tls`.
@@ -54,6 +54,9 @@ class AsyncClient:
         workers: The caller's workers.
         webhooks: URLs that are called when the caller's jobs end.
         alerts: Prices that the caller wants to be told of.
+
+    Raises:
+        ValueError: the key holds a character that cannot be sent.
     """
 
     def __init__(
@@ -129,7 +132,7 @@ def settings_from(environment: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         ValueError: FLOPEX_KEY is not set.
     """
-    key = environment.get("FLOPEX_KEY", "")
+    key = environment.get("FLOPEX_KEY", "").strip()
     if not key:
         raise ValueError("set FLOPEX_KEY to an API key (flx_...)")
     return {

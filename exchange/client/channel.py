@@ -59,11 +59,15 @@ def open_channel(
 
     Args:
         target: host:port of the exchange.
-        key: API key, flx_...; empty for calls that need none.
+        key: API key, flx_...; empty for calls that need none. White space around it is dropped.
         tls: True to encrypt and to trust the system's authorities, or the details. Without it the
             key and the prompts travel in the clear: fit for loopback and for private networks.
         options: More gRPC channel options; they win over ours.
+
+    Raises:
+        ValueError: the key holds a character that cannot be sent.
     """
+    key = clean_key(key)
     merged = tuple((dict(OPTIONS) | dict(options)).items())
     if tls:
         details = tls if isinstance(tls, Tls) else Tls()
@@ -76,6 +80,23 @@ def open_channel(
     return KeyedChannel(channel, key) if key else channel
 
 
+def clean_key(key: str) -> str:
+    """An API key as a header can carry it: without the line end that its file has.
+
+    Raises:
+        ValueError: it holds a character that no header can carry. It does not show the key.
+    """
+    found = key.strip() if key else ""
+    for place, character in enumerate(found, 1):
+        # gRPC itself would fail with each call, and say nothing of a key.
+        if not " " <= character <= "~":
+            raise ValueError(
+                f"the API key cannot be sent: character {place} of {len(found)} is "
+                f"U+{ord(character):04X}; a key is one line (flx_...)"
+            )
+    return found
+
+
 class KeyedChannel(grpc.aio.Channel):
     """A channel that adds the API key's metadata to every call.
 
@@ -85,11 +106,14 @@ class KeyedChannel(grpc.aio.Channel):
     Args:
         channel: The channel that does the work.
         key: API key.
+
+    Raises:
+        ValueError: the key holds a character that cannot be sent.
     """
 
     def __init__(self, channel: grpc.aio.Channel, key: str) -> None:
         self._channel = channel
-        self._metadata = (("authorization", f"Bearer {key}"),)
+        self._metadata = (("authorization", f"Bearer {clean_key(key)}"),)
 
     async def __aenter__(self) -> KeyedChannel:
         return self

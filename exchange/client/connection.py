@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 import grpc
 
-from exchange.client.channel import Tls, open_channel
+from exchange.client.channel import Tls, clean_key, open_channel
 from exchange.client.errors import (
     CallFailed,
     ClientClosed,
@@ -43,6 +43,9 @@ class Connection:
         tls: See `open_channel`.
         retry: When to try again.
         channel: A ready channel instead of the target and the key; it is not closed here.
+
+    Raises:
+        ValueError: the key holds a character that cannot be sent.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class Connection:
     ) -> None:
         self.target = target
         self.retry = retry
-        self._key = key
+        self._key = clean_key(key)
         self._tls = tls
         self._timeout_s = timeout_s
         self._given = channel

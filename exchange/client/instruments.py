@@ -52,6 +52,24 @@ class Instruments:
             instrument = self.known(instrument)
         return instrument.instrument_id if isinstance(instrument, Instrument) else instrument
 
+    async def selected(self, instrument: InstrumentLike, timeout_s: float | None = None) -> int:
+        """The id for a selection of orders, in which 0 stands for all instruments.
+
+        Raises:
+            NotFound: there is no such name.
+            ValueError: it has no id, and is not the 0 that asks for all.
+        """
+        return _selected(instrument, await self.id_of(instrument, timeout_s))
+
+    def known_selected(self, instrument: InstrumentLike) -> int:
+        """As `selected`, without asking the exchange.
+
+        Raises:
+            NotFound: the name was not there when the directory was read.
+            ValueError: it has no id, and is not the 0 that asks for all.
+        """
+        return _selected(instrument, self.known_id(instrument))
+
     def known(self, name: str) -> Instrument:
         """An instrument by its name, without asking the exchange.
 
@@ -67,3 +85,10 @@ class Instruments:
                 {"instrument": name},
             )
         return found
+
+
+def _selected(instrument: InstrumentLike, instrument_id: int) -> int:
+    # None from a program's settings, or an instrument that was never created, must not mean all.
+    if not instrument_id and instrument != 0:
+        raise ValueError("not an instrument of the exchange; 0 stands for all")
+    return instrument_id

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Final
 
@@ -176,9 +175,10 @@ class AsyncMarket:
     async def watch_trades(
         self, instrument: str = "", *, recent: int = 0
     ) -> AsyncGenerator[Trade, None]:
-        """Trades as they happen, each once.
+        """Trades as they happen, each once, and none from before the watch but those asked for.
 
-        Survives broken connections as long as the exchange still knows what was missed.
+        Survives broken connections and restarts of the exchange, as long as it still remembers the
+        last trade before: it keeps 1,000, and without a read model those since its snapshot.
 
         Args:
             instrument: Its name; empty for all.
@@ -187,26 +187,30 @@ class AsyncMarket:
         Raises:
             NotFound: there is no such instrument.
             CallFailed: the connection was lost for longer than `RetryPolicy.reconnect_s`.
-            Gap: more trades were missed than the exchange keeps.
+            Gap: trades may have been missed that the exchange does not remember: watch anew.
+            ValueError: `recent` is not within its bounds.
         """
+        if not 0 <= recent <= RECENT_TRADES_MAX:
+            raise ValueError(f"recent must be 0 to {RECENT_TRADES_MAX}")
         reconnector = Reconnector(self._connection.retry)
-        seen = _SeenTrades()
+        told = _ToldTrades(recent)
+        # Always all that the exchange has: whatever is in the first answer is no news later.
+        request = pb.WatchTradesRequest(instrument=instrument, recent=RECENT_TRADES_MAX)
         while True:
-            request = pb.WatchTradesRequest(instrument=instrument, recent=recent)
             call = self._connection.stub(MarketDataServiceStub).WatchTrades(request)
             error: CallFailed = ended_early("trades")
+            opening = True
             try:
                 async with contextlib.aclosing(self._connection.messages(call)) as messages:
                     async for message in messages:
-                        for trade in seen.news([trade_from(t) for t in message.trades]):
+                        trades = [trade_from(t) for t in message.trades]
+                        for trade in told.news(trades, opening=opening):
                             yield trade
+                        opening = False
                         reconnector.alive()
             except CallFailed as failed:
                 error = failed
             await reconnector.failed(error)
-            # All that the exchange has, so that what came meanwhile is in it.
-            recent = RECENT_TRADES_MAX
-            seen.broken()
 
     def trades(
         self,
@@ -249,7 +253,7 @@ class AsyncMarket:
     ) -> AsyncIterator[PastBestPrices]:
         """Past best bids and asks, newest first; pages are fetched as they are needed.
 
-        They are as they stood at the first command of each second, where they had changed.
+        They are as they stood after the first commit group of each second, where they had changed.
 
         Args:
             instrument: Its name.
@@ -358,32 +362,56 @@ class AsyncMarket:
         return order_explanation_from(answer)
 
 
-class _SeenTrades:
-    """Which trades were told, as far back as a new subscription can begin."""
+class _ToldTrades:
+    """How far a watch of trades has come, over all its subscriptions.
 
-    def __init__(self) -> None:
-        self._order: deque[tuple[int, int]] = deque()
-        self._seen: set[tuple[int, int]] = set()
-        self._resuming = False
+    Trades have one order, and the first message of a subscription holds the last ones in it. So
+    what is news there is what comes after the last trade that was there before; everything up to it
+    was told, or is older than the watch.
 
-    def broken(self) -> None:
-        """The next message is the first of a new subscription."""
-        self._resuming = True
+    Args:
+        recent: Past trades to begin with.
+    """
 
-    def news(self, trades: list[Trade]) -> list[Trade]:
-        """Those that were not told yet.
+    def __init__(self, recent: int) -> None:
+        self._recent = recent
+        self._begun = False
+        self._last: tuple[int, int] | None = None
+
+    def news(self, trades: list[Trade], *, opening: bool) -> list[Trade]:
+        """Those of a message that are to be told.
+
+        Args:
+            trades: Oldest first.
+            opening: Whether it is the first message of its subscription.
 
         Raises:
-            Gap: the new subscription begins after what was told last.
+            Gap: trades may be missing between what was there before and this subscription.
         """
-        fresh = [t for t in trades if (t.instrument_id, t.trade_id) not in self._seen]
-        if self._resuming and self._seen and len(fresh) == RECENT_TRADES_MAX:
-            raise Gap("more trades were missed than the exchange keeps")
-        self._resuming = False
-        for trade in fresh:
-            key = (trade.instrument_id, trade.trade_id)
-            self._seen.add(key)
-            self._order.append(key)
-            if len(self._order) > RECENT_TRADES_MAX:
-                self._seen.discard(self._order.popleft())
-        return fresh
+        if opening and self._begun:
+            news = trades[self._known(trades) :]
+        elif opening:
+            news = trades[max(len(trades) - self._recent, 0) :]
+        else:
+            news = trades
+        self._begun = True
+        if trades:
+            self._last = _trade_key(trades[-1])
+        return news
+
+    def _known(self, trades: list[Trade]) -> int:
+        """How many of the first ones were there before."""
+        if self._last is None:
+            # There had been none at all, so all are news, unless the oldest are forgotten by now.
+            if len(trades) < RECENT_TRADES_MAX:
+                return 0
+        else:
+            for place in range(len(trades), 0, -1):
+                if _trade_key(trades[place - 1]) == self._last:
+                    return place
+        raise Gap("the exchange does not remember the last trade before: some may be missing")
+
+
+def _trade_key(trade: Trade) -> tuple[int, int]:
+    # Fills and leases are numbered apart, but no instrument has both.
+    return trade.instrument_id, trade.trade_id

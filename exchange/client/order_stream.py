@@ -164,9 +164,9 @@ class AsyncOrderStream:
         """Cancel all of the account's open orders, of one instrument or side if given.
 
         The result's `affected_orders` says how many; each end comes through `reports()`. Raises as
-        `place`.
+        `place`, and ValueError for an instrument without an id.
         """
-        instrument_id = self._instruments.known_id(instrument) if instrument else 0
+        instrument_id = self._instruments.known_selected(instrument)
         orders = order_selection(instrument_id, side)
         return self._enqueue(pb.Instruction(mass_cancel=orders), b"", 0)
 

@@ -153,14 +153,15 @@ class AsyncOrders:
         """Cancel all of the account's open orders in one step; how many there were.
 
         Args:
-            instrument: Only this one: its name, its id, or the instrument; 0 for all.
+            instrument: Only this one: its name, its id, or the instrument; the number 0 for all.
             side: Only this side; UNSPECIFIED for both.
             timeout_s: Seconds.
 
         Raises:
-            NotFound: no instrument has this name.
+            NotFound: no instrument has this name; none has an empty one.
+            ValueError: the instrument has no id.
         """
-        instrument_id = await self._instruments.id_of(instrument, timeout_s) if instrument else 0
+        instrument_id = await self._instruments.selected(instrument, timeout_s)
         stub = self._connection.stub(OrderServiceStub)
         request = pb.CancelOrdersRequest(orders=order_selection(instrument_id, side))
         answer = await self._connection.call(stub.CancelOrders, request, timeout_s=timeout_s)

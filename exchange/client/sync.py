@@ -258,7 +258,7 @@ class Client:
 
     Args:
         target: host:port of the exchange.
-        key: API key, flx_...
+        key: API key, flx_...; white space around it, as the line end of a key file, is dropped.
         timeout_s: Seconds that each unary call gets, all its tries together.
         tls: True to encrypt and trust the system's authorities, or a `Tls`.
         retry: When to try again by itself.
@@ -272,6 +272,9 @@ class Client:
         workers: The caller's workers.
         webhooks: URLs that are called when the caller's jobs end.
         alerts: Prices that the caller wants to be told of.
+
+    Raises:
+        ValueError: the key holds a character that cannot be sent.
     """
 
     def __init__(

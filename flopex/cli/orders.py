@@ -144,7 +144,9 @@ async def cancel(
     cancel_all: Annotated[
         bool, typer.Option("--all", help="All of your open orders, in one step.")
     ] = False,
-    instrument: Annotated[str, typer.Option(help="With --all: only this instrument.")] = "",
+    instrument: Annotated[
+        str | None, typer.Option(help="With --all: only this instrument.")
+    ] = None,
     side: Annotated[
         options.SideName | None, typer.Option(help="With --all: only this side.")
     ] = None,
@@ -152,16 +154,20 @@ async def cancel(
     """Cancel an order, or all; what has traded stays traded."""
     from exchange.client import Side
 
-    if cancel_all == bool(order) or (order and (instrument or side)):
+    if cancel_all == bool(order) or (order and (instrument is not None or side)):
         raise CommandError(
             "name an order, or use --all", "flopex order list", ExitCode.USAGE, "ORDER"
+        )
+    if instrument == "":  # a script's empty variable must not cancel everything
+        raise CommandError(
+            "--instrument is empty", "leave it out for all", ExitCode.USAGE, "INSTRUMENT"
         )
     async with session.connect() as client:
         if order:
             _answer(session, await client.orders.cancel(order_id=order))
             return
         which = Side[side.name if side else "UNSPECIFIED"]
-        count = await client.orders.cancel_all(instrument or 0, which)
+        count = await client.orders.cancel_all(0 if instrument is None else instrument, which)
     session.output.answer({"cancelled": count}, f"{grouped(count)} orders cancelled")
 
 

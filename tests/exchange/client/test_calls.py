@@ -11,6 +11,7 @@ import pytest
 
 from exchange.client import (
     AsyncClient,
+    Client,
     ClientClosed,
     DeadlineExceeded,
     NotFound,
@@ -28,6 +29,7 @@ from exchange.v1 import job_service_pb2 as job_pb
 from exchange.v1.account_service_pb2_grpc import AccountServiceStub
 from tests.exchange.client.scripted import (
     KEY,
+    QUICK,
     Context,
     connected,
     fail,
@@ -115,6 +117,45 @@ async def test_a_channel_of_ones_own_works_for_stubs_and_clients() -> None:
         assert channel.get_state() == grpc.ChannelConnectivity.READY  # closing left it open
     assert script.metadata[0]["more"] == "yes"
     assert {m["authorization"] for m in script.metadata} == {f"Bearer {KEY}"}
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY}\r\n", f"\t{KEY}"])
+async def test_a_key_may_come_from_a_file(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script()
+    monkeypatch.setenv("FLOPEX_KEY", key)
+    async with serving(script) as target:
+        async with AsyncClient(target, key, retry=QUICK) as client:
+            await client.account.get()
+        async with AsyncClient.from_env(target=target, retry=QUICK) as client:
+            await client.account.get()
+        async with open_channel(target, key) as channel:
+            await AccountServiceStub(channel).GetAccount(account_pb.GetAccountRequest())
+
+        def block() -> None:
+            with Client(target, key, retry=QUICK) as blocking:
+                blocking.account.get()
+
+        await asyncio.to_thread(block)
+    assert [m["authorization"] for m in script.metadata] == [f"Bearer {KEY}"] * 4
+
+
+@pytest.mark.parametrize("wrong", [f"{KEY}\n{KEY}", f"{KEY}\x00", f"\ufeff{KEY}", f"{KEY}é"])
+async def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(wrong: str) -> None:
+    for use in (Client, AsyncClient, open_channel):
+        with pytest.raises(ValueError, match="API key") as caught:
+            use("127.0.0.1:1", wrong)
+        assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("nothing", ["", "\n"])
+async def test_no_key_is_none(nothing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script()
+    async with serving(script) as target, AsyncClient(target, nothing, retry=QUICK) as client:
+        await client.account.get()
+    assert "authorization" not in script.metadata[0]
+    monkeypatch.setenv("FLOPEX_KEY", nothing)
+    with pytest.raises(ValueError, match="FLOPEX_KEY"):
+        AsyncClient.from_env()
 
 
 async def test_a_submission_is_repeated_with_the_same_bytes() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from exchange.core.commands import Role
-from exchange.metering.cards import INSTANT
+from exchange.metering.cards import INSTANT, SMOLLM2_135M
 from exchange.testing import InProcessExchange
 from exchange.testing.fake_worker import FakeWorker
 from tests.ports import reserved_port
@@ -88,6 +89,31 @@ async def test_receive_webhooks(exchange: InProcessExchange) -> None:
         url = f"http://127.0.0.1:{port}/"
         printed = await run(exchange, key, "receive_webhooks.py", url, str(port), "1")
     assert printed == "flopex.webhook.test webhooks/1 \n"
+
+
+async def test_the_guides_job_on_the_market_of_the_first_steps(
+    exchange: InProcessExchange, tmp_path: Path
+) -> None:
+    # Of the speed that it has in docs/start.md: --decode 8.
+    await exchange.batch_instrument(SMOLLM2_135M, decode_millitokens_per_s=8_000)
+    guide = (EXAMPLES.parent / "docs" / "guides" / "python-sdk.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    (job,) = [block for block in blocks if "jobs.submit" in block]
+    program = tmp_path / "job.py"
+    program.write_text(job)
+    key = await exchange.key("old-laptop", Role.WORKER)
+    async with (
+        exchange.channel() as channel,
+        FakeWorker(channel, key, name="other", card=SMOLLM2_135M) as worker,
+    ):
+        await worker.register()
+        await worker.quote(f"{SMOLLM2_135M.name}/cpu/interactive", 1_000)
+        serving = asyncio.create_task(worker.serve("Red."))
+        trader = await exchange.trader("alice", paper=False)
+        printed = await run(exchange, trader, str(program))
+        serving.cancel()
+    assert "Red.\n" in printed
+    assert printed.splitlines()[-1].startswith("SETTLED")
 
 
 def test_every_example_is_run() -> None:

@@ -206,6 +206,35 @@ async def _job_over_a_restart(directory: Path, address: str) -> None:
         await client.close()
 
 
+async def test_a_watch_of_trades_outlives_a_restart_of_the_exchange(tmp_path: Path) -> None:
+    with reserved_port() as port:
+        await _trades_over_a_restart(tmp_path, f"127.0.0.1:{port}")
+
+
+async def _trades_over_a_restart(directory: Path, address: str) -> None:
+    async def trade(client: AsyncClient, quantity: int) -> None:
+        # Between two of one account's orders there is no trade.
+        await client.orders.place("paper", Side.BID, 100, quantity)
+        await other.orders.place("paper", Side.ASK, 100, quantity)
+
+    async with contextlib.AsyncExitStack() as stack:
+        async with _at(directory, address) as exchange:
+            await exchange.paper_instrument("paper", tick_nanos=5)
+            alice, other = [
+                await stack.enter_async_context(client_of(exchange, await exchange.trader(name)))
+                for name in ("alice", "bob")
+            ]
+            for quantity in range(1, 6):
+                await trade(alice, quantity)
+            watch = alice.market.watch_trades("paper", recent=2)
+            await stack.enter_async_context(contextlib.aclosing(watch))
+            assert [(await anext(watch)).quantity_mflop for _ in range(2)] == [4, 5]
+            next_one = asyncio.ensure_future(anext(watch))
+        async with _at(directory, address):
+            await trade(alice, 6)
+            assert (await asyncio.wait_for(next_one, WITHIN_S)).quantity_mflop == 6
+
+
 async def test_orders_one_by_one(exchange: InProcessExchange) -> None:
     async with (
         client_of(exchange, await exchange.trader("alice")) as alice,

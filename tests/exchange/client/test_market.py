@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -28,6 +29,7 @@ from exchange.rpc.book_view import BookView
 from exchange.v1 import market_data_service_pb2 as pb
 from exchange.v1 import market_pb2
 from tests.exchange.client.scripted import QUICK, Context, connected, fail
+from tests.waiting import WITHIN_S
 
 SIDE = st.dictionaries(
     st.integers(min_value=1, max_value=60),
@@ -197,28 +199,95 @@ async def test_a_book_that_never_fits_is_an_error() -> None:
     assert market.subscriptions == 3
 
 
-def trades(*numbers: int) -> pb.WatchTradesResponse:
+def trades(*numbers: int, instrument_id: int = 1) -> pb.WatchTradesResponse:
     return pb.WatchTradesResponse(
-        trades=[market_pb2.Trade(instrument_id=1, trade_id=n, price_nanos=n) for n in numbers]
+        trades=[
+            market_pb2.Trade(instrument_id=instrument_id, trade_id=n, price_nanos=n)
+            for n in numbers
+        ]
     )
 
 
+def together(*messages: pb.WatchTradesResponse) -> pb.WatchTradesResponse:
+    return pb.WatchTradesResponse(trades=[t for m in messages for t in m.trades])
+
+
+async def told(
+    scripts: list[list[pb.WatchTradesResponse]], count: int, recent: int = 0
+) -> list[tuple[int, int]]:
+    """The first so many trades of a watch: instrument and number of each."""
+    market = Market(trades=scripts)
+    async with connected(market) as client:
+        watch = client.market.watch_trades(recent=recent)
+        async with contextlib.aclosing(watch), asyncio.timeout(WITHIN_S):
+            found = [await anext(watch) for _ in range(count)]
+    assert set(market.recent) == {1_000}
+    return [(t.instrument_id, t.trade_id) for t in found]
+
+
+def numbered(*numbers: int) -> list[tuple[int, int]]:
+    return [(1, n) for n in numbers]
+
+
+OLD = range(1, 31)
+"""Trades from before a watch."""
+
+
 async def test_trades_come_once_over_broken_connections() -> None:
-    market = Market(trades=[[trades(1, 2)], [trades(1, 2, 3)], [trades(2, 3), trades(4)]])
-    async with connected(market) as client:
-        found = client.market.watch_trades("paper", recent=2)
-        assert [(await anext(found)).trade_id for _ in range(4)] == [1, 2, 3, 4]
-        await found.aclose()
-    assert market.recent == [2, 1_000, 1_000]
+    scripts = [[trades(1, 2)], [trades(1, 2, 3)], [trades(2, 3), trades(4, 5), trades(6)]]
+    assert await told(scripts, 6, recent=2) == numbered(1, 2, 3, 4, 5, 6)
+    scripts = [[trades(), trades(1), trades(2, 3)], [trades(1, 2, 3, 4)], [trades(4), trades(5)]]
+    assert await told(scripts, 5) == numbered(1, 2, 3, 4, 5)
 
 
-async def test_trades_that_were_missed_are_a_gap() -> None:
-    market = Market(trades=[[trades(1)], [trades(*range(1_000, 2_000))]])
-    async with connected(market) as client:
-        found = client.market.watch_trades()
-        await anext(found)
-        with pytest.raises(Gap, match="missed"):
-            await anext(found)
+@pytest.mark.parametrize(("recent", "first"), [(0, 31), (1, 30), (2, 29), (30, 1), (1_000, 1)])
+async def test_no_broken_connection_makes_old_trades_new(recent: int, first: int) -> None:
+    scripts = [[trades(*OLD)], [trades(*OLD)], [trades(*OLD, 31), trades(32)]]
+    wanted = range(first, 33)
+    assert await told(scripts, len(wanted), recent) == numbered(*wanted)
+
+
+async def test_what_an_exchange_remembers_again_is_not_news() -> None:
+    # It had begun at its snapshot, without a read model; later it has one.
+    assert await told([[trades(30)], [trades(*OLD, 31)]], 1) == numbered(31)
+
+
+async def test_a_watch_that_begins_without_trades_tells_the_first() -> None:
+    assert await told([[trades()], [trades()], [trades(1, 2), trades(3)]], 3) == numbered(1, 2, 3)
+
+
+async def test_a_watch_begins_with_its_first_answer() -> None:
+    assert await told([[], [trades(*OLD)], [trades(*OLD, 31)]], 2, recent=1) == numbered(30, 31)
+
+
+async def test_trades_of_all_instruments_keep_their_order() -> None:
+    # A lease and a fill may have one number; the second instrument's old trade is none of the new.
+    first = together(trades(8), trades(7, instrument_id=2), trades(9, 10))
+    later = together(trades(3, 4, instrument_id=2), first, trades(10, instrument_id=2), trades(11))
+    assert await told([[first], [later]], 2) == [(2, 10), (1, 11)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (trades(1), trades(*range(1_000, 2_000))),  # more than it keeps
+        (trades(1), trades(3, 4)),  # memory that begins at a snapshot
+        (trades(1), trades()),
+        (trades(1), trades(1, instrument_id=2)),
+        (trades(), trades(*range(1, 1_001))),  # these, or more
+    ],
+)
+async def test_trades_that_may_have_been_missed_are_a_gap(
+    before: pb.WatchTradesResponse, after: pb.WatchTradesResponse
+) -> None:
+    with pytest.raises(Gap, match="missing"):
+        await told([[before], [after, trades(2_000)]], 1)
+
+
+@pytest.mark.parametrize("recent", [-1, 1_001])
+async def test_no_watch_begins_with_more_trades_than_are_kept(recent: int) -> None:
+    with pytest.raises(ValueError, match="1000"):
+        await told([[]], 1, recent)
 
 
 async def test_instruments_by_name() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from exchange.client import (
     ExecutionType,
     IndicativeAuction,
     InvalidRequest,
+    NotFound,
     OrdersSnapshot,
     OrderState,
     OrderType,
@@ -133,6 +136,21 @@ async def test_mass_cancels(alice: AsyncClient) -> None:
             ended = [await anext(reports), await anext(reports)]
     assert [getattr(report, "order_id", 0) for report in ended] == [3, 4]
     assert await alice.orders.cancel_all() == 0
+
+
+async def test_only_the_number_0_cancels_of_all_instruments(alice: AsyncClient) -> None:
+    placed = await alice.orders.place(PAPER, Side.BID, 10, 1)
+    never_made = replace(await alice.market.instrument(PAPER), instrument_id=0)
+    wrong: list[tuple[Any, type[Exception]]]
+    wrong = [("", NotFound), (None, ValueError), (never_made, ValueError)]
+    async with await alice.orders.stream() as stream:
+        for instrument, error in wrong:
+            with pytest.raises(error):
+                await alice.orders.cancel_all(instrument)
+            with pytest.raises(error):
+                stream.cancel_all(instrument)
+    assert await open_ids(alice) == [placed.order_id]
+    assert await alice.orders.cancel_all(0) == 1
 
 
 async def test_a_guarded_streams_orders_end_with_it(alice: AsyncClient) -> None:

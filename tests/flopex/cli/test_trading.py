@@ -153,6 +153,15 @@ def test_all_orders_of_an_instrument_and_a_side_are_cancelled(site: Site) -> Non
         assert (result.code, result.error()["reason"]) == (2, "ORDER")
 
 
+def test_an_empty_instrument_cancels_nothing(site: Site) -> None:
+    order = place(site, "bid", 100, 10)
+    for wrong, reason in ((("--all",), "INSTRUMENT"), ((str(order),), "ORDER")):
+        empty = ("order", "cancel", *wrong, "--instrument", "", "--json")
+        result = site.flopex(*empty, key="paper-ada")
+        assert (result.code, result.error()["reason"]) == (2, reason)
+    assert site.flopex("order", "cancel", str(order), key="paper-ada").code == 0
+
+
 def test_an_auction_from_the_command_line(site: Site) -> None:
     book = "paper-auction"
     site.admin("instrument", book, "--paper", "--tick", "10 nanos", "--max", "100000 nanos")
