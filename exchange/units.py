@@ -17,7 +17,8 @@ FLOPS_PER_MFLOP: Final = 1_000_000
 FLOPS_PER_CU: Final = 1_000_000_000_000
 NS_PER_S: Final = 1_000_000_000
 
-_NUMBER: Final = r"(?P<whole>\d{1,3}(?:,\d{3})+|\d[\d_]*|)(?:\.(?P<decimals>\d+))?"
+# A group of thousands begins with no 0: "0,002" is a decimal comma's 0.002, and never 2.
+_NUMBER: Final = r"(?P<whole>[1-9]\d{0,2}(?:,\d{3})+|\d[\d_]*|)(?:\.(?P<decimals>\d+))?"
 _MONEY: Final = re.compile(
     rf"(?P<sign>-?)\s*(?P<dollar>\$?)\s*{_NUMBER}\s*(?P<unit>[A-Za-z-]*)\s*", re.ASCII
 )
@@ -72,7 +73,7 @@ def parse_money(value: int | str) -> int:
     found = _MONEY.fullmatch(str(value).strip())
     scale = _MONEY_UNITS.get(found["unit"].lower()) if found else None
     if found is None or scale is None or (found["dollar"] and scale == 1):
-        raise ValueError(f"not an amount of money: {value!r} (write it like '$0.002')")
+        raise _unreadable("an amount of money", value, "'$0.002'")
     nanos = _exact(found, scale, str(value), "nano-dollar")
     return -nanos if found["sign"] else nanos
 
@@ -158,7 +159,7 @@ def parse_compute(value: int | str) -> int:
     found = _QUANTITY.fullmatch(str(value).strip())
     unit = found["unit"].lower().removesuffix("s") if found else ""
     if found is None or unit not in _FLOPS:
-        raise ValueError(f"not a quantity of compute: {value!r} (write it like '250 CU')")
+        raise _unreadable("a quantity of compute", value, "'250 CU'")
     return _exact(found, _FLOPS[unit] // FLOPS_PER_MFLOP, str(value), "MFLOP")
 
 
@@ -208,7 +209,7 @@ def parse_duration(value: int | str) -> int:
         total += _exact(found, scale, text, "nanosecond")
         at = found.end()
     if not text or at < len(text):
-        raise ValueError(f"not a duration: {value!r} (write it like '30s' or '1h 30m')")
+        raise _unreadable("a duration", value, "'30s' or '1h 30m'")
     return total
 
 
@@ -227,6 +228,13 @@ def format_duration(duration_ns: int) -> str:
 def _refuse_all_but_text(value: object, what: str) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{what} must be an int or a str, not {type(value).__name__}")
+
+
+def _unreadable(what: str, value: object, example: str) -> ValueError:
+    """The error of text that is not what it should be, with a word on commas where it has one."""
+    commas = "; a comma only groups thousands, the decimal sign is a point"
+    said = commas if "," in str(value) else ""
+    return ValueError(f"not {what}: {value!r} (write it like {example}{said})")
 
 
 def _exact(found: re.Match[str], scale: int, text: str, smallest: str) -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from exchange.core.commands import StopCause
 from exchange.metering import signing
 from exchange.metering.adaptive import AdaptiveTrace, inconsistencies
 from exchange.metering.cards import INSTANT, SMOLLM2_135M, CardError, ModelCard, decode_card
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 RECEIPT_BYTES_MAX: Final = 4 << 20
 _HEX_FIELDS: Final = ("public_key", "signed_bytes", "signature", "model_card")
+_NUMBER_FIELDS: Final = ("lease_id", "job_id", "flops", "price_nanos", "billed_nanos")
+_NUMBER_MAX: Final = (1 << 64) - 1
+_NO_CAUSE: Final = "unspecified"
+"""What the exchange tells of a refused receipt's cause, and of one that this version knows not."""
 
 
 def shipped_cards() -> dict[str, ModelCard]:
@@ -47,7 +52,11 @@ class ReceiptUnreadable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ReceiptFacts:
-    """A receipt as it is stored or exported; units as in `exchange.v1.StoredReceipt`."""
+    """A receipt as it is stored or exported; units as in `exchange.v1.StoredReceipt`.
+
+    Attributes:
+        stop_cause: Why the engine stopped, by its name in lower case.
+    """
 
     lease_id: int
     job_id: int
@@ -59,6 +68,7 @@ class ReceiptFacts:
     price_nanos: int
     billed_nanos: int
     accepted: bool
+    stop_cause: str
     model_card: bytes
 
 
@@ -80,6 +90,11 @@ class Finding:
     detail: str
 
 
+_UNSIGNED: Final = Finding(
+    "not signed", None, "job, worker's name, price, acceptance: the exchange's word alone"
+)
+
+
 def facts_from_json(data: bytes) -> ReceiptFacts:
     """A receipt as `flopex receipt show --json` prints it.
 
@@ -91,17 +106,33 @@ def facts_from_json(data: bytes) -> ReceiptFacts:
         values = {name: found[name] for name in _FIELDS}
         for name in _HEX_FIELDS:
             values[name] = bytes.fromhex(values[name])
-        for name in ("lease_id", "job_id", "flops", "price_nanos", "billed_nanos"):
-            if type(values[name]) is not int:
-                raise ReceiptUnreadable(f"{name} must be a whole number")
+        _require_types(values)
         return ReceiptFacts(**values)
-    except (ValueError, KeyError, TypeError) as error:
+    except ReceiptUnreadable:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ReceiptUnreadable(f"not a receipt: {error!r}") from error
+
+
+def _require_types(values: dict[str, Any]) -> None:
+    """Refuse what only looks like a fact: the text "false" would count as true, -5 as a price."""
+    for name in _NUMBER_FIELDS:
+        if type(values[name]) is not int or not 0 <= values[name] <= _NUMBER_MAX:
+            raise ReceiptUnreadable(
+                f"not a receipt: {name} must be a whole number from 0 to 2^64-1"
+            )
+    if type(values["accepted"]) is not bool:
+        raise ReceiptUnreadable("not a receipt: accepted must be true or false")
+    for name in ("worker", "stop_cause"):
+        # Both are shown on a terminal, which must not be told what to do.
+        if type(values[name]) is not str or not values[name].isprintable():
+            raise ReceiptUnreadable(f"not a receipt: {name} must be printable text")
 
 
 def facts_of(receipt: Receipt) -> ReceiptFacts:
     """What is checked of a receipt that the exchange sent."""
-    return ReceiptFacts(**{name: getattr(receipt, name) for name in _FIELDS})
+    values = {name: getattr(receipt, name) for name in _FIELDS}
+    return ReceiptFacts(**{**values, "stop_cause": receipt.stop_cause.name.lower()})
 
 
 def read_receipt(path: Path) -> ReceiptFacts:
@@ -139,9 +170,11 @@ def check_receipt(
     findings.append(
         Finding("lease", body.lease_id == facts.lease_id, f"signed for lease {body.lease_id}")
     )
+    findings.append(_check_cause(facts, body))
     findings += _check_model(facts, body, card)
     findings += _check_flops(facts, body, card)
     findings.append(_check_output(body, output))
+    findings.append(_UNSIGNED)
     return findings
 
 
@@ -150,6 +183,15 @@ def _check_key(facts: ReceiptFacts, public_key: bytes | None) -> Finding:
         return Finding("worker's key", None, "taken from the receipt; pin it with --public-key")
     same = public_key == facts.public_key
     return Finding("worker's key", same, "as pinned" if same else "another key than the pinned one")
+
+
+def _check_cause(facts: ReceiptFacts, body: ReceiptBody) -> Finding:
+    known = body.cause in {cause.value for cause in StopCause}
+    signed = StopCause(body.cause).name.lower() if known else _NO_CAUSE
+    if facts.stop_cause == _NO_CAUSE and not facts.accepted:
+        return Finding("stop cause", None, f"signed {signed}; none is told of a refused receipt")
+    detail = f"signed {signed}, recorded {facts.stop_cause}"
+    return Finding("stop cause", signed == facts.stop_cause, detail)
 
 
 def _check_model(facts: ReceiptFacts, body: ReceiptBody, card: ModelCard) -> list[Finding]:
@@ -220,9 +262,17 @@ def check_replay(facts: ReceiptFacts, question: str) -> Finding:
 def _check_output(body: ReceiptBody, output: str | None) -> Finding:
     if output is None:
         return Finding("output", None, "the answer is not at hand; --output FILE compares yours")
-    same = hashlib.sha256(output.encode()).digest() == body.output_digest
-    detail = "has the signed digest" if same else "is not what was signed"
-    return Finding("output", same, f"the answer ({len(output)} characters) {detail}")
+    shown = f"the answer ({len(output)} characters)"
+    if _is_signed(body, output):
+        return Finding("output", True, f"{shown} has the signed digest")
+    # `flopex submit` ends its line, and so do editors.
+    if output.endswith("\n") and _is_signed(body, output[:-1]):
+        return Finding("output", True, f"{shown} has the signed digest without its last line end")
+    return Finding("output", False, f"{shown} is not what was signed")
+
+
+def _is_signed(body: ReceiptBody, output: str) -> bool:
+    return hashlib.sha256(output.encode()).digest() == body.output_digest
 
 
 def verdict(findings: list[Finding]) -> bool:

@@ -283,9 +283,14 @@ def _run(
     except (KeyboardInterrupt, asyncio.CancelledError):  # Ctrl-C; SIGTERM where it is caught
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except BrokenPipeError:
-        # The reader of our output has gone: say nothing more, also not at the interpreter's end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output has gone: say nothing more.
+        give_up_stdout()
         raise typer.Exit(ExitCode.FAILED) from None
+
+
+def give_up_stdout() -> None:
+    """Let stdout lead nowhere: what is still in its buffer fails no more at the process's end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 async def _call(

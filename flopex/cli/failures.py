@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Final
 
 from exchange.client import errors
@@ -20,12 +21,60 @@ _CODES: Final[tuple[tuple[type[errors.FlopexError], ExitCode], ...]] = (
     (errors.DeadlineExceeded, ExitCode.UNREACHABLE),
     (errors.FlopexError, ExitCode.FAILED),
 )
+_CLIENT: Final = "exchange.client."
+_PROTOBUF: Final = "google.protobuf."
+_OUT_OF_RANGE: Final = "Value out of range"
+"""How protobuf begins the error of a number that its field cannot hold."""
+SHOWN_AROUND: Final = 16
+"""So many characters are shown on either side of one that cannot be sent: it may be a prompt."""
 _FAMILIES: Final = {1: ExitCode.KEY, 2: ExitCode.NOT_FOUND, 5: ExitCode.FUNDS}
 
 
 def explained(error: Exception, target: str) -> CommandError | None:
     """A client's exception as a command error; None for any other."""
-    return command_error(error, target) if isinstance(error, errors.FlopexError) else None
+    if isinstance(error, errors.FlopexError):
+        return command_error(error, target)
+    return _unusable_argument(error)
+
+
+def _unusable_argument(error: Exception) -> CommandError | None:
+    """What the client could make no request of; None for any other exception.
+
+    The client promises a ValueError for an argument that it cannot use, and protobuf raises one
+    where the client fills in a message. An error that came up anywhere else is a defect, and so is
+    one of bytes that were received.
+    """
+    if not isinstance(error, ValueError | OverflowError) or isinstance(error, UnicodeDecodeError):
+        return None
+    if not _raised_in_client(error):
+        return None
+    if isinstance(error, UnicodeEncodeError):
+        around = error.object[max(error.start - SHOWN_AROUND, 0) : error.end + SHOWN_AROUND]
+        return CommandError(
+            f"text that is not UTF-8 cannot be sent: {around!a}",
+            code=ExitCode.USAGE,
+            reason="USAGE",
+        )
+    hint = ""
+    if isinstance(error, OverflowError) or str(error).startswith(_OUT_OF_RANGE):
+        hint = (
+            "numbers have at most 64 bits, and ids no sign; money counts in nano-dollars, compute "
+            "in MFLOP"
+        )
+    message = str(error)[:1].lower() + str(error)[1:]
+    return CommandError(message, hint, ExitCode.USAGE, "USAGE")
+
+
+def _raised_in_client(error: Exception) -> bool:
+    """Whether a line of the client's raised it, or one that filled in a message of protobuf's.
+
+    Of an exception that comes from deeper below the client is only on the way.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    modules = [str(frame.f_globals.get("__name__", "")) for frame in frames]
+    # Protobuf has frames only where it is not compiled.
+    own = [name for name in modules if not name.startswith(_PROTOBUF)]
+    return bool(own) and f"{own[-1]}.".startswith(_CLIENT)
 
 
 def command_error(error: errors.FlopexError, target: str) -> CommandError:

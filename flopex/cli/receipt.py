@@ -24,8 +24,8 @@ app = typer.Typer(
     no_args_is_help=True, help="Receipts: what a worker signed, and whether it holds."
 )
 
-_JOB = typer.Argument(help="The job whose last receipt is meant.")
-_LEASE = typer.Option(help="The lease, in place of a job.")
+_JOB = typer.Argument(min=1, help="The job whose last receipt is meant.")
+_LEASE = typer.Option(min=1, help="The lease, in place of a job.")
 
 
 @command(app, "show", example="flopex receipt show 17 --json > receipt-17.json")

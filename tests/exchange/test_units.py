@@ -42,6 +42,8 @@ def test_durations_survive_text(duration_ns: int) -> None:
         ("-$1", -(10**9)),
         ("17 nano-dollars", 17),
         ("1.000000000000", 10**9),
+        ("1,002", 1_002 * 10**9),
+        ("10,000,000 nanos", 10**7),
     ],
 )
 def test_money_is_read(text: str, nanos: int) -> None:
@@ -91,6 +93,33 @@ def test_compute_is_read(text: str, mflop: int) -> None:
 def test_what_is_no_amount_is_refused(read: Callable[[str], int], text: str) -> None:
     with pytest.raises(ValueError, match=r"not an? |finer than|no number"):
         read(text)
+
+
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [
+        (units.parse_money, "0,002"),
+        (units.parse_money, "-$0,002"),
+        (units.parse_money, "00,002"),
+        (units.parse_money, "012,500 nanos"),
+        (units.parse_money, "1,50"),
+        (units.parse_money, "1.500,25"),
+        (units.parse_price, "0,440/CU"),
+        (units.parse_compute, "0,250 CU"),
+        (units.parse_duration, "0,500s"),
+        (units.parse_duration, "1h 0,500s"),
+    ],
+)
+def test_a_decimal_comma_is_refused_and_not_read_as_thousands(
+    read: Callable[[str], int], text: str
+) -> None:
+    with pytest.raises(ValueError, match="a comma only groups thousands, the decimal sign is a"):
+        read(text)
+
+
+def test_what_has_no_comma_is_told_nothing_of_commas() -> None:
+    with pytest.raises(ValueError, match=r"like '30s' or '1h 30m'\)$"):
+        units.parse_duration("30")
 
 
 @pytest.mark.parametrize(

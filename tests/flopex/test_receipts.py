@@ -57,6 +57,7 @@ def facts(body: ReceiptBody = BODY, **changes: Any) -> ReceiptFacts:
         price_nanos=300_000,
         billed_nanos=cost_nanos(300_000, FLOPS),
         accepted=True,
+        stop_cause="finished",
         model_card=SMOLLM2_135M.encode(),
     )
     return dataclasses.replace(made, **changes)
@@ -68,13 +69,13 @@ def wrong(found: ReceiptFacts, **options: Any) -> list[str]:
 
 def test_an_honest_receipt_passes_every_check() -> None:
     findings = check_receipt(facts(), OUTPUT, signing.public_key(PRIVATE))
-    assert [f.good for f in findings] == [True] * len(findings)
+    assert {f.check for f in findings if not f.good} == {"not signed"}
     assert verdict(findings)
 
 
 def test_what_is_not_at_hand_is_said_not_to_be_checked() -> None:
     findings = check_receipt(facts())
-    assert {f.check for f in findings if f.good is None} == {"worker's key", "output"}
+    assert {f.check for f in findings if f.good is None} == {"worker's key", "output", "not signed"}
     assert verdict(findings)
 
 
@@ -88,8 +89,39 @@ def test_every_lie_is_found() -> None:
     assert wrong(facts(flops=FLOPS + 1)) == ["FLOPs"]
     assert wrong(facts(BODY._replace(flops=FLOPS + 1))) == ["FLOPs"]
     assert wrong(facts(BODY._replace(lease_id=8))) == ["lease"]
+    assert wrong(facts(BODY._replace(cause=2))) == ["stop cause"]
+    assert wrong(facts(stop_cause="length")) == ["stop cause"]
+    assert wrong(facts(stop_cause="unspecified")) == ["stop cause"]
     assert wrong(facts(BODY._replace(trace=b"what?"))) == ["FLOPs"]
     assert wrong(facts(accepted=False)) == ["bill"]
+
+
+def test_the_line_end_that_a_saved_answer_gained_is_no_lie() -> None:
+    (saved,) = (f for f in check_receipt(facts(), f"{OUTPUT}\n") if f.check == "output")
+    assert saved.good
+    assert saved.detail.endswith("has the signed digest without its last line end")
+    assert wrong(facts(), output=f"{OUTPUT}\n\n") == ["output"]
+    # An answer that ends with a line end of its own keeps it.
+    ended = facts(BODY._replace(output_digest=hashlib.sha256(b"Yes.\n").digest()))
+    assert wrong(ended, output="Yes.\n") == wrong(ended, output="Yes.\n\n") == []
+    assert wrong(ended, output="Yes.") == ["output"]
+
+
+def test_a_refused_receipt_need_not_tell_its_cause() -> None:
+    refused = facts(accepted=False, billed_nanos=0, stop_cause="unspecified")
+    findings = {f.check: f.good for f in check_receipt(refused)}
+    assert findings["stop cause"] is None
+    assert wrong(dataclasses.replace(refused, stop_cause="length")) == ["stop cause"]
+
+
+def test_a_cause_of_a_newer_exchange_is_unspecified() -> None:
+    assert wrong(facts(BODY._replace(cause=99), stop_cause="unspecified")) == []
+    assert wrong(facts(BODY._replace(cause=99))) == ["stop cause"]
+
+
+def test_what_nobody_signed_is_said_in_one_line() -> None:
+    said = [f.detail for f in check_receipt(facts()) if f.check == "not signed"]
+    assert said == ["job, worker's name, price, acceptance: the exchange's word alone"]
 
 
 def test_another_model_card_than_the_shipped_one_is_found() -> None:
@@ -112,6 +144,32 @@ def test_a_receipt_survives_the_way_through_a_file(tmp_path: Path) -> None:
 def test_what_is_no_receipt_is_refused(content: str) -> None:
     with pytest.raises(ReceiptUnreadable):
         facts_from_json(content.encode())
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"accepted": "false"}, "accepted must be"),
+        ({"accepted": 1}, "accepted must be"),
+        ({"price_nanos": -5, "billed_nanos": 0}, "price_nanos must be"),
+        ({"price_nanos": 1.0}, "price_nanos must be"),
+        ({"price_nanos": 10**4_000}, "price_nanos must be"),
+        ({"job_id": True}, "job_id must be"),
+        ({"worker": 7}, "worker must be"),
+        ({"worker": "\x1b[2J"}, "worker must be"),
+        ({"worker": "\ud800"}, "worker must be"),
+        ({"stop_cause": None}, "stop_cause must be"),
+        ({"signature": 7}, "not a receipt"),
+    ],
+)
+def test_what_only_looks_like_a_fact_is_refused(changes: dict[str, object], why: str) -> None:
+    with pytest.raises(ReceiptUnreadable, match=why):
+        facts_from_json(json.dumps({**plain(facts()), **changes}).encode())
+
+
+def test_json_nested_too_deep_is_refused() -> None:
+    with pytest.raises(ReceiptUnreadable):
+        facts_from_json(b"[" * 100_000)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
