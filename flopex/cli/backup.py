@@ -43,6 +43,8 @@ async def backup(
     prompts and outputs cannot be read; money, orders, jobs, leases and receipts need no key. With
     it, whoever has both folders can read every prompt and output that was there, also after the
     exchange has erased it. Webhooks and alerts go with the keys, as they hold secrets.
+
+    BACKUP.json is written last: a backup without it was not finished, and is not restored.
     """
     from flopex import backups
 
@@ -62,18 +64,32 @@ async def restore(
     session: Session,
     source: Annotated[Path, typer.Argument(help="The backup's folder.")],
     keys: Annotated[Path | None, typer.Option(help="The folder with its keys.")] = None,
+    without_manifest: Annotated[
+        bool,
+        typer.Option(
+            "--without-manifest",
+            help="Take one without BACKUP.json, as earlier releases made them.",
+        ),
+    ] = False,
 ) -> None:
     """Put a backup into a new data directory (--data), and check it.
+
+    It is refused, and nothing written, where it was not finished or does not hold what its
+    BACKUP.json says. With --without-manifest one that has none is taken; nobody then checks
+    whether all receipts, blobs and webhooks are there.
 
     Start the exchange from it with `flopex serve`. What was acknowledged after the backup is not
     in it: see docs/operating/backup-and-restore.md.
     """
     from flopex import backups
 
-    copied = await _copying(backups.restore, source, session.data, keys)
+    put_back = partial(backups.restore, without_manifest=without_manifest)
+    copied = await _copying(put_back, source, session.data, keys)
     session.output.answer(_facts(copied, session.data), _shown("restored", copied, session.data))
     if keys is None:
         session.output.note("without --keys no prompt, no output and no webhook was restored")
+    if not copied.manifest:
+        session.output.note("it has no BACKUP.json: receipts, blobs or webhooks may be missing")
 
 
 async def _copying(
@@ -82,12 +98,14 @@ async def _copying(
     from exchange.blobs import BlobError
     from exchange.journal import JournalError
     from exchange.webhooks.errors import StoreUnavailable
-    from flopex.backups import BackupRefused
+    from flopex.backups import BackupNotWhole, BackupRefused
 
     try:
         return await interruptible(function, source, target, keys)
     except BackupRefused as error:
         raise CommandError(in_words(error), code=ExitCode.USAGE, reason="FOLDER") from error
+    except BackupNotWhole as error:
+        raise CommandError(str(error), error.hint, reason="BACKUP_NOT_WHOLE") from error
     except JournalError as error:
         raise CommandError(str(error), reason="JOURNAL") from error
     except BlobError as error:
@@ -111,6 +129,7 @@ def _facts(copied: Copied, where: Path) -> dict[str, Any]:
         "keys": copied.blobs.keys,
         "webhooks": copied.webhooks,
         "operator_key": copied.operator_key,
+        "manifest": copied.manifest,
     }
 
 
