@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
+from aiohttp.log import server_logger
 from prometheus_client.registry import Collector
 
 from exchange.http import errors, pages, rest
 from exchange.http.addresses import split_address
-from exchange.http.bodies import BODIES_BYTES_MAX, BODY_BYTES_MAX, Bodies
+from exchange.http.bodies import (
+    BODIES,
+    BODIES_BYTES_MAX,
+    BODY_BYTES_MAX,
+    READ_AHEAD_BYTES,
+    Bodies,
+)
 from exchange.http.calls import UNREAD_MAX, Calls
 from exchange.http.errors import ApiError
 from exchange.http.feed import OverviewFeed
-from exchange.http.listener import CONNECTIONS_MAX, Listener
+from exchange.http.listener import CONNECTIONS_MAX, KEEPALIVE_S, Listener
 from exchange.http.market.sockets import MarketSockets
 from exchange.http.metrics import CONTENT_TYPE, EdgeMetrics
 from exchange.http.openai import OpenAiApi
@@ -84,13 +93,19 @@ class HttpServer:
             shutdown_timeout=CLOSE_WITHIN_S,
             # Who goes away wants no answer any more: its calls end, too.
             handler_cancellation=True,
+            keepalive_timeout=KEEPALIVE_S,
+            read_bufsize=READ_AHEAD_BYTES,
+            # What is counted of a body is then what is held of it.
+            auto_decompress=False,
+            logger=_ServerLog(server_logger, {}),
         )
 
     def _application(self) -> web.Application:
         app = web.Application(
-            middlewares=[self._note, _surround, self._bodies.bound],
+            middlewares=[self._note, _surround],
             client_max_size=BODY_BYTES_MAX,
         )
+        app[BODIES] = self._bodies
         app.router.add_get("/", self._page)
         app.router.add_get("/static/{path:.+}", self._static)
         app.router.add_get("/healthz", self._healthz)
@@ -139,7 +154,7 @@ class HttpServer:
     @web.middleware
     async def _note(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self._listener.spoke(request)
-        return await handler(request)
+        return await handler(_with_known_scheme(request))
 
     async def _page(self, request: web.Request) -> web.Response:
         return pages.respond(request, self._files["index.html"])
@@ -179,12 +194,35 @@ async def _surround(request: web.Request, handler: Handler) -> web.StreamRespons
     except ApiError as error:
         answer = errors.response(error)
     except RpcError as error:
-        answer = errors.response(errors.of_rpc(error))
+        answer = errors.response(_told(error))
     except web.HTTPException as error:
         answer = _refused(request, error)
     except Exception as error:
         answer = _failed(request, error)
     return answer
+
+
+def _with_known_scheme(request: web.Request) -> web.Request:
+    """The request with "Bearer" as everything behind here expects it: HTTP takes it in any case."""
+    scheme, space, key = request.headers.get("Authorization", "").partition(" ")
+    if not space or scheme == "Bearer" or scheme.lower() != "bearer":
+        return request
+    headers = [item for item in request.headers.items() if item[0].lower() != "authorization"]
+    headers.append(("Authorization", f"Bearer {key.strip()}"))
+    try:
+        return request.clone(headers=headers)
+    except UnicodeEncodeError:
+        # Another header is no text, and aiohttp cannot write that down again: it stays as it is.
+        return request
+
+
+def _told(error: RpcError) -> ApiError:
+    """A refusal, in HTTP's words."""
+    known = errors.of_rpc(error)
+    if error.reason == "KEY_MISSING":
+        text = "send the header 'Authorization: Bearer flx_...' with an API key of 47 characters"
+        return ApiError(known.status, error.reason, text)
+    return known
 
 
 async def _secure(_: web.Request, answer: web.StreamResponse) -> None:
@@ -208,3 +246,12 @@ def _failed(request: web.Request, error: Exception) -> web.Response:
     _log.error("a request failed", request_id=request_id, path=request.path, exc_info=error)
     text = f"something is wrong with the exchange; its log tells more under {request_id}"
     return errors.response(ApiError(500, "INTERNAL", text))
+
+
+class _ServerLog(logging.LoggerAdapter[logging.Logger]):
+    """aiohttp's log, without the noise that strangers make: what is no HTTP is no fault of ours."""
+
+    def exception(self, msg: object, *args: object, exc_info: Any = True, **kwargs: Any) -> None:
+        """See `logging.Logger`."""
+        log = self.debug if isinstance(exc_info, HttpProcessingError) else self.error
+        log(msg, *args, exc_info=exc_info, **kwargs)

@@ -1,4 +1,4 @@
-"""Accepting connections: bounded, and let go where they say nothing.
+"""Accepting connections: bounded, and let go where they say or take nothing.
 
 Every connection is an open file of the process, and the journal needs some, too.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
 from typing import Final
 
 from aiohttp import web
@@ -18,6 +19,10 @@ FILES_SHARE: Final = 4
 """At most one in so many of the process's open files is an HTTP connection."""
 REQUEST_WITHIN_S: Final = 10.0
 """A new connection that has not sent its first request by then is closed."""
+KEEPALIVE_S: Final = 30.0
+"""After an answer the next request, up to the end of its head, must have come by then."""
+TAKEN_WITHIN_S: Final = 30.0
+"""A client that takes nothing of what it is sent for so long is cut off, by the system (Linux)."""
 
 
 def connections_max(files_max: int) -> int:
@@ -67,6 +72,11 @@ class Listener:
             return handler
 
         self._server = await loop.create_server(connect, host, port)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            for listening in self._server.sockets:
+                # Those that it accepts inherit it.
+                ms = round(TAKEN_WITHIN_S * 1_000)
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, ms)
         chosen: int = self._server.sockets[0].getsockname()[1]
         return chosen
 

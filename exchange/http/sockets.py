@@ -98,5 +98,12 @@ def require_same_origin(request: web.Request) -> None:
         ApiError: a page of another site asks.
     """
     origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != request.host.lower():
+    if origin is None:
+        return
+    try:
+        known = urlsplit(origin).netloc.lower() == request.host.lower()
+    except ValueError:
+        # It is no address, so not ours.
+        known = False
+    if not known:
         raise ApiError(403, "FOREIGN_ORIGIN", f"pages of {origin} may not watch this exchange")

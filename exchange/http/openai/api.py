@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 
 from exchange.http import errors, idempotency
+from exchange.http.bodies import require_key
 from exchange.http.calls import Calls
 from exchange.http.errors import ApiError
 from exchange.http.openai import bodies, endings, models
@@ -116,6 +117,7 @@ class OpenAiApi:
         form_of: Callable[[Ask], Form],
     ) -> web.StreamResponse:
         metadata = _metadata(request)
+        await require_key(self._calls, metadata)
         for name in request.query:
             text = f"{name!r} belongs into the body: this address takes no query"
             raise ApiError(400, "FIELD_UNKNOWN", text, name)
@@ -124,15 +126,21 @@ class OpenAiApi:
         key = headers.get(KEY_HEADER.lower())
         key = "" if key is None else idempotency.parse_key(key)
         submission = await self._submission(ask, headers, metadata)
+        has_job = False
         try:
             async with self._runs.run(submission, metadata, key) as run:
+                has_job = True
                 if ask.stream:
                     return await self._stream(request, form_of(ask), run)
                 return await self._whole(form_of(ask), run)
-        except RpcError as error:
-            return _refused(endings.refusal(error))
         except ApiError as error:
-            return _refused(error)
+            # The job is over, or the key is used up.
+            return _refused(error, is_final=True)
+        except Exception as error:
+            # With a key a retry comes to the same job; without one it is another, with a bill and
+            # a deadline of its own.
+            has_job = has_job or endings.may_have_bought(error)
+            return _refused(_known(error), is_final=has_job and not key)
 
     async def _submission(
         self, ask: Ask, headers: Mapping[str, str], metadata: Mapping[str, str]
@@ -247,19 +255,27 @@ def _json(body: dict[str, Any], headers: Mapping[str, str] | None = None) -> web
     )
 
 
-def _refused(error: ApiError) -> web.Response:
-    headers = {"X-Should-Retry": "false"} if error.status in FINAL_STATUSES else None
-    return errors.response(error, headers)
+def _refused(error: ApiError, *, is_final: bool) -> web.Response:
+    """An error as a response; a final one tells no client to come back by itself."""
+    if not is_final and error.status not in FINAL_STATUSES:
+        return errors.response(error)
+    error.retry_after_ms = 0
+    return errors.response(error, {"X-Should-Retry": "false"})
+
+
+def _known(error: Exception) -> ApiError:
+    """What a client is told of an error; the log tells what nobody expected."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, RpcError):
+        return endings.refusal(error)
+    request_id = secrets.token_hex(8)
+    _log.error("an answer failed", request_id=request_id, exc_info=error)
+    text = f"something is wrong with the exchange; its log tells more under {request_id}"
+    return ApiError(500, "INTERNAL", text)
 
 
 def _told(error: Exception) -> dict[str, Any]:
     """An error as a stream tells it."""
-    if isinstance(error, RpcError):
-        error = endings.refusal(error)
-    if not isinstance(error, ApiError):
-        request_id = secrets.token_hex(8)
-        _log.error("an answer failed", request_id=request_id, exc_info=error)
-        text = f"something is wrong with the exchange; its log tells more under {request_id}"
-        error = ApiError(500, "INTERNAL", text)
-    told: dict[str, Any] = msgspec.json.decode(errors.content(error))["error"]
+    told: dict[str, Any] = msgspec.json.decode(errors.content(_known(error)))["error"]
     return told

@@ -93,12 +93,23 @@ def read_budget(body: object, headers: Mapping[str, str]) -> Budget:
 
 
 def _of_headers(headers: Mapping[str, str]) -> dict[str, object]:
-    """X-Flopex-Max-Cost is `max_cost`."""
-    return {
-        name.removeprefix(HEADER_PREFIX).replace("-", "_"): text.strip()
-        for name, text in headers.items()
-        if name.startswith(HEADER_PREFIX)
-    }
+    """X-Flopex-Max-Cost is `max_cost`.
+
+    Raises:
+        ApiError: 400: one has an underscore. It would be the other spelling of a header that may be
+            there, too, and say something else.
+    """
+    found: dict[str, object] = {}
+    for name, text in headers.items():
+        if not name.startswith(HEADER_PREFIX):
+            continue
+        rest = name.removeprefix(HEADER_PREFIX)
+        if "_" in rest:
+            told = f"X-Flopex-{rest.title()}"
+            what = f"{told} is not a header that this exchange knows: its words are joined with -"
+            raise ApiError(400, "FIELD_UNKNOWN", what, told)
+        found[rest.replace("-", "_")] = text.strip()
+    return found
 
 
 def _header(name: str) -> str:

@@ -12,7 +12,7 @@ from exchange.http.openai.runs import Run
 from exchange.metering.adaptive import AdaptiveTrace
 from exchange.metering.receipts import ReceiptError, parse_signed_bytes
 from exchange.metering.traces import Trace, TraceError, decode_trace
-from exchange.rpc.errors import RpcError
+from exchange.rpc.errors import Code, RpcError
 from exchange.units import format_compute, format_flops, format_money, format_price
 from exchange.v1 import account_service_pb2 as accounts_pb
 from exchange.v1 import job_service_pb2 as pb
@@ -32,6 +32,8 @@ NO_CAPACITY: Final = frozenset(
     }
 )
 """Refusals of a job that OpenAI's clients know as 429: nobody can run it in the time given."""
+_KNOWN_REFUSED: Final = frozenset({"DRAINING", "STORAGE_FAILED"})
+"""Where the exchange could not take a job, and took none."""
 _STOPPED: Final = {pb.STOP_CAUSE_FINISHED: "stop"}
 """Finish reasons; every other cause cut the answer short."""
 WHY_WORKER: Final = (
@@ -101,7 +103,8 @@ def failure(job: pb.Job) -> ApiError:
     if job.state == pb.JOB_STATE_EXPIRED:
         text = f"no worker could finish job {job.job_id} in the time given ({words}){paid}; "
         text += "offer more, or give it more time"
-        return ApiError(429, reason, text, retry_after_ms=RETRY_AFTER_MS)
+        # Without a time to come back: another job has another deadline, which the buyer chooses.
+        return ApiError(429, reason, text)
     if job.state == pb.JOB_STATE_CANCELLED:
         return ApiError(409, reason, f"job {job.job_id} was cancelled ({words}){paid}")
     return ApiError(502, reason, f"job {job.job_id} failed ({words}){paid}")
@@ -114,6 +117,14 @@ def refusal(error: RpcError) -> ApiError:
         text = f"nobody can run this job in the time given: {error.message}"
         return ApiError(429, error.reason, text, known.param, RETRY_AFTER_MS)
     return known
+
+
+def may_have_bought(error: Exception) -> bool:
+    """Whether a submission that ended so may have become a job all the same."""
+    if not isinstance(error, RpcError):
+        return True
+    unknown = error.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.INTERNAL)
+    return unknown and error.reason not in _KNOWN_REFUSED
 
 
 def lost(job: pb.Job) -> ApiError:

@@ -8,6 +8,7 @@ from aiohttp import web
 from google.protobuf.message import Message
 
 from exchange.http import pages
+from exchange.http.bodies import require_key
 from exchange.http.calls import Calls
 from exchange.http.rest import messages, requests, streams
 from exchange.http.rest.export import Exports
@@ -54,6 +55,8 @@ class _Answer:
         """Read a request, make the call, send what comes back."""
         # First of all, and before a stranger's body is read.
         metadata = requests.read_key(request)
+        if self._route.verb == "POST":
+            await require_key(self._calls, metadata)
         message = await requests.read(self._route, request)
         if not self._route.method.responses_stream:
             answer = await self._calls.unary(self._path, message, metadata)

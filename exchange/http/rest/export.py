@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ PARQUET_AT_ONCE_MAX: Final = 2
 """Parquet files that are made at the same time."""
 PARQUET_SENT_WITHIN_S: Final = 600.0
 """A Parquet file that was not taken by then is cut off: it holds a place of those few."""
+CHUNK_BYTES: Final = 256 * 1_024
+"""As much of a Parquet file is read at a time."""
 RETRY_AFTER_MS: Final = 5_000
 CONTENT_TYPES: Final = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
@@ -228,13 +231,21 @@ async def _send_csv(
 async def _send_file(
     request: web.Request, headers: Mapping[str, str], path: Path
 ) -> web.StreamResponse:
-    response = web.FileResponse(path, headers=headers)
-    try:
-        async with asyncio.timeout(PARQUET_SENT_WITHIN_S):
-            await response.prepare(request)
-    except TimeoutError:
-        if request.transport is not None:
-            request.transport.abort()
+    # Not a FileResponse: aiohttp would open the file again once it is sent, and it is gone then.
+    response = web.StreamResponse(headers=headers)
+    with path.open("rb") as file:
+        response.content_length = os.fstat(file.fileno()).st_size
+        await response.prepare(request)
+        try:
+            async with asyncio.timeout(PARQUET_SENT_WITHIN_S):
+                while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+                    await response.write(chunk)
+                await response.write_eof()
+        except OSError:
+            # Of the file, of a client that has gone or takes too long. What is shorter than its
+            # head says is not taken for the whole.
+            if request.transport is not None:
+                request.transport.abort()
     return response
 
 

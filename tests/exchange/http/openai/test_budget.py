@@ -101,6 +101,16 @@ def test_a_header_that_cannot_be_read_is_refused_by_its_name() -> None:
         assert caught.value.param == spelt
 
 
+def test_a_header_has_one_spelling() -> None:
+    # Two caps that differ, as two headers: neither may win in silence.
+    headers = {"x-flopex-max-cost": "1 nanos", "x-flopex-max_cost": "$0.9"}
+    for given in (headers, {"x-flopex-max_cost": "$0.9"}):
+        with pytest.raises(ApiError) as caught:
+            read_budget({"value": 1}, given)
+        assert (caught.value.status, caught.value.code) == (400, "FIELD_UNKNOWN")
+        assert caught.value.param == "X-Flopex-Max_Cost"
+
+
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_request_without_a_budget_is_told_both_remedies(client: AsyncOpenAI) -> None:
     error = await error_of(chat(client, extra_body=None), openai.BadRequestError)

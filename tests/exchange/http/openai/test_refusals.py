@@ -12,7 +12,8 @@ from multidict import CIMultiDict
 from openai import AsyncOpenAI
 
 from exchange.core.commands import CancelJob
-from exchange.http.openai import parameters
+from exchange.core.limits import ATTEMPTS_MAX
+from exchange.http.openai import endings, parameters
 from exchange.http.openai.bodies import MESSAGES_MAX, TEMPERATURE_MAX
 from exchange.rpc.convert import jobs as convert
 from exchange.testing.fake_worker import FakeWorker
@@ -48,6 +49,12 @@ async def post(client: AsyncOpenAI, path: str, body: Any) -> Any:
 
 async def bad(client: AsyncOpenAI, path: str, body: Any) -> dict[str, Any]:
     return await error_of(post(client, path, body), openai.BadRequestError)
+
+
+def is_final(error: openai.APIStatusError) -> bool:
+    """Whether it keeps a client from repeating the request by itself."""
+    headers = error.response.headers
+    return headers.get("x-should-retry") == "false" and "retry-after" not in headers
 
 
 # ---- parameters ----
@@ -249,14 +256,63 @@ async def test_no_worker_within_the_time_given_is_429(
 ) -> None:
     # One that asks for more than the answer is worth would do as well: none is asked here.
     body = {"exchange": {"limit": 1, "deadline_ms": 1_600}}
+    before = max(site.exchange.core.jobs, default=0)
+    # As people have it, the client repeats what it may: not this, which its deadline has ended.
+    patient = client.with_options(max_retries=2)
     with pytest.raises(openai.RateLimitError) as caught:
-        await chat(client, stream=stream, extra_body=body)
-    assert caught.value.response.headers["retry-after"] == "1"
+        await chat(patient, stream=stream, extra_body=body)
+    assert is_final(caught.value)
     assert "nothing was billed" in caught.value.message
-    assert not newest_job(site).paid_nanos
+    job = newest_job(site)
+    assert (job.job_id, job.state.name, job.paid_nanos) == (before + 1, "EXPIRED", 0)
 
 
 # ---- what happens on the way ----
+
+
+async def test_a_job_that_failed_is_not_bought_again_by_itself(
+    site: Site, worker: FakeWorker, client: AsyncOpenAI
+) -> None:
+    before = max(site.exchange.core.jobs, default=0)
+    asking = asyncio.create_task(chat(client.with_options(max_retries=2)))
+    for _ in range(ATTEMPTS_MAX):
+        offer = await begun(worker, "wrong")
+        await worker.settle(worker.receipt(offer, "something else"))
+        await worker.quote(INSTRUMENT, *[1_000] * 4)
+    with pytest.raises(openai.InternalServerError) as caught:
+        await asking
+    assert (caught.value.status_code, is_final(caught.value)) == (502, True)
+    job = newest_job(site)
+    assert (job.job_id, job.state.name, job.paid_nanos) == (before + 1, "FAILED", 0)
+
+
+@pytest.mark.parametrize("key", ["", "mended"])
+async def test_a_fault_of_ours_is_not_billed_twice(
+    site: Site, worker: FakeWorker, client: AsyncOpenAI, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    ending, faults = endings.ending, 1
+
+    async def faulty(*arguments: Any) -> Any:
+        nonlocal faults
+        faults -= 1
+        if faults >= 0:
+            raise RuntimeError("a bug")
+        return await ending(*arguments)
+
+    monkeypatch.setattr(endings, "ending", faulty)
+    before = max(site.exchange.core.jobs, default=0)
+    headers = {"Idempotency-Key": key} if key else {}
+    patient = client.with_options(max_retries=2)
+    async with serving(worker, "x"):
+        if key:
+            # A retry comes to the same job.
+            answer = await chat(patient, extra_headers=headers)
+            assert answer.exchange["repeated"]
+        else:
+            with pytest.raises(openai.InternalServerError) as caught:
+                await chat(patient)
+            assert (caught.value.code, is_final(caught.value)) == ("INTERNAL", True)
+    assert newest_job(site).job_id == before + 1
 
 
 async def test_a_job_that_is_cancelled_meanwhile_is_a_conflict(

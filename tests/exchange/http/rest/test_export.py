@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -148,6 +150,45 @@ async def test_parquet_files_are_bounded(desk: Desk, monkeypatch: pytest.MonkeyP
     path = "/v1/export/trades?format=parquet"
     assert (await desk.refused("GET", path, status=503))["code"] == "OVERLOADED"
     assert len(await csv_of(desk, "trades")) == TRADES
+
+
+async def test_a_parquet_file_leaves_its_connection_open(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Read in pieces, whole ones and a last one.
+    monkeypatch.setattr(export, "CHUNK_BYTES", 100)
+    host, port = desk.site.exchange.http_address.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    key = desk.headers("buyer")["Authorization"]
+    try:
+        for _ in range(2):
+            request = "GET /v1/export/trades?format=parquet HTTP/1.1\r\nHost: x\r\n"
+            writer.write(f"{request}Authorization: {key}\r\n\r\n".encode())
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            assert head.startswith("http/1.1 200 ")
+            length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
+            frame = pl.read_parquet(io.BytesIO(await reader.readexactly(length)))
+            assert len(frame) == TRADES
+    finally:
+        writer.close()
+    assert not caplog.records
+
+
+async def test_a_parquet_file_that_is_taken_too_slowly_is_cut_off(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def long(_: Path, target: Path, __: Any) -> None:
+        with target.open("wb") as file:
+            file.truncate(1 << 30)
+
+    monkeypatch.setattr(tables, "csv_to_parquet", long)
+    monkeypatch.setattr(export, "PARQUET_SENT_WITHIN_S", 0.2)
+    path = "/v1/export/trades?format=parquet"
+    async with desk.http.get(path, headers=desk.headers("buyer")) as response:
+        assert response.content_length == 1 << 30
+        with pytest.raises(aiohttp.ClientError):
+            async for _ in response.content.iter_any():
+                pass
 
 
 async def test_without_its_package_parquet_says_what_to_install(
