@@ -141,7 +141,12 @@ class Session:
         try:
             async with asyncio.timeout(REGISTER_TIMEOUT_S):
                 await self._register(call)
+            if self._state in GONE_STATES:
+                return SessionEnd.GONE
             return await self._serve(call)
+        except grpc.aio.AioRpcError as error:
+            self._see_replaced(error)
+            raise
         finally:
             call.cancel()
 
@@ -247,10 +252,13 @@ class Session:
         except TimeoutError:
             return
         except grpc.aio.AioRpcError as error:
-            if call_failed(error).reason == REPLACED:
-                raise WorkerReplaced(
-                    f"another process has registered as {self._config.name}, with this worker's key"
-                ) from error
+            self._see_replaced(error)
+
+    def _see_replaced(self, error: grpc.aio.AioRpcError) -> None:
+        if call_failed(error).reason == REPLACED:
+            raise WorkerReplaced(
+                f"another process has registered as {self._config.name}, with this worker's key"
+            ) from error
 
     def _offered(self, offer: pb.LeaseOffer) -> None:
         reason = Reason.REASON_WORKER_PAUSED

@@ -32,10 +32,11 @@ UNSEEN_TOKENS_MAX: Final = 4
 """Tokens that may have been given and not seen in the output: an end-of-text token, and up to
 three that end inside a UTF-8 character."""
 
-EARLY_SHARE: Final = 4
+EARLY_SHARE: Final = 3
 EARLY_MAX_NS: Final = 250 * NS_PER_MS
-"""A worker whose time ran out says so at most this long before the lease's end, and a quarter of
-the lease's time more: where the clock was set back, journal time runs so much slower."""
+"""A worker whose time ran out says so at most this long before the lease's end, and a third of the
+lease's time more: where the clock was set back, journal time runs a quarter slower, and less what
+had passed just before."""
 
 _CAUSES: Final = frozenset(int(cause) for cause in StopCause)
 

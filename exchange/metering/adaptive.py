@@ -224,9 +224,13 @@ def decode_adaptive(data: bytes) -> AdaptiveTrace:
     try:
         magic, prompt, budget, *policy, count = _HEAD.unpack_from(data)
         thoughts, at = [], _HEAD.size
+        if count > ANSWER_TOKENS_MAX:
+            raise AdaptiveTraceError(f"{count} tokens, more than {ANSWER_TOKENS_MAX}")
         for _ in range(count):
             steps, decision, token, margin = _THOUGHT.unpack_from(data, at)
             at += _THOUGHT.size
+            if steps > STEPS_MAX:
+                raise AdaptiveTraceError(f"{steps} steps, more than {STEPS_MAX}")
             found = tuple(Step(*_STEP.unpack_from(data, at + i * _STEP.size)) for i in range(steps))
             at += steps * _STEP.size
             thoughts.append(Thought(found, Decision(decision), token, margin))
@@ -308,12 +312,13 @@ def inconsistencies(shape: AdaptiveShape, trace: AdaptiveTrace) -> list[str]:
             steps_left = min(shape.steps_max, trace.policy.steps_max) - number
             due = decide(trace.policy, step.now_ppm, step.ever_ppm, max(steps_left, 0), worst, left)
             said = thought.decision if number == len(thought.steps) else Decision.GO_ON
-            # A request that is stopped from outside ends without a token, wherever it stands.
-            stopped = said == Decision.GO_ON and number == len(thought.steps) and thought.token < 0
-            if due != said and not stopped:
+            # A request that is stopped from outside ends without a token, between two steps.
+            if due != said:
                 found.append(f"{at}: {said.name} where {due.name} was due")
         if thought.token < 0:
             left += answer_flops(shape)
+        elif thought.token >= shape.answers:
+            found.append(f"token {place}: {thought.token} cannot be written")
     return found + _ending(trace)
 
 
@@ -335,4 +340,6 @@ def _ending(trace: AdaptiveTrace) -> list[str]:
         hopeless = thought.decision == Decision.HOPELESS
         if hopeless != (thought.token < 0 and thought.decision != Decision.GO_ON):
             found += ["exactly a hopeless token is left unwritten"]
+        if thought.token >= 0 and thought.decision == Decision.GO_ON:
+            found += [f"token {thought.token} was written while thinking went on"]
     return found

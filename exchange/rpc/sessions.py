@@ -82,6 +82,7 @@ class WorkerSession:
         self.ended = asyncio.Event()
         self.heard_s = asyncio.get_running_loop().time()
         self.handling = False
+        self.giving_way = False  # its worker registers anew; the outcome is not known yet
 
     def send(self, message: Outgoing) -> None:
         """Queue a message; never waits."""
@@ -275,8 +276,15 @@ class SessionHub:
             _log.warning("a lease could not be given back at once", lease_id=lease.lease_id)
 
     def is_replaced(self, session: WorkerSession) -> bool:
-        """Whether its worker has opened another since: what it still says is out of date."""
-        return self._sessions.get(session.worker_id, session) is not session
+        """Whether its worker opens another, or has: what it still says is out of date."""
+        newest = self._sessions.get(session.worker_id, session)
+        return session.giving_way or newest is not session
+
+    def giving_way(self, worker_id: int, gives_way: bool) -> None:
+        """Whether the worker registers anew: a goodbye must not be sequenced behind that."""
+        session = self._sessions.get(worker_id)
+        if session is not None:
+            session.giving_way = gives_way
 
     def leave(self, session: WorkerSession) -> None:
         """The worker has said goodbye."""

@@ -92,10 +92,14 @@ class WorkerServicer:
         command = convert.register_worker(account_id, first.register)
         known = self._services.core.worker_by_name.get((account_id, command.name))
         left_ns = self._hub.is_back(known) if known is not None else None
+        if known is not None:
+            self._hub.giving_way(known, True)
         try:
             outcome = await self._services.execute(command)
         except (Exception, asyncio.CancelledError):
             # Knocking with a wrong key must not keep a lost worker alive.
+            if known is not None:
+                self._hub.giving_way(known, False)
             if known is not None and left_ns is not None:
                 self._hub.expect_back(known, left_ns)
             raise

@@ -174,7 +174,9 @@ async def run(
         status = await run_worker(config)
     session.output.summary(name=worker_name, drained=status == 0)
     if status:
-        raise CommandError("stopped before its leases were finished", reason="STOPPED")
+        raise CommandError(
+            "stopped before its own drain was done: its log says why", reason="STOPPED"
+        )
 
 
 @contextlib.contextmanager

@@ -168,6 +168,9 @@ def with_first(thought: Thought) -> AdaptiveTrace:
         (with_first(GOOD.thoughts[0]._replace(steps=(SURE._replace(experts=0b111),))), "experts"),
         (with_first(GOOD.thoughts[0]._replace(token=END_TOKEN)), "went on after"),
         (GOOD._replace(thoughts=(Thought((SURE,), Decision.ANSWER, -1, 0),)), "hopeless"),
+        (GOOD._replace(thoughts=(Thought((SURE,), Decision.GO_ON, -1, 0),)), "where ANSWER"),
+        (GOOD._replace(thoughts=(Thought((UNSURE,), Decision.GO_ON, 7, 0),)), "thinking went on"),
+        (with_first(GOOD.thoughts[0]._replace(token=SHAPE.answers)), "cannot be written"),
     ],
 )
 def test_findings(trace: AdaptiveTrace, finding: str) -> None:

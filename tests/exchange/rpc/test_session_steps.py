@@ -10,6 +10,7 @@ import pytest
 from exchange.core.commands import Command, SetQuote
 from exchange.engine import Outcome
 from exchange.rpc import sessions
+from exchange.rpc.services import Services
 from exchange.rpc.worker_steps import WorkerSteps
 from exchange.v1 import worker_service_pb2 as pb
 from tests.exchange.rpc.rig import INSTRUMENT, open_rig
@@ -63,3 +64,25 @@ async def test_what_a_replaced_session_still_says_is_not_the_workers_word(
             assert rig.core.workers[1].state.name == "READY"
             await second.offer()
             await rig.until(lambda: rig.state(job) == "LEASED")
+
+
+async def test_a_goodbye_while_its_worker_registers_anew_is_not_sequenced_behind_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_rig(tmp_path) as rig, rig.worker() as first:
+        await rig.ready(first)
+        stale, execute = rig.services.sessions._sessions[1], Services.execute
+
+        async def goodbye_meanwhile(services: Services, command: Command) -> Outcome:
+            executing = asyncio.create_task(execute(services, command))
+            await asyncio.sleep(0)
+            await WorkerSteps(services).handle(stale, pb.SessionRequest(goodbye=pb.Goodbye()))
+            return await executing
+
+        monkeypatch.setattr(Services, "execute", goodbye_meanwhile)
+        async with rig.worker(private_key=first.private_key) as second:
+            await second.register()
+            await rig.submit()
+            await second.quote(INSTRUMENT, 5)
+            await second.offer()
+        assert stale.giving_way
