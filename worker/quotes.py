@@ -43,7 +43,7 @@ class QuoteBoard:
             kept.pop(instrument, None)
 
     def asks_at_most(self, instrument: str, price_nanos: int) -> bool:
-        """Whether a slot may be sold at this price by what is quoted."""
+        """Whether a slot may be sold at this price, nano-dollars per CU, by what is quoted."""
         prices = self._prices.get(instrument)
         return prices is not None and prices[0] <= price_nanos
 

@@ -82,7 +82,7 @@ class WorkerSession:
         self.ended = asyncio.Event()
         self.heard_s = asyncio.get_running_loop().time()
         self.handling = False
-        self.giving_way = False  # its worker registers anew; the outcome is not known yet
+        self.being_replaced = False  # its worker registers anew; the outcome is not known yet
 
     def send(self, message: Outgoing) -> None:
         """Queue a message; never waits."""
@@ -278,13 +278,13 @@ class SessionHub:
     def is_replaced(self, session: WorkerSession) -> bool:
         """Whether its worker opens another, or has: what it still says is out of date."""
         newest = self._sessions.get(session.worker_id, session)
-        return session.giving_way or newest is not session
+        return session.being_replaced or newest is not session
 
-    def giving_way(self, worker_id: int, gives_way: bool) -> None:
+    def being_replaced(self, worker_id: int, is_so: bool) -> None:
         """Whether the worker registers anew: a goodbye must not be sequenced behind that."""
         session = self._sessions.get(worker_id)
         if session is not None:
-            session.giving_way = gives_way
+            session.being_replaced = is_so
 
     def leave(self, session: WorkerSession) -> None:
         """The worker has said goodbye."""

@@ -93,13 +93,13 @@ class WorkerServicer:
         known = self._services.core.worker_by_name.get((account_id, command.name))
         left_ns = self._hub.is_back(known) if known is not None else None
         if known is not None:
-            self._hub.giving_way(known, True)
+            self._hub.being_replaced(known, True)
         try:
             outcome = await self._services.execute(command)
         except (Exception, asyncio.CancelledError):
             # Knocking with a wrong key must not keep a lost worker alive.
             if known is not None:
-                self._hub.giving_way(known, False)
+                self._hub.being_replaced(known, False)
             if known is not None and left_ns is not None:
                 self._hub.expect_back(known, left_ns)
             raise

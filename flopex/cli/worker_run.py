@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -149,14 +150,12 @@ async def run(
     configure_logs(log_level, session.json)
     worker_name = name or socket.gethostname()
     key = session.key()
-    quotes = await _plans(session, quote, model_of(engine, size))
     with _refused_settings():
         config = WorkerConfig(
             target=session.target,
             key=key,
             name=worker_name,
             data_dir=(worker_data or session.data / "workers" / worker_name).expanduser(),
-            quotes=quotes,
             engine=engine.value,
             slots=slots,
             threads=threads,
@@ -170,6 +169,8 @@ async def run(
                 prompt_tokens_per_s=instant_prompt_rate,
             ),
         )
+    # Last, as it waits for the exchange.
+    config = replace(config, quotes=await _plans(session, quote, model_of(engine, size)))
     with _explained(engine):
         status = await run_worker(config)
     session.output.summary(name=worker_name, drained=status == 0)

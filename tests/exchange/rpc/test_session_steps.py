@@ -85,4 +85,4 @@ async def test_a_goodbye_while_its_worker_registers_anew_is_not_sequenced_behind
             await rig.submit()
             await second.quote(INSTRUMENT, 5)
             await second.offer()
-        assert stale.giving_way
+        assert stale.being_replaced

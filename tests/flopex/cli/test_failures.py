@@ -91,3 +91,11 @@ def test_only_what_the_client_refuses_is_wrong_usage(
     assert (found is not None) is usage
     if found is not None:
         assert found.code == ExitCode.USAGE
+
+
+def test_a_workers_settings_are_looked_at_before_it_waits_for_an_exchange() -> None:
+    asked = ("worker", "run", "--engine", "adaptive", "--slots", "300", "--quote", "a=static:1")
+    nowhere = {"FLOPEX_KEY": "flx_x", "FLOPEX_TARGET": "127.0.0.1:1"}
+    done = run(*asked, "--json", env=nowhere)
+    assert done.exit_code == ExitCode.USAGE
+    assert "at most 256 slots" in done.stderr
