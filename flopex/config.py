@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,15 @@ CONFIG_BYTES_MAX: Final = 1 << 20
 KEY_BYTES_MAX: Final = 1_024
 OPERATOR_KEY_NAME: Final = "operator.key"
 """The file in the data directory that holds the operator's key after the first start."""
+
+
+class JournalWrites(StrEnum):
+    """`exchange.journal.writers.WriteMode` for the command line, which loads no journal for it."""
+
+    OVERLAPPED = "overlapped"
+    DIRECT = "direct"
+    DSYNC = "dsync"
+    FDATASYNC = "fdatasync"
 
 
 class ConfigError(Exception):

@@ -40,6 +40,9 @@ FILES_GOOD: Final = 8_192
 CLOCK_OLDEST_NS: Final = 1_764_547_200 * 10**9
 """2025-12-01: no clock that is right shows an earlier time."""
 NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"})
+AUTOGROUPS: Final = Path("/proc/sys/kernel/sched_autogroup_enabled")
+PROCESSORS_GOOD: Final = 4
+"""One for each busy process: engine, gateway, read model, and now and then a snapshot's."""
 MODULES: Final = {
     "server": ("grpc", "aiohttp", "cryptography", "msgspec", "prometheus_client", "structlog"),
     "worker": ("numpy", "xllamacpp"),
@@ -238,6 +241,19 @@ def _timed_syncs(folder: Path) -> tuple[WriteMode, list[float]]:
     return writer.mode, sorted(took_ms)
 
 
+def _processors(_: Place) -> Iterator[Finding]:
+    count = len(os.sched_getaffinity(0))
+    grouped = AUTOGROUPS.exists() and AUTOGROUPS.read_text().strip() == "1"
+    text = f"{several(count, 'processor')}, scheduling by session is {'on' if grouped else 'off'}"
+    if grouped and count < PROCESSORS_GOOD:
+        yield Finding(
+            "processors", Status.WARNING, f"{text}: under full load a commit may wait for 0.3 s",
+            "sysctl -w kernel.sched_autogroup_enabled=0 (docs/operating/running.md)",
+        )  # fmt: skip
+    else:
+        yield Finding("processors", Status.OK, text)
+
+
 def _ports(place: Place) -> Iterator[Finding]:
     running = is_running(place.data)
     for name, address in (("gRPC port", place.address), ("HTTP port", place.http)):
@@ -393,6 +409,7 @@ CHECKS: Final[dict[str, Callable[[Place], Iterator[Finding]]]] = {
     "data directory": _data_directory,
     "free space": _space,
     "disk sync": _sync,
+    "processors": _processors,
     "ports": _ports,
     "journal": _journal,
     "read model": _read_model,

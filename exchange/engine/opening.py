@@ -25,6 +25,8 @@ from exchange.journal import (
     SnapshotStore,
     TornTail,
 )
+from exchange.journal.files import OsFileSystem
+from exchange.journal.writers import WRITE_MODE, WriteMode
 from exchange.recovery import (
     GENESIS,
     Comparison,
@@ -47,6 +49,7 @@ class EngineConfig:
         directory: The journal's folder; made if it does not exist.
         segment_bytes: Size of a journal segment, bytes.
         genesis: What the exchange started from; the hash chain begins with it.
+        write_mode: How its blocks become durable, where the file system has that way.
         cut_damaged_tail: The operator's decision to give up a damaged last group.
         snapshots: The snapshots' folder; None for a start from the journal alone.
         collect_divisor: After a commit, the next collects for this part of the time its sync took.
@@ -56,6 +59,7 @@ class EngineConfig:
 
     directory: Path
     segment_bytes: int = SEGMENT_BYTES
+    write_mode: WriteMode = WRITE_MODE
     genesis: bytes = GENESIS
     cut_damaged_tail: bool = False
     snapshots: Path | None = None
@@ -151,6 +155,7 @@ def _started(
             genesis=config.genesis,
             segment_bytes=config.segment_bytes,
             cut_damaged_tail=config.cut_damaged_tail,
+            files=OsFileSystem(config.write_mode),
             start=start,
         )
 

@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 
 from exchange.journal.files import LockHeld
 from exchange.journal.format import SECTOR_BYTES
-from exchange.journal.writers import WRITE_MODE, WriteMode, write_whole
+from exchange.journal.writers import WriteMode, write_whole
 
 
 class SimulatedCrash(BaseException):
@@ -282,7 +282,7 @@ class SimulatedDisk:
 
     Args:
         faults: By the number of the change, from 0, counted over all files.
-        write_mode: How blocks become durable.
+        write_mode: How blocks become durable; by default the way in which most can go wrong.
 
     Attributes:
         changes: All that was asked for so far.
@@ -293,7 +293,9 @@ class SimulatedDisk:
     HOLDER: Final = "simulated"
 
     def __init__(
-        self, faults: Mapping[int, Fault] | None = None, write_mode: WriteMode = WRITE_MODE
+        self,
+        faults: Mapping[int, Fault] | None = None,
+        write_mode: WriteMode = WriteMode.OVERLAPPED,
     ) -> None:
         self.changes: list[Change] = []
         self.reads = 0

@@ -1,13 +1,14 @@
 """How a group's bytes become durable: four ways, all of them without a thread.
 
     overlapped O_DIRECT | O_DSYNC, handed to the kernel: the caller goes on while the disk writes
-    direct     O_DIRECT | O_DSYNC: one system call, past the page cache
+    direct     O_DIRECT | O_DSYNC: one system call, past the page cache (the default)
     dsync      O_DSYNC: one system call, through the page cache
     fdatasync  a write, then fdatasync: two system calls, on any file system
 
 A way that the file system refuses for this file is replaced by the next one in that order
 (`open_writer`). All of them write to blocks that were zeroed before, so no sync has to wait for the
-file system's own journal. docs/adr/0024 and 0046 have the figures.
+file system's own journal. docs/adr/0024, 0046
+and 0048 have the figures.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class WriteMode(StrEnum):
     FDATASYNC = "fdatasync"
 
 
-WRITE_MODE: Final = WriteMode.OVERLAPPED
-"""What is tried first unless something else is asked for."""
+WRITE_MODE: Final = WriteMode.DIRECT
+"""What is tried first unless something else is asked for (docs/adr/0048)."""
 
 _REFUSALS: Final = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 """What a file system answers to a flag or an alignment that it does not know."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from exchange.journal import SEGMENT_BYTES
+from exchange.journal.writers import WRITE_MODE, WriteMode
 from exchange.readmodel.model import FRESH_WITHIN_S
 from exchange.recovery import SnapshotConfig
 from exchange.rpc.sessions import SessionConfig
@@ -47,6 +48,7 @@ class ServerConfig:
         operator_secret: An API key that shall have the operator role; empty: a new exchange makes
             one and writes it to `operator.key` in the data directory.
         segment_bytes: Size of a journal segment, bytes.
+        write_mode: How the journal's groups become durable, where the file system has that way.
         cut_damaged_tail: The operator's decision to give up a damaged last group of the journal or
             of the receipts.
         reflection: Whether the gRPC schema can be asked for.
@@ -68,6 +70,7 @@ class ServerConfig:
     http_address: str = ""
     operator_secret: str = ""
     segment_bytes: int = SEGMENT_BYTES
+    write_mode: WriteMode = WRITE_MODE
     cut_damaged_tail: bool = False
     reflection: bool = True
     sessions: SessionConfig = field(default_factory=SessionConfig)

@@ -171,6 +171,7 @@ class Server:
         engine_config = EngineConfig(
             config.directory / "journal",
             segment_bytes=config.segment_bytes,
+            write_mode=config.write_mode,
             cut_damaged_tail=config.cut_damaged_tail,
             snapshots=config.directory / "snapshots",
             collect_divisor=COLLECT_DIVISOR_APART if config.gateway_command else 1,

@@ -24,6 +24,7 @@ from exchange.core.commands import (
 )
 from exchange.core.exchange import Exchange
 from exchange.engine import Clock, Engine, Outcome
+from exchange.journal.writers import WRITE_MODE, WriteMode
 from exchange.metering.cards import ModelCard
 from exchange.rpc import auth
 from exchange.rpc.sessions import SessionConfig
@@ -60,6 +61,7 @@ class InProcessExchange:
         clock: By default the machine's, less the time in which this process stood still.
         sessions: How long workers may be silent or away.
         segment_bytes: Size of a journal segment, bytes.
+        write_mode: How the journal's groups become durable.
         http: Whether it serves HTTP, too.
         gateway: Whether gRPC and HTTP are in a process of their own; the engine is in this one.
             By default only if the environment's FLOPEX_TEST_PROCESSES is 2.
@@ -75,6 +77,7 @@ class InProcessExchange:
         clock: Clock | None = None,
         sessions: SessionConfig | None = None,
         segment_bytes: int = SEGMENT_BYTES,
+        write_mode: WriteMode = WRITE_MODE,
         http: bool = False,
         gateway: bool | None = None,
         read_model: bool = True,
@@ -90,6 +93,7 @@ class InProcessExchange:
             http_address="127.0.0.1:0" if http else "",
             operator_secret=auth.new_secret(),
             segment_bytes=segment_bytes,
+            write_mode=write_mode,
             sessions=sessions or SessionConfig(),
             fresh_within_s=FRESH_WITHIN_S,
             read_model="" if read_model else OFF,

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from exchange.core.limits import NS_PER_MS
+from exchange.journal.writers import WRITE_MODE, WriteMode
 from flopex.bench.beside import NOT_BESIDE, measure_beside
 from flopex.bench.latencies import Latencies
 from flopex.bench.machine import machine
@@ -78,6 +79,7 @@ class Settings:
         batch: Most orders per message.
         linger_ms: How long a batch waits for more orders, milliseconds.
         processes: 1, or 2 for engine and gateway apart.
+        write_mode: How the journal's groups become durable.
         real_time: Whether all runs under SCHED_RR.
         rate: Offered once, orders per second; 0: the best is sought.
         beside: Where recovery and rivals are measured, too; None: they are not.
@@ -90,6 +92,7 @@ class Settings:
     batch: int = 256
     linger_ms: float = LINGER_NS / NS_PER_MS
     processes: int = 2
+    write_mode: WriteMode = WRITE_MODE
     real_time: bool = False
     rate: float = 0.0
     beside: Path | None = None
@@ -240,9 +243,11 @@ class Child:
 
 
 @contextmanager
-def _children(kind: str, clients: int, directory: Path) -> Iterator[tuple[Child, list[Child]]]:
-    server = Child("flopex.bench.server", kind, str(directory))
-    loads = [Child("flopex.bench.client") for _ in range(clients)]
+def _children(
+    kind: str, settings: Settings, directory: Path
+) -> Iterator[tuple[Child, list[Child]]]:
+    server = Child("flopex.bench.server", kind, str(directory), settings.write_mode)
+    loads = [Child("flopex.bench.client") for _ in range(settings.clients)]
     try:
         yield server, loads
     except BaseException:
@@ -398,7 +403,7 @@ def _measure(settings: Settings, mode: str, kind: str, report: Report) -> Figure
     seeds = itertools.count(settings.seed)
     with (
         tempfile.TemporaryDirectory(prefix="flopex-bench-") as folder,
-        _children(kind, settings.clients, Path(folder)) as (server, loads),
+        _children(kind, settings, Path(folder)) as (server, loads),
     ):
         ready = server.read()
 

@@ -8,6 +8,14 @@ from pathlib import Path
 from typing import Any
 
 
+def _autogroup() -> bool | None:
+    """Whether Linux schedules by session (sched(7)); None where it cannot."""
+    try:
+        return Path("/proc/sys/kernel/sched_autogroup_enabled").read_text().strip() == "1"
+    except OSError:
+        return None
+
+
 def machine() -> dict[str, Any]:
     """What it ran on."""
     model = ""
@@ -23,5 +31,6 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "system": platform.platform(),
+        "autogroup": _autogroup(),
         "load": [round(x, 2) for x in os.getloadavg()],
     }

@@ -18,7 +18,7 @@ from exchange.packed import INSTRUCTION, PLACE
 from exchange.v1 import order_service_pb2 as pb
 from flopex.bench.flow import TICK_NANOS, Flow, id_head
 
-LINGER_NS: Final = 4_000_000
+LINGER_NS: Final = 2_000_000
 """How long a batch waits for more orders, unless set otherwise."""
 RING_ORDERS_MAX: Final = 200_000
 """Orders that are made before the clock starts, where orders travel in batches."""

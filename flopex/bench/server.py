@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from exchange.engine import SystemClock
+from exchange.journal.writers import WriteMode
 from exchange.processors import cpu_s
 from exchange.readmodel.database import connect
 from exchange.readmodel.errors import ReadModelMissing
@@ -45,12 +46,13 @@ async def _empty(_directory: Path) -> AsyncIterator[tuple[dict[str, Any], None]]
 
 @asynccontextmanager
 async def _full(
-    directory: Path, gateway: bool = False
+    directory: Path, gateway: bool, write_mode: WriteMode
 ) -> AsyncIterator[tuple[dict[str, Any], InProcessExchange]]:
     async with InProcessExchange(
         directory,
         SystemClock(),
         segment_bytes=SEGMENT_BYTES,
+        write_mode=write_mode,
         gateway=gateway,
         read_model_process=True,
     ) as exchange:
@@ -62,10 +64,10 @@ async def _full(
         yield ready, exchange
 
 
-def _server(kind: str, directory: Path) -> AbstractAsyncContextManager[Any]:
+def _server(kind: str, directory: Path, mode: WriteMode) -> AbstractAsyncContextManager[Any]:
     if kind == "empty":
         return _empty(directory)
-    return _full(directory, gateway=kind == "two")
+    return _full(directory, kind == "two", mode)
 
 
 def _gateway_cpu_s(exchange: InProcessExchange) -> float:
@@ -95,12 +97,12 @@ def _read_model_sequence(directory: Path) -> int:
     return progress.sequence if progress is not None else 0
 
 
-async def _serve(kind: str, directory: Path) -> None:
+async def _serve(kind: str, directory: Path, mode: WriteMode) -> None:
     gc.set_threshold(*GC_THRESHOLDS)
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    async with _server(kind, directory) as (ready, exchange):
+    async with _server(kind, directory, mode) as (ready, exchange):
         gc.freeze()
         print(json.dumps(ready), flush=True)
         while await lines.readline():
@@ -127,10 +129,10 @@ async def _serve(kind: str, directory: Path) -> None:
 
 
 def main() -> None:
-    """`python -m flopex.bench.server full|two|empty DIRECTORY`."""
+    """`python -m flopex.bench.server full|two|empty DIRECTORY WRITE_MODE`."""
     configure_logs(LogLevel.WARNING, as_json=False)
-    kind, directory = sys.argv[1:]
-    asyncio.run(_serve(kind, Path(directory)))
+    kind, directory, mode = sys.argv[1:]
+    asyncio.run(_serve(kind, Path(directory), WriteMode(mode)))
 
 
 if __name__ == "__main__":

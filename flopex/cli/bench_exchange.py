@@ -15,6 +15,7 @@ from rich.table import Table
 
 from flopex.cli.base import Session
 from flopex.cli.exits import CommandError, in_words
+from flopex.config import JournalWrites
 from flopex.interrupts import interruptible
 
 if TYPE_CHECKING:
@@ -61,11 +62,14 @@ async def exchange(
     batch: Annotated[int, typer.Option(min=2, max=4096, help="Most orders per message.")] = 256,
     linger_ms: Annotated[
         float, typer.Option(min=0.1, max=40, help="How long a batch waits for more orders.")
-    ] = 4.0,
+    ] = 2.0,
     seed: Annotated[int, typer.Option(help="Seed of the order flow.")] = 1,
     processes: Annotated[
         int, typer.Option(min=1, max=2, help="1: all in one; 2: engine and gateway apart.")
     ] = 2,
+    journal_writes: Annotated[
+        JournalWrites, typer.Option(help="How a group becomes durable, as in `flopex serve`.")
+    ] = JournalWrites.DIRECT,
     rate: Annotated[
         float,
         typer.Option(min=0, help="Offer this rate once, for so long, instead of seeking the best."),
@@ -99,6 +103,7 @@ async def exchange(
     acknowledged with a p99 under 50 ms. Beside it stands the same transport with nothing behind
     it, measured in the same run.
     """
+    from exchange.journal.writers import WriteMode
     from flopex.bench.exchange import Settings, run
 
     if alone and beside is not None:
@@ -113,8 +118,9 @@ async def exchange(
     try:
         with _folder(beside, wanted=not (alone or mode or rate)) as folder:
             settings = Settings(
-                chosen, seconds, clients, seed, batch, linger_ms, processes, real_time, rate, folder
-            )
+                chosen, seconds, clients, seed, batch, linger_ms, processes,
+                WriteMode(journal_writes), real_time, rate, folder,
+            )  # fmt: skip
             session.output.note(
                 f"at most {settings.most_seconds / 60:.0f} minutes, a third of it as a rule"
                 f"{', and then five beside it' if folder else ''}"

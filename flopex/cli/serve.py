@@ -14,7 +14,7 @@ from flopex.cli.base import Session, command
 from flopex.cli.exits import CommandError, ExitCode, in_words
 from flopex.cli.output import Output
 from flopex.cli.units import money_option
-from flopex.config import ADDRESS_DEFAULT, HTTP_DEFAULT, HTTP_OFF
+from flopex.config import ADDRESS_DEFAULT, HTTP_DEFAULT, HTTP_OFF, JournalWrites
 from flopex.logs import LogLevel, configure_logs
 
 if TYPE_CHECKING:
@@ -84,6 +84,13 @@ _WebhooksPrivate = Annotated[
         help="Let webhooks lead to private addresses and by plain http: for closed nets.",
     ),
 ]
+_JournalWrites = Annotated[
+    JournalWrites,
+    typer.Option(
+        help="How a commit becomes durable; where the file system has no such way, by the next of "
+        "overlapped, direct, dsync, fdatasync."
+    ),
+]
 _SnapshotsKept = Annotated[int, typer.Option(min=2, help="Newest snapshots that stay.")]
 
 
@@ -107,6 +114,7 @@ async def serve(
             help="Give up a damaged last group of the journal. It may have been acknowledged.",
         ),
     ] = False,
+    journal_writes: _JournalWrites = JournalWrites.DIRECT,
     read_model: _ReadModel = "",
     fresh_within: _FreshWithin = 1,
     traces: _Traces = "",
@@ -126,6 +134,7 @@ async def serve(
     The first start makes the data directory and writes the operator's key into it (operator.key).
     FLOPEX_OPERATOR_KEY gives another key the operator's role.
     """
+    from exchange.journal.writers import WriteMode
     from exchange.server import ServerConfig
     from exchange.server import serve as run_server
 
@@ -136,6 +145,7 @@ async def serve(
         address,
         "" if http == HTTP_OFF else http,
         operator_secret=os.environ.get("FLOPEX_OPERATOR_KEY", ""),
+        write_mode=WriteMode(journal_writes),
         cut_damaged_tail=cut_damaged_tail,
         reflection=reflection,
         read_model=read_model,
