@@ -23,6 +23,7 @@ from typing import Final, NamedTuple
 
 from exchange.http.addresses import split_address
 from exchange.journal.writers import WRITE_MODE, WriteMode, open_writer
+from exchange.processors import PROCESSORS_GOOD, count
 from flopex.render.format import several
 
 GIB: Final = 1 << 30
@@ -41,8 +42,6 @@ CLOCK_OLDEST_NS: Final = 1_764_547_200 * 10**9
 """2025-12-01: no clock that is right shows an earlier time."""
 NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"})
 AUTOGROUPS: Final = Path("/proc/sys/kernel/sched_autogroup_enabled")
-PROCESSORS_GOOD: Final = 4
-"""One for each busy process: engine, gateway, read model, and now and then a snapshot's."""
 MODULES: Final = {
     "server": ("grpc", "aiohttp", "cryptography", "msgspec", "prometheus_client", "structlog"),
     "worker": ("numpy", "xllamacpp"),
@@ -242,10 +241,12 @@ def _timed_syncs(folder: Path) -> tuple[WriteMode, list[float]]:
 
 
 def _processors(_: Place) -> Iterator[Finding]:
-    count = len(os.sched_getaffinity(0))
+    processors = count()
     grouped = AUTOGROUPS.exists() and AUTOGROUPS.read_text().strip() == "1"
-    text = f"{several(count, 'processor')}, scheduling by session is {'on' if grouped else 'off'}"
-    if grouped and count < PROCESSORS_GOOD:
+    text = (
+        f"{several(processors, 'processor')}, scheduling by session is {'on' if grouped else 'off'}"
+    )
+    if grouped and processors < PROCESSORS_GOOD:
         yield Finding(
             "processors", Status.WARNING, f"{text}: under full load a commit may wait for 0.3 s",
             "sysctl -w kernel.sched_autogroup_enabled=0 (docs/operating/running.md)",

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlsplit
 
+from exchange.processors import paced
 from exchange.readmodel.errors import (
     ReadModelLocked,
     ReadModelMissing,
@@ -181,7 +182,7 @@ class SqliteDatabase(Database):
     def change_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """See Database."""
         try:
-            self._connection.executemany(sql, rows)
+            self._connection.executemany(sql, paced(rows))
         except sqlite3.Error as error:
             raise self._unavailable(error) from error
 
@@ -256,7 +257,7 @@ class PostgresDatabase(Database):
         """See Database."""
         try:
             with self._connection.cursor() as cursor:
-                cursor.executemany(_marks(sql), rows)
+                cursor.executemany(_marks(sql), paced(rows))
         except self._errors as error:
             raise self._unavailable(error) from error
 

@@ -25,6 +25,7 @@ from exchange.journal import (
     SnapshotStore,
     rules_since,
 )
+from exchange.processors import pause
 from exchange.readmodel import queries
 from exchange.readmodel.best_prices import BestPrices, Sampler
 from exchange.readmodel.database import Database
@@ -180,6 +181,7 @@ class Feed:
                     projector.take_best_prices(instrument_id, core.now_ns, prices)
                 for watcher in self._watchers:
                     watcher.take(group.first_sequence, core.now_ns, commands, events)
+                pause()
             self._behind = len(groups) == POLL_GROUPS
             if not self._behind or projector.rows >= BATCH_ROWS_MAX:
                 break

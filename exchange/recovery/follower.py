@@ -28,6 +28,7 @@ from exchange.journal import (
 )
 from exchange.journal.files import FileSystem, LockHeld, OsFileSystem
 from exchange.journal.log import LOCK_NAME
+from exchange.processors import pause
 from exchange.recovery.digests import Comparison, DigestFile, Published
 from exchange.recovery.replay import collecting_paused
 from exchange.recovery.start import recover
@@ -161,6 +162,7 @@ def _follow(
         with contextlib.closing(started.log) as tail:
             for group, reached in _durable(tail, upto, at_rest=at_rest):
                 replica.apply(group.first_sequence, group.payload)
+                pause()
                 comparison.check(replica)
                 position = reached
         replayed, replayed_cpu = time.monotonic(), time.process_time() - began_cpu

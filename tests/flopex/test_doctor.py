@@ -123,6 +123,32 @@ def test_a_check_that_breaks_ends_no_other(tmp_path: Path, monkeypatch: pytest.M
     assert "GPU" in findings
 
 
+@pytest.mark.parametrize(
+    ("processors", "setting", "status"),
+    [
+        (2, "1\n", Status.WARNING),
+        (4, "1\n", Status.OK),
+        (2, "0\n", Status.OK),
+        (2, None, Status.OK),
+    ],
+)
+def test_few_processors_that_are_scheduled_by_session(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    processors: int,
+    setting: str | None,
+    status: Status,
+) -> None:
+    known = tmp_path / "sched_autogroup_enabled"
+    if setting is not None:
+        known.write_text(setting)
+    monkeypatch.setattr(doctor, "AUTOGROUPS", known)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(processors)))
+    (finding,) = CHECKS["processors"](place(tmp_path))
+    assert finding.status is status
+    assert finding.text.startswith(f"{processors} processors")
+
+
 @pytest.mark.integration
 def test_the_command_and_its_exit_status(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "flopex", "doctor", "--json", "--data", str(tmp_path)]
