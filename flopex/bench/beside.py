@@ -39,6 +39,9 @@ def measure_beside(directory: Path, report: Callable[[str], None]) -> dict[str, 
     others = _attempt(
         errors, lambda: rivals.run(rivals.Settings(directory, RIVAL_S, settings.seed), on_row)
     )
+    for rival in ("postgres", "redis"):
+        if others and others[rival] is None:
+            report(f"{rival} or its Python client is not installed")
     return {
         "replay_per_s": recovered.get("replay_per_s"),
         "restart_1m_s": recovered.get("restart_s"),

@@ -52,6 +52,19 @@ class Mode(StrEnum):
     BATCHED = "batched"
 
 
+_Beside = Annotated[
+    Path | None,
+    typer.Option(
+        file_okay=False,
+        exists=True,
+        help="Folder on the journal's disk: measure there, too, how fast a journal of 1.5 "
+        "million records is replayed, a restart with 1 million live orders, and the same "
+        "orders through PostgreSQL and Redis, where they are installed. Default: a temporary "
+        "one where neither --mode nor --rate is given; else this is left out.",
+    ),
+]
+
+
 async def exchange(
     session: Session,
     mode: Annotated[
@@ -74,17 +87,7 @@ async def exchange(
         float,
         typer.Option(min=0, help="Offer this rate once, for so long, instead of seeking the best."),
     ] = 0.0,
-    beside: Annotated[
-        Path | None,
-        typer.Option(
-            file_okay=False,
-            exists=True,
-            help="Folder on the journal's disk: measure there, too, how fast a journal of 1.5 "
-            "million records is replayed, a restart with 1 million live orders, and the same "
-            "orders through PostgreSQL and Redis, where they are installed. Default: a temporary "
-            "one where neither --mode nor --rate is given; else this is left out.",
-        ),
-    ] = None,
+    beside: _Beside = None,
     alone: Annotated[
         bool, typer.Option("--alone", help="Leave out what --beside measures.")
     ] = False,
