@@ -14,7 +14,7 @@ PROCESSORS_GOOD: Final = 4
 """One for each busy process of an exchange: engine, gateway, the read model's, and now and then a
 snapshot's. With fewer, what gives way also rests."""
 REST: Final = 2
-"""So many times as long as it worked (docs/adr/0048)."""
+"""So many times as long as it worked, unless said (docs/adr/0048)."""
 WORK_MIN_S: Final = 0.001
 """CPU time after which it rests; a shorter rest would be mostly system calls."""
 REST_MAX_S: Final = 0.2
@@ -28,7 +28,9 @@ _rested = threading.local()
 
 def count() -> int:
     """How many processors this process may use."""
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def give_way() -> None:
@@ -45,19 +47,22 @@ def give_way() -> None:
                 _rested.cpu_s = time.thread_time()
 
 
-def pause() -> None:
+def pause(times: float = REST) -> None:
     """Rest, if this thread gave way and has worked since it last did; to be called often.
 
     The class SCHED_IDLE gives up a processor at once, and nothing else of it: caches, the memory's
     rate, often a core of which the next processor is the other half, and the place in front of the
     kernel's own workers. Only a processor on which nothing runs gives those.
+
+    Args:
+        times: So many times as long as it worked.
     """
     before_s: float | None = getattr(_rested, "cpu_s", None)
     if before_s is None:
         return
     worked_s = time.thread_time() - before_s
     if worked_s >= WORK_MIN_S:
-        time.sleep(min(REST * worked_s, REST_MAX_S))
+        time.sleep(min(times * worked_s, REST_MAX_S))
         _rested.cpu_s = time.thread_time()
 
 

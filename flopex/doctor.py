@@ -248,7 +248,7 @@ def _processors(_: Place) -> Iterator[Finding]:
     )
     if grouped and processors < PROCESSORS_GOOD:
         yield Finding(
-            "processors", Status.WARNING, f"{text}: under full load a commit may wait for 0.3 s",
+            "processors", Status.WARNING, f"{text}: at full load some commits wait long",
             "sysctl -w kernel.sched_autogroup_enabled=0 (docs/operating/running.md)",
         )  # fmt: skip
     else:

@@ -33,6 +33,9 @@ from exchange.recovery.digests import Comparison, DigestFile, Published
 from exchange.recovery.replay import collecting_paused
 from exchange.recovery.start import recover
 
+REPLAY_REST: Final = 1
+"""Where processors are few, a replay rests as long as it worked: with more, commands could come
+faster than they are replayed, and each snapshot would be later than the one before."""
 SNAPSHOTS_KEPT: Final = 3
 """Newest snapshots that stay: the last, the one before it, and one to spare."""
 SNAPSHOTS_KEPT_MIN: Final = 2
@@ -162,7 +165,7 @@ def _follow(
         with contextlib.closing(started.log) as tail:
             for group, reached in _durable(tail, upto, at_rest=at_rest):
                 replica.apply(group.first_sequence, group.payload)
-                pause()
+                pause(REPLAY_REST)
                 comparison.check(replica)
                 position = reached
         replayed, replayed_cpu = time.monotonic(), time.process_time() - began_cpu
