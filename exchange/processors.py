@@ -18,6 +18,7 @@ REST: Final = 2
 WORK_MIN_S: Final = 0.001
 """CPU time after which it rests; a shorter rest would be mostly system calls."""
 REST_MAX_S: Final = 0.2
+"""Longest rest, after a piece of work that could not be broken up."""
 PACED_ROWS: Final = 64
 """Rows between two looks at the clock."""
 

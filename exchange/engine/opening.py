@@ -48,8 +48,8 @@ class EngineConfig:
     Attributes:
         directory: The journal's folder; made if it does not exist.
         segment_bytes: Size of a journal segment, bytes.
+        write_mode: How the journal's groups become durable, where the file system has that way.
         genesis: What the exchange started from; the hash chain begins with it.
-        write_mode: How its blocks become durable, where the file system has that way.
         cut_damaged_tail: The operator's decision to give up a damaged last group.
         snapshots: The snapshots' folder; None for a start from the journal alone.
         collect_divisor: After a commit, the next collects for this part of the time its sync took.

@@ -7,8 +7,7 @@
 
 A way that the file system refuses for this file is replaced by the next one in that order
 (`open_writer`). All of them write to blocks that were zeroed before, so no sync has to wait for the
-file system's own journal. docs/adr/0024, 0046
-and 0048 have the figures.
+file system's own journal. The figures: docs/adr/0024, 0046, 0048.
 """
 
 from __future__ import annotations

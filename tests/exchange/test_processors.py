@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,8 +54,8 @@ class Pacing:
         self.cpu_s = 5.0
         self.rests: list[float] = []
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(count)))
-        monkeypatch.setattr(time, "thread_time", lambda: self.cpu_s)
-        monkeypatch.setattr(time, "sleep", self.rests.append)
+        clock = SimpleNamespace(thread_time=lambda: self.cpu_s, sleep=self.rests.append)
+        monkeypatch.setattr(processors, "time", clock)
 
     def run(self, *worked_s: float, gives_way: bool = True) -> list[float]:
         """Work for so long before each pause, in a thread of its own; the rests."""
